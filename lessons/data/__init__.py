@@ -1,0 +1,1 @@
+"""Clips of mouths, real and synthetic, from a video file to a batch of tensors."""
