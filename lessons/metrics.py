@@ -1,0 +1,56 @@
+"""Character and word error rate: the fewest edits that turn what was read into what was said."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+
+def edit_distance(reference: Sequence[Hashable], hypothesis: Sequence[Hashable]) -> int:
+    """Return the fewest insertions, deletions and substitutions between two sequences (Levenshtein 1966).
+
+    Takes strings (edits of characters) or lists of words (edits of words).
+    Time O(len(reference) * len(hypothesis)), memory one row of the table.
+    """
+    row = list(range(len(hypothesis) + 1))  # from an empty reference: j insertions
+    for i, wanted in enumerate(reference, start=1):
+        above_left, row[0] = row[0], i  # to an empty hypothesis: i deletions
+        for j, found in enumerate(hypothesis, start=1):
+            substitution = above_left + (wanted != found)
+            above_left = row[j]
+            row[j] = min(substitution, row[j] + 1, row[j - 1] + 1)
+    return row[-1]
+
+
+def cer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
+    """Return the character error rate of a corpus: all edits over all reference characters, spaces included.
+
+    A fraction: 0 is perfect, and insertions can take it above 1. Sums over the corpus before dividing, so a
+    long sentence weighs more than a short one; the mean of the sentences' rates is another number. An empty
+    reference among others is allowed: all that was read for it counts as insertions.
+
+    Raises:
+        ValueError: when the two lists differ in length, or no reference holds a character.
+    """
+    return _corpus_rate(list(references), list(hypotheses), "character")
+
+
+def wer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
+    """Return the word error rate of a corpus: as ``cer``, with the words between white space as the units.
+
+    Raises:
+        ValueError: when the two lists differ in length, or no reference holds a word.
+    """
+    return _corpus_rate([r.split() for r in references], [h.split() for h in hypotheses], "word")
+
+
+def _corpus_rate(references: list[Sequence[str]], hypotheses: list[Sequence[str]], unit: str) -> float:
+    if len(references) != len(hypotheses):
+        raise ValueError(
+            f"{len(references)} references but {len(hypotheses)} hypotheses: "
+            "give one hypothesis for each reference"
+        )
+    total = sum(len(reference) for reference in references)
+    if total == 0:
+        raise ValueError(f"the references hold no {unit}, so the {unit} error rate is 0/0: give at least one")
+    edits = sum(edit_distance(r, h) for r, h in zip(references, hypotheses, strict=True))
+    return edits / total
