@@ -1,0 +1,222 @@
+"""Convolution over space and time against its definition and against torch's own."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lessons.stcnn import STCNN, Conv3d, MaxPool3d, conv3d, conv3d_loops, max_pool3d
+
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
+
+
+@st.composite
+def convolutions(draw, largest=3):
+    """Tensors and arguments of a convolution whose kernel fits."""
+    each = lambda low, high: draw(st.tuples(*[st.integers(low, high)] * 3))  # noqa: E731
+    kernel, stride, padding, dilation = each(1, 3), each(1, 3), each(0, 2), each(1, 2)
+    groups = draw(st.integers(1, 3))
+    in_channels, out_channels = groups * draw(st.integers(1, 2)), groups * draw(st.integers(1, 3))
+    size = [
+        max(1, d * (k - 1) + 1 - 2 * p) + draw(st.integers(0, largest))
+        for k, p, d in zip(kernel, padding, dilation, strict=True)
+    ]
+    dtype = draw(st.sampled_from([torch.float64, torch.float32]))
+    torch.manual_seed(draw(st.integers(0, 2**31)))
+    x = torch.randn(draw(st.integers(1, 3)), in_channels, *size, dtype=dtype)
+    weight = torch.randn(out_channels, in_channels // groups, *kernel, dtype=dtype)
+    bias = torch.randn(out_channels, dtype=dtype) if draw(st.booleans()) else None
+    return (x, weight, bias), dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def with_gradients(function, tensors, options):
+    """Output, and the gradient of a fixed random sum of it at every tensor."""
+    leaves = [None if t is None else t.clone().requires_grad_() for t in tensors]
+    out = function(*leaves, **options)
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(out)
+    (out * weights).sum().backward()
+    return [out.detach(), *(leaf.grad for leaf in leaves if leaf is not None)]
+
+
+def assert_same(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.dtype == b.dtype
+        torch.testing.assert_close(a, b, rtol=TOLERANCE[b.dtype], atol=TOLERANCE[b.dtype])
+
+
+@settings(max_examples=80, deadline=None)
+@given(convolutions())
+def test_conv3d_and_its_gradients_equal_torch(case):
+    tensors, options = case
+    assert_same(with_gradients(conv3d, tensors, options), with_gradients(F.conv3d, tensors, options))
+
+
+@settings(max_examples=15, deadline=None)
+@given(convolutions(largest=1))
+def test_the_loops_and_their_gradients_equal_torch(case):
+    tensors, options = case
+    assert_same(with_gradients(conv3d_loops, tensors, options), with_gradients(F.conv3d, tensors, options))
+
+
+@pytest.mark.parametrize("function", [conv3d, conv3d_loops])
+def test_a_filter_that_subtracts_the_last_frame_sees_motion_and_not_stillness(function):
+    clip = torch.zeros(1, 1, 3, 1, 4)
+    clip[0, 0, 0, 0, 1] = clip[0, 0, 1, 0, 1] = clip[0, 0, 2, 0, 2] = 1  # still, still, one step right
+    weight = torch.tensor([-1.0, 1.0]).reshape(1, 1, 2, 1, 1)
+    out = function(clip, weight)
+    assert out.tolist() == [[[[[0, 0, 0, 0]], [[0, -1, 1, 0]]]]]
+
+
+def test_one_number_means_the_same_for_time_height_and_width():
+    x, weight = torch.randn(1, 2, 5, 6, 7), torch.randn(4, 2, 3, 3, 3)
+    torch.testing.assert_close(conv3d(x, weight, None, 2, 1), conv3d(x, weight, None, (2, 2, 2), (1, 1, 1)))
+
+
+def test_an_empty_batch_gives_an_empty_batch():
+    assert conv3d(torch.randn(0, 2, 3, 4, 5), torch.randn(6, 2, 1, 1, 1)).shape == (0, 6, 3, 4, 5)
+
+
+def test_nan_pixels_come_through():
+    x = torch.zeros(1, 1, 1, 3, 3)
+    x[..., 1, 1] = float("nan")
+    assert conv3d(x, torch.ones(1, 1, 1, 1, 1)).isnan().sum() == 1
+    assert max_pool3d(x, (1, 3, 3)).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "options", "message"),
+    [
+        ((2, 5, 6, 7), (4, 2, 1, 1, 1), {}, r"x has shape \(2, 5, 6, 7\), expected five axes"),
+        ((1, 2, 5, 6, 7), (4, 2, 1, 1), {}, r"weight has shape .* expected five axes"),
+        ((1, 3, 5, 6, 7), (4, 2, 1, 1, 1), {}, r"expects 2 channels .* has 3"),
+        ((1, 3, 5, 6, 7), (4, 1, 1, 1, 1), {"groups": 2}, r"groups=2 must divide the 3 channels"),
+        ((1, 4, 5, 6, 7), (3, 2, 1, 1, 1), {"groups": 2}, r"groups=2 must divide .* the 3 filters"),
+        ((1, 2, 5, 6, 7), (4, 2, 6, 1, 1), {}, r"spans 6 along T.* padded by 0 has only 5"),
+        ((1, 2, 5, 6, 7), (4, 2, 1, 5, 1), {"dilation": 2}, r"spans 9 along H"),
+        ((1, 2, 5, 6, 7), (4, 2, 1, 1, 1), {"stride": 0}, r"stride is \(0, 0, 0\)"),
+        ((1, 2, 5, 6, 7), (4, 2, 1, 1, 1), {"padding": -1}, r"padding is \(-1, -1, -1\)"),
+        ((1, 2, 5, 6, 7), (4, 2, 1, 1, 1), {"groups": 0}, r"groups is \(0,\)"),
+        ((1, 2, 5, 6, 7), (4, 2, 1, 1, 1), {"stride": (1, 2)}, r"one number or three"),
+        ((1, 2, 5, 6, 7), (4, 2, 1, 1, 1), {"bias": torch.zeros(3)}, r"bias has shape \(3,\)"),
+    ],
+)
+@pytest.mark.parametrize("function", [conv3d, conv3d_loops])
+def test_what_does_not_fit_is_refused_by_name(function, x, weight, options, message):
+    with pytest.raises(ValueError, match=message):
+        function(torch.zeros(x), torch.zeros(weight), **options)
+
+
+def test_mixed_dtypes_and_devices_are_refused():
+    x, weight = torch.zeros(1, 1, 2, 2, 2), torch.zeros(1, 1, 1, 1, 1)
+    with pytest.raises(ValueError, match=r"weight is torch.float64, x is torch.float32"):
+        conv3d(x, weight.double())
+    with pytest.raises(ValueError, match=r"bias is torch.float64"):
+        conv3d(x, weight, torch.zeros(1).double())
+    with pytest.raises(ValueError, match=r"weight is on meta, x on cpu"):
+        conv3d(x, weight.to("meta"))
+
+
+@st.composite
+def poolings(draw):
+    kernel = draw(st.tuples(*[st.integers(1, 3)] * 3))
+    stride = draw(st.none() | st.tuples(*[st.integers(1, 3)] * 3))
+    padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)
+    size = [max(1, k - 2 * p) + draw(st.integers(0, 4)) for k, p in zip(kernel, padding, strict=True)]
+    dtype = draw(st.sampled_from([torch.float64, torch.float32]))
+    torch.manual_seed(draw(st.integers(0, 2**31)))
+    # Whole numbers from -2 to 2, so that most windows hold their largest value more than once.
+    x = torch.randint(-2, 3, (draw(st.integers(1, 2)), draw(st.integers(1, 2)), *size)).to(dtype)
+    return x, dict(kernel_size=kernel, stride=stride, padding=padding)
+
+
+@settings(max_examples=80, deadline=None)
+@given(poolings())
+def test_max_pool3d_and_its_gradient_equal_torch_even_at_ties(case):
+    x, options = case
+    ours, theirs = with_gradients(max_pool3d, [x], options), with_gradients(F.max_pool3d, [x], options)
+    assert torch.equal(ours[0], theirs[0])
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "message"),
+    [
+        ((2, 3, 4, 5), {"kernel_size": 1}, "x has shape"),
+        ((1, 2, 3, 4, 5), {"kernel_size": 4}, r"spans 4 along T"),
+        ((1, 2, 3, 4, 5), {"kernel_size": 2, "padding": 2}, "more than half"),
+        ((1, 2, 3, 4, 5), {"kernel_size": 2, "stride": 0}, "stride is"),
+        ((1, 2, 3, 4, 5), {"kernel_size": 0}, "kernel_size is"),
+    ],
+)
+def test_a_pool_that_does_not_fit_is_refused_by_name(shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        max_pool3d(torch.zeros(shape), **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(kernel_size=(3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2)),
+        dict(kernel_size=3, groups=3, bias=False),
+        dict(kernel_size=(1, 3, 2), dilation=(1, 2, 1)),
+    ],
+)
+def test_the_module_starts_and_computes_as_nn_conv3d_and_shares_its_state_dict(options):
+    torch.manual_seed(0)
+    ours = Conv3d(3, 6, **options)
+    torch.manual_seed(0)
+    theirs = nn.Conv3d(3, 6, **options)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())  # keys and first values
+    x = torch.randn(2, 3, 5, 9, 8)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
+    nn.Conv3d(3, 6, **options).load_state_dict(ours.state_dict(), strict=True)
+    Conv3d(3, 6, **options).load_state_dict(theirs.state_dict(), strict=True)
+
+
+def test_modules_show_their_arguments_and_refuse_bad_ones():
+    assert "kernel_size=(3, 5, 5)" in repr(Conv3d(3, 32, (3, 5, 5)))
+    assert "stride=(1, 2, 2)" in repr(MaxPool3d((1, 2, 2)))
+    with pytest.raises(ValueError, match="groups=2 must divide in_channels=3"):
+        Conv3d(3, 4, 1, groups=2)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("pool", [False, True])
+def test_both_kinds_of_block_have_the_same_state_dict_output_and_gradients(pool, norm):
+    options = dict(kernel_size=(3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2), pool=pool, norm=norm)
+    ours, theirs = STCNN(3, 8, **options, layers="lessons"), STCNN(3, 8, **options, layers="torch")
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    x, grads, outs = torch.randn(2, 3, 4, 16, 12), [], []
+    for block in (ours, theirs):
+        torch.manual_seed(1)  # the same channels are dropped
+        outs.append(block(x))
+        outs[-1].square().sum().backward()
+        grads.append([p.grad for p in block.parameters()])
+    assert outs[0].shape == ((2, 8, 4, 4, 3) if pool else (2, 8, 4, 8, 6))
+    torch.testing.assert_close(outs[0], outs[1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-3, atol=1e-3)
+
+
+def test_the_block_keeps_every_frame_drops_whole_channels_and_is_not_in_place():
+    block = STCNN(1, 64, 3, padding=1, dropout=0.5)
+    seen = []
+    block.conv.register_forward_hook(lambda module, args, out: seen.append(out))
+    out = block(torch.rand(2, 1, 5, 8, 8) + 0.5)
+    assert out.shape == (2, 64, 5, 4, 4)
+    zero_pixels = (out == 0).flatten(2).float().mean(-1)  # (B, C)
+    assert ((zero_pixels == 1).float().mean() > 0.3) and (zero_pixels == 0).any()
+    assert seen[0].min() < 0, "ReLU overwrote the convolution's output"
+    assert torch.equal(block.eval()(seen[0][:, :1]), block(seen[0][:, :1])), "dropout is off in eval mode"
+
+
+def test_the_block_refuses_unknown_layers():
+    with pytest.raises(ValueError, match="layers='tensorflow' must be 'lessons' or 'torch'"):
+        STCNN(1, 1, 1, layers="tensorflow")
+
+
+def test_autocast_computes_in_half_precision_as_torch_does():
+    block = STCNN(1, 2, 3, padding=1, dropout=0.0, layers="lessons")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert block(torch.randn(1, 1, 3, 4, 4)).dtype == torch.bfloat16
