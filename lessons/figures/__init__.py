@@ -1,0 +1,22 @@
+"""Pictures of the course. Each function takes arrays or tensors and returns a matplotlib ``Figure``."""
+
+from lessons.figures.alignment import alignment, trellis
+from lessons.figures.confusion import confusion
+from lessons.figures.curves import curves
+from lessons.figures.filmstrip import filmstrip
+from lessons.figures.saliency import saliency
+from lessons.figures.shape_ladder import Layer, shape_ladder
+from lessons.figures.space_time import space_time, space_time_cube
+
+__all__ = [
+    "Layer",
+    "alignment",
+    "confusion",
+    "curves",
+    "filmstrip",
+    "saliency",
+    "shape_ladder",
+    "space_time",
+    "space_time_cube",
+    "trellis",
+]
