@@ -1,0 +1,159 @@
+"""Train LipNet: ``python -m lessons.train --preset small --data data/grid --out runs/small``.
+
+Run the same command again after a stop and it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lessons import checkpoint
+from lessons.data import grid
+from lessons.data.augmentation import move
+from lessons.data.clips import ClipSet
+from lessons.data.mouths import synthetic_clips
+from lessons.decoding import GridGrammar, beam_search_decode
+from lessons.files import atomic
+from lessons.lipnet import LipNet
+from lessons.metrics import cer, wer
+from lessons.training import ALPHABET, Settings, evaluate, read_clips, train
+
+# name -> (the model, (H, W) of its frames, how to train it)
+PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
+    "small": (LipNet.small, (32, 64), Settings()),
+    # LipNet as published; an epoch of 800 clips takes a CPU about seven minutes, so bring a GPU.
+    "full": (LipNet, (64, 128), Settings(epochs=120, learning_rate=5e-4, average=0.9995)),
+}
+
+# A mouth crop that is a little off: rows down, columns right (of a 32 x 64 frame), zoom.
+MISPLACED = {
+    "as cropped": (0, 0, 1.0),
+    "3 rows up": (-3, 0, 1.0),
+    "3 rows down": (3, 0, 1.0),
+    "5 columns left": (0, -5, 1.0),
+    "5 columns right": (0, 5, 1.0),
+    "10 % smaller": (0, 0, 0.9),
+    "10 % larger": (0, 0, 1.1),
+}
+
+
+def load_clips(data: str, size: tuple[int, int], n_synthetic: int) -> tuple[ClipSet, ClipSet]:
+    """Training and validation clips: of the mouth set at ``data``, or drawn when it is ``synthetic``."""
+    if data == "synthetic":
+        # Two seeds: speakers and sentences of the validation clips are drawn apart from the others.
+        return synthetic_clips(n_synthetic, seed=0, size=size), synthetic_clips(200, seed=1, size=size)
+    return grid.load(data, "train", size), grid.load(data, "val", size)
+
+
+def grammar_texts(log_probs: Tensor, lengths: Tensor, beam_width: int = 50) -> list[str]:
+    """The best sentence of GRID's grammar for every clip, from log-probabilities (T, N, V)."""
+    grammar = GridGrammar()
+    texts = []
+    for i, length in enumerate(lengths.tolist()):
+        best, _ = beam_search_decode(log_probs[:length, i], beam_width, lm=grammar)[0]
+        texts.append(ALPHABET.decode(best))
+    return texts
+
+
+def misplaced_wer(model: LipNet, clips: ClipSet) -> dict[str, float]:
+    """Greedy WER when every clip's crop is off in one of the ways of ``MISPLACED``."""
+    height, width = clips.frames.shape[2:]
+    found = {}
+    for name, (rows, columns, zoom) in MISPLACED.items():
+        n_clips = len(clips)
+        moved = move(
+            torch.from_numpy(clips.frames).float(),
+            torch.full((n_clips,), rows * height / 32),
+            torch.full((n_clips,), columns * width / 64),
+            torch.full((n_clips,), zoom),
+        )
+        frames = moved.round().clamp(0, 255).to(torch.uint8).numpy()
+        found[name] = evaluate(model, replace(clips, frames=frames)).wer
+    return found
+
+
+def results(model: LipNet, clips: ClipSet) -> dict:
+    """What a trained model reaches on validation clips, and every sentence behind the figures."""
+    reading = evaluate(model, clips)
+    log_probs, _ = read_clips(model, clips)                                         # (T, N, V)
+    grammatical = grammar_texts(log_probs, model.output_lengths(torch.from_numpy(clips.lengths)))
+    return {
+        "clips": len(clips),
+        "loss": reading.loss,
+        "greedy": {"cer": reading.cer, "wer": reading.wer},
+        "grammar": {
+            "cer": cer(clips.transcripts, grammatical),
+            "wer": wer(clips.transcripts, grammatical),
+        },
+        "misplaced_greedy_wer": misplaced_wer(model, clips),
+        "sentences": [
+            {"id": name, "said": said, "greedy": greedy, "grammar": best}
+            for name, said, greedy, best in zip(
+                clips.ids, clips.transcripts, reading.texts, grammatical, strict=True
+            )
+        ],
+    }
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m lessons.train", description=__doc__.split("\n")[0])
+    parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument("--data", default="synthetic", help="a mouth set's folder, or 'synthetic' (default)")
+    parser.add_argument("--out", required=True, type=Path, help="folder for log, weights, results")
+    parser.add_argument("--start", choices=("timings", "plain"), default="timings")
+    parser.add_argument("--epochs", type=int, help="passes over the clips, in place of the preset's")
+    parser.add_argument("--clips", type=int, default=2000, help="synthetic training clips (default 2000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    args = parser.parse_args(argv)
+    for name in ("epochs", "clips", "threads"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f"--{name} is {getattr(args, name)}, expected 1 or more")
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, then write ``model.safetensors`` and ``results.json`` beside the log."""
+    args = arguments(argv)
+    torch.set_num_threads(args.threads)
+    make, size, settings = PRESETS[args.preset]
+    settings = replace(settings, start=args.start, seed=args.seed, epochs=args.epochs or settings.epochs)
+    training, validation = load_clips(args.data, size, args.clips)
+    torch.manual_seed(args.seed)
+    model = make()
+    n_weights = sum(p.numel() for p in model.parameters())
+    print(f"{args.preset}: {n_weights:,} weights, {len(training)} clips to train, {len(validation)} to validate")
+    model, rows = train(model, training, validation, settings, args.out)
+    found = results(model.cpu(), validation)
+    about = {"preset": args.preset, "data": Path(args.data).name, "clips": str(len(training))}
+    checkpoint.save(model, args.out / "model.safetensors", about, half=True)
+    report = {
+        **about,
+        "weights": n_weights,
+        "settings": asdict(settings),
+        "minutes": round(rows[-1]["seconds"] / 60, 1),
+        "threads": args.threads,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **found,
+    }
+    with atomic(args.out / "results.json") as part:
+        part.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"WER {found['greedy']['wer']:.1%} greedy, {found['grammar']['wer']:.1%} with the grammar: {args.out}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")

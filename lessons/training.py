@@ -1,0 +1,361 @@
+"""One training loop: a progress bar, a log, checkpoints, resuming to the same numbers, mixed precision.
+
+All chance is drawn from (seed, step): a step's augmentation and dropout depend on nothing that came before.
+So a run that was killed needs no random state to go on from: it repeats the steps since its last checkpoint
+and arrives at the same numbers, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from lessons.data.augmentation import augment, jitter_frames
+from lessons.data.clips import Batch, ClipSet, normalise
+from lessons.data.timings import frame_labels
+from lessons.decoding import greedy_decode
+from lessons.files import atomic
+from lessons.lipnet import LipNet
+from lessons.metrics import cer, wer
+from lessons.text import Alphabet
+
+ALPHABET = Alphabet()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. All that decides the numbers of a run, beside the model and the clips.
+
+    Attributes:
+        epochs: passes over the training clips.
+        batch_size: clips in a step.
+        learning_rate: the highest; it rises to it over ``warmup_steps``, then falls along half a cosine.
+        warmup_steps: steps of the rise.
+        weight_decay: of AdamW, on matrices and filters, not on biases and norms.
+        clip_norm: the longest gradient that is followed as it is; a longer one is shortened to it.
+        average: the weights that are kept are a running mean over about 1 / (1 - average) steps.
+        start: ``"plain"`` learns from CTC alone; ``"timings"`` adds, over the first half of the run and ever
+            less, a cross-entropy with the class each frame has by the word timings.
+        augmented: change the clips at every step, see ``lessons.data.augmentation``.
+        seed: of everything.
+    """
+
+    epochs: int = 90
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    warmup_steps: int = 150
+    weight_decay: float = 0.02
+    clip_norm: float = 5.0
+    average: float = 0.999
+    start: Literal["timings", "plain"] = "timings"
+    augmented: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model made of a set of clips.
+
+    Attributes:
+        loss: mean CTC loss a character.
+        cer, wer: corpus error rates of the greedy reading, as fractions.
+        texts: one sentence a clip.
+    """
+
+    loss: float
+    cer: float
+    wer: float
+    texts: tuple[str, ...]
+
+
+def training_batch(
+    clips: ClipSet, indices: Sequence[int], rng: np.random.Generator | None, channels: int = 1
+) -> Batch:
+    """Collect the clips at ``indices``, augmented by ``rng`` or as they are when it is None.
+
+    A model with three input ``channels`` is shown the grey picture three times.
+    """
+    frames, labels = [], []
+    for i in indices:
+        n_frames = int(clips.lengths[i])
+        chosen = np.arange(n_frames) if rng is None else jitter_frames(n_frames, rng)
+        padding = (0, clips.frames.shape[1] - n_frames)
+        frames.append(np.pad(clips.frames[i, chosen], (padding, (0, 0), (0, 0))))
+        labels.append(np.pad(frame_labels(clips.segments[i], n_frames, ALPHABET)[chosen], padding))
+    x = torch.from_numpy(np.stack(frames)).float()                                  # (B, T, H, W)
+    if rng is not None:
+        x = augment(x, rng)
+    lengths = torch.from_numpy(clips.lengths[list(indices)])                        # (B,)
+    x = normalise(x, lengths)[:, None].expand(-1, channels, -1, -1, -1)             # (B, C, T, H, W)
+    targets = [ALPHABET.encode(clips.transcripts[i]) for i in indices]
+    return Batch(
+        x,
+        lengths,
+        torch.cat(targets),
+        torch.tensor([len(target) for target in targets]),
+        torch.from_numpy(np.stack(labels)),
+    )
+
+
+def ctc(logits: Tensor, batch: Batch, model: LipNet) -> Tensor:
+    """CTC loss a character, averaged over clips, from logits (T, B, V). Torch's own, since it is faster."""
+    log_probs = logits.float().log_softmax(-1)                                      # (T, B, V)
+    return F.ctc_loss(log_probs, batch.targets, model.output_lengths(batch.lengths), batch.target_lengths)
+
+
+def timing_loss(logits: Tensor, batch: Batch, model: LipNet) -> Tensor:
+    """Cross-entropy of each valid frame with its class by the word timings, from logits (T, B, V)."""
+    labels = batch.frame_labels.repeat_interleave(model.upsample, dim=1)            # (B, T)
+    frame = torch.arange(labels.shape[1], device=labels.device)                     # (T,)
+    beyond = frame >= model.output_lengths(batch.lengths)[:, None]                  # (B, T)
+    labels = labels.masked_fill(beyond, -100)                                       # -100: not counted
+    return F.cross_entropy(logits.float().permute(1, 2, 0), labels)                 # (B, V, T) against (B, T)
+
+
+def learning_rate(step: int, total: int, settings: Settings) -> float:
+    """Warm-up, then half a cosine down to 2 % of the highest."""
+    warm = min(1.0, (step + 1) / settings.warmup_steps)
+    return settings.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / total)))
+
+
+def best_device() -> torch.device:
+    """The GPU when there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def best_precision(device: torch.device) -> torch.dtype:
+    """The number format the convolutions run fastest in on ``device`` without losing the training.
+
+    bfloat16 where the hardware multiplies it, float16 on older GPUs, float32 on other CPUs.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+    # Torch tells this only through names it keeps to itself, and not in every version.
+    units = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    has_bfloat16 = any(getattr(torch.cpu, unit, bool)() for unit in units)
+    return torch.bfloat16 if has_bfloat16 else torch.float32
+
+
+@torch.no_grad()
+def read_clips(
+    model: LipNet, clips: ClipSet, device: torch.device | None = None, batch_size: int = 20
+) -> tuple[Tensor, float]:
+    """Log-probabilities (T, N, V) of all clips, and their mean CTC loss a character."""
+    device = device or next(model.parameters()).device
+    training, log_probs, losses = model.training, [], []
+    model.eval()
+    for start in range(0, len(clips), batch_size):
+        indices = range(start, min(start + batch_size, len(clips)))
+        batch = training_batch(clips, indices, None, model.in_channels).to(device)
+        logits = model(batch.x, batch.lengths)                                      # (T, B, V)
+        losses.append(ctc(logits, batch, model).item() * len(batch.lengths))
+        log_probs.append(logits.float().log_softmax(-1).cpu())
+    model.train(training)
+    return torch.cat(log_probs, dim=1), sum(losses) / len(clips)
+
+
+def evaluate(model: LipNet, clips: ClipSet, device: torch.device | None = None) -> Reading:
+    """Read all clips greedily and compare with what was said."""
+    log_probs, loss = read_clips(model, clips, device)                              # (T, N, V)
+    labels = greedy_decode(log_probs, model.output_lengths(torch.from_numpy(clips.lengths)))
+    texts = tuple(ALPHABET.decode(label) for label in labels)
+    return Reading(loss, cer(clips.transcripts, texts), wer(clips.transcripts, texts), texts)
+
+
+def train(
+    model: LipNet,
+    training: ClipSet,
+    validation: ClipSet,
+    settings: Settings,
+    out: str | Path | None = None,
+    device: torch.device | None = None,
+    precision: torch.dtype | None = None,
+    progress: bool = True,
+) -> tuple[LipNet, list[dict[str, float]]]:
+    """Train ``model``; go on from ``out`` when an earlier run with the same settings was cut off there.
+
+    Args:
+        model: trained in place; on return it holds the last step's weights.
+        training, validation: the clips. Validation clips are read after every epoch and decide nothing.
+        settings: see :class:`Settings`.
+        out: folder for ``log.csv`` and ``last.pt`` (written whole after every epoch); None keeps nothing.
+        device: the GPU when there is one, if None.
+        precision: of the convolutions; ``best_precision`` if None.
+        progress: show a bar.
+
+    Returns:
+        (the averaged model in ``eval`` mode, one row an epoch).
+
+    Raises:
+        ValueError: no clips, a sentence too long for its frames, or ``out`` holds another run's checkpoint.
+    """
+    device = device or best_device()
+    precision = precision or best_precision(device)
+    _check_clips(training, model)
+    model.to(device, memory_format=torch.channels_last_3d).train()  # the layout fast convolutions want
+    average = copy.deepcopy(model).eval()
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+    )
+    # float16 loses gradients below 6e-8; the scaler keeps them above. It does nothing for other formats.
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
+    steps_per_epoch = math.ceil(len(training) / settings.batch_size)
+    total = steps_per_epoch * settings.epochs
+
+    run = {"settings": asdict(settings), "model": model.config, "clips": len(training)}
+    checkpoint = None if out is None else Path(out) / "last.pt"
+    rows: list[dict[str, float]] = []
+    if checkpoint is not None and checkpoint.is_file():
+        rows = _resume(checkpoint, run, model, average, optimiser, scaler)
+    seconds = rows[-1]["seconds"] if rows else 0.0
+
+    bar = tqdm(total=total, initial=len(rows) * steps_per_epoch, unit="step", disable=not progress)
+    for epoch in range(len(rows), settings.epochs):
+        began, losses = time.perf_counter(), []
+        order = np.random.default_rng((settings.seed, epoch)).permutation(len(training))
+        for start in range(0, len(training), settings.batch_size):
+            step = epoch * steps_per_epoch + start // settings.batch_size
+            rng = np.random.default_rng((settings.seed, epoch, start))
+            torch.manual_seed(settings.seed * 1_000_003 + step)  # dropout
+            indices = order[start : start + settings.batch_size]
+            batch = training_batch(training, indices, rng if settings.augmented else None, model.in_channels)
+            batch = batch.to(device)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(step, total, settings)
+
+            x = batch.x.contiguous(memory_format=torch.channels_last_3d)
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                logits = model(x, batch.lengths)                                    # (T, B, V)
+            loss = ctc_loss = ctc(logits, batch, model)
+            # With word timings the frames have labels at first; CTC takes over by the middle of the run.
+            share = max(0.0, 1 - 2 * step / total) if settings.start == "timings" else 0.0
+            if share > 0:
+                loss = loss + share * timing_loss(logits, batch, model)
+            optimiser.zero_grad()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+            scaler.step(optimiser)
+            scaler.update()
+            _update_average(average, model, min(settings.average, (1 + step) / (10 + step)))
+
+            losses.append(ctc_loss.item())
+            bar.set_postfix(_shown(losses[-1], rows), refresh=False)
+            bar.update()
+        reading = evaluate(average, validation, device)
+        seconds += time.perf_counter() - began
+        rows.append(
+            {
+                "epoch": epoch + 1,
+                "step": (epoch + 1) * steps_per_epoch,
+                "seconds": round(seconds, 1),
+                "train_loss": sum(losses) / len(losses),
+                "val_loss": reading.loss,
+                "val_cer": reading.cer,
+                "val_wer": reading.wer,
+            }
+        )
+        bar.set_postfix(_shown(losses[-1], rows))
+        if checkpoint is not None:
+            _write_log(checkpoint.with_name("log.csv"), rows)
+            state = {
+                "run": run,
+                "rows": rows,
+                "model": model.state_dict(),
+                "average": average.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "scaler": scaler.state_dict(),
+            }
+            with atomic(checkpoint) as part:
+                torch.save(state, part)
+    bar.close()
+    return average, rows
+
+
+def _check_clips(clips: ClipSet, model: LipNet) -> None:
+    """Refuse sentences that no path of frames can spell: their loss is infinite and spoils every weight."""
+    if len(clips) == 0:
+        raise ValueError("there are no training clips")
+    for name, text, n_frames in zip(clips.ids, clips.transcripts, clips.lengths, strict=True):
+        needed = len(text) + sum(a == b for a, b in pairwise(text))
+        available = int(n_frames) * model.upsample
+        if available < needed:
+            raise ValueError(
+                f"clip {name}: {text!r} needs {needed} frames (one a character, one more between equal "
+                f"neighbours), the model makes {available}: leave the clip out or upsample"
+            )
+
+
+def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move the running mean a little towards the weights; counts and batch statistics are copied."""
+    with torch.no_grad():
+        for mean, new in zip(average.parameters(), model.parameters(), strict=True):
+            mean.lerp_(new, 1 - decay)
+        for mean, new in zip(average.buffers(), model.buffers(), strict=True):
+            mean.copy_(new)
+
+
+def _resume(
+    checkpoint: Path,
+    run: dict,
+    model: nn.Module,
+    average: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> list[dict[str, float]]:
+    """Put everything back as it was after the last whole epoch; return the rows of the log."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        found = state["run"]
+    except Exception as error:  # whatever is wrong with it, it is not ours to go on from
+        raise ValueError(f"{checkpoint}: not a checkpoint of a run, or damaged: remove it to start anew") from error
+    if found != run:
+        wrong = [
+            f"{key} {found[part].get(key)!r} there, {run[part].get(key)!r} here"
+            for part in ("settings", "model")
+            for key in run[part]
+            if found[part].get(key) != run[part][key]
+        ] or [f"{found['clips']} training clips there, {run['clips']} here"]
+        raise ValueError(f"{checkpoint}: belongs to another run ({'; '.join(wrong)}): choose another folder")
+    model.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    scaler.load_state_dict(state["scaler"])
+    return state["rows"]
+
+
+def _write_log(path: Path, rows: list[dict[str, float]]) -> None:
+    """The whole log, anew: so that a resumed run never shows an epoch twice."""
+    with atomic(path) as part, open(part, "w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def _shown(loss: float, rows: list[dict[str, float]]) -> dict[str, str]:
+    """What the progress bar says."""
+    shown = {"loss": f"{loss:.2f}"}
+    if rows:
+        shown |= {"CER": f"{rows[-1]['val_cer']:.1%}", "WER": f"{rows[-1]['val_wer']:.1%}"}
+    return shown
