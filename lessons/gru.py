@@ -1,0 +1,152 @@
+"""The gated recurrent unit: a memory that decides, unit by unit, what to keep and what to renew.
+
+With the input x and the memory h of the frame before, σ the logistic function and ⊙ the product unit by unit:
+
+    r  = σ(W_ir x + b_ir + W_hr h + b_hr)             reset:  how much of the memory to consult
+    z  = σ(W_iz x + b_iz + W_hz h + b_hz)             update: how much of the memory to keep
+    n  = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn))    new, the candidate
+    h' = (1 - z) ⊙ n + z ⊙ h
+
+Here the reset gate acts *after* the product with W_hn; ``nn.GRU`` and cuDNN do it so, because then one
+product W_h h serves all three gates. Cho et al. (arXiv 1406.1078) and LipNet (arXiv 1611.01599, §3.2) put it
+*before*:
+
+    n  = tanh(W_in x + b_in + W_hn (r ⊙ h) + b_hn)
+
+In this form b_hn stands outside the product and the reset gate does not touch it, so only the sum of the two
+biases matters; both are kept, so that the two forms have the same parameters. (Texts differ in which of z
+and 1 - z they call the update gate: the same network, for the signs of W_iz, W_hz and the biases are learnt.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lessons.recurrent import Recurrent, State, check_cell_input, draw_uniform, gate_parameters
+
+Reset = Literal["after", "before"]
+
+
+def gru_step(
+    x_gates: Tensor, h: Tensor, weight_hh: Tensor, bias_hh: Tensor, reset: Reset = "after"
+) -> Tensor:
+    """One step of the equations above.
+
+    Args:
+        x_gates: (B, 3H), W_i x + b_i with the gates in the order r, z, n.
+        h: (B, H), the memory.
+        weight_hh, bias_hh: (3H, H) and (3H,), in the same order.
+        reset: where the reset gate acts.
+
+    Returns:
+        (B, H), the new memory.
+    """
+    size = h.shape[-1]
+    x_r, x_z, x_n = x_gates.chunk(3, dim=-1)  # (B, H) each
+    if reset == "after":
+        h_r, h_z, h_n = F.linear(h, weight_hh, bias_hh).chunk(3, dim=-1)  # (B, H) each
+        r = torch.sigmoid(x_r + h_r)
+        z = torch.sigmoid(x_z + h_z)
+        n = torch.tanh(x_n + r * h_n)
+    else:
+        h_r, h_z = F.linear(h, weight_hh[: 2 * size], bias_hh[: 2 * size]).chunk(2, dim=-1)  # (B, H) each
+        r = torch.sigmoid(x_r + h_r)
+        z = torch.sigmoid(x_z + h_z)
+        n = torch.tanh(x_n + F.linear(r * h, weight_hh[2 * size :], bias_hh[2 * size :]))
+    return (1 - z) * n + z * h
+
+
+class GRUCell(nn.Module):
+    """One step with its parameters; with ``reset="after"`` the same as ``nn.GRUCell``.
+
+    Raises:
+        ValueError: ``reset`` is neither "after" nor "before"; in forward, shapes, dtypes or devices that do
+            not fit the parameters.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, reset: Reset = "after") -> None:
+        super().__init__()
+        _check_reset(reset)
+        self.input_size, self.hidden_size, self.reset = input_size, hidden_size, reset
+        for name, parameter in gate_parameters(3, input_size, hidden_size).items():
+            self.register_parameter(name, parameter)
+        draw_uniform(self, hidden_size)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        """x (B, F), h (B, H) or None for zeros -> the new memory (B, H)."""
+        check_cell_input("x", x, self.weight_ih, self.input_size)
+        if h is None:
+            h = self.weight_hh.new_zeros(x.shape[0], self.hidden_size)
+        check_cell_input("h", h, self.weight_hh, self.hidden_size)
+        x_gates = F.linear(x, self.weight_ih, self.bias_ih)  # (B, 3H)
+        return gru_step(x_gates, h, self.weight_hh, self.bias_hh, self.reset)
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}, reset={self.reset!r}"
+
+
+class GRU(Recurrent):
+    """Layers of GRU over a batch of clips; with ``reset="after"`` the same as ``nn.GRU``.
+
+    Args:
+        input_size, hidden_size: F and H.
+        num_layers: each layer reads the outputs of the one below.
+        bidirectional: a second GRU reads each clip from its end; outputs stand side by side.
+        batch_first: x and out are (B, T, ...) in place of (T, B, ...). States keep their layout.
+        dropout: probability of dropping an output between layers, in training.
+        reset: where the reset gate acts, see above.
+
+    Raises:
+        ValueError: an argument out of range; in forward, shapes, dtypes, devices or lengths that do not fit.
+    """
+
+    GATES = 3
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        reset: Reset = "after",
+    ) -> None:
+        _check_reset(reset)
+        super().__init__(input_size, hidden_size, num_layers, bidirectional, batch_first, dropout)
+        self.reset = reset
+
+    def step(self, x_gates: Tensor, state: State, weight_hh: Tensor, bias_hh: Tensor) -> State:
+        return (gru_step(x_gates, state[0], weight_hh, bias_hh, self.reset),)
+
+    def forward(
+        self, x: Tensor, h0: Tensor | None = None, lengths: Tensor | Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Read the clips.
+
+        Args:
+            x: (T, B, F), or (B, T, F) with ``batch_first``.
+            h0: (layers * D, B, H), the memories to start with; None for zeros.
+            lengths: (B,), the valid frames of each clip. The backward direction then starts at a clip's last
+                valid frame and the outputs past it are zero: padding changes nothing, as with
+                ``pack_padded_sequence``. None: all T frames are valid.
+
+        Returns:
+            out: (T, B, D * H), or (B, T, D * H): the last layer's memory at every frame.
+            h_n: (layers * D, B, H), the memory of each layer and direction after its last valid step.
+        """
+        out, (h_n,) = self.run(x, None if h0 is None else (h0,), lengths)
+        return out, h_n
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, reset={self.reset!r}"
+
+
+def _check_reset(reset: str) -> None:
+    if reset not in ("after", "before"):
+        raise ValueError(f"reset={reset!r} must be 'after' or 'before'")
