@@ -1,0 +1,49 @@
+"""The checks behind the exercises: ``check("02.output_shape", output_shape)``.
+
+One file for each notebook with exercises, holding a dictionary ``CHECKS``: exercise name -> function that
+takes the learner's function and raises AssertionError if it is wrong. The message says what is wrong and
+where to look; it never gives the answer away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+MODULES = {"00": "start_here", "02": "stcnn", "08": "train_lipnet"}
+
+
+def find(name: str) -> Callable[[Callable], None]:
+    """The check called ``name``, such as "02.output_shape".
+
+    Raises:
+        ValueError: there is no such check; the message lists those there are.
+    """
+    number, _, exercise = name.partition(".")
+    if number not in MODULES:
+        raise ValueError(f"check {name!r}: expected a name that begins with one of {', '.join(MODULES)}")
+    checks = import_module(f"lessons.checks.{MODULES[number]}").CHECKS
+    if exercise not in checks:
+        known = ", ".join(f"{number}.{key}" for key in checks)
+        raise ValueError(f"check {name!r}: expected one of {known}")
+    return checks[exercise]
+
+
+def check(name: str, function: Callable) -> None:
+    """Check an exercise: print "correct" or "not solved yet", or say what is wrong.
+
+    Args:
+        name: the notebook's number and the exercise's name, "02.output_shape".
+        function: your function.
+
+    Raises:
+        AssertionError: the function gives something wrong; the message says what and where to look.
+        ValueError: no check has this name.
+    """
+    test = find(name)
+    try:
+        test(function)
+    except NotImplementedError:
+        print(f"{name}: not solved yet")
+    else:
+        print(f"{name}: correct")

@@ -1,0 +1,56 @@
+"""What all checks need: call a learner's function, compare what it gives, and speak plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def call(function: Callable, *arguments: Any) -> Any:
+    """Call the learner's function; an error inside it, or no value, becomes an AssertionError that says so."""
+    try:
+        value = function(*arguments)
+    except (NotImplementedError, AssertionError):
+        raise
+    except Exception as error:
+        raise AssertionError(
+            f"{function.__name__} stopped with {type(error).__name__}: {error}. "
+            f"It was called with {describe(arguments)}"
+        ) from error
+    if value is None:
+        raise AssertionError(f"{function.__name__} gave None: does its last line return a value?")
+    return value
+
+
+def describe(arguments: tuple) -> str:
+    """Arguments in short: tensors by their shape."""
+    return ", ".join(
+        f"a tensor of shape {tuple(a.shape)}" if isinstance(a, Tensor) else repr(a) for a in arguments
+    )
+
+
+def expect_tensor(found: Any, shape: tuple[int, ...], name: str, hint: str) -> Tensor:
+    """``found`` is a finite tensor of this shape, or an AssertionError with a hint where to look."""
+    if not isinstance(found, Tensor):
+        raise AssertionError(f"{name} is a {type(found).__name__}, expected a tensor")
+    if tuple(found.shape) != tuple(shape):
+        raise AssertionError(f"{name} has shape {tuple(found.shape)}, expected {tuple(shape)}. {hint}")
+    if not torch.isfinite(found).all():
+        raise AssertionError(f"{name} holds NaN or infinity. {hint}")
+    return found
+
+
+def expect_close(found: Tensor, expected: Tensor, name: str, hint: str, tolerance: float = 1e-6) -> None:
+    """The values agree, or an AssertionError says how far off they are, where, and what to look at."""
+    difference = (found.detach().double() - expected.double()).abs()
+    worst = difference.max().item()
+    if worst > tolerance:
+        place = tuple(int(i) for i in torch.unravel_index(difference.argmax(), difference.shape))
+        share = (difference > tolerance).double().mean().item()
+        raise AssertionError(
+            f"{name} has the right shape, but {share:.0%} of its values are wrong; "
+            f"the worst, at {place}, is off by {worst:.3g}. {hint}"
+        )
