@@ -1,0 +1,42 @@
+# make lab        make the environment and open the course in JupyterLab
+# make test       unit tests, notebook guard, every notebook
+# make notebooks  run the notebooks and write them (ONLY=02: those whose name begins with 02)
+# make lint       ruff
+# make clean      throw the environment away
+
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+ONLY ?=
+VENV = .venv
+ifeq ($(OS),Windows_NT)
+PY = $(VENV)/Scripts/python
+else
+PY = $(VENV)/bin/python
+endif
+
+# One thread: the order of sums, and so the printed figures, are then the same on every machine.
+export OMP_NUM_THREADS = 1
+
+.PHONY: lab test notebooks lint clean
+.DELETE_ON_ERROR:
+
+lab: $(VENV)/.ok
+	$(PY) -m jupyterlab notebooks/00_start_here.ipynb
+
+test: $(VENV)/.ok
+	$(PY) -m pytest tests $(sort $(wildcard notebooks/*.ipynb)) --nbval --nbval-current-env \
+		--nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg
+
+notebooks: $(VENV)/.ok
+	$(PY) tools/notebooks.py build $(ONLY)
+
+lint: $(VENV)/.ok
+	$(PY) -m ruff check .
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.ok: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q -c $(CONSTRAINTS) -e ".[dev]"
+	touch $@

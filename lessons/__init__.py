@@ -1,0 +1,49 @@
+"""The finished version of everything that the notebooks build; start at notebooks/00_start_here.ipynb.
+
+Importing `lessons` is cheap: torch is imported by `setup`, or by the first module that needs it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lessons.course import find
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["device", "setup"]
+
+
+def device() -> torch.device:
+    """The best device of this machine: a CUDA GPU, else Apple's (MPS), else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def setup(notebook: str) -> None:
+    """Prepare a notebook and print one line: torch's version, the device, the minutes to expect.
+
+    CPU work is set to one thread. The number of threads changes the order of sums, and so the last
+    digits: with one thread you see the figures that are printed in the course. On models as small as
+    ours one thread is also the fastest on a busy machine.
+
+    Args:
+        notebook: its name without the ending, for example "02_stcnn".
+
+    Raises:
+        ValueError: no notebook of the course has this name.
+    """
+    entry = find(notebook)
+
+    import torch
+
+    torch.set_num_threads(1)
+    version = torch.__version__.split("+")[0]  # "2.13.0+cpu" is the same torch as "2.13.0"
+    minutes = "1 minute" if entry.minutes == 1 else f"{entry.minutes} minutes"
+    print(f"torch {version} · device {device().type} · about {minutes} on one CPU core")

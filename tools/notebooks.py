@@ -1,0 +1,276 @@
+"""Make the notebooks from their sources.
+
+    python tools/notebooks.py build            run every notebook and write it (make notebooks)
+    python tools/notebooks.py build 02         only those whose name begins with 02
+    python tools/notebooks.py address          rewrite badges, set-up cells and README's table; run nothing
+
+`notebooks/src/NN_slug.py` (jupytext's py:percent format) is what people edit and review.
+`notebooks/NN_slug.ipynb` is made from it: the Colab badge goes under the title, the set-up cell goes after
+the first text cell, everything is executed on one thread, and the file is written in one canonical form.
+Running it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+from lessons.course import COURSE, find
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent.parent
+CELL_TIMEOUT = 300  # seconds
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+CELL_METADATA = ("tags", "jupyter", "cellView")
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # folds a cell in Colab and in JupyterLab
+
+
+class NotebookError(ValueError):
+    """A notebook's source breaks a rule, or one of its cells failed."""
+
+
+# The address of the repository
+
+
+def repository() -> str:
+    """Owner and name, "OWNER/NAME", from pyproject.toml: the one place where they are written by hand."""
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        url = tomllib.load(file)["project"]["urls"]["Repository"]
+    match = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(\.git)?/?", url)
+    if match is None:
+        raise NotebookError(
+            f"pyproject.toml, project.urls.Repository: found {url!r}, expected https://github.com/OWNER/NAME"
+        )
+    return match[1]
+
+
+def badge(name: str) -> str:
+    """The "Open in Colab" line of a notebook."""
+    image = "https://colab.research.google.com/assets/colab-badge.svg"
+    page = f"https://colab.research.google.com/github/{repository()}/blob/main/notebooks/{name}.ipynb"
+    return f"[![Open in Colab]({image})]({page})"
+
+
+def setup_source(name: str) -> str:
+    """The set-up cell: the same in every notebook but for its name. It installs in Colab only."""
+    return f'''import sys
+
+if "google.colab" in sys.modules:
+    %pip install -q "git+https://github.com/{repository()}"
+
+import lessons
+
+lessons.setup("{name}")'''
+
+
+# From the source to cells
+
+
+def source_path(name: str) -> Path:
+    return ROOT / "notebooks" / "src" / f"{name}.py"
+
+
+def notebook_path(name: str) -> Path:
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+def names(prefix: str = "") -> list[str]:
+    """The notebooks that have a source and whose name begins with `prefix`, in the course's order."""
+    return sorted(path.stem for path in (ROOT / "notebooks" / "src").glob(f"{prefix}*.py"))
+
+
+def cell_id(name: str, index: int) -> str:
+    return hashlib.sha256(f"{name}/{index}".encode()).hexdigest()[:8]
+
+
+def assemble(name: str, source: str) -> NotebookNode:
+    """The notebook `name` from its source text: badge and set-up cell put in, nothing executed.
+
+    Raises:
+        NotebookError: the first cell is not the title, or a cell has metadata that we do not use.
+    """
+    cells = jupytext.reads(source, fmt="py:percent").cells
+    heading = find(name).heading
+    first_line, _, rest = cells[0].source.partition("\n") if cells else ("", "", "")
+    if not cells or cells[0].cell_type != "markdown" or first_line != heading:
+        raise NotebookError(
+            f"notebooks/src/{name}.py, first line: found {first_line!r}, expected {heading!r}"
+        )
+    cells[0].source = f"{heading}\n\n{badge(name)}\n\n{rest.strip()}"
+    cells.insert(1, nbformat.v4.new_code_cell(setup_source(name)))
+    for index, cell in enumerate(cells):
+        cell.metadata.pop("lines_to_next_cell", None)  # jupytext's own note on blank lines
+        unknown = set(cell.metadata) - set(CELL_METADATA)
+        if unknown:
+            raise NotebookError(
+                f"notebooks/src/{name}.py, cell {index}: found metadata {sorted(unknown)}, "
+                f"expected only {', '.join(CELL_METADATA)}"
+            )
+        if "hide-input" in cell.metadata.get("tags", []):
+            cell.metadata.update(FOLDED)
+        cell.id = cell_id(name, index)
+    return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
+
+
+# From cells to an executed notebook
+
+
+def canonical(notebook: NotebookNode) -> NotebookNode:
+    """Take out of an executed notebook, in place, whatever differs between two equal runs."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for cell in notebook.cells:
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key in CELL_METADATA}
+        for output in cell.get("outputs", []):
+            # A widget's state lives in its kernel: outside, only its text and picture are of use.
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    return notebook
+
+
+def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """Run all cells, in place, on one thread, in `folder`.
+
+    Raises:
+        CellExecutionError: a cell without the tag raises-exception failed.
+    """
+    os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the kernel
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, whatever the user installed
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.execute()
+    return canonical(notebook)
+
+
+def write_text(path: Path, text: str) -> bool:
+    """Write `text` if the file does not hold it already; whether it was written."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(unfinished, path)
+    return True
+
+
+def dumps(notebook: NotebookNode) -> str:
+    return nbformat.writes(notebook).rstrip("\n") + "\n"
+
+
+def keep_ignored(notebook: NotebookNode, path: Path) -> None:
+    """Give cells whose output is not compared (timings, widgets) the output that the file holds, if any.
+
+    Without this every run would change them. To renew them, delete the .ipynb first.
+    """
+    if not path.exists():
+        return
+    held = {cell.source: cell for cell in nbformat.read(path, as_version=4).cells}
+    for cell in notebook.cells:
+        old = held.get(cell.source)
+        if "nbval-ignore-output" in cell.metadata.get("tags", []) and old and old.get("execution_count"):
+            cell.outputs = old.outputs
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count = cell.execution_count
+
+
+def build(name: str) -> None:
+    """Run one notebook and write it; on a failing cell the old file stays as it was."""
+    start = time.perf_counter()
+    notebook = assemble(name, source_path(name).read_text(encoding="utf-8"))
+    try:
+        execute(notebook, ROOT / "notebooks")
+    except CellExecutionError as error:
+        raise NotebookError(f"notebooks/src/{name}.py: a cell failed\n{error}") from error
+    keep_ignored(notebook, notebook_path(name))
+    changed = write_text(notebook_path(name), dumps(notebook))
+    seconds = time.perf_counter() - start
+    done = "written" if changed else "same"
+    print(f"{name}: {seconds:.0f} s (lessons/course.py says {find(name).minutes} min), {done}", flush=True)
+
+
+# Badges, set-up cells, README
+
+
+def course_table() -> str:
+    """README's table of the course, from lessons/course.py."""
+    lines = ["| # | notebook | you build | runs in |", "|---|---|---|---|"]
+    for entry in COURSE:
+        title = f"[{entry.title}](notebooks/{entry.name}.ipynb)" if entry.written else entry.title
+        minutes = f"{entry.minutes} min" if entry.written else "coming"
+        lines.append(f"| {entry.number:02d} | {title} | {entry.builds} | {minutes} |")
+    return "\n".join(lines)
+
+
+def with_address(text: str) -> str:
+    """README.md or CITATION.cff with today's address and today's course table."""
+    ours = repository()
+    old = re.search(r"https://colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob", text)
+    if old:  # README's badge tells which address the file was written with
+        text = re.sub(rf"(?<=/){re.escape(old[1])}(?![\w-])", ours, text)
+    text = re.sub(r"^repository-code: .*$", f'repository-code: "https://github.com/{ours}"', text, flags=re.M)
+    return re.sub(r"^\| # \|.*\n(\|.*\n)*", course_table() + "\n", text, flags=re.M)
+
+
+def readdress() -> None:
+    """Rewrite what depends on the address or on the course table; execute nothing."""
+    for name in names():
+        path = notebook_path(name)
+        if not path.exists():
+            continue
+        notebook = nbformat.read(path, as_version=4)
+        expected = assemble(name, source_path(name).read_text(encoding="utf-8"))
+        for index in (0, 1):  # the title with its badge, the set-up cell
+            notebook.cells[index].source = expected.cells[index].source
+        print(f"{path.relative_to(ROOT)}: {'written' if write_text(path, dumps(notebook)) else 'same'}")
+    for path in (ROOT / "README.md", ROOT / "CITATION.cff"):
+        changed = write_text(path, with_address(path.read_text(encoding="utf-8")))
+        print(f"{path.relative_to(ROOT)}: {'written' if changed else 'same'}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Make the notebooks from notebooks/src.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("build", help="run notebooks and write them")
+    one.add_argument("prefix", nargs="*", default=[""], help="beginning of the name, such as 02; default all")
+    commands.add_parser("address", help="rewrite badges, set-up cells and README's table; run nothing")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "address":
+            readdress()
+            return 0
+        for prefix in options.prefix:
+            if not names(prefix) and prefix:
+                raise NotebookError(f"prefix: found no notebooks/src/{prefix}*.py, expected one")
+            for name in names(prefix):
+                build(name)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
