@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
+
+from lessons.grammar import SLOTS
 
 UNITS_PER_FRAME = 1000
 CLIP_UNITS = 74_500  # every file of the corpus ends here, half a frame before the 75th picture is over
 SILENCES = ("sil", "sp")  # silence before and after the sentence; a short pause inside it
-WORDS = frozenset(
-    "bin lay place set blue green red white at by in with again now please soon "
-    "a b c d e f g h i j k l m n o p q r s t u v x y z "
-    "zero one two three four five six seven eight nine".split()
-)  # the 51 words of GRID
+WORDS = frozenset(chain.from_iterable(SLOTS))  # the 51 words of GRID
 
 Segment = tuple[int, int, str]  # start, end (not included), word
 
@@ -38,7 +37,8 @@ def check_segments(segments: Iterable[tuple[int, tuple[int, int, str]]], name: s
                 f"({UNITS_PER_FRAME} units are one video frame)"
             )
         if checked and start < checked[-1][1]:
-            raise AlignError(f"{where}: {word!r} starts at {start}, before {checked[-1][2]!r} ends at {checked[-1][1]}")
+            before = checked[-1]
+            raise AlignError(f"{where}: {word!r} starts at {start}, before {before[2]!r} ends at {before[1]}")
         checked.append((start, end, word))
     if not any(word in WORDS for _, _, word in checked):
         raise AlignError(f"{name}: no spoken word in it; expected six words between two silences")
@@ -62,7 +62,7 @@ def parse_align(text: str, name: str = "align") -> tuple[Segment, ...]:
         if len(fields) != 3:
             raise AlignError(f"{name}, line {number}: {line[:60]!r}; expected three fields, 'start end word'")
         if not all(field.isascii() and field.isdecimal() and len(field) < 10 for field in fields[:2]):
-            raise AlignError(f"{name}, line {number}: times {fields[:2]}; expected two whole numbers, not below 0")
+            raise AlignError(f"{name}, line {number}: times {fields[:2]}; expected two whole numbers")
         rows.append((number, (int(fields[0]), int(fields[1]), fields[2])))
     if not rows:
         raise AlignError(f"{name}: no line in it; expected 'start end word' lines")
@@ -81,7 +81,9 @@ def read_align(path: str | Path) -> tuple[Segment, ...]:
     try:
         return parse_align(path.read_bytes().decode("ascii"), str(path))
     except UnicodeDecodeError as error:
-        raise AlignError(f"{path}: not a text file (byte {error.start} is no ASCII); expected word timings") from error
+        raise AlignError(
+            f"{path}: byte {error.start} is no ASCII; expected a text file of word timings"
+        ) from error
 
 
 def transcript(segments: Iterable[tuple[float, float, str]]) -> str:

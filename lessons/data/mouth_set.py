@@ -79,13 +79,12 @@ def read_alignments(path: Path) -> dict[str, tuple[Segment, ...]]:
             row = json.loads(line)
             clip_id = row["id"]
             segments = [(start, end, word) for start, end, word in row["segments"]]
-            sound = isinstance(clip_id, str) and all(
-                type(start) is int and type(end) is int and isinstance(word, str) for start, end, word in segments
-            )
+            types = {(type(start), type(end), type(word)) for start, end, word in segments}
+            sound = isinstance(clip_id, str) and types <= {(int, int, str)}
         except (ValueError, TypeError, KeyError, RecursionError):
             sound = False
         if not sound:
-            raise MouthSetError(f'{where}: {line[:60]!r}; expected {{"id": ..., "segments": [[start, end, word], ...]}}')
+            raise MouthSetError(f'{where}: {line[:50]!r}; expected {{"id": ..., "segments": [...]}}')
         if clip_id in alignments:
             raise MouthSetError(f"{where}: id {clip_id!r} stands here a second time")
         alignments[clip_id] = check_segments(enumerate(segments, start=1), f"{where} ({clip_id})")

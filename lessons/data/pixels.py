@@ -1,4 +1,4 @@
-"""From colour frames of any size to the small grey ones a network reads, the same for training and reading."""
+"""From colour frames of any size to small grey ones, the same for training and for reading."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def to_grey(frames: np.ndarray) -> np.ndarray:
 def area_weights(n_in: int, n_out: int) -> np.ndarray:
     """(n_out, n_in) float32: how much of each old pixel lies under each new one; rows sum to 1.
 
-    New pixel i covers the old pixels from i * n_in / n_out to (i + 1) * n_in / n_out. For a whole factor this is
-    the mean of a block; a border that falls inside an old pixel shares it between its neighbours.
+    New pixel i covers the old ones from i * n_in / n_out to (i + 1) * n_in / n_out. For a whole factor this
+    is the mean of a block; a border that falls inside an old pixel shares it between two new ones.
     """
     edges = np.arange(n_out + 1) * (n_in / n_out)
     left, right = edges[:-1, None], edges[1:, None]  # (n_out, 1)
@@ -41,7 +41,7 @@ def area_weights(n_in: int, n_out: int) -> np.ndarray:
 
 
 def resize_area(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Shrink grey frames by averaging areas, which leaves no aliasing; rows and columns are two small products.
+    """Shrink grey frames by averaging areas, against aliasing: one small product for rows, one for columns.
 
     Args:
         frames: (T, H, W) uint8.

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
+from PIL import Image
+
+from lessons.data.atomic import replacing
+
+MAX_BYTES = 2**31  # decoded pictures; beyond that a laptop begins to swap
+AGAIN = "the file is truncated or damaged: copy or download it again"
 
 
 class VideoError(ValueError):
@@ -16,16 +24,16 @@ def read_video(path: str | Path) -> np.ndarray:
     """Decode every picture of the first video stream of a file.
 
     Returns:
-        (T, H, W, 3) uint8 RGB, T >= 1, at the file's own frame rate.
+        (T, H, W, 3) uint8 RGB, T >= 1, at the file's own frame rate, turned upright where the file says how.
 
     Raises:
-        VideoError: the file is missing, empty, not a video, has no picture, or breaks off.
+        VideoError: the file is missing, truncated, no video, without pictures, or too large.
     """
     return read_video_and_rate(path)[0]
 
 
 def read_video_and_rate(path: str | Path) -> tuple[np.ndarray, float | None]:
-    """As :func:`read_video`, with the frame rate in pictures a second (None when the file does not say)."""
+    """As :func:`read_video`, with the frames a second too (None when the file does not say)."""
     path = Path(path)
     if not path.is_file():
         raise VideoError(f"{path}: no such file; give the path of a video (mp4, mpg, avi, mov, ...)")
@@ -35,21 +43,110 @@ def read_video_and_rate(path: str | Path) -> tuple[np.ndarray, float | None]:
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise VideoError(f"{path}: no video stream in it; expected a video, perhaps this is sound only")
+                raise VideoError(f"{path}: no video stream in it, only other streams; expected a video")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # small pictures: threads cost more than they bring
-            for picture in container.decode(stream):
-                frames.append(picture.to_ndarray(format="rgb24"))  # (H, W, 3)
             rate = float(stream.average_rate) if stream.average_rate else None
+            _decode(path, container, stream, frames)
     except (av.error.FFmpegError, OSError) as error:
-        found = f"decoding broke off after {len(frames)} pictures" if frames else "it does not open as a video"
+        if frames:
+            raise VideoError(f"{path}: decoding broke off after {len(frames)} pictures; {AGAIN}") from error
+        reason = getattr(error, "strerror", None) or error
         raise VideoError(
-            f"{path}: {found} ({error.strerror or error}); the file is truncated, damaged or not a video: "
-            "copy or download it again"
+            f"{path}: it does not decode as a video ({reason}); give a video file, or if it is one, {AGAIN}"
         ) from error
     if not frames:
-        raise VideoError(f"{path}: no picture could be decoded; the file is truncated: copy or download it again")
-    sizes = {frame.shape[:2] for frame in frames}
-    if len(sizes) > 1:
-        raise VideoError(f"{path}: the picture size changes on the way, {sorted(sizes)}; re-encode it to one size")
+        raise VideoError(f"{path}: a video without a single picture; {AGAIN}")
     return np.stack(frames), rate  # (T, H, W, 3)
+
+
+def _decode(path: Path, container: av.container.InputContainer, stream: av.VideoStream, frames: list) -> None:
+    to_rgb = VideoReformatter()  # one for all pictures: a new one for each doubles the time
+    for picture in container.decode(stream):
+        if picture.is_corrupt:  # how a truncated MPEG-1 file shows, which has no index to break
+            raise VideoError(f"{path}: picture {len(frames)} is damaged; {AGAIN}")
+        rgb = to_rgb.reformat(picture, format="rgb24").to_ndarray()  # (H, W, 3)
+        quarter_turns = round(getattr(picture, "rotation", 0) / 90)  # phones film upright and note it
+        rgb = np.ascontiguousarray(np.rot90(rgb, quarter_turns))
+        if frames and rgb.shape != frames[0].shape:
+            raise VideoError(
+                f"{path}: size changes from {frames[0].shape[:2]} to {rgb.shape[:2]}; re-encode it to one"
+            )
+        frames.append(rgb)
+        if len(frames) * rgb.nbytes > MAX_BYTES:
+            raise VideoError(
+                f"{path}: more than {MAX_BYTES / 1e9:.1f} GB of pictures of {rgb.shape[1]}x{rgb.shape[0]}; "
+                f"cut or shrink it first: ffmpeg -i {path.name} -t 10 -vf scale=-2:480 short.mp4"
+            )
+
+
+def _check_frames(frames: np.ndarray, fps: float) -> np.ndarray:
+    """Frames as (T, H, W, 3) uint8, grey ones repeated over the channels."""
+    if frames.dtype != np.uint8:
+        raise ValueError(f"frames: dtype {frames.dtype}, expected uint8 (0..255)")
+    if frames.ndim == 3:
+        frames = np.repeat(frames[..., None], 3, axis=-1)  # (T, H, W, 3)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise ValueError(f"frames: shape {frames.shape}, expected (T, H, W) grey or (T, H, W, 3) RGB, T >= 1")
+    if not fps > 0:
+        raise ValueError(f"fps: {fps}, expected frames a second, above 0")
+    return np.ascontiguousarray(frames)
+
+
+def write_video(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None:
+    """Write frames as H.264 mp4, near-lossless to the eye (CRF 18), as a whole or not at all.
+
+    Args:
+        path: the file to write, ending in .mp4.
+        frames: (T, H, W, 3) RGB or (T, H, W) grey, uint8; H and W even, because colour is kept at half size.
+        fps: frames a second.
+
+    Raises:
+        ValueError: frames of another kind, odd sizes, or another suffix.
+        OSError: the file cannot be written, for one when the disk is full; no partial file stays.
+    """
+    path = Path(path)
+    frames = _check_frames(frames, fps)
+    _, height, width, _ = frames.shape
+    if path.suffix != ".mp4":
+        raise ValueError(f"path: {path.name!r}, expected a name that ends in .mp4")
+    if height % 2 or width % 2:
+        raise ValueError(f"frames: {width}x{height}; H.264 needs even sizes, crop or pad one row or column")
+    with replacing(path) as part:
+        try:
+            with av.open(str(part), "w", format="mp4") as container:
+                rate = Fraction(fps).limit_denominator(1001)
+                stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                stream.codec_context.thread_count = 1  # the same bytes on every machine
+                for frame in frames:  # (H, W, 3)
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+                container.mux(stream.encode(None))
+        except av.error.FFmpegError as error:
+            raise OSError(error.errno, f"cannot write the video ({error.strerror})", str(path)) from error
+
+
+def write_gif(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None:
+    """Write frames as an endless GIF, as a whole or not at all.
+
+    GIF counts time in hundredths of a second, so the rate is the nearest it can show.
+
+    Args:
+        path: the file to write, ending in .gif.
+        frames: (T, H, W, 3) RGB or (T, H, W) grey, uint8.
+        fps: frames a second, at most 50: viewers slow down anything faster.
+
+    Raises:
+        ValueError: frames of another kind, fps above 50, or another suffix.
+        OSError: the file cannot be written; no partial file stays.
+    """
+    path = Path(path)
+    frames = _check_frames(frames, fps)
+    if path.suffix != ".gif":
+        raise ValueError(f"path: {path.name!r}, expected a name that ends in .gif")
+    if fps > 50:
+        raise ValueError(f"fps: {fps}; a GIF shows at most 50 frames a second, leave out every other frame")
+    pictures = [Image.fromarray(frame) for frame in frames]
+    with replacing(path) as part:
+        hold = 10 * round(100 / fps)  # milliseconds
+        pictures[0].save(part, "GIF", save_all=True, append_images=pictures[1:], duration=hold, loop=0)

@@ -1,0 +1,160 @@
+"""From a film of a face to a film of its mouth.
+
+OpenCV's Haar detector (Viola and Jones, CVPR 2001) finds the face in every fifth frame. Its box gives the
+size, one for the whole clip, and the way of the mouth, smoothed: a trembling crop looks like a moving mouth.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+EVERY = 5  # frames from one look for a face to the next
+SIGMA = 5.0  # frames, of the Gaussian that smooths the way of the mouth
+DOWN = 0.32  # mouth below the middle of the face box, in box widths
+WIDTH, HEIGHT = 0.60, 0.30  # of the window, in box widths
+OUT = (64, 128)  # (H, W) of the crop
+LOOK = 288  # pixels: detection runs on pictures whose shorter side is at most this, GRID's own height
+SMALLEST_FACE = 4  # a face is at least the shorter side divided by this
+
+
+class NoFaceError(ValueError):
+    """No face, or too seldom, in a clip that needs one."""
+
+
+@functools.cache
+def face_detector() -> Any:
+    """OpenCV's frontal-face cascade.
+
+    Raises:
+        RuntimeError: OpenCV is missing or is version 5, which has no cascade classifier.
+    """
+    advice = "install version 4: pip install 'opencv-python-headless<5'"
+    try:
+        import cv2
+    except ImportError as error:
+        raise RuntimeError(f"finding a face needs OpenCV, which is not installed; {advice}") from error
+    if not hasattr(cv2, "CascadeClassifier") or not hasattr(cv2, "data"):
+        raise RuntimeError(
+            f"OpenCV {cv2.__version__} has no Haar face detector (version 5 dropped it); {advice}"
+        )
+    detector = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+    if detector.empty():
+        raise RuntimeError(f"OpenCV {cv2.__version__} comes without its face model; {advice}")
+    return detector
+
+
+def single_threaded() -> None:
+    """Keep OpenCV to one thread, for work that is spread over processes."""
+    face_detector()
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def is_mouth_crop(frames: np.ndarray) -> bool:
+    """Whether frames (T, H, W, ...) have the shape of a mouth crop: W = 2 H and at most 128 rows."""
+    height, width = frames.shape[1:3]
+    return width == 2 * height and height <= 2 * OUT[0]
+
+
+def find_faces(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Look for the largest face in every fifth frame.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB.
+
+    Returns:
+        at: (K,) the frames that show a face.
+        boxes: (K, 3) middle x, middle y and width of the face box there, in pixels of the picture.
+
+    Raises:
+        RuntimeError: no usable OpenCV.
+    """
+    detector = face_detector()
+    import cv2
+
+    shrink = min(1.0, LOOK / min(frames.shape[1:3]))
+    at, boxes = [], []
+    for t in range(0, len(frames), EVERY):
+        picture = cv2.cvtColor(frames[t], cv2.COLOR_RGB2GRAY)  # (H, W)
+        if shrink < 1:
+            picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        smallest = max(24, min(picture.shape) // SMALLEST_FACE)
+        found = detector.detectMultiScale(picture, 1.1, 5, minSize=(smallest, smallest))
+        if len(found):
+            x, y, width, height = max(found, key=lambda box: box[2])
+            at.append(t)
+            boxes.append(((x + width / 2) / shrink, (y + height / 2) / shrink, width / shrink))
+    return np.array(at, dtype=np.int64), np.array(boxes, dtype=np.float64).reshape(-1, 3)
+
+
+def smooth(values: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
+    """(T,) values averaged over time by a Gaussian of ``sigma`` frames, the ends held."""
+    reach = int(np.ceil(4 * sigma))
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return np.convolve(np.pad(values, reach, mode="edge"), weights / weights.sum(), mode="valid")  # (T,)
+
+
+def crop_mouth(frames: np.ndarray) -> np.ndarray:
+    """Cut the mouth out of a film of one face, of any size and frame rate.
+
+    Parts of the window outside the picture repeat the picture's edge.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB.
+
+    Returns:
+        (T, 64, 128, 3) uint8 RGB.
+
+    Raises:
+        NoFaceError: a face in fewer than half of the pictures looked at.
+        ValueError: frames of another dtype or shape.
+        RuntimeError: OpenCV is missing or of version 5.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise ValueError(f"frames: {frames.dtype} {frames.shape}, expected uint8 (T, H, W, 3) RGB, T >= 1")
+    at, boxes = find_faces(frames)
+    looks = len(range(0, len(frames), EVERY))
+    if 2 * len(at) < looks or not len(at):
+        raise NoFaceError(
+            f"a face in {len(at)} of the {looks} pictures looked at ({frames.shape[2]}x{frames.shape[1]}); "
+            "expected one upright face from the front, at least a quarter of the shorter side wide"
+        )
+    width = float(np.median(boxes[:, 2]))
+    every_frame = np.arange(len(frames))
+    x = smooth(np.interp(every_frame, at, boxes[:, 0]))  # (T,)
+    y = smooth(np.interp(every_frame, at, boxes[:, 1])) + DOWN * width  # (T,)
+    return _cut(frames, x, y, width)  # (T, 64, 128, 3)
+
+
+def _cut(frames: np.ndarray, x: np.ndarray, y: np.ndarray, face_width: float) -> np.ndarray:
+    """The window around (x[t], y[t]) of each frame, brought to 64 x 128 at sub-pixel places."""
+    import cv2
+
+    rows, columns = OUT
+    out = np.empty((len(frames), rows, columns, 3), dtype=np.uint8)  # (T, 64, 128, 3)
+    # Pixels of the picture for one of the crop. Above 1 a picture is shrunk by areas first, against aliasing.
+    across, down = WIDTH * face_width / columns, HEIGHT * face_width / rows
+    shrink = min(1.0, 1 / across)
+    for t, frame in enumerate(frames):
+        if shrink < 1:
+            frame = cv2.resize(frame, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        step_x, step_y = across * shrink, down * shrink
+        # Maps pixel (u, v) of the crop to the picture; the middle of the crop lands on the mouth.
+        to_picture = np.array(
+            [
+                [step_x, 0, x[t] * shrink - step_x * (columns - 1) / 2],
+                [0, step_y, y[t] * shrink - step_y * (rows - 1) / 2],
+            ]
+        )
+        out[t] = cv2.warpAffine(
+            frame,
+            to_picture,
+            (columns, rows),
+            flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+    return out
