@@ -187,8 +187,9 @@ def check_floats(name: str, tensor: Tensor, parameter: Tensor) -> None:
     """Refuse a tensor that is not where and what the parameters are."""
     if tensor.device != parameter.device:
         raise ValueError(f"{name} is on {tensor.device}, the parameters on {parameter.device}: use .to(...)")
-    # Under autocast the products bring both to one dtype themselves.
-    if tensor.dtype != parameter.dtype and not torch.is_autocast_enabled(tensor.device.type):
+    # Under autocast the products bring both to one dtype themselves. (torch cannot be asked about "meta".)
+    autocast = tensor.device.type != "meta" and torch.is_autocast_enabled(tensor.device.type)
+    if tensor.dtype != parameter.dtype and not autocast:
         raise ValueError(f"{name} is {tensor.dtype}, the parameters are {parameter.dtype}: use .to(...)")
 
 

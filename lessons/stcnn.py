@@ -324,7 +324,8 @@ def _check_conv3d(
         )
     if bias is not None and bias.shape != (n_out,):
         raise ValueError(f"bias has shape {tuple(bias.shape)}, expected ({n_out},): one for each filter")
-    autocast = torch.is_autocast_enabled(x.device.type)  # there the product brings both to one dtype itself
+    # Under autocast the product itself brings both to one dtype. (torch cannot be asked about "meta".)
+    autocast = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is None:
             continue

@@ -97,11 +97,12 @@ def test_one_layer_by_hand(layer, shape, weights, multiply_adds):
 
 
 def test_on_the_meta_device_the_count_is_the_same():
-    model = stcnn.STCNN(3, 4, 3, layers="lessons")
-    shape = (1, 3, 7, 20, 30)
-    with torch.device("meta"):
-        block = stcnn.STCNN(3, 4, 3, layers="lessons")
-        assert count(block, torch.empty(shape)) == count(model, torch.zeros(shape, device="cpu"))
+    def counts(device):
+        with torch.device(device):
+            block, recurrent = stcnn.STCNN(3, 4, 3, layers="lessons"), gru.GRU(3, 4)
+            return count(block, torch.zeros(1, 3, 7, 20, 30)), count(recurrent, torch.zeros(5, 2, 3))
+
+    assert counts("meta") == counts("cpu")
 
 
 def test_of_a_packed_sequence_only_the_valid_frames_count():

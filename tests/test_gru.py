@@ -268,3 +268,10 @@ def test_the_cell_refuses_what_does_not_fit():
         cell(torch.zeros(2, 3), torch.zeros(2, 3))
     with pytest.raises(ValueError, match="reset"):
         GRUCell(3, 4, reset="never")
+
+
+def test_autocast_computes_the_products_in_half_precision():
+    network, x = GRU(3, 4, bidirectional=True), torch.randn(5, 2, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = network(x.bfloat16())[0]  # as another layer under autocast hands it over
+    torch.testing.assert_close(out.float(), network(x)[0], rtol=0.05, atol=0.05)
