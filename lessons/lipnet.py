@@ -214,7 +214,7 @@ class LipNet(nn.Module):
             raise ValueError(f"x is on {x.device}, the model on {weight.device}: move one with .to(...)")
         if x.dtype != weight.dtype:
             raise ValueError(
-                f"x is {x.dtype}, the model {weight.dtype}: lessons.data.clips.normalise makes floats of bytes"
+                f"x is {x.dtype}, the model {weight.dtype}: bytes become floats in clips.normalise"
             )
         # In training the clips come through `normalise`, which looks; on a GPU a look would halt each step.
         if not self.training and not bool(torch.isfinite(x).all()):

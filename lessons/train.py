@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(args.seed)
     model = make()
     n_weights = sum(p.numel() for p in model.parameters())
-    print(f"{args.preset}: {n_weights:,} weights, {len(training)} clips to train, {len(validation)} to validate")
+    print(f"{args.preset}: {n_weights:,} weights, {len(training)} + {len(validation)} clips")
     model, rows = train(model, training, validation, settings, args.out)
     found = results(model.cpu(), validation)
     about = {"preset": args.preset, "data": Path(args.data).name, "clips": str(len(training))}
@@ -149,7 +149,8 @@ def main(argv: list[str] | None = None) -> None:
     }
     with atomic(args.out / "results.json") as part:
         part.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"WER {found['greedy']['wer']:.1%} greedy, {found['grammar']['wer']:.1%} with the grammar: {args.out}")
+    greedy, grammar = found["greedy"]["wer"], found["grammar"]["wer"]
+    print(f"WER {greedy:.1%} greedy, {grammar:.1%} with the grammar: {args.out}")
 
 
 if __name__ == "__main__":

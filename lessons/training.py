@@ -328,7 +328,7 @@ def _resume(
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         found = state["run"]
     except Exception as error:  # whatever is wrong with it, it is not ours to go on from
-        raise ValueError(f"{checkpoint}: not a checkpoint of a run, or damaged: remove it to start anew") from error
+        raise ValueError(f"{checkpoint}: damaged, or not a run's: remove it to start anew") from error
     if found != run:
         wrong = [
             f"{key} {found[part].get(key)!r} there, {run[part].get(key)!r} here"

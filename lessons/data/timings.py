@@ -42,7 +42,7 @@ def frame_labels(
             raise ValueError(f"word {word!r} ends at frame {end:g}, before it starts ({start:g})")
         classes = alphabet.encode(word).numpy()                                     # (L,)
         frames = np.arange(max(0, round(start)), min(n_frames, round(end)))         # frames of this word
-        position = (frames - start) / (end - start)                                 # 0 at its start, 1 at its end
+        position = (frames - start) / (end - start)                                 # 0 to 1
         letter = np.clip((position * len(word)).astype(int), 0, len(word) - 1)
         labels[frames] = classes[letter]
         if not first and 0 < round(start) <= n_frames:

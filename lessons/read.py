@@ -1,0 +1,203 @@
+"""Read lips: ``python -m lessons.read clip.mpg`` prints the sentence.
+
+The sentence of each clip stands alone on its line on standard output. How sure each word is, the time taken
+and what went wrong go to standard error, so that the output can be piped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lessons import checkpoint
+from lessons.ctc import forced_align
+from lessons.data.clips import normalise
+from lessons.data.faults import broken_frames, picture_fault
+from lessons.data.mouth_crop import NoFaceError, crop_mouth, is_mouth_crop
+from lessons.data.pixels import resize_area, to_grey
+from lessons.data.video import read_video_and_rate, write_gif
+from lessons.decoding import GridGrammar, beam_search_decode, greedy_decode
+from lessons.figures.film import film
+from lessons.lipnet import LipNet
+from lessons.text import Alphabet
+
+FPS = 25  # GRID's frames a second: what the models were trained on
+ALPHABET = Alphabet()
+Decoder = Literal["greedy", "beam", "grammar"]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word that was read.
+
+    Attributes:
+        text: the word.
+        start, end: the frames at 25 a second that spell it, end exclusive.
+        confidence: the mean over its letters of the probability each has in its best frame, 0 to 1.
+    """
+
+    text: str
+    start: int
+    end: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read in one clip; ``warning`` is empty when nothing was wrong with the picture."""
+
+    clip: str
+    sentence: str
+    words: tuple[Word, ...]
+    seconds: float
+    video_seconds: float
+    warning: str = ""
+
+
+def mouth_frames(path: str | Path) -> tuple[np.ndarray, str]:
+    """Decode a film of a face or of a mouth and give the mouth at 25 frames a second.
+
+    Returns:
+        (T, H, W, 3) uint8 RGB, and a warning when the first frames are broken: the first good one stands
+        in for them.
+
+    Raises:
+        VideoError, NoFaceError: no usable video, no face.
+        ValueError: pictures broken throughout.
+    """
+    frames, rate = read_video_and_rate(path)                                        # (T, H, W, 3)
+    if rate is not None and abs(rate - FPS) > 0.1:
+        n_frames = max(1, round(len(frames) * FPS / rate))
+        nearest = np.arange(n_frames) * rate / FPS
+        frames = frames[np.minimum(nearest.round().astype(int), len(frames) - 1)]   # (T', H, W, 3)
+    warning = ""
+    broken = broken_frames(frames)                                                  # (T,)
+    fault = picture_fault(broken)
+    if fault == "rubbish":
+        n_broken = int(broken.sum())
+        raise ValueError(f"{path}: {n_broken} of {len(frames)} pictures are damaged: nothing to read")
+    if fault:
+        good = int(np.argmin(broken))
+        frames[:good] = frames[good]
+        warning = f"{path}: the first {good} pictures are damaged; words spoken in them are lost"
+    if is_mouth_crop(frames):
+        return frames, warning
+    try:
+        return crop_mouth(frames), warning                                          # (T, 64, 128, 3)
+    except NoFaceError as error:
+        raise NoFaceError(f"{path}: {error}") from error
+
+
+def log_probabilities(model: LipNet, mouth: np.ndarray) -> Tensor:
+    """(T, H, W, 3) uint8 frames of a mouth -> (T, V) log-probabilities of the classes."""
+    grey = resize_area(to_grey(mouth), model.frame_size)                            # (T, H, W)
+    x = normalise(torch.from_numpy(grey)[None])[:, None]                            # (1, 1, T, H, W)
+    with torch.inference_mode():
+        logits = model(x.expand(-1, model.in_channels, -1, -1, -1))                 # (T, 1, V)
+    return logits[:, 0].log_softmax(-1)                                             # (T, V)
+
+
+def decode(log_probs: Tensor, decoder: Decoder) -> list[int]:
+    """(T, V) -> the classes of the sentence."""
+    if decoder == "greedy":
+        return greedy_decode(log_probs[:, None])[0]
+    return beam_search_decode(log_probs, lm=GridGrammar() if decoder == "grammar" else None)[0][0]
+
+
+def find_words(log_probs: Tensor, labels: list[int]) -> tuple[Word, ...]:
+    """Where each word of ``labels`` is spoken, and how sure it is, by the best path through (T, V)."""
+    if not labels:
+        return ()
+    spans = forced_align(log_probs, labels).spans()
+    words, first = [], 0
+    for text in ALPHABET.decode(labels).split(" "):
+        letters = range(first, first + len(text))
+        if text:
+            best = [log_probs[slice(*spans[i]), labels[i]].max().exp().item() for i in letters]
+            words.append(Word(text, spans[letters[0]][0], spans[letters[-1]][1], sum(best) / len(best)))
+        first += len(text) + 1  # the space
+    return tuple(words)
+
+
+def read(path: str | Path, model: LipNet, decoder: Decoder = "greedy") -> tuple[Reading, np.ndarray]:
+    """Read one clip.
+
+    Args:
+        path: a video of a face seen from the front, or of a mouth (twice as wide as high).
+        model: as ``lessons.checkpoint.load`` gives it.
+        decoder: ``greedy``, ``beam`` (prefix beam search) or ``grammar`` (only GRID's sentences).
+
+    Returns:
+        what was read, and the mouth's frames (T, H, W, 3) uint8.
+
+    Raises:
+        ValueError: see :func:`mouth_frames`.
+    """
+    began = time.perf_counter()
+    mouth, warning = mouth_frames(path)
+    log_probs = log_probabilities(model, mouth)                                     # (T, V)
+    labels = decode(log_probs, decoder)
+    words = find_words(log_probs, labels)
+    sentence = " ".join(word.text for word in words)
+    seconds = time.perf_counter() - began
+    return Reading(str(path), sentence, words, round(seconds, 3), len(mouth) / FPS, warning), mouth
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m lessons.read", description=__doc__.split("\n")[0])
+    parser.add_argument("clips", nargs="+", metavar="CLIP", help="a video of a face, or of a mouth")
+    parser.add_argument("--model", default=checkpoint.TRAINED[0], help="a .safetensors file, or %(default)s")
+    parser.add_argument("--decoder", choices=get_args(Decoder), default="greedy")
+    parser.add_argument("--json", action="store_true", help="print all that is known, one JSON object a line")
+    parser.add_argument("--out", type=Path, metavar="FILM.gif", help="write the clip with its words under it")
+    args = parser.parse_args(argv)
+    if args.out is not None and (len(args.clips) > 1 or args.out.suffix != ".gif"):
+        parser.error(f"--out {args.out}: takes one clip and a name that ends in .gif")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Read every clip; 1 when one could not be read, and its error is on standard error."""
+    args = arguments(argv)
+    torch.set_num_threads(1)
+    try:
+        model = checkpoint.load(args.model)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    failed = 0
+    for path in tqdm(args.clips, unit="clip", disable=len(args.clips) == 1):
+        try:
+            reading, mouth = read(path, model, args.decoder)
+            if args.out is not None:
+                write_gif(args.out, film(mouth, [(w.start, w.end, w.text) for w in reading.words]), FPS)
+        except (OSError, ValueError, RuntimeError) as error:
+            failed += 1
+            tqdm.write(f"error: {error}", file=sys.stderr)
+            continue
+        factor = reading.seconds / reading.video_seconds
+        if args.json:
+            tqdm.write(json.dumps({**asdict(reading), "real_time_factor": round(factor, 3)}))
+        else:
+            tqdm.write(reading.sentence)
+        if reading.warning:
+            tqdm.write(f"warning: {reading.warning}", file=sys.stderr)
+        sure = " ".join(f"{word.text} {word.confidence:.0%}" for word in reading.words)
+        timing = f"{reading.seconds:.2f} s, real-time factor {factor:.2f}"
+        tqdm.write(f"{path}: {sure} | {timing}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
