@@ -18,12 +18,12 @@ import os
 import re
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import jupytext
 import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from jupyter_client.manager import start_new_kernel
 from nbformat import NotebookNode
 
 from lessons.course import COURSE, find
@@ -145,23 +145,50 @@ def canonical(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
+def add_output(outputs: list[NotebookNode], message: dict) -> None:
+    """Add what the kernel sent for one cell; text that follows text of the same stream joins it."""
+    kind = message["msg_type"]
+    if kind == "clear_output":
+        outputs.clear()
+    elif kind in ("stream", "display_data", "execute_result", "error"):
+        new = nbformat.v4.output_from_msg(message)
+        if kind == "stream" and outputs and outputs[-1].get("name") == new.name:
+            outputs[-1].text += new.text
+        else:
+            outputs.append(new)
+
+
 def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """Run all cells, in place, on one thread, in `folder`.
 
+    nbclient is not used: it takes the place of a widget's output area, so that a slider's first figure would
+    be lost, and it hangs now and then when it does so. Here that figure lands in the cell, as under nbval.
+
     Raises:
-        CellExecutionError: a cell without the tag raises-exception failed.
+        NotebookError: a cell without the tag raises-exception failed, or ran too long.
     """
     os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the kernel
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, whatever the user installed
-    client = NotebookClient(
-        notebook,
-        timeout=CELL_TIMEOUT,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,
-        resources={"metadata": {"path": str(folder)}},
-    )
-    client.execute()
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(folder))
+    try:
+        for cell in notebook.cells:
+            if cell.cell_type != "code" or not cell.source.strip():
+                continue
+            cell.outputs = []
+            collect = partial(add_output, cell.outputs)
+            try:
+                reply = client.execute_interactive(
+                    cell.source, allow_stdin=False, timeout=CELL_TIMEOUT, output_hook=collect
+                )["content"]
+            except TimeoutError as error:
+                raise NotebookError(f"ran longer than {CELL_TIMEOUT} s:\n{cell.source}") from error
+            cell.execution_count = reply["execution_count"]
+            if reply["status"] != "ok" and "raises-exception" not in cell.metadata.get("tags", []):
+                trace = "\n".join(reply.get("traceback", []))
+                raise NotebookError(f"a cell failed:\n{cell.source}\n\n{trace}")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
     return canonical(notebook)
 
 
@@ -202,8 +229,8 @@ def build(name: str) -> None:
     notebook = assemble(name, source_path(name).read_text(encoding="utf-8"))
     try:
         execute(notebook, ROOT / "notebooks")
-    except CellExecutionError as error:
-        raise NotebookError(f"notebooks/src/{name}.py: a cell failed\n{error}") from error
+    except NotebookError as error:
+        raise NotebookError(f"notebooks/src/{name}.py: {error}") from error
     keep_ignored(notebook, notebook_path(name))
     changed = write_text(notebook_path(name), dumps(notebook))
     seconds = time.perf_counter() - start
