@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -24,6 +25,10 @@ class DownloadError(OSError):
     """A download that failed; the message names the address, what came and what to do."""
 
 
+class _Contradiction(DownloadError):
+    """The server contradicts itself or the archive's record: what came so far cannot be trusted."""
+
+
 class _Dropped(Exception):
     """The connection ended early; what came so far is kept and the next try goes on from there."""
 
@@ -33,79 +38,89 @@ def open_url(url: str, start: int = 0, timeout: float = 60.0) -> http.client.HTT
 
     Raises:
         DownloadError: the server refuses (an HTTP status of 400 to 499, save 408 and 429).
-        _Dropped: no connection, or the server is busy.
+        _Dropped: no connection, or a busy server.
     """
     headers = AGENT | ({"Range": f"bytes={start}-"} if start else {})
     try:
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout)
     except urllib.error.HTTPError as error:
         error.close()
+        found = f"HTTP {error.code} {error.reason}"
         if error.code >= 500 or error.code in (408, 429):
-            raise _Dropped(f"HTTP {error.code} {error.reason}") from error
-        advice = (
-            "look at the address in a browser" if error.code == 404 else "try again later or with a browser"
-        )
-        raise DownloadError(f"{url}: HTTP {error.code} {error.reason}; {advice}") from error
+            raise _Dropped(found) from error
+        if error.code == 416:
+            raise _Contradiction(f"{url}: {start} bytes came, the server holds fewer; try again") from error
+        raise DownloadError(f"{url}: {found}; look at the address in a browser, it may have moved") from error
     except (OSError, http.client.HTTPException) as error:  # no network, no such host, time out
         raise _Dropped(str(getattr(error, "reason", error))) from error
 
 
-def _places(url: str, response: http.client.HTTPResponse, start: int) -> tuple[int, int | None]:
-    """Where the answer begins and how long the whole file is: (0, ...) from a server that ignores Range."""
-    kind = response.headers.get_content_type()
-    if kind in ("text/html", "application/xhtml+xml"):
-        raise DownloadError(
-            f"{url}: the server sent a web page, not a file; look at the address in a browser"
-        )
-    if response.status == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        if not match or int(match[1]) != start:
-            found = response.headers.get("Content-Range")
-            raise DownloadError(f"{url}: asked for bytes from {start} on, the server answers {found!r}")
-        return start, int(match[2])
-    length = response.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() else None
+def _read(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read(BLOCK)
+    except (OSError, http.client.HTTPException) as error:
+        raise _Dropped(str(error) or type(error).__name__) from error
 
 
-def _one_try(url: str, part: Path, expected: int | None, timeout: float) -> int | None:
-    """Bring ``part`` closer to the whole file; returns the whole size when the server tells it.
+@dataclass
+class _Partial:
+    """The beginning of a file, and the size of the whole once it is known."""
 
-    Raises:
-        _Dropped: with fewer bytes than the whole.
-        DownloadError: anything that trying again will not mend.
-    """
-    have = part.stat().st_size if part.exists() else 0
-    if expected is not None and have == expected:
-        return expected
-    with open_url(url, have, timeout) as response:
-        start, whole = _places(url, response, have)
-        if expected is not None and whole is not None and whole != expected:
-            raise DownloadError(
-                f"{url}: the server says {whole} bytes, before it was {expected}; the file changed or the "
-                "server is wrong: try again later"
-            )
-        missing = (whole or 0) - start
-        free = shutil.disk_usage(part.parent).free
-        if missing > free:
-            raise DownloadError(
-                f"{part.parent}: {free} bytes free, but {url} needs {missing} more; make room"
-            )
-        with (
-            part.open("r+b" if part.exists() else "wb") as file,
-            tqdm(total=whole, initial=start, desc=part.stem, unit="B", unit_scale=True) as bar,
-        ):
-            file.truncate(start)
-            file.seek(start)
-            try:
-                while block := response.read(BLOCK):
+    url: str
+    path: Path
+    size: int | None
+
+    def have(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def advance(self, timeout: float) -> None:
+        """Bring it closer to the whole, in one connection.
+
+        Raises:
+            _Dropped: it ended before the whole was there.
+            DownloadError: anything that trying again will not mend.
+        """
+        have = self.have()
+        if self.size is not None and have == self.size:
+            return
+        with open_url(self.url, have, timeout) as response:
+            start = self._start(response, have)
+            free = shutil.disk_usage(self.path.parent).free
+            missing = (self.size or 0) - start
+            if missing > free:
+                raise DownloadError(
+                    f"{self.path}: {free} bytes free on this disk, {missing} needed; make room"
+                )
+            with (
+                self.path.open("r+b" if self.path.exists() else "wb") as file,
+                tqdm(total=self.size, initial=start, desc=self.path.stem, unit="B", unit_scale=True) as bar,
+            ):
+                file.truncate(start)
+                file.seek(start)
+                while block := _read(response):
                     file.write(block)
                     bar.update(len(block))
-            except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-                raise _Dropped(str(error) or type(error).__name__) from error
-    got = part.stat().st_size
-    if whole is not None and got < whole:
-        raise _Dropped(f"the connection ended after {got} of {whole} bytes")
-    return whole
+        if self.size is not None and self.have() < self.size:
+            raise _Dropped(f"the connection ended after {self.have()} of {self.size} bytes")
+
+    def _start(self, response: http.client.HTTPResponse, asked: int) -> int:
+        """The byte the answer begins with, 0 when the server ignores Range. Notes the size of the whole."""
+        if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
+            raise DownloadError(f"{self.url}: a web page came, not a file; look at the address in a browser")
+        start, length = 0, response.headers.get("Content-Length", "")
+        size = int(length) if length.isdecimal() else None
+        if response.status == 206:
+            place = response.headers.get("Content-Range", "")
+            match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", place)
+            if not match or int(match[1]) != asked:
+                raise _Contradiction(f"{self.url}: asked for bytes from {asked} on, got {place!r}; try again")
+            start, size = asked, int(match[2])
+        if None not in (size, self.size) and size != self.size:
+            raise _Contradiction(
+                f"{self.url}: {size} bytes, says the server, expected {self.size}; try later"
+            )
+        self.size = self.size or size
+        return start
 
 
 def _checksum(path: Path, method: str) -> str:
@@ -158,29 +173,25 @@ def fetch_zip(
     """
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    tries = 0
+    partial = _Partial(url, part, size)
+    if size is not None and partial.have() > size:  # left by another file of the same name
+        part.unlink()
+    tries, most = 0, partial.have()
     while True:
-        before = part.stat().st_size if part.exists() else 0
-        if size is not None and before > size:  # left by another file of the same name
-            part.unlink()
-            before = 0
         try:
-            size = _one_try(url, part, size, timeout) or size
+            partial.advance(timeout)
             break
-        except _Dropped as error:
-            got = part.stat().st_size if part.exists() else 0
-            tries = 0 if got > before else tries + 1
-            if tries >= TRIES:
-                kept = f"{got} bytes stay, the same command goes on" if got else "nothing came"
-                raise DownloadError(f"{url}: {error}; gave up after {TRIES} tries; {kept}") from error
-            time.sleep(pause * 2 ** max(0, tries - 1))
-        except DownloadError:
+        except _Contradiction:
             part.unlink(missing_ok=True)
             raise
+        except _Dropped as error:
+            got = partial.have()
+            tries, most = (0, got) if got > most else (tries + 1, most)
+            if tries == TRIES:
+                kept = f"{got} bytes stay, the same command goes on from there" if got else "nothing came"
+                raise DownloadError(f"{url}: {error}; gave up after {TRIES} tries; {kept}") from error
+            time.sleep(pause * 2**tries)
     try:
-        got = part.stat().st_size
-        if size is not None and got != size:
-            raise ValueError(f"{got} bytes came, expected {size}")
         if checksum is not None:
             method, _, wanted = checksum.partition(":")
             found = _checksum(part, method)

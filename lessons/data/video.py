@@ -46,6 +46,7 @@ def read_video_and_rate(path: str | Path) -> tuple[np.ndarray, float | None]:
                 raise VideoError(f"{path}: no video stream in it, only other streams; expected a video")
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1  # small pictures: threads cost more than they bring
+            _check_index(path, stream)
             rate = float(stream.average_rate) if stream.average_rate else None
             _decode(path, container, stream, frames)
     except (av.error.FFmpegError, OSError) as error:
@@ -58,6 +59,15 @@ def read_video_and_rate(path: str | Path) -> tuple[np.ndarray, float | None]:
     if not frames:
         raise VideoError(f"{path}: a video without a single picture; {AGAIN}")
     return np.stack(frames), rate  # (T, H, W, 3)
+
+
+def _check_index(path: Path, stream: av.VideoStream) -> None:
+    """An mp4 cut at a border between pictures decodes without an error, but its index tells of more bytes."""
+    entries = getattr(stream, "index_entries", ())  # older PyAV does not show it
+    needed = max((entry.pos + entry.size for entry in entries), default=0)
+    found = path.stat().st_size
+    if needed > found:
+        raise VideoError(f"{path}: its index tells of {needed} bytes, it has {found}; {AGAIN}")
 
 
 def _decode(path: Path, container: av.container.InputContainer, stream: av.VideoStream, frames: list) -> None:

@@ -1,0 +1,263 @@
+"""Reading and writing video, and the way from colour frames to small grey ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from lessons.data import video
+from lessons.data.pixels import area_weights, resize_area, to_grey
+from lessons.data.video import VideoError, read_video, read_video_and_rate, write_gif, write_video
+
+
+def ramp(n: int = 12, height: int = 48, width: int = 64) -> np.ndarray:
+    """(T, H, W, 3): a coloured slope that moves, gentle enough for a lossy codec."""
+    t, y, x = np.ogrid[:n, :height, :width]
+    channels = [40 + 2 * x + t + 0 * y, 60 + 2 * y + t + 0 * x, 90 + x + y + t]
+    return np.stack(np.broadcast_arrays(*channels), axis=-1).astype(np.uint8)
+
+
+def test_frames_survive_the_way_to_disk_and_back(tmp_path: Path) -> None:
+    frames = ramp()
+    write_video(tmp_path / "a.mp4", frames, fps=12.5)
+    back, rate = read_video_and_rate(tmp_path / "a.mp4")
+    assert back.shape == frames.shape and back.dtype == np.uint8 and rate == 12.5
+    assert np.abs(back.astype(int) - frames).mean() < 2.0
+    # Red, green and blue are told apart: swapping two of them is far off.
+    assert np.abs(back[..., ::-1].astype(int) - frames).mean() > 10
+
+
+def test_frames_keep_their_order(tmp_path: Path) -> None:
+    frames = np.repeat(np.arange(20, 220, 10, dtype=np.uint8), 32 * 32 * 3).reshape(-1, 32, 32, 3)
+    write_video(tmp_path / "a.mp4", frames)
+    assert np.abs(read_video(tmp_path / "a.mp4").mean(axis=(1, 2, 3)) - np.arange(20, 220, 10)).max() < 3
+
+
+def test_grey_frames_are_written_grey(tmp_path: Path) -> None:
+    frames = ramp()[..., 0]
+    write_video(tmp_path / "a.mp4", frames)
+    back = read_video(tmp_path / "a.mp4").astype(int)
+    assert np.ptp(back, axis=-1).max() <= 2 and np.abs(back[..., 0] - frames).mean() < 2
+
+
+def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write_video(tmp_path / name, ramp())
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_a_film_that_says_how_it_was_held_is_turned_upright(tmp_path: Path) -> None:
+    if not hasattr(av.VideoStream, "set_display_rotation"):
+        pytest.skip("this PyAV cannot note a rotation")
+    upright = ramp(6, 64, 48)
+    lying = np.ascontiguousarray(np.rot90(upright, -1, axes=(1, 2)))  # a quarter turn clockwise
+    write_video(tmp_path / "a.mp4", lying)
+    with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(tmp_path / "b.mp4"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        stream.set_display_rotation(90)  # to be shown a quarter turn anticlockwise
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    assert read_video(tmp_path / "b.mp4").shape == upright.shape
+    assert np.abs(read_video(tmp_path / "b.mp4").astype(int) - upright).mean() < 2
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("kind", ["index at the end", "index at the start", "no index"])
+def test_a_truncated_file_is_an_error(tmp_path: Path, kind: str, kept: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), dtype=np.uint8)
+    path = tmp_path / ("a.mpg" if kind == "no index" else "a.mp4")
+    options = {"movflags": "faststart"} if kind == "index at the start" else {}
+    with av.open(str(path), "w", options=options) as target:
+        stream = target.add_stream("mpeg1video" if kind == "no index" else "libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for frame in noise:
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        target.mux(stream.encode(None))
+    assert len(read_video(path)) == 12
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(VideoError, match=rf"{path.name}: .*(again|damaged|truncated)"):
+        read_video(path)
+
+
+def test_a_file_cut_between_two_pictures_is_an_error(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream(
+            "mpeg4", rate=25
+        )  # every packet decodes by itself: nothing else shows the cut
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", 1
+        for frame in ramp():
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        target.mux(stream.encode(None))
+    with av.open(str(tmp_path / "a.mp4")) as source:
+        if not hasattr(source.streams.video[0], "index_entries"):
+            pytest.skip("this PyAV does not show the index")
+        seventh = source.streams.video[0].index_entries[6].pos
+    (tmp_path / "a.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:seventh])
+    with pytest.raises(VideoError, match=rf"its index tells of \d+ bytes, it has {seventh}; .*truncated"):
+        read_video(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"", "empty"),
+        (b"not a video at all", "does not decode as a video"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "does not decode as a video|without a single picture"),
+        (bytes(100_000), "does not decode as a video"),
+        (b"id,speaker\n" * 1000, "does not decode as a video"),
+    ],
+)
+def test_what_is_no_video_is_an_error(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(VideoError, match=rf"a\.mp4: .*({said})"):
+        read_video(tmp_path / "a.mp4")
+
+
+def test_missing_files_and_folders_are_errors(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.mp4", tmp_path):
+        with pytest.raises(VideoError, match="no such file"):
+            read_video(path)
+
+
+def test_sound_alone_is_an_error(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.wav"), "w") as target:
+        stream = target.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.rate = 8000
+        target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    with pytest.raises(VideoError, match="no video stream"):
+        read_video(tmp_path / "a.wav")
+
+
+def test_a_video_without_pictures_is_an_error(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.avi"), "w") as target:
+        stream = target.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        target.start_encoding()
+    with pytest.raises(VideoError, match="without a single picture"):
+        read_video(tmp_path / "a.avi")
+
+
+def test_a_film_too_large_for_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / "a.mp4", ramp())
+    monkeypatch.setattr(video, "MAX_BYTES", 5 * 48 * 64 * 3)
+    with pytest.raises(VideoError, match=r"of 64x48; cut or shrink it first: ffmpeg"):
+        read_video(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize(
+    "frames, said",
+    [
+        (ramp().astype(np.float32), "dtype float32"),
+        (ramp()[:0], r"shape \(0, 48, 64, 3\)"),
+        (ramp()[0, :, :, 0], r"expected \(T, H, W\)"),
+        (ramp()[..., :2], r"shape \(12, 48, 64, 2\)"),
+        (ramp(2, 47, 64), "64x47; H.264 needs even sizes"),
+    ],
+)
+def test_frames_of_another_kind_are_refused(tmp_path: Path, frames: np.ndarray, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        write_video(tmp_path / "a.mp4", frames)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_suffixes_and_rates_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ends in \.mp4"):
+        write_video(tmp_path / "a.avi", ramp())
+    with pytest.raises(ValueError, match=r"ends in \.gif"):
+        write_gif(tmp_path / "a.mp4", ramp())
+    with pytest.raises(ValueError, match="fps: 0"):
+        write_video(tmp_path / "a.mp4", ramp(), fps=0)
+    with pytest.raises(ValueError, match="at most 50"):
+        write_gif(tmp_path / "a.gif", ramp(), fps=60)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gif_shows_every_frame_at_its_rate(tmp_path: Path) -> None:
+    frames = ramp()
+    write_gif(tmp_path / "a.gif", frames, fps=25)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == len(frames) and gif.info["duration"] == 40 and gif.info["loop"] == 0
+        gif.seek(11)
+        shown = np.asarray(gif.convert("RGB")).astype(int)
+    assert np.abs(shown - frames[11]).mean() < 8  # 256 colours
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on file sizes")
+@pytest.mark.parametrize("writer, name", [("write_video", "a.mp4"), ("write_gif", "a.gif")])
+def test_a_full_disk_leaves_no_partial_file(tmp_path: Path, writer: str, name: str) -> None:
+    (tmp_path / name).write_bytes(b"the old one")
+    # A limit of 20 kB on the size of any file stands for the full disk.
+    script = (
+        "import resource, sys, numpy as np\n"
+        f"from lessons.data.video import {writer} as write\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "noise = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), dtype=np.uint8)\n"
+        "try:\n    write(sys.argv[1], noise)\nexcept OSError as error:\n    print('OSError:', error)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / name)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("OSError:"), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b"the old one"
+
+
+def test_grey_is_the_luma_of_bt601() -> None:
+    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [90, 90, 90]])
+    grey = to_grey(colours.astype(np.uint8).reshape(1, 1, 6, 3))
+    assert grey.shape == (1, 1, 6) and grey.dtype == np.uint8
+    assert np.abs(grey[0, 0] - colours @ [0.299, 0.587, 0.114]).max() <= 1.0
+    assert grey[0, 0, 3:].tolist() == [255, 0, 90]
+
+
+@settings(deadline=None, max_examples=30)
+@given(hnp.arrays(np.uint8, st.tuples(*[st.integers(1, 3)] + [st.integers(1, 4)] * 2)), st.integers(1, 4))
+def test_a_whole_factor_is_the_mean_of_a_block(small: np.ndarray, factor: int) -> None:
+    n, height, width = small.shape
+    rng = np.random.default_rng(factor)
+    frames = rng.integers(0, 256, (n, height * factor, width * factor), dtype=np.uint8)
+    blocks = frames.reshape(n, height, factor, width, factor).mean(axis=(2, 4))
+    assert np.abs(resize_area(frames, (height, width)) - blocks).max() <= 0.5 + 1e-4
+    repeated = small.repeat(factor, axis=1).repeat(factor, axis=2)
+    assert np.array_equal(resize_area(repeated, (height, width)), small)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 200), st.integers(1, 200))
+def test_area_weights_share_every_pixel_out(n_in: int, n_out: int) -> None:
+    weights = area_weights(n_in, n_out)
+    assert weights.shape == (n_out, n_in) and (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(weights.sum(axis=0), n_out / n_in, rtol=1e-4)
+
+
+def test_shrinking_by_areas_agrees_with_torch() -> None:
+    frames = np.random.default_rng(1).integers(0, 256, (3, 288, 360), dtype=np.uint8)
+    pooled = torch.nn.functional.avg_pool2d(torch.from_numpy(frames).double(), (9, 6))
+    assert np.abs(resize_area(frames, (32, 60)) - pooled.numpy()).max() <= 0.5 + 1e-3
+
+
+def test_wrong_pixels_are_refused() -> None:
+    with pytest.raises(ValueError, match="dtype float64"):
+        to_grey(np.zeros((1, 2, 2, 3)))
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 4\)"):
+        to_grey(np.zeros((2, 3, 4), np.uint8))
+    with pytest.raises(ValueError, match="grey"):
+        resize_area(np.zeros((1, 2, 2, 3), np.uint8), (1, 1))
+    with pytest.raises(ValueError, match="at least one pixel"):
+        resize_area(np.zeros((1, 2, 2), np.uint8), (0, 1))
