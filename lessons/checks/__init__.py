@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
+from lessons.checks.tools import agree
+
+__all__ = ["agree", "check", "find"]
+
 MODULES = {"00": "start_here", "02": "stcnn", "08": "train_lipnet"}
 
 

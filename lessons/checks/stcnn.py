@@ -1,4 +1,4 @@
-"""Checks of notebook 02, STCNN. What is right is computed by torch, never by a second copy of the solution."""
+"""Checks of notebook 02, STCNN. What is right is computed by torch, not by a copy of the solution."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def output_shape(function: Callable) -> None:
     for _ in range(50):
         size = tuple(rng.randint(5, 40) for _ in range(3))
         kernel, stride, padding = (tuple(rng.randint(a, 4) for _ in range(3)) for a in (1, 1, 0))
-        cases.append((size, kernel, stride, padding, "Try the axes one at a time: what is the first wrong one?"))
+        cases.append(
+            (size, kernel, stride, padding, "Try the axes one at a time: what is the first wrong one?")
+        )
     for *arguments, hint in cases:
         found = call(function, *arguments)
         where = "output_shape(size={}, kernel={}, stride={}, padding={})".format(*arguments)
@@ -49,7 +51,7 @@ def output_shape(function: Callable) -> None:
 
 
 def _measured_field(layers: list[tuple[int, int]]) -> int:
-    """Receptive field by experiment: how many inputs does the gradient of one output reach?"""
+    """Receptive field by experiment: the span of inputs that the gradient of one output reaches."""
     size = 1
     for kernel, stride in reversed(layers):  # the smallest input that yields one output
         size = (size - 1) * stride + kernel
@@ -58,7 +60,8 @@ def _measured_field(layers: list[tuple[int, int]]) -> int:
     for kernel, stride in layers:
         y = F.conv1d(y, torch.ones(1, 1, kernel), stride=stride)
     y.sum().backward()
-    return int((x.grad != 0).sum())
+    reached = x.grad[0, 0].nonzero()
+    return int(reached.max() - reached.min()) + 1
 
 
 def receptive_field(function: Callable) -> None:
@@ -66,8 +69,8 @@ def receptive_field(function: Callable) -> None:
     cases = [
         ([(3, 1)], "One layer sees as many inputs as its kernel is long."),
         ([(3, 1), (3, 1)], "Two layers of 3: draw which inputs the three middle values see; they overlap."),
-        ([(5, 2), (3, 1)], "After a stride, neighbours in the next layer lie `stride` inputs apart."),
         ([(3, 1), (5, 2)], "A layer's own stride spreads the layers after it, not its own kernel."),
+        ([(5, 2), (3, 1)], "After a stride, neighbours in the next layer lie `stride` inputs apart."),
         ([(3, 2), (3, 2), (3, 2)], "Strides multiply from layer to layer."),
         ([(5, 2), (2, 2), (5, 1), (2, 2), (3, 1), (2, 2)], "A pooling layer counts like any other."),
         ([(1, 1), (1, 3), (2, 1)], "A kernel of 1 adds nothing, but its stride still counts."),
@@ -98,7 +101,10 @@ def weight_gradient(function: Callable) -> None:
         found = call(function, x, grad_output)
         name = f"weight_gradient for x {tuple(x.shape)} and grad_output {tuple(y.shape)}"
         found = expect_tensor(
-            found, expected.shape, name, "It must look like the weight: (O, C, kt, kh, kw), with kt = T - T' + 1."
+            found,
+            expected.shape,
+            name,
+            "It must look like the weight: (O, C, kt, kh, kw), with kt = T - T' + 1.",
         )
         expect_close(found, expected, name, hint, tolerance=1e-9)
 
@@ -122,10 +128,15 @@ def right_detector(function: Callable) -> None:
 
     right = answer((0, 1))
     if right < 1e-6:
-        raise AssertionError("The kernel gives nothing at all on a film that moves to the right. Is it all zeros?")
+        raise AssertionError(
+            "The kernel gives nothing at all on a film that moves to the right. Is it all zeros?"
+        )
     hints = {
-        (0, -1): ("to the left", "In which column should the first frame be looked at, and in which the last?"),
         (0, 0): ("that stands still", "A texture that stands still must not line up with your weights."),
+        (0, -1): (
+            "to the left",
+            "In which column should the first frame be looked at, and in which the last?",
+        ),
         (1, 0): ("downwards", "Rows and columns: the last axis of the weight is the width."),
         (-1, 0): ("upwards", "Rows and columns: the last axis of the weight is the width."),
     }

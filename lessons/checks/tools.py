@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def call(function: Callable, *arguments: Any) -> Any:
-    """Call the learner's function; an error inside it, or no value, becomes an AssertionError that says so."""
+    """Call the learner's function; its errors, or no value, become an AssertionError that says so."""
     try:
         value = function(*arguments)
     except (NotImplementedError, AssertionError):
@@ -54,3 +54,10 @@ def expect_close(found: Tensor, expected: Tensor, name: str, hint: str, toleranc
             f"{name} has the right shape, but {share:.0%} of its values are wrong; "
             f"the worst, at {place}, is off by {worst:.3g}. {hint}"
         )
+
+
+def agree(name: str, ours: Tensor, theirs: Tensor, tolerance: float = 1e-10) -> None:
+    """Print that two results are equal up to rounding, or raise an AssertionError that says how."""
+    expect_tensor(ours, tuple(theirs.shape), name, "")
+    expect_close(ours, theirs, name, "", tolerance)
+    print(f"{name}: equal, shape {tuple(theirs.shape)}, no value differs by more than {tolerance:g}")

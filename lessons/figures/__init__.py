@@ -4,6 +4,7 @@ from lessons.figures.alignment import alignment, trellis
 from lessons.figures.confusion import confusion
 from lessons.figures.curves import curves
 from lessons.figures.filmstrip import filmstrip
+from lessons.figures.kernels import kernels
 from lessons.figures.saliency import saliency
 from lessons.figures.shape_ladder import Layer, shape_ladder
 from lessons.figures.space_time import space_time, space_time_cube
@@ -14,6 +15,7 @@ __all__ = [
     "confusion",
     "curves",
     "filmstrip",
+    "kernels",
     "saliency",
     "shape_ladder",
     "space_time",
