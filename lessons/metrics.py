@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import TypeVar
+
+Unit = TypeVar("Unit", bound=Hashable)  # a character, a word
 
 
 def edit_distance(reference: Sequence[Hashable], hypothesis: Sequence[Hashable]) -> int:
@@ -19,6 +22,33 @@ def edit_distance(reference: Sequence[Hashable], hypothesis: Sequence[Hashable])
             above_left = row[j]
             row[j] = min(substitution, row[j] + 1, row[j - 1] + 1)
     return row[-1]
+
+
+def edits(reference: Sequence[Unit], hypothesis: Sequence[Unit]) -> list[tuple[Unit | None, Unit | None]]:
+    """Return who became whom: pairs (wanted, found) of the fewest edits, in order.
+
+    A deletion is (wanted, None), an insertion (None, found). Where several ways are equally short, the last
+    units are paired rather than dropped: "at b two" read as "at two" loses "b", not "two".
+    """
+    rows, columns = len(reference), len(hypothesis)
+    cost = [[i + j if i == 0 or j == 0 else 0 for j in range(columns + 1)] for i in range(rows + 1)]
+    for i, wanted in enumerate(reference, start=1):
+        for j, found in enumerate(hypothesis, start=1):
+            substitution = cost[i - 1][j - 1] + (wanted != found)
+            cost[i][j] = min(substitution, cost[i - 1][j] + 1, cost[i][j - 1] + 1)
+    pairs: list[tuple[Unit | None, Unit | None]] = []
+    i, j = rows, columns
+    while i or j:  # walk back along a cheapest way
+        if i and j and cost[i][j] == cost[i - 1][j - 1] + (reference[i - 1] != hypothesis[j - 1]):
+            i, j = i - 1, j - 1
+            pairs.append((reference[i], hypothesis[j]))
+        elif i and cost[i][j] == cost[i - 1][j] + 1:
+            i -= 1
+            pairs.append((reference[i], None))
+        else:
+            j -= 1
+            pairs.append((None, hypothesis[j]))
+    return pairs[::-1]
 
 
 def cer(references: Sequence[str], hypotheses: Sequence[str]) -> float:

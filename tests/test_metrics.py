@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lessons.metrics import cer, edit_distance, wer
+from lessons.metrics import cer, edit_distance, edits, wer
 
 letters = st.text(alphabet="abc", max_size=7)
 sentences = st.lists(st.text(alphabet="ab", min_size=1, max_size=3), min_size=1, max_size=6).map(" ".join)
@@ -80,3 +80,27 @@ def test_empty_texts():
 def test_lists_of_different_length():
     with pytest.raises(ValueError, match="2 references but 1 hypotheses"):
         wer(["a", "b"], ["a"])
+
+
+@given(letters, letters)
+def test_edits_tell_both_stories_at_the_least_cost(reference, hypothesis):
+    pairs = edits(reference, hypothesis)
+    assert "".join(wanted for wanted, _ in pairs if wanted is not None) == reference
+    assert "".join(found for _, found in pairs if found is not None) == hypothesis
+    assert (None, None) not in pairs
+    assert sum(wanted != found for wanted, found in pairs) == edit_distance(reference, hypothesis)
+
+
+@pytest.mark.parametrize(
+    ("said", "read", "pairs"),
+    [
+        ("at b two", "at b two", [("at", "at"), ("b", "b"), ("two", "two")]),
+        ("at b two", "at two", [("at", "at"), ("b", None), ("two", "two")]),
+        ("at b two", "at p two", [("at", "at"), ("b", "p"), ("two", "two")]),
+        ("at two", "at b two", [("at", "at"), (None, "b"), ("two", "two")]),
+        ("at", "", [("at", None)]),
+        ("", "", []),
+    ],
+)
+def test_edits_of_words(said, read, pairs):
+    assert edits(said.split(), read.split()) == pairs
