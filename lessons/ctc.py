@@ -296,7 +296,7 @@ def ctc_loss(
     input_lengths = _check_lengths("input_lengths", input_lengths, batch, frames, log_probs.device)
     targets, target_lengths = _pad_targets(targets, target_lengths, batch, log_probs.device)
     targets = _check_labels(targets, target_lengths, classes, blank)
-    _check_rows(log_probs, input_lengths)
+    check_log_probs(log_probs, input_lengths)
 
     losses = _CTC.apply(log_probs, targets, input_lengths, target_lengths, blank)  # (B,)
     if zero_infinity:
@@ -408,7 +408,7 @@ def _check_single(log_probs: Tensor, target: Tensor | Iterable[int], blank: int)
     if log_probs.dim() != 2:
         raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected two dimensions (T, V)")
     _check_type(log_probs, blank)
-    _check_rows(log_probs[:, None], torch.tensor([len(log_probs)], device=log_probs.device))
+    check_log_probs(log_probs[:, None], torch.tensor([len(log_probs)], device=log_probs.device))
     labels = _integers(target)
     one = torch.tensor([labels], dtype=torch.long)  # (1, L)
     _check_labels(one, torch.tensor([len(labels)]), log_probs.shape[-1], blank)
@@ -426,8 +426,14 @@ def _check_type(log_probs: Tensor, blank: int) -> None:
         raise ValueError(f"blank is {blank}: expected one of the {log_probs.shape[-1]} classes, from 0")
 
 
-def _check_rows(log_probs: Tensor, input_lengths: Tensor, tolerance: float = 0.01) -> None:
-    """Check that each valid row of log_probs (T, B, V) sums to 1: raw logits would give a negative loss."""
+def check_log_probs(log_probs: Tensor, input_lengths: Tensor, tolerance: float = 0.01) -> None:
+    """Check that the classes of each valid frame of log_probs (T, B, V) sum to 1.
+
+    Raw logits would give a loss below 0 without a word. The tolerance lets half-precision rounding pass.
+
+    Raises:
+        ValueError: naming the first sample and frame that hold NaN or another sum.
+    """
     totals = log_probs.detach().logsumexp(dim=2)  # (T, B)
     valid = torch.arange(len(totals), device=totals.device)[:, None] < input_lengths  # (T, B)
     wrong = valid & ~(totals.abs() <= tolerance)  # written so that NaN is wrong
