@@ -5,6 +5,7 @@ Importing `lessons` is cheap: torch is imported by `setup`, or by the first modu
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from lessons.course import find
@@ -26,6 +27,16 @@ def device() -> torch.device:
     return torch.device("cpu")
 
 
+def _show_figures_inline() -> None:
+    """In a notebook, show a returned Figure as a picture, whether or not pyplot was imported before."""
+    if "IPython" in sys.modules:
+        from IPython import get_ipython
+
+        shell = get_ipython()
+        if hasattr(shell, "kernel"):  # a notebook, not a terminal
+            shell.run_line_magic("matplotlib", "inline")
+
+
 def setup(notebook: str) -> None:
     """Prepare a notebook and print one line: torch's version, the device, the minutes to expect.
 
@@ -44,6 +55,7 @@ def setup(notebook: str) -> None:
     import torch
 
     torch.set_num_threads(1)
+    _show_figures_inline()
     version = torch.__version__.split("+")[0]  # "2.13.0+cpu" is the same torch as "2.13.0"
     minutes = "1 minute" if entry.minutes == 1 else f"{entry.minutes} minutes"
     print(f"torch {version} · device {device().type} · about {minutes} on one CPU core")
