@@ -46,7 +46,7 @@ def assert_same(ours, theirs):
         torch.testing.assert_close(a, b, rtol=TOLERANCE[b.dtype], atol=TOLERANCE[b.dtype])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(convolutions())
 def test_conv3d_and_its_gradients_equal_torch(case):
     tensors, options = case
@@ -131,7 +131,7 @@ def poolings(draw):
     return x, dict(kernel_size=kernel, stride=stride, padding=padding)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(poolings())
 def test_max_pool3d_and_its_gradient_equal_torch_even_at_ties(case):
     x, options = case
@@ -220,3 +220,14 @@ def test_autocast_computes_in_half_precision_as_torch_does():
     block = STCNN(1, 2, 3, padding=1, dropout=0.0, layers="lessons")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert block(torch.randn(1, 1, 3, 4, 4)).dtype == torch.bfloat16
+
+
+def test_normalisation_stands_between_convolution_and_relu_and_replaces_the_bias():
+    block = STCNN(2, 4, 3, padding=1, pool=False, norm=True, dropout=0.0)
+    seen = []
+    block.norm.register_forward_hook(lambda module, args, out: seen.append((args[0], out)))
+    out = block(torch.randn(2, 2, 3, 8, 8))
+    before, after = seen[0]
+    assert before.min() < 0 and torch.equal(out, after.clamp(min=0))
+    torch.testing.assert_close(after.mean((0, 2, 3, 4)), torch.zeros(4), rtol=0, atol=1e-5)
+    assert block.conv.bias is None and STCNN(2, 4, 3).conv.bias is not None
