@@ -26,7 +26,8 @@ from lessons.data.faults import broken_frames, picture_fault
 from lessons.data.mouth_crop import NoFaceError, crop_mouth, is_mouth_crop
 from lessons.data.pixels import resize_area, to_grey
 from lessons.data.video import read_video_and_rate, write_gif
-from lessons.decoding import GridGrammar, beam_search_decode, greedy_decode
+from lessons.decoding import beam_search_decode, greedy_decode
+from lessons.language_models import GridGrammar
 from lessons.figures.film import film
 from lessons.lipnet import LipNet
 from lessons.text import Alphabet

@@ -142,6 +142,7 @@ def main(argv: list[str] | None = None) -> None:
         "weights": n_weights,
         "settings": asdict(settings),
         "minutes": round(rows[-1]["seconds"] / 60, 1),
+        "cpu_minutes": round(rows[-1]["cpu_seconds"] / 60, 1),
         "threads": args.threads,
         "python": platform.python_version(),
         "torch": torch.__version__,

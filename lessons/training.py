@@ -227,11 +227,11 @@ def train(
     rows: list[dict[str, float]] = []
     if checkpoint is not None and checkpoint.is_file():
         rows = _resume(checkpoint, run, model, average, optimiser, scaler)
-    seconds = rows[-1]["seconds"] if rows else 0.0
+    seconds, cpu_seconds = (rows[-1]["seconds"], rows[-1]["cpu_seconds"]) if rows else (0.0, 0.0)
 
     bar = tqdm(total=total, initial=len(rows) * steps_per_epoch, unit="step", disable=not progress)
     for epoch in range(len(rows), settings.epochs):
-        began, losses = time.perf_counter(), []
+        began, cpu_began, losses = time.perf_counter(), time.process_time(), []
         order = np.random.default_rng((settings.seed, epoch)).permutation(len(training))
         for start in range(0, len(training), settings.batch_size):
             step = epoch * steps_per_epoch + start // settings.batch_size
@@ -264,11 +264,13 @@ def train(
             bar.update()
         reading = evaluate(average, validation, device)
         seconds += time.perf_counter() - began
+        cpu_seconds += time.process_time() - cpu_began
         rows.append(
             {
                 "epoch": epoch + 1,
                 "step": (epoch + 1) * steps_per_epoch,
                 "seconds": round(seconds, 1),
+                "cpu_seconds": round(cpu_seconds, 1),  # of all threads: fair on a busy machine
                 "train_loss": sum(losses) / len(losses),
                 "val_loss": reading.loss,
                 "val_cer": reading.cer,

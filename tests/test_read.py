@@ -1,0 +1,163 @@
+"""The reading command: what goes to standard output, what to standard error, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lessons import checkpoint, read
+from lessons.data.grid import find_mouth_set
+from lessons.data.video import write_video
+from lessons.figures.film import film
+from lessons.grammar import sentence_from_id
+from lessons.lipnet import LipNet
+from lessons.metrics import wer
+from lessons.text import Alphabet
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    model = LipNet(1, (16, 32), (2, 3, 4), hidden_size=5, projection=6, compact=True)
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    checkpoint.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A film of the shape of a mouth crop; its top half brightens."""
+    frames = np.full((40, 64, 128, 3), 90, dtype=np.uint8)
+    frames[:, :32] += np.arange(40, dtype=np.uint8)[:, None, None, None] // 2
+    path = tmp_path_factory.mktemp("clips") / "mouth.mp4"
+    write_video(path, frames)
+    return path
+
+
+def say(monkeypatch, text: str) -> None:
+    """Make the network sure of ``text``: three frames a character, from frame 4 on."""
+    labels = Alphabet().encode(text)
+
+    def sure(_model, mouth):
+        path = torch.zeros(len(mouth), dtype=torch.long)
+        path[4 : 4 + 3 * len(labels)] = labels.repeat_interleave(3)
+        return (torch.nn.functional.one_hot(path, 28) * 12.0).log_softmax(-1)
+
+    monkeypatch.setattr(read, "log_probabilities", sure)
+
+
+@pytest.mark.parametrize("decoder", ["greedy", "beam"])
+def test_the_sentence_stands_alone_on_its_line(weights, clip, monkeypatch, capsys, decoder):
+    say(monkeypatch, "now at two")
+    assert read.main([str(clip), "--model", str(weights), "--decoder", decoder]) == 0
+    out, err = capsys.readouterr()
+    assert out == "now at two\n"
+    assert "real-time factor" in err and "now 100%" in err
+
+
+def test_json_tells_all(weights, clip, monkeypatch, capsys):
+    say(monkeypatch, "now at two")
+    assert read.main([str(clip), str(clip), "--model", str(weights), "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 2
+    assert lines[0]["sentence"] == "now at two" and lines[0]["clip"] == str(clip)
+    words = [(w["text"], w["start"], w["end"]) for w in lines[0]["words"]]
+    assert words == [("now", 4, 13), ("at", 16, 22), ("two", 25, 34)]
+    assert all(0.99 < w["confidence"] <= 1 for w in lines[0]["words"])
+    assert lines[0]["video_seconds"] == 1.6
+
+
+def test_the_grammar_reads_only_its_sentences(clip, weights, monkeypatch, capsys):
+    say(monkeypatch, "bin bue at")
+    frames = np.full((75, 64, 128, 3), 90, dtype=np.uint8)
+    monkeypatch.setattr(read, "mouth_frames", lambda _path: (frames, ""))
+    assert read.main([str(clip), "--model", str(weights), "--decoder", "grammar"]) == 0
+    assert capsys.readouterr().out.startswith("bin blue at ")
+
+
+def test_a_film_with_its_words(weights, clip, monkeypatch, tmp_path, capsys):
+    say(monkeypatch, "now")
+    out = tmp_path / "film.gif"
+    assert read.main([str(clip), "--model", str(weights), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == "now\n"
+    with Image.open(out) as picture:
+        assert picture.is_animated and picture.size[0] == 384
+    with pytest.raises(SystemExit):
+        read.main([str(clip), str(clip), "--out", str(out)])
+    with pytest.raises(SystemExit):
+        read.main([str(clip), "--out", "film.avi"])
+
+
+def test_words_darken_when_they_are_spoken():
+    frames = film(np.full((4, 8, 16, 3), 90, dtype=np.uint8), [(2, 4, "bin")], width=200)
+    strip = frames[:, 100:].astype(int)
+    assert frames.shape == (4, 124, 200, 3)
+    assert (strip[1] == strip[0]).all() and strip[2].min() < 60 < strip[1].min()
+    assert (frames[:, :100] == 90).all()
+    with pytest.raises(ValueError, match="uint8"):
+        film(np.zeros((2, 8, 16)), [])
+
+
+def test_nothing_read_is_an_empty_line(weights, clip, monkeypatch, capsys):
+    say(monkeypatch, "")
+    assert read.main([str(clip), "--model", str(weights)]) == 0
+    assert capsys.readouterr().out == "\n"
+
+
+def test_other_frame_rates_become_25(tmp_path):
+    path = tmp_path / "fast.mp4"
+    frames = np.repeat(np.arange(0, 240, 4, dtype=np.uint8), 64 * 128 * 3).reshape(60, 64, 128, 3)
+    write_video(path, frames, fps=50)
+    mouth, warning = read.mouth_frames(path)
+    # broken_frames looks for pictures unlike the others; this ramp must not be taken for one
+    assert len(mouth) == 30 and not warning
+    assert np.abs(mouth[:, 32, 64, 0].astype(int) - np.arange(0, 240, 8)).max() <= 3
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_read(weights, clip, monkeypatch, tmp_path, capsys):
+    say(monkeypatch, "now")
+    empty, text, cut = tmp_path / "empty.mp4", tmp_path / "text.mp4", tmp_path / "cut.mp4"
+    empty.write_bytes(b"")
+    text.write_text("no video")
+    cut.write_bytes(clip.read_bytes()[:900])
+    faceless = tmp_path / "wall.mp4"
+    write_video(faceless, np.full((10, 96, 96, 3), 120, dtype=np.uint8))
+    bad = [tmp_path / "missing.mp4", empty, text, cut, faceless]
+    assert read.main([*map(str, bad), str(clip), "--model", str(weights)]) == 1
+    out, err = capsys.readouterr()
+    assert out == "now\n"
+    errors = [line for line in err.splitlines() if line.startswith("error")]
+    assert len(errors) == len(bad)
+    assert all(str(path) in line for path, line in zip(bad, errors, strict=True))
+
+
+def test_a_missing_model_is_named(clip, capsys, tmp_path):
+    assert read.main([str(clip), "--model", str(tmp_path / "none.safetensors")]) == 1
+    out, err = capsys.readouterr()
+    assert not out and "none.safetensors" in err
+
+
+GRID = find_mouth_set()
+
+
+@pytest.mark.skipif(GRID is None or not (GRID / "raw" / "s1").is_dir(), reason="needs the raw GRID samples")
+def test_raw_films_of_a_face_are_read(capsys):
+    faulty = {"lrae3s", "lgbf8n", "pbio7a"}
+    clips = sorted(p for p in (GRID / "raw" / "s1").glob("*.mpg") if p.stem not in faulty)[:4]
+    assert read.main([*map(str, clips), "--decoder", "grammar"]) == 0
+    sentences = capsys.readouterr().out.splitlines()
+    assert wer([sentence_from_id(p.stem) for p in clips], sentences) <= 3 / 24
+
+
+@pytest.mark.skipif(GRID is None or not (GRID / "raw" / "s1").is_dir(), reason="needs the raw GRID samples")
+def test_faulty_films(capsys):
+    raw = GRID / "raw" / "s1"
+    assert read.main([str(raw / "pbio7a.mpg"), str(raw / "lgbf8n.mpg"), str(raw / "lrae3s.mpg")]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2  # rubbish throughout is refused; a grey start and 74 frames are read
+    assert "pbio7a.mpg" in err and "damaged: nothing to read" in err
+    assert "the first 12 pictures are damaged" in err
