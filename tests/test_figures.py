@@ -325,3 +325,28 @@ def test_show_gives_the_source_without_its_docstring():
     namespace: dict = {}
     exec(show(human), namespace)  # what is left is still the function
     assert namespace["human"](7_232) == "7.23 k"
+
+
+# --- in a notebook
+
+
+def test_a_figure_displays_itself_without_pyplot():
+    png = figures.filmstrip(np.zeros((3, 4, 5)))._repr_png_()
+    assert png.startswith(b"\x89PNG") and len(png) > 1000
+
+
+def test_kernels_show_each_frame_of_each_filter_and_its_cut_through_time():
+    weight = RNG.uniform(-1, 1, size=(2, 3, 5, 4))
+    weight[0, :, 2], weight[1, :, 3] = 1.5, -1.5  # rows with the largest weights
+    fig = figures.kernels(weight, ["left", "right"])
+    drawn = np.array(fig.axes, dtype=object).reshape(4, 2)
+    for o in range(2):
+        for t in range(3):
+            image = drawn[t, o].images[0]
+            np.testing.assert_array_equal(image.get_array(), weight[o, t])
+            assert image.get_clim() == (-np.abs(weight[o]).max(), np.abs(weight[o]).max())
+        np.testing.assert_array_equal(drawn[3, o].images[0].get_array(), weight[o][:, 2 + o])
+    assert [ax.get_title(loc="center") for ax in drawn[0]] == ["left", "right"]
+    assert [ax.get_ylabel() for ax in drawn[:, 0]] == ["frame −1", "frame 0", "frame +1", "x–t cut"]
+    with pytest.raises(ValueError, match="names: 1 of them for 2 filters"):
+        figures.kernels(weight, ["left"])

@@ -70,7 +70,7 @@ def curves(
     if level is not None:
         ax.axhline(level, color=FAINT, lw=1, ls=(0, (4, 3)), zorder=0)
         ax.text(
-            0.01, level, level_label, transform=ax.get_yaxis_transform(), va="bottom", fontsize=9, color=FAINT
+            0.01, level, level_label, transform=ax.get_yaxis_transform(), va="top", fontsize=9, color=FAINT
         )
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.margins(x=0.01)

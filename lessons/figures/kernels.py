@@ -17,8 +17,8 @@ def kernels(
 ) -> Figure:
     """One column for each filter: its time steps from top to bottom, and below them its x-t cut.
 
-    The x-t cut sums a filter over its rows, which leaves time (downwards) by column: a filter that follows
-    motion to the right is a line from the top left to the bottom right. Red is positive, blue negative,
+    The x-t cut is one row of the filter, the one with the largest weights, at all its time steps: time runs
+    downwards, so a filter that follows motion to the right is a line from the top left to the bottom right. Red is positive, blue negative,
     white zero; each filter is scaled by its own largest weight.
 
     Args:
@@ -33,8 +33,9 @@ def kernels(
     fig.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.03)
     axes = fig.subplots(taps + 1, count, squeeze=False)
     for o in range(count):
-        for row, picture in enumerate([*w[o], w[o].sum(axis=1)]):  # kt images (kh, kw), then (kt, kw)
-            bound = max(float(np.abs(w[o] if row < taps else picture).max()), 1e-12)
+        bound = max(float(np.abs(w[o]).max()), 1e-12)
+        strongest = int(np.square(w[o]).sum(axis=(0, 2)).argmax())
+        for row, picture in enumerate([*w[o], w[o][:, strongest]]):  # kt images (kh, kw), then (kt, kw)
             ax = axes[row, o]
             ax.imshow(picture, cmap=SIGNED, vmin=-bound, vmax=bound)
             ax.set(xticks=[], yticks=[])
@@ -42,7 +43,8 @@ def kernels(
                 spine.set(visible=True, color=RULE)
             if o == 0:
                 label = f"frame {row - taps // 2:+d}" if row < taps else "x–t cut"
-                ax.set_ylabel(label.replace("+0", "0"), rotation=0, ha="right", va="center", fontsize=9)
+                label = label.replace("+0", "0").replace("-", "−")
+                ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
         if names is not None:
             axes[0, o].set_title(names[o], fontsize=9, loc="center", pad=4)
     if title:

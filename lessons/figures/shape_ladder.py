@@ -83,8 +83,8 @@ def shape_ladder(
         raise ValueError("layers: empty, expected at least one")
     videos = [as_video(tuple(rung.shape)) for rung in rungs]
     n = len(rungs)
-    fig = new_figure(width or max(6.0, 1.15 * n), 4.3)
-    boxes, weights, work = fig.subplots(3, 1, sharex=True, height_ratios=[1.35, 1, 1])
+    fig = new_figure(width or max(6.0, 1.15 * n), 3.9)
+    boxes, weights, work = fig.subplots(3, 1, sharex=True, height_ratios=[1.15, 1, 1])
 
     most_channels = max(v[0] for v in videos)
     most_frames = max(v[1] for v in videos)

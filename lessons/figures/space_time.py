@@ -188,8 +188,8 @@ def space_time_cube(
     )  # fmt: skip
     label = np.array([w, 0.0]) + T * back / 2 + 2 * away
     ax.text(*label, f"time, {T} frames", color=FAINT, fontsize=9, ha="left", va="top")
-    ax.text(w / 2, -0.03 * h, f"{W} pixels", color=FAINT, fontsize=9, ha="center", va="top")
-    ax.text(-0.03 * w, h / 2, f"{H} pixels", color=FAINT, fontsize=9, ha="right", va="center", rotation=90)
+    ax.text(w / 2, -0.03 * h, f"{w} pixels", color=FAINT, fontsize=9, ha="center", va="top")
+    ax.text(-0.03 * w, h / 2, f"{h} pixels", color=FAINT, fontsize=9, ha="right", va="center", rotation=90)
     ax.set(xlim=(-0.12 * w, w + T * back[0] + 0.3 * w), ylim=(-0.14 * h, h + T * back[1] + 0.03 * h))
     ax.set_aspect("equal")
     ax.set_axis_off()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt  # noqa: F401  (in a notebook, importing pyplot is what makes figures display)
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -57,12 +57,21 @@ def house_style():
     return mpl.rc_context(RC)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of ``width`` by ``height`` inches that lays itself out.
+class Picture(Figure):
+    """A figure that a notebook shows where it is the last line of a cell, whether or not pyplot is in use.
 
-    It is not registered with pyplot, so a notebook shows it once: where it is the last line of a cell.
+    pyplot's own figures need its inline backend, which only wakes up with the first of them.
     """
-    return Figure(figsize=(width, height), layout="constrained")
+
+    def _repr_png_(self) -> bytes:
+        png = BytesIO()
+        self.savefig(png, format="png", dpi=self.dpi, bbox_inches="tight")
+        return png.getvalue()
+
+
+def new_figure(width: float, height: float) -> Picture:
+    """An empty figure of ``width`` by ``height`` inches that lays itself out."""
+    return Picture(figsize=(width, height), layout="constrained")
 
 
 def to_numpy(array: Any, name: str, ndim: int | tuple[int, ...]) -> np.ndarray:
