@@ -41,6 +41,13 @@ class OnlyThese:
         return -math.log(self._count(state)) if state in self.texts else -math.inf
 
 
+class OpenEnded(OnlyThese):
+    """The same, but a text may stop anywhere: shows which prefix a beam was left with."""
+
+    def end(self, state):
+        return 0.0
+
+
 def random_log_probs(seed: int, *shape: int, scale: float = 2.0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return (scale * torch.randn(*shape, generator=generator, dtype=torch.float64)).log_softmax(-1)
@@ -65,7 +72,7 @@ def read(log_probs: torch.Tensor, **kwargs) -> str:
 
 
 @given(seeds, st.integers(0, 8), st.integers(1, 3), st.integers(0, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_greedy_is_the_collapsed_best_path(seed, frames, batch, blank):
     log_probs = random_log_probs(seed, frames, batch, 4)
     lengths = [(seed + i) % (frames + 1) for i in range(batch)]
@@ -108,7 +115,7 @@ def test_greedy_does_not_read_past_a_length():
 
 
 @given(seeds, st.integers(1, 5), st.integers(0, 2), st.floats(-1, 2))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_wide_beam_is_exhaustive(seed, frames, blank, beta):
     log_probs = random_log_probs(seed, frames, 3)
     expected = {label: p + beta * len(label) for label, p in every_label(log_probs, blank).items()}
@@ -118,7 +125,7 @@ def test_a_wide_beam_is_exhaustive(seed, frames, blank, beta):
 
 
 @given(seeds, st.integers(1, 5), st.floats(0.1, 2), st.floats(-1, 2))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_wide_beam_with_a_language_model_is_exhaustive(seed, frames, alpha, beta):
     log_probs = random_log_probs(seed, frames, 3)
     expected = {
@@ -130,7 +137,7 @@ def test_a_wide_beam_with_a_language_model_is_exhaustive(seed, frames, alpha, be
 
 
 @given(seeds, st.integers(1, 6), st.integers(1, 6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_narrow_beam_never_promises_too_much(seed, frames, width):
     log_probs = random_log_probs(seed, frames, 4)
     found = beam_search_decode(log_probs, width)
@@ -140,11 +147,33 @@ def test_a_narrow_beam_never_promises_too_much(seed, frames, width):
         assert score <= forward_backward(log_probs, label).log_likelihood.item() + 1e-9
 
 
-def test_a_prefix_that_left_the_beam_and_came_back_still_meets_its_children():
-    # With hundreds of seeds and beams this narrow, prefixes leave and return all the time.
-    for seed in range(100):
-        found = beam_search_decode(random_log_probs(seed, 9, 3, scale=1.0), beam_width=3)
-        assert len({tuple(label) for label, _ in found}) == len(found)
+def plain_beam_search(log_probs: torch.Tensor, width: int) -> dict[tuple[int, ...], float]:
+    """Prefix beam search with prefixes as tuples in a dictionary: the oracle of what a narrow beam drops."""
+    beam = {(): (0.0, -math.inf)}  # prefix -> log p of its paths that end in a blank, and in its last label
+    for frame in log_probs.tolist():
+        grown: dict[tuple[int, ...], list[list[float]]] = {}
+        for prefix, (blank, label) in beam.items():
+            both = np.logaddexp(blank, label)
+            ways = [(prefix, 0, both + frame[0])]
+            if prefix:
+                ways.append((prefix, 1, label + frame[prefix[-1]]))
+            for new in range(1, len(frame)):
+                before = blank if prefix[-1:] == (new,) else both
+                ways.append(((*prefix, new), 1, before + frame[new]))
+            for after, ends_in, score in ways:
+                grown.setdefault(after, [[-math.inf], [-math.inf]])[ends_in].append(score)
+        sums = {prefix: tuple(np.logaddexp.reduce(part) for part in parts) for prefix, parts in grown.items()}
+        best = sorted(sums, key=lambda prefix: -np.logaddexp(*sums[prefix]))[:width]
+        beam = {prefix: sums[prefix] for prefix in best}
+    return {prefix: np.logaddexp(*ends) for prefix, ends in beam.items()}
+
+
+@pytest.mark.parametrize("seed", [126, 161, 226, *range(7)])
+def test_a_narrow_beam_keeps_what_the_plain_one_keeps(seed):
+    # In the first three seeds a prefix leaves the beam, its child stays, and the prefix comes back.
+    log_probs = random_log_probs(seed, 8, 3)
+    found = {tuple(label): score for label, score in beam_search_decode(log_probs, 3)}
+    assert found == pytest.approx(plain_beam_search(log_probs, 3), abs=1e-9)
 
 
 def test_alpha_nought_switches_the_language_model_off():
@@ -160,7 +189,7 @@ def test_no_frames_spell_the_empty_label():
 
 
 @given(seeds, st.integers(1, 5), st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_when_the_beam_loses_every_text_the_best_path_of_the_language_answers(seed, frames, width):
     lm = OnlyThese((1, 2, 1), (2, 2), (2,), (1, 1, 2))
     log_probs = random_log_probs(seed, frames, 3, scale=4.0)
@@ -176,14 +205,14 @@ def test_when_the_beam_loses_every_text_the_best_path_of_the_language_answers(se
 
 
 def test_the_answer_of_last_resort_is_the_best_allowed_path():
-    lm = OnlyThese((1, 2, 1, 2), (2, 1, 2), (2, 2, 1))
+    lm = OnlyThese((1, 2, 1, 2), (2, 1, 2), (2, 2, 1), (1, 2))
     reached = 0
-    for seed in range(12):
-        log_probs = random_log_probs(seed, 5, 3, scale=0.5)
-        log_probs = torch.cat((log_probs[:, :1] + 6, log_probs[:, 1:]), dim=1).log_softmax(
-            -1
-        )  # a blank plateau
-        found = beam_search_decode(log_probs, 1, lm)  # one prefix: the empty one, which may not end
+    for seed in range(24):
+        log_probs = random_log_probs(seed, 5, 3)
+        (survivor, _), *_ = beam_search_decode(log_probs, 1, OpenEnded(*lm.texts))
+        if tuple(survivor) in lm.texts:
+            continue  # the beam of one has an answer of its own
+        reached += 1
         paths = {
             path: log_probs[range(5), path].sum().item() + text_log_prob(lm, collapse(path))
             for path in itertools.product(range(3), repeat=5)
@@ -191,9 +220,8 @@ def test_the_answer_of_last_resort_is_the_best_allowed_path():
         }
         label = collapse(max(paths, key=paths.get))
         exact = every_label(log_probs)[tuple(label)] + text_log_prob(lm, label)
-        reached += found[0][0] == label
-        assert found == [(label, pytest.approx(exact, abs=1e-9))]
-    assert reached == 12
+        assert beam_search_decode(log_probs, 1, lm) == [(label, pytest.approx(exact, abs=1e-9))]
+    assert reached >= 8
 
 
 @pytest.mark.parametrize(("width", "scale"), [(1, 1.0), (5, 6.0), (50, 0.0), (50, 1.0), (100, 6.0)])
@@ -226,7 +254,7 @@ def spoken(sentence: str, rng: np.random.Generator, noise: float) -> torch.Tenso
 def test_knowing_the_language_helps():
     rng = np.random.default_rng(0)
     lm = CharNGram([random_sentence(rng) for _ in range(300)])
-    sentences = [random_sentence(rng) for _ in range(8)]
+    sentences = [random_sentence(rng) for _ in range(5)]
     clips = [spoken(sentence, rng, noise=1.5) for sentence in sentences]
     greedy = [ALPHABET.decode(label) for label in greedy_decode(torch.stack(clips, dim=1))]
     assert greedy != sentences
@@ -236,7 +264,7 @@ def test_knowing_the_language_helps():
         "grammar": sum(read(clip, lm=GRAMMAR) == s for clip, s in zip(clips, sentences, strict=True)),
     }
     assert right["without"] < right["5-gram"]
-    assert right["grammar"] >= 7
+    assert right["grammar"] >= 4
 
 
 # ---- bad input ---------------------------------------------------------------------------------------------
