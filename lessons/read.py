@@ -27,8 +27,8 @@ from lessons.data.mouth_crop import NoFaceError, crop_mouth, is_mouth_crop
 from lessons.data.pixels import resize_area, to_grey
 from lessons.data.video import read_video_and_rate, write_gif
 from lessons.decoding import beam_search_decode, greedy_decode
-from lessons.language_models import GridGrammar
 from lessons.figures.film import film
+from lessons.language_models import GridGrammar
 from lessons.lipnet import LipNet
 from lessons.text import Alphabet
 
@@ -81,22 +81,20 @@ def mouth_frames(path: str | Path) -> tuple[np.ndarray, str]:
         n_frames = max(1, round(len(frames) * FPS / rate))
         nearest = np.arange(n_frames) * rate / FPS
         frames = frames[np.minimum(nearest.round().astype(int), len(frames) - 1)]   # (T', H, W, 3)
-    warning = ""
-    broken = broken_frames(frames)                                                  # (T,)
+    try:
+        mouth = frames if is_mouth_crop(frames) else crop_mouth(frames)             # (T', 64, 128, 3)
+    except NoFaceError as error:
+        raise NoFaceError(f"{path}: {error}") from error
+    broken = broken_frames(mouth)                                                   # (T',)
     fault = picture_fault(broken)
     if fault == "rubbish":
         n_broken = int(broken.sum())
-        raise ValueError(f"{path}: {n_broken} of {len(frames)} pictures are damaged: nothing to read")
-    if fault:
-        good = int(np.argmin(broken))
-        frames[:good] = frames[good]
-        warning = f"{path}: the first {good} pictures are damaged; words spoken in them are lost"
-    if is_mouth_crop(frames):
-        return frames, warning
-    try:
-        return crop_mouth(frames), warning                                          # (T, 64, 128, 3)
-    except NoFaceError as error:
-        raise NoFaceError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {n_broken} of {len(mouth)} pictures are damaged: nothing to read")
+    if not fault:
+        return mouth, ""
+    good = int(np.argmin(broken))
+    mouth[:good] = mouth[good]
+    return mouth, f"{path}: the first {good} pictures are damaged; words spoken in them are lost"
 
 
 def log_probabilities(model: LipNet, mouth: np.ndarray) -> Tensor:

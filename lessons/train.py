@@ -9,7 +9,7 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from lessons.data import grid
 from lessons.data.augmentation import move
 from lessons.data.clips import ClipSet
 from lessons.data.mouths import synthetic_clips
-from lessons.decoding import GridGrammar, beam_search_decode
+from lessons.decoding import beam_search_decode
 from lessons.files import atomic
+from lessons.language_models import GridGrammar
 from lessons.lipnet import LipNet
 from lessons.metrics import cer, wer
 from lessons.training import ALPHABET, Settings, evaluate, read_clips, train
@@ -54,11 +55,11 @@ def load_clips(data: str, size: tuple[int, int], n_synthetic: int) -> tuple[Clip
     return grid.load(data, "train", size), grid.load(data, "val", size)
 
 
-def grammar_texts(log_probs: Tensor, lengths: Tensor, beam_width: int = 50) -> list[str]:
+def grammar_texts(log_probs: Tensor, lengths: Iterable[int], beam_width: int = 50) -> list[str]:
     """The best sentence of GRID's grammar for every clip, from log-probabilities (T, N, V)."""
     grammar = GridGrammar()
     texts = []
-    for i, length in enumerate(lengths.tolist()):
+    for i, length in enumerate(lengths):
         best, _ = beam_search_decode(log_probs[:length, i], beam_width, lm=grammar)[0]
         texts.append(ALPHABET.decode(best))
     return texts
@@ -85,7 +86,8 @@ def results(model: LipNet, clips: ClipSet) -> dict:
     """What a trained model reaches on validation clips, and every sentence behind the figures."""
     reading = evaluate(model, clips)
     log_probs, _ = read_clips(model, clips)                                         # (T, N, V)
-    grammatical = grammar_texts(log_probs, model.output_lengths(torch.from_numpy(clips.lengths)))
+    lengths = model.output_lengths(torch.from_numpy(clips.lengths)).tolist()
+    grammatical = grammar_texts(log_probs, lengths)
     return {
         "clips": len(clips),
         "loss": reading.loss,
@@ -134,9 +136,10 @@ def main(argv: list[str] | None = None) -> None:
     n_weights = sum(p.numel() for p in model.parameters())
     print(f"{args.preset}: {n_weights:,} weights, {len(training)} + {len(validation)} clips")
     model, rows = train(model, training, validation, settings, args.out)
-    found = results(model.cpu(), validation)
     about = {"preset": args.preset, "data": Path(args.data).name, "clips": str(len(training))}
-    checkpoint.save(model, args.out / "model.safetensors", about, half=True)
+    weights = args.out / "model.safetensors"
+    checkpoint.save(model, weights, about, half=True)
+    found = results(checkpoint.load(weights), validation)  # measured on what was kept, half precision and all
     report = {
         **about,
         "weights": n_weights,

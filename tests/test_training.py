@@ -36,7 +36,7 @@ def bars(n: int, seed: int) -> ClipSet:
     frames = rng.integers(0, 60, (n, 12, 16, 32), dtype=np.uint8)
     words = []
     for clip in frames:
-        word = rng.choice(["a", "b"])
+        word = "ab"[rng.integers(2)]
         column = {"a": 4, "b": 20}[word]
         clip[4:8, :, column : column + 8] = 200
         words.append(word)
@@ -45,9 +45,9 @@ def bars(n: int, seed: int) -> ClipSet:
     return ClipSet(frames, np.full(n, 12), ids, tuple(words), segments)
 
 
-def tiny() -> LipNet:
+def tiny(hidden_size: int = 6, dropout: float = 0.1) -> LipNet:
     torch.manual_seed(0)
-    return LipNet(1, (16, 32), (2, 3, 4), hidden_size=6, projection=8, dropout=0.1, compact=True)
+    return LipNet(1, (16, 32), (4, 6, 8), hidden_size, projection=16, dropout=dropout, compact=True)
 
 
 def run(settings: Settings, out=None, precision=torch.float32):
@@ -57,12 +57,13 @@ def run(settings: Settings, out=None, precision=torch.float32):
 
 
 def test_it_learns_to_read():
-    settings = replace(QUICK, epochs=40, augmented=False)
-    _, average, rows = run(settings)
-    assert rows[0]["val_wer"] >= 0.5
-    assert rows[-1]["val_wer"] == 0 and rows[-1]["val_loss"] < 0.1
-    reading = evaluate(average, bars(6, 1))
-    assert reading.wer == 0 and reading.texts == bars(6, 1).transcripts
+    settings = replace(QUICK, epochs=20, augmented=False, learning_rate=2e-2)
+    unseen = bars(12, 1)
+    model = tiny(hidden_size=16, dropout=0.0)
+    average, rows = train(model, bars(32, 0), unseen, settings, None, CPU, torch.float32, progress=False)
+    assert rows[0]["val_wer"] == 1 and rows[0]["val_loss"] > 1
+    assert rows[-1]["val_wer"] == 0 and rows[-1]["val_loss"] < 0.3
+    assert evaluate(average, unseen).texts == unseen.transcripts
 
 
 @pytest.mark.parametrize("start", ["timings", "plain"])
@@ -128,7 +129,7 @@ def test_learning_rate_rises_then_falls():
 def test_the_average_lags_behind_the_weights():
     model, average, _ = run(replace(QUICK, average=0.999))
     moved = [(a - b).abs().max() for a, b in zip(model.parameters(), average.parameters(), strict=True)]
-    assert max(moved) > 1e-3
+    assert max(moved) > 1e-4
     assert not average.training
 
 
