@@ -31,7 +31,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MOD
 # Imports
 
 # Words and tools that every part may use, and the programs that join the parts. Other files are concepts.
-GROUND = {"course", "files", "grammar", "source", "text"}
+GROUND = {"course", "files", "grammar", "metrics", "source", "text"}
 PROGRAMS = {"bench", "read", "train", "training"}
 MAY_IMPORT = {
     "lessons": {"ground"},
