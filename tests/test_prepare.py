@@ -118,7 +118,7 @@ def test_a_corpus_becomes_a_mouth_set(whole: tuple[Path, list[module.Report]]) -
     names = {"manifest.csv", "alignments.jsonl", "report.jsonl", *(f"mouths/{clip}.mp4" for clip in KEPT)}
     assert set(contents(out)) == names
     told = summary(reports)
-    assert told.startswith("3 clips kept, 6 left out, 8 with a fault\n") and len(told.splitlines()) == 9
+    assert told.startswith("clips: 3 kept, 6 left out, 8 with a fault\n") and len(told.splitlines()) == 9
 
 
 def test_two_processes_give_the_same_bytes(corpus: Path, whole: tuple, tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_the_command(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     shutil.copy(corpus / "align" / "bbaf2n.align", tmp_path / "raw" / "align")
     command = ["prepare", "--raw", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), "--workers", "1"]
     assert main(command) == 0
-    assert capsys.readouterr().out == "1 clips kept, 0 left out, 0 with a fault\n"
+    assert capsys.readouterr().out == "clips: 1 kept, 0 left out, 0 with a fault\n"
     assert main(["prepare", "--raw", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
     told = capsys.readouterr()
     assert told.out == "" and told.err.startswith("error: ") and "none: no such folder" in told.err

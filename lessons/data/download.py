@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
-from lessons.data.atomic import replacing, write_text
 from lessons.data.fetch import DownloadError, _Dropped, fetch_zip, open_url
+from lessons.files import atomic
 
 FILES = "https://zenodo.org/records/3625687/files/{name}?download=1"
 RECORD = "https://zenodo.org/api/records/3625687"  # JSON: for each file its key, size and checksum
@@ -75,7 +75,7 @@ def unpack(archive: Path, folder: Path, suffix: str, parent: str | None = None) 
             target = folder / name
             if target.is_file() and target.stat().st_size == member.file_size:
                 continue  # from an earlier run: files appear only when whole
-            with replacing(target) as part, source.open(member) as packed, part.open("wb") as file:
+            with atomic(target) as part, source.open(member) as packed, part.open("wb") as file:
                 shutil.copyfileobj(packed, file)
     return len(members)
 
@@ -126,5 +126,6 @@ def download(
             fetch_zip(url, archive, size, checksum, pause)
         count = unpack(archive, folder, suffix, parent)
         notes[folder.relative_to(out).as_posix()] = {"files": count, "from": url, "checksum": checksum}
-        write_text(notes_file, json.dumps(notes, indent=2) + "\n")
+        with atomic(notes_file) as neighbour:
+            neighbour.write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
         archive.unlink()

@@ -22,11 +22,11 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from lessons.data.align import UNITS_PER_FRAME, AlignError, Segment, read_align, transcript
-from lessons.data.atomic import write_text
 from lessons.data.faults import broken_frames, picture_fault
 from lessons.data.mouth_crop import NoFaceError, crop_mouth, face_detector, single_threaded
 from lessons.data.mouth_set import COLUMNS, Entry, MouthSetError
 from lessons.data.video import VideoError, read_video, write_video
+from lessons.files import atomic
 from lessons.grammar import COLOURS, DIGITS, LETTERS, sentence_from_id
 
 FRAMES = 75  # three seconds at 25 frames a second
@@ -250,20 +250,25 @@ def prepare(
     if not kept:
         raise MouthSetError(f"{raw / speaker}: none of {len(jobs)} clips is usable; {journal} says why")
     lines = [{"id": r.id, "speaker": speaker, "segments": r.segments} for r in kept]
-    write_text(out / "alignments.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    _write(out / "alignments.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     entries = [Entry(r.id, speaker, transcript(r.segments), r.n_frames, split_of(r.id), r.note) for r in kept]
-    write_text(out / "manifest.csv", _manifest(entries))
+    _write(out / "manifest.csv", _manifest(entries))
     return [report for _, report in sorted(reports.items())]
 
 
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as neighbour:
+        neighbour.write_text(text, encoding="utf-8", newline="\n")
+
+
 def _write_journal(journal: Path, reports: dict[str, Report]) -> None:
-    write_text(journal, "".join(json.dumps(asdict(report)) + "\n" for _, report in sorted(reports.items())))
+    _write(journal, "".join(json.dumps(asdict(report)) + "\n" for _, report in sorted(reports.items())))
 
 
 def summary(reports: list[Report]) -> str:
     """The reports for a person: how many clips were kept, and each fault in a line."""
     kept = sum(report.kept for report in reports)
     faulty = [report for report in reports if report.note]
-    lines = [f"{kept} clips kept, {len(reports) - kept} left out, {len(faulty)} with a fault"]
+    lines = [f"clips: {kept} kept, {len(reports) - kept} left out, {len(faulty)} with a fault"]
     lines += [f"  {r.id}  {'kept' if r.kept else 'left out'}  {r.note}  {r.detail}" for r in faulty]
     return "\n".join(lines)

@@ -10,7 +10,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
-from lessons.data.atomic import replacing
+from lessons.files import atomic
 
 MAX_BYTES = 2**31  # decoded pictures; beyond that a laptop begins to swap
 AGAIN = "the file is truncated or damaged: copy or download it again"
@@ -122,7 +122,7 @@ def write_video(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None
         raise ValueError(f"path: {path.name!r}, expected a name that ends in .mp4")
     if height % 2 or width % 2:
         raise ValueError(f"frames: {width}x{height}; H.264 needs even sizes, crop or pad one row or column")
-    with replacing(path) as part:
+    with atomic(path) as part:
         try:
             with av.open(str(part), "w", format="mp4") as container:
                 rate = Fraction(fps).limit_denominator(1001)
@@ -157,6 +157,6 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None:
     if fps > 50:
         raise ValueError(f"fps: {fps}; a GIF shows at most 50 frames a second, leave out every other frame")
     pictures = [Image.fromarray(frame) for frame in frames]
-    with replacing(path) as part:
+    with atomic(path) as part:
         hold = 10 * round(100 / fps)  # milliseconds
         pictures[0].save(part, "GIF", save_all=True, append_images=pictures[1:], duration=hold, loop=0)
