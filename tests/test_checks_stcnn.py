@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lessons.checks import check, find
+from lessons.checks import agree, check, find
 from lessons.checks.stcnn import CHECKS
 
 SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "02_stcnn.py"
@@ -176,3 +176,21 @@ def test_the_notebook_checks_every_exercise_twice():
 def test_an_unknown_check_is_an_error(name):
     with pytest.raises(ValueError, match="expected"):
         find(name)
+
+
+def test_agree_prints_once_it_has_looked(capsys):
+    agree("same", torch.ones(2, 3), torch.ones(2, 3) + 1e-12)
+    assert capsys.readouterr().out.startswith("same: equal, shape (2, 3)")
+
+
+@pytest.mark.parametrize(
+    ("ours", "message"),
+    [
+        (torch.ones(3, 2), "expected \\(2, 3\\)"),
+        (torch.ones(2, 3) + 1e-3, "100% of its values are wrong"),
+        (torch.full((2, 3), float("nan")), "NaN"),
+    ],
+)
+def test_agree_refuses_what_differs(ours, message):
+    with pytest.raises(AssertionError, match=message):
+        agree("name", ours, torch.ones(2, 3))

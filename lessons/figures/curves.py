@@ -69,9 +69,10 @@ def curves(
         ax.set_ylim(*ylim)
     if level is not None:
         ax.axhline(level, color=FAINT, lw=1, ls=(0, (4, 3)), zorder=0)
-        ax.text(
-            0.01, level, level_label, transform=ax.get_yaxis_transform(), va="top", fontsize=9, color=FAINT
-        )
+        ax.annotate(
+            level_label, (0, level), xycoords=ax.get_yaxis_transform(), xytext=(5, -4),
+            textcoords="offset points", va="top", fontsize=9, color=FAINT,
+        )  # fmt: skip
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.margins(x=0.01)
     _name_the_ends(ax, ends)

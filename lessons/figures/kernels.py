@@ -18,8 +18,8 @@ def kernels(
     """One column for each filter: its time steps from top to bottom, and below them its x-t cut.
 
     The x-t cut is one row of the filter, the one with the largest weights, at all its time steps: time runs
-    downwards, so a filter that follows motion to the right is a line from the top left to the bottom right. Red is positive, blue negative,
-    white zero; each filter is scaled by its own largest weight.
+    downwards, so a filter that follows motion to the right is a line from the top left to the bottom right.
+    Red is positive, blue negative, white zero; each filter is scaled by its own largest weight.
 
     Args:
         weight: (O, kt, kh, kw), one input channel.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import Any
 
 import matplotlib as mpl
@@ -57,21 +56,12 @@ def house_style():
     return mpl.rc_context(RC)
 
 
-class Picture(Figure):
-    """A figure that a notebook shows where it is the last line of a cell, whether or not pyplot is in use.
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of ``width`` by ``height`` inches that lays itself out.
 
-    pyplot's own figures need its inline backend, which only wakes up with the first of them.
+    pyplot does not know it, so a notebook shows it once: where it is the last line of a cell.
     """
-
-    def _repr_png_(self) -> bytes:
-        png = BytesIO()
-        self.savefig(png, format="png", dpi=self.dpi, bbox_inches="tight")
-        return png.getvalue()
-
-
-def new_figure(width: float, height: float) -> Picture:
-    """An empty figure of ``width`` by ``height`` inches that lays itself out."""
-    return Picture(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def to_numpy(array: Any, name: str, ndim: int | tuple[int, ...]) -> np.ndarray:

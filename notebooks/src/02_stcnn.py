@@ -159,8 +159,8 @@ for stride, padding in [((1, 1, 1), (0, 0, 0)), ((1, 2, 2), (1, 2, 2)), ((2, 1, 
 # %% [markdown]
 # Watch one at work. The filter below smooths over 3 × 3 pixels and takes the difference in time: its
 # weights are $-\tfrac19$ in its first frame, 0 in its second, $+\tfrac19$ in its third. Red: it got
-# brighter; blue: it got darker. While the mouth opens everything is blue; one frame after it has turned,
-# everything is red.
+# brighter; blue: it got darker. While the mouth opens, its edges are blue; at the turning point nothing
+# changes; while it closes, they are red.
 
 # %%
 change_filter = torch.zeros(1, 1, 3, 3, 3)  # (O, C, kt, kh, kw)
@@ -177,6 +177,7 @@ figures.space_time(small, response, kernel=(3, 3, 3), position=(4, 8, 6))
 # In Jupyter or Colab, slide it yourself:
 
 # %% tags=["nbval-ignore-output"]
+# output not compared: the slider is a widget, which lives only while the notebook runs
 from ipywidgets import interact
 
 
@@ -269,7 +270,8 @@ figures.shape_ladder(rows, title="LipNet's front: where weights and multiply-add
 
 # %%
 work = {name: work for name, _, _, work in rows}
-assert round(work["conv2"] / work["conv3"], 1) == 3.7
+pixels = {name: math.prod(shape[2:]) for name, shape, _, _ in rows}
+assert round(work["conv2"] / work["conv3"], 1) == 3.7 and pixels["conv2"] == 4 * pixels["conv3"]
 
 # %% [markdown]
 # ### A misprint, caught by arithmetic
@@ -288,6 +290,7 @@ sizes = {name: shape[2:] for name, shape, _, _ in ladder((75, 50, 100))}
 assert sizes["pool1"] == sizes["conv2"] == (12, 25) and sizes["pool2"] == sizes["conv3"] == (6, 12)
 assert math.prod(ladder((75, 50, 100))[-1][1]) // 75 == 1728  # features of a frame
 assert math.prod(ladder((75, 50, 100), as_printed)[-1][1]) // 75 == 96
+assert [row[2] for row in ladder((75, 50, 100), as_printed)] == [row[2] for row in rows]  # weights
 
 # %% [markdown]
 # They cannot. Only a stride of 1 in the last two convolutions gives the sizes in the table, and the
@@ -467,6 +470,7 @@ before_pixels = F.max_pool3d(x * pixels, (1, 2, 2))  # (C, T, H // 2, W // 2)
 after_pixels = F.max_pool3d(x, (1, 2, 2)) * pixels[:, :, :4, :4]
 assert not torch.allclose(before_pixels, after_pixels)
 print("channels:", torch.equal(before, after), "· pixels:", torch.allclose(before_pixels, after_pixels))
+assert 4 * F.max_pool3d(torch.zeros(1, 1, 64, 128), (1, 2, 2)).numel() == 64 * 128
 
 # %% [markdown]
 # Not by a bit. A channel is multiplied as a whole by one number $a \ge 0$, and $\max(a x) = a \max(x)$.
@@ -479,8 +483,9 @@ print("channels:", torch.equal(before, after), "· pixels:", torch.allclose(befo
 # ### Exercise 3 · `receptive_field` · difficulty ★★☆ · 10 minutes
 #
 # Follow one output value back through layers of (kernel, stride) along one axis. How many places of the
-# input does it depend on? Two helpful questions: by how many does one more layer widen the view? And how
-# far apart, in input places, are two neighbours in the layer that you are looking at?
+# input does it see, counted from the first to the last? Two helpful questions: by how many does one more
+# layer widen the view? And how far apart, in input places, are two neighbours in the layer that you are
+# looking at?
 
 
 # %%
@@ -514,7 +519,7 @@ print(f"one output of LipNet's front sees {frames_seen} frames and {rows_seen} x
 assert (frames_seen, rows_seen) == (7, 51)
 
 # %% [markdown]
-# Seven frames are 0.28 s at 25 frames a second, about a syllable. Everything longer (words, sentences) is
+# Seven frames are 0.28 s at 25 frames a second, roughly a syllable. Everything longer (words, sentences) is
 # left to the GRUs of notebook 03.
 #
 # Do you believe the formula? **Measure it**: an input belongs to the receptive field of an output exactly
@@ -532,7 +537,7 @@ seen = probe.grad[0, 0] > 0  # (T, H, W)
 measured = tuple(int(seen.any(dim=other).sum()) for other in [(1, 2), (0, 2), (0, 1)])
 print("measured: frames, rows, columns =", measured)
 assert measured == (frames_seen, rows_seen, rows_seen)
-assert 7 / 25 == 0.28
+assert frames_seen / 25 == 0.28  # seconds
 around = probe.grad[0, 0, :, 40:104, 40:104].sqrt()  # (T, 64, 64); the root brings out the faint edges
 figures.filmstrip(around, range(2, 9), columns=7, title="What one output of frame 5 sees of frames 2 to 8")
 
@@ -549,7 +554,7 @@ figures.filmstrip(around, range(2, 9), columns=7, title="What one output of fram
 
 
 # %%
-def moving_textures(count, generator, frames=8, size=16, noise=1.0):
+def moving_textures(count, generator, frames=6, size=16, noise=1.0):
     """Films (B, 1, T, H, W) and labels (B,): 0 moves to the left, 1 to the right."""
     texture = torch.randn(count, 1, size, size, generator=generator)  # (B, 1, H, W)
     label = torch.randint(0, 2, (count,), generator=generator)  # (B,)
@@ -563,8 +568,10 @@ def moving_textures(count, generator, frames=8, size=16, noise=1.0):
 films, labels = moving_textures(2, torch.Generator().manual_seed(0), noise=0.0)
 assert labels.tolist() == [0, 1]  # so the first moves to the left, the second to the right
 assert torch.equal(films[1, 0, 0, :, :-1], films[1, 0, 1, :, 1:])  # moved by one pixel
-strip = films[:, 0].flatten(0, 1)  # (2 films of 8 frames, H, W)
-figures.filmstrip(strip, range(16), title="0–7 move to the left, 8–15 to the right (shown without noise)")
+strip = films[:, 0].flatten(0, 1)  # (2 films of 6 frames, H, W)
+figures.filmstrip(
+    strip, range(12), columns=6, title="0–5 move to the left, 6–11 to the right (shown without noise)"
+)
 
 # %% [markdown]
 # ### Exercise 4 · `right_detector` · difficulty ★★☆ · 10 minutes
@@ -620,7 +627,7 @@ def direction_network(frames, filters):
     )
 
 
-def train(frames, filters, seed, steps=100):
+def train(frames, filters, seed, steps=60):
     _ = torch.manual_seed(seed)
     network, generator = direction_network(frames, filters), torch.Generator().manual_seed(seed)
     optimiser, losses = torch.optim.Adam(network.parameters(), lr=0.02), []
@@ -647,7 +654,7 @@ runs = [(name, seed) for name in SETTINGS for seed in range(3)]
 trained = {(name, seed): train(*SETTINGS[name], seed) for name, seed in tqdm(runs, desc="training")}
 
 # %%
-test_films, test_labels = moving_textures(500, torch.Generator().manual_seed(1000))  # never seen in training
+test_films, test_labels = moving_textures(200, torch.Generator().manual_seed(1000))  # never seen in training
 accuracy = {name: [] for name in SETTINGS}
 for (name, _), (network, _) in trained.items():
     with torch.no_grad():
@@ -656,15 +663,15 @@ for (name, _), (network, _) in trained.items():
 for name, values in accuracy.items():
     print(f"{name}: accuracy from {min(values):.2f} to {max(values):.2f} over {len(values)} seeds")
 
-assert max(abs(a - 0.5) for a in accuracy["1 × 5 × 5"]) < 0.06 and min(accuracy["3 × 5 × 5"]) > 0.9
+assert max(abs(a - 0.5) for a in accuracy["1 × 5 × 5"]) < 0.15 and min(accuracy["3 × 5 × 5"]) > 0.9
 smooth = torch.ones(1, 1, 10) / 10  # mean of 10 steps
 curves = {}
 for name in SETTINGS:
-    losses = torch.tensor([trained[name, seed][1] for seed in range(3)])  # (3, 100)
-    curves[name] = F.conv1d(losses[:, None], smooth)[:, 0]  # (3, 91)
+    losses = torch.tensor([trained[name, seed][1] for seed in range(3)])  # (3, 60)
+    curves[name] = F.conv1d(losses[:, None], smooth)[:, 0]  # (3, 51)
 figures.curves(
     curves,
-    steps=range(10, 101),
+    steps=range(10, 61),
     level=math.log(2),
     level_label="guessing: ln 2",
     ylabel="loss, mean of 10 steps",
@@ -679,13 +686,13 @@ figures.curves(
 # answer, and one of the two is wrong. On films together with their reverses it must get exactly half.
 
 # %%
-both_ways = torch.cat([test_films, test_films.flip(2)])  # (1000, 1, 8, 16, 16); axis 2 is time
-both_labels = torch.cat([test_labels, 1 - test_labels])  # (1000,)
+both_ways = torch.cat([test_films, test_films.flip(2)])  # (400, 1, 6, 16, 16); axis 2 is time
+both_labels = torch.cat([test_labels, 1 - test_labels])  # (400,)
 for name in SETTINGS:
     network = trained[name, 0][0].double()
     with torch.no_grad():
-        logits = network(both_ways.double())  # (1000, 2)
-    forwards, backwards = logits.chunk(2)  # (500, 2) each
+        logits = network(both_ways.double())  # (400, 2)
+    forwards, backwards = logits.chunk(2)  # (200, 2) each
     gap = (forwards - backwards).abs().max().item()
     half = (logits.argmax(1) == both_labels).double().mean().item()
     print(f"{name}: film and reverse differ by {'nothing' if gap < 1e-12 else 'a lot'}, accuracy {half:.2f}")
@@ -706,10 +713,10 @@ names = ["right" if vote[o] > 0 else "left" for o in order]
 figures.kernels(filters[order], names, title="Learnt filters, and the direction that each votes for")
 
 # %% [markdown]
-# In most cuts a red or blue line slants the way that the filter votes, if you look hard. Do not trust
-# your eye: put a number on it. Slide the three frames of each filter against each other by a speed $v$
-# and add them up. If the filter is a pattern that moves at speed $v$, the three lie on top of each other
-# and the sum is large.
+# Red and blue lines slant through time the way that the filter votes: to the lower right for "right", to
+# the lower left for "left". Do not trust your eye alone, put a number on it. Slide the three frames of
+# each filter against each other by a speed $v$ and add them up. If the filter is a pattern that moves at
+# speed $v$, the three lie on top of each other and the sum is large.
 
 
 # %%
@@ -726,9 +733,9 @@ for name, speed in zip(names, best, strict=True):
 assert all(speed == (1 if name == "right" else -1) for name, speed in zip(names, best, strict=True))
 
 # %% [markdown]
-# Every filter is a detector of the very speed that was in the data: +1 or −1 pixel a frame, the opposites
-# subtracted from each other by the votes. The theory of motion energy says that animals see motion this way
-# (Adelson and Bergen, 1985).
+# Every filter is a detector of the very speed that was in the data: +1 or −1 pixel a frame, and the linear
+# layer subtracts the left-goers from the right-goers. Adelson and Bergen proposed in 1985 that animals see
+# motion in just this way: slanted filters in space-time, and opposites subtracted.
 #
 # And in lip reading? LipNet's authors took the time axis out of their filters, too. They call it
 # Baseline-2D. It still has its GRUs to look across time; even so its word error rate on unseen speakers
@@ -751,8 +758,15 @@ show(stcnn.conv3d)
 # %% [markdown]
 # It lays out the windows of *single frames* ($k_h k_w$ copies of each pixel, not $k_t k_h k_w$), lets
 # each of the $k_t$ slices of the filter answer on every frame, and adds up the answers of neighbouring
-# frames. For LipNet's `conv2` that is 25 copies in place of 75.
-#
+# frames. For LipNet's `conv2` that is up to 25 copies in place of 75.
+
+# %%
+clip = math.prod((77, 20, 36))  # conv2's padded input, one channel
+for name, copied in [("all windows", 75 * 16 * 32 * 75), ("windows of frames", 77 * 16 * 32 * 25)]:
+    print(f"{name:17} {copied / clip:.0f} times the clip")
+assert math.prod((3, 5, 5)) == 3 * 25
+
+# %% [markdown]
 # Three versions, one meaning. Values and gradients, on random shapes:
 
 # %%
@@ -805,9 +819,9 @@ assert counted == by_hand
 # %% [markdown]
 # ## 11. Bug hunt: the hook that saw something else
 #
-# To look inside a network, people put a **forward hook** on a layer and keep what it gives. This block is
-# written the way most public LipNet code writes it. Somebody reports: *"All outputs of my convolution are
-# positive. Is it broken?"* Find the bug before you read on.
+# To look inside a network, people put a **forward hook** on a layer and keep what it gives. This block does
+# it as a widely copied public LipNet does. Somebody reports: *"My convolution never gives a negative value.
+# Is it broken?"* Find the bug before you read on.
 
 
 # %%
@@ -859,7 +873,7 @@ assert not any(layer.inplace for layer in front.modules() if isinstance(layer, n
 # %% [markdown]
 # ### And one more: a clip lying on its side
 #
-# The same public code flattens the features of each frame with a constant, `Linear(3072, …)`. Three clips
+# The same public code hands the features of each frame to a layer of a fixed size, 3072. Three clips
 # arrive: a good one, one with height and width swapped, and one of the paper's size, 50 × 100.
 # **Predict** which of them are refused.
 
@@ -885,7 +899,18 @@ assert 4 * 8 == 8 * 4 == 3072 // 96
 # trained for another place of the mouth: garbage without a word of warning. A good clip of another size
 # is refused with an error about matrix shapes. Flattening forgets which number was the height. The
 # remedy: **check the shape where it still has names**, at the door of the model, as `lessons.lipnet`
-# does.
+# does:
+
+# %%
+from lessons.lipnet import LipNet
+
+try:
+    LipNet(channels=(4, 4, 4), hidden_size=8)(torch.zeros(1, 3, 3, 128, 64))  # (B, C, T, W, H): swapped
+except ValueError as error:
+    print(error)
+    assert "swapped" in str(error)
+else:
+    raise AssertionError("the swapped clip was accepted")
 
 # %% [markdown]
 # ## Recap
@@ -916,7 +941,7 @@ assert sum(weights for _, _, weights, _ in rows) == 326_880
 # | max-pool | keep the largest value of each window |
 # | channel dropout | in training, set whole channels to zero at random and scale up the rest |
 # | receptive field | the part of the input that one output depends on |
-# | x–t cut | a filter or film seen from above: columns across, time down |
+# | x–t cut | one row of a filter or film at all its times: columns across, time down |
 # | forward hook | a function that a layer calls with what it has just computed |
 #
 # ## Sources
