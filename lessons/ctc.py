@@ -20,6 +20,16 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lessons.ctc_input import (
+    as_integers,
+    check_labels,
+    check_lengths,
+    check_log_probs,
+    check_single,
+    check_type,
+    pad_targets,
+)
+
 NEVER = float("-inf")  # log 0
 
 
@@ -28,13 +38,13 @@ NEVER = float("-inf")  # log 0
 
 def collapse(path: Tensor | Iterable[int], blank: int = 0) -> list[int]:
     """Return the label that a path spells: merge equal neighbours, then drop blanks (the paper's map B)."""
-    return [label for label, _ in itertools.groupby(_integers(path)) if label != blank]
+    return [label for label, _ in itertools.groupby(as_integers(path)) if label != blank]
 
 
 def extend(target: Tensor | Iterable[int], blank: int = 0) -> list[int]:
     """Return the extended label of S = 2L+1 states: a blank before, between and after the labels."""
     states = [blank]
-    for label in _integers(target):
+    for label in as_integers(target):
         states += [label, blank]
     return states
 
@@ -42,9 +52,10 @@ def extend(target: Tensor | Iterable[int], blank: int = 0) -> list[int]:
 def may_skip(states: Sequence[int]) -> list[bool]:
     """Return for each state s whether a path may step into it straight from s-2, over a blank.
 
-    Not into a blank, and not between equal labels: without the blank between them they would merge.
+    Only between different labels: equal ones would merge without the blank between them. From blank to blank
+    there is no skip either, for it would leave out a label.
     """
-    return [s >= 2 and states[s] != states[0] and states[s] != states[s - 2] for s in range(len(states))]
+    return [s >= 2 and states[s] != states[s - 2] for s in range(len(states))]
 
 
 def min_frames(target: Tensor | Iterable[int]) -> int:
@@ -52,7 +63,7 @@ def min_frames(target: Tensor | Iterable[int]) -> int:
 
     It is not 2L+1: that is the number of states of the extended label, and a path may skip most blanks.
     """
-    labels = _integers(target)
+    labels = as_integers(target)
     return len(labels) + sum(left == right for left, right in itertools.pairwise(labels))
 
 
@@ -60,7 +71,12 @@ def count_paths(frames: int, target: Tensor | Iterable[int]) -> int:
     """Return how many paths of ``frames`` frames spell ``target``, exactly.
 
     It is C(T+L, T-L) when no two neighbours of the target are equal, however many classes there are.
+
+    Raises:
+        ValueError: when ``frames`` is below 0.
     """
+    if frames < 0:
+        raise ValueError(f"frames is {frames}: expected at least 0")
     states = extend(target, blank=-1)
     if frames == 0:
         return int(len(states) == 1)  # the empty path spells the empty label
@@ -90,7 +106,7 @@ def brute_force_loss(log_probs: Tensor, target: Tensor | Iterable[int], blank: i
     Raises:
         ValueError: on a bad target, a wrong shape, or more than a million paths.
     """
-    labels = _check_single(log_probs, target, blank)
+    labels = check_single(log_probs, target, blank)
     frames, classes = log_probs.shape
     if classes**frames > 1_000_000:
         raise ValueError(f"{classes} classes over {frames} frames make over a million paths: use ctc_loss")
@@ -136,7 +152,7 @@ def forward_backward(log_probs: Tensor, target: Tensor | Iterable[int], blank: i
     Raises:
         ValueError: on a bad target, a wrong shape, or rows that are no log probabilities.
     """
-    labels = _check_single(log_probs, target, blank)
+    labels = check_single(log_probs, target, blank)
     frames, _ = log_probs.shape
     states = torch.tensor(extend(labels, blank), device=log_probs.device)  # (S,)
     skip = torch.tensor(may_skip(states.tolist()), device=log_probs.device)  # (S,)
@@ -203,7 +219,7 @@ def forced_align(log_probs: Tensor, target: Tensor | Iterable[int], blank: int =
         ValueError: on a bad target, a wrong shape, rows that are no log probabilities, or a target that no
             path of T frames with a probability above 0 can spell.
     """
-    labels = _check_single(log_probs, target, blank)
+    labels = check_single(log_probs, target, blank)
     frames, _ = log_probs.shape
     if frames < min_frames(labels):
         raise ValueError(
@@ -268,8 +284,8 @@ def ctc_loss(
     torch; its gradient is 0, where torch gives NaN: no step improves it, and the other samples keep theirs.
     ``zero_infinity`` makes its loss 0 as well.
 
-    The recursion runs in float64: a float32 sum over 75 frames of logits in the tens loses three digits.
-    The gradient is not differentiable again.
+    The recursion runs in float64, for in float32 large logits cost three digits of the gradient; so it needs
+    a CPU or a CUDA device. The gradient is not differentiable again.
 
     Args:
         log_probs: (T, B, V) float32 or float64, ``log_softmax`` of the logits over V; frames past a sample's
@@ -291,11 +307,11 @@ def ctc_loss(
         raise ValueError(f"reduction is {reduction!r}: expected 'none', 'mean' or 'sum'")
     if log_probs.dim() != 3:
         raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected three dimensions (T, B, V)")
-    _check_type(log_probs, blank)
+    check_type(log_probs, blank)
     frames, batch, classes = log_probs.shape
-    input_lengths = _check_lengths("input_lengths", input_lengths, batch, frames, log_probs.device)
-    targets, target_lengths = _pad_targets(targets, target_lengths, batch, log_probs.device)
-    targets = _check_labels(targets, target_lengths, classes, blank)
+    input_lengths = check_lengths("input_lengths", input_lengths, batch, frames, log_probs.device)
+    targets, target_lengths = pad_targets(targets, target_lengths, batch, log_probs.device)
+    targets = check_labels(targets, target_lengths, classes, blank)
     check_log_probs(log_probs, input_lengths)
 
     losses = _CTC.apply(log_probs, targets, input_lengths, target_lengths, blank)  # (B,)
@@ -337,18 +353,16 @@ def _batch_forward_backward(
     states = torch.full((batch, 2 * targets.shape[1] + 1), blank, device=device)  # (B, S)
     states[:, 1::2] = targets
     position = torch.arange(states.shape[1], device=device)  # (S,)
-    last = 2 * target_lengths[:, None]  # (B, 1) each sample's last state; those past it are padding
+    last = 2 * target_lengths[:, None]  # (B, 1) each sample's last state; from those past it no path ends
     first_states = (position < 2).expand_as(states)  # (B, S)
     final_states = (position >= last - 1) & (position <= last)  # (B, S)
 
     emission = log_probs.gather(2, states.expand(frames, -1, -1))  # (T, B, S)
-    emission.masked_fill_(position > last, NEVER)
     mirrored = _reverse_frames(emission, input_lengths).flip(2)  # (T, B, S) both orders reversed
     arrivals = _arrivals(
         torch.cat((emission, mirrored), dim=1),  # (T, 2B, S)
         torch.cat((states, states.flip(1))),  # (2B, S)
         torch.cat((first_states, final_states.flip(1))),  # (2B, S) backward starts where forward ends
-        blank,
     )  # (T, 2B, S)
     before = arrivals[:, :batch]  # (T, B, S) all ways to get to state s at frame t
     after = _reverse_frames(arrivals[:, batch:].flip(2), input_lengths)  # (T, B, S) all ways to go on from it
@@ -366,18 +380,17 @@ def _batch_forward_backward(
     return -log_likelihood, occupancy.masked_fill_(padding[:, :, None], 0)  # (B,), (T, B, V)
 
 
-def _arrivals(emission: Tensor, states: Tensor, starts: Tensor, blank: int) -> Tensor:
+def _arrivals(emission: Tensor, states: Tensor, starts: Tensor) -> Tensor:
     """Return the log probability of all ways to arrive in each state at each frame, before it emits.
 
     Args:
         emission: (T, N, S) log probability of each state's class at each frame.
         states: (N, S) extended labels.
         starts: (N, S) the states in which a path may begin.
-        blank: the class of the blank.
     """
     frames, count, size = emission.shape
     barrier = torch.zeros_like(emission[0])  # (N, S) added to a jump: 0 where it is allowed, log 0 where not
-    barrier[:, 2:].masked_fill_((states[:, 2:] == blank) | (states[:, 2:] == states[:, :-2]), NEVER)
+    barrier[:, 2:].masked_fill_(states[:, 2:] == states[:, :-2], NEVER)  # two blanks, or a label repeated
 
     arrivals = torch.empty_like(emission)  # (T, N, S)
     arrivals[0] = torch.where(starts, 0.0, NEVER)
@@ -394,112 +407,3 @@ def _reverse_frames(x: Tensor, lengths: Tensor) -> Tensor:
     frames, batch, _ = x.shape
     index = lengths - 1 - torch.arange(frames, device=x.device)[:, None]  # (T, B)
     return x[index.clamp(min=0), torch.arange(batch, device=x.device)]  # (T, B, S)
-
-
-# ---- checks ------------------------------------------------------------------------------------------------
-
-
-def _integers(labels: Tensor | Iterable[int]) -> list[int]:
-    return labels.tolist() if isinstance(labels, Tensor) else [int(label) for label in labels]
-
-
-def _check_single(log_probs: Tensor, target: Tensor | Iterable[int], blank: int) -> list[int]:
-    """Check the arguments of the one-label functions; return the target as a list."""
-    if log_probs.dim() != 2:
-        raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected two dimensions (T, V)")
-    _check_type(log_probs, blank)
-    check_log_probs(log_probs[:, None], torch.tensor([len(log_probs)], device=log_probs.device))
-    labels = _integers(target)
-    one = torch.tensor([labels], dtype=torch.long)  # (1, L)
-    _check_labels(one, torch.tensor([len(labels)]), log_probs.shape[-1], blank)
-    return labels
-
-
-def _check_type(log_probs: Tensor, blank: int) -> None:
-    if log_probs.numel() == 0:
-        raise ValueError(f"log_probs of shape {tuple(log_probs.shape)} is empty: expected at least one frame")
-    if log_probs.dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"log_probs is {log_probs.dtype}: expected float32 or float64; convert before log_softmax"
-        )
-    if not 0 <= blank < log_probs.shape[-1]:
-        raise ValueError(f"blank is {blank}: expected one of the {log_probs.shape[-1]} classes, from 0")
-
-
-def check_log_probs(log_probs: Tensor, input_lengths: Tensor, tolerance: float = 0.01) -> None:
-    """Check that the classes of each valid frame of log_probs (T, B, V) sum to 1.
-
-    Raw logits would give a loss below 0 without a word. The tolerance lets half-precision rounding pass.
-
-    Raises:
-        ValueError: naming the first sample and frame that hold NaN or another sum.
-    """
-    totals = log_probs.detach().logsumexp(dim=2)  # (T, B)
-    valid = torch.arange(len(totals), device=totals.device)[:, None] < input_lengths  # (T, B)
-    wrong = valid & ~(totals.abs() <= tolerance)  # written so that NaN is wrong
-    if wrong.any():
-        frame, sample = wrong.nonzero()[0].tolist()
-        row = log_probs[frame, sample]
-        found = "NaN" if row.isnan().any() else f"probabilities that sum to {row.exp().sum().item():.4g}"
-        raise ValueError(
-            f"log_probs of sample {sample}, frame {frame} holds {found}: expected log probabilities that sum "
-            "to 1; apply log_softmax over the classes (the last dimension)"
-        )
-
-
-def _check_lengths(
-    name: str, lengths: Tensor | Sequence[int], batch: int, most: int, device: torch.device
-) -> Tensor:
-    """Return ``lengths`` as a long tensor (B,) on ``device``, each checked to be from 0 to ``most``."""
-    lengths = torch.as_tensor(lengths, device=device)
-    if lengths.is_floating_point() or lengths.shape != (batch,):
-        raise ValueError(
-            f"{name} is {lengths.dtype} of shape {tuple(lengths.shape)}: "
-            f"expected {batch} integers, one a sample"
-        )
-    wrong = (lengths < 0) | (lengths > most)
-    if wrong.any():
-        sample = int(wrong.nonzero()[0])
-        raise ValueError(f"{name} of sample {sample} is {int(lengths[sample])}: expected 0 to {most}")
-    return lengths.long()
-
-
-def _pad_targets(
-    targets: Tensor, target_lengths: Tensor | Sequence[int], batch: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return targets as (B, Lmax) and their lengths (B,), from either layout, on ``device``."""
-    if (
-        targets.is_floating_point()
-        or targets.dim() not in (1, 2)
-        or (targets.dim() == 2 and len(targets) != batch)
-    ):
-        raise ValueError(
-            f"targets is {targets.dtype} of shape {tuple(targets.shape)}: expected integers of shape "
-            f"({batch}, L), or one after the other in one dimension"
-        )
-    targets = targets.to(device, torch.long)
-    target_lengths = _check_lengths("target_lengths", target_lengths, batch, targets.shape[-1], device)
-    if targets.dim() == 2:
-        return targets[:, : int(target_lengths.max())], target_lengths  # (B, Lmax)
-    total = int(target_lengths.sum())
-    if total != len(targets):
-        raise ValueError(
-            f"targets holds {len(targets)} labels, target_lengths sum to {total}: expected the same"
-        )
-    pieces = targets.split(target_lengths.tolist())
-    return torch.nn.utils.rnn.pad_sequence(list(pieces), batch_first=True), target_lengths  # (B, Lmax)
-
-
-def _check_labels(targets: Tensor, target_lengths: Tensor, classes: int, blank: int) -> Tensor:
-    """Return targets (B, Lmax) with its valid labels checked and blanks for whatever stood in the padding."""
-    padding = torch.arange(targets.shape[1], device=targets.device) >= target_lengths[:, None]  # (B, Lmax)
-    wrong = ~padding & ((targets < 0) | (targets >= classes) | (targets == blank))
-    if wrong.any():
-        sample, position = wrong.nonzero()[0].tolist()
-        label = int(targets[sample, position])
-        what = "is the blank, which no target may hold" if label == blank else "is outside the classes"
-        raise ValueError(
-            f"label {label} of sample {sample}, position {position} {what}: "
-            f"expected 0 to {classes - 1} other than the blank {blank}"
-        )
-    return targets.masked_fill(padding, blank)

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lessons.ctc import NEVER, check_log_probs, collapse, forward_backward
+from lessons.ctc import NEVER, collapse, forward_backward
+from lessons.ctc_input import check_log_probs
 from lessons.language_models import CharNGram, GridGrammar, LanguageModel, text_log_prob
 
 __all__ = ["CharNGram", "GridGrammar", "LanguageModel", "beam_search_decode", "greedy_decode"]

@@ -84,6 +84,16 @@ def test_count_paths_of_distinct_labels_is_a_binomial(frames, length):
     assert count_paths(frames, range(1, length + 1)) == expected
 
 
+def test_count_paths_refuses_a_negative_number_of_frames():
+    with pytest.raises(ValueError, match="frames is -1"):
+        count_paths(-1, [1])
+
+
+def test_the_paths_of_a_grid_sentence():
+    # 24 characters without adjacent repeats over 75 frames: the figure that rules out the brute force.
+    assert math.log10(count_paths(75, range(1, 25))) == pytest.approx(28.7, abs=0.05)
+
+
 # ---- one label ---------------------------------------------------------------------------------------------
 
 
