@@ -169,7 +169,7 @@ class LipNet(nn.Module):
         """Read a batch of clips.
 
         Args:
-            x: (B, C, T, H, W), normalised as in ``lessons.data.clips.normalise``.
+            x: (B, C, T, H, W), normalised as in ``lessons.data.batch.normalise``.
             lengths: (B,) valid frames of each clip when some are shorter than T. What stands in the frames
                 past the end then has no influence on the valid ones: a clip gives the same logits alone and
                 in a batch with longer ones. (In training, the compact form's batch statistics do see them.)
@@ -214,7 +214,7 @@ class LipNet(nn.Module):
             raise ValueError(f"x is on {x.device}, the model on {weight.device}: move one with .to(...)")
         if x.dtype != weight.dtype:
             raise ValueError(
-                f"x is {x.dtype}, the model {weight.dtype}: bytes become floats in clips.normalise"
+                f"x is {x.dtype}, the model {weight.dtype}: bytes become floats in data.batch.normalise"
             )
         # In training the clips come through `normalise`, which looks; on a GPU a look would halt each step.
         if not self.training and not bool(torch.isfinite(x).all()):

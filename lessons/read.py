@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from lessons import checkpoint
 from lessons.ctc import forced_align
-from lessons.data.clips import normalise
+from lessons.data.batch import normalise
 from lessons.data.faults import broken_frames, picture_fault
 from lessons.data.mouth_crop import NoFaceError, crop_mouth, is_mouth_crop
 from lessons.data.pixels import resize_area, to_grey

@@ -11,7 +11,6 @@ import copy
 import csv
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,9 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lessons.data.augmentation import augment, jitter_frames
-from lessons.data.clips import Batch, ClipSet, normalise
-from lessons.data.timings import frame_labels
+from lessons.data.batch import Batch, training_batch
+from lessons.data.clips import ClipSet
 from lessons.decoding import greedy_decode
 from lessons.files import atomic
 from lessons.lipnet import LipNet
@@ -79,35 +77,6 @@ class Reading:
     cer: float
     wer: float
     texts: tuple[str, ...]
-
-
-def training_batch(
-    clips: ClipSet, indices: Sequence[int], rng: np.random.Generator | None, channels: int = 1
-) -> Batch:
-    """Collect the clips at ``indices``, augmented by ``rng`` or as they are when it is None.
-
-    A model with three input ``channels`` is shown the grey picture three times.
-    """
-    frames, labels = [], []
-    for i in indices:
-        n_frames = int(clips.lengths[i])
-        chosen = np.arange(n_frames) if rng is None else jitter_frames(n_frames, rng)
-        padding = (0, clips.frames.shape[1] - n_frames)
-        frames.append(np.pad(clips.frames[i, chosen], (padding, (0, 0), (0, 0))))
-        labels.append(np.pad(frame_labels(clips.segments[i], n_frames, ALPHABET)[chosen], padding))
-    x = torch.from_numpy(np.stack(frames)).float()                                  # (B, T, H, W)
-    if rng is not None:
-        x = augment(x, rng)
-    lengths = torch.from_numpy(clips.lengths[list(indices)])                        # (B,)
-    x = normalise(x, lengths)[:, None].expand(-1, channels, -1, -1, -1)             # (B, C, T, H, W)
-    targets = [ALPHABET.encode(clips.transcripts[i]) for i in indices]
-    return Batch(
-        x,
-        lengths,
-        torch.cat(targets),
-        torch.tensor([len(target) for target in targets]),
-        torch.from_numpy(np.stack(labels)),
-    )
 
 
 def ctc(logits: Tensor, batch: Batch, model: LipNet) -> Tensor:
