@@ -1,0 +1,390 @@
+# %% [markdown]
+# # 00 · Start here
+#
+# **In a minute a trained network reads a silent mouth in front of you. By the end of this notebook you know
+# what it does at every step, and by the end of the course you have built each of them.**
+#
+# *About 25 minutes to read and solve; all cells together run in less than a minute on one CPU core.*
+#
+# **You need**: Python, and to have seen PyTorch tensors before.
+#
+# **You will be able to**
+# - follow a clip from its pixels to a sentence, and name the shape at every step;
+# - turn one answer a frame into text, by CTC's rule;
+# - say how good a lip reader is, and why no lip reader can be perfect;
+# - find your way through the course.
+
+# %%
+import json
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from lessons import checkpoint, figures
+from lessons.checks import check
+from lessons.counting import count
+from lessons.course import COURSE
+from lessons.ctc import forced_align
+from lessons.data.batch import normalise
+from lessons.data.error_floor import error_floor
+from lessons.data.grid import find_mouth_set, load
+from lessons.data.mouths import Speaker, synthetic_clips, talk
+from lessons.decoding import greedy_decode
+from lessons.metrics import wer
+from lessons.text import Alphabet
+from lessons.training import evaluate
+
+# %% [markdown]
+# ## 1. A mouth
+#
+# Somebody says a sentence. You see 75 frames of the mouth, three seconds, and hear nothing. Here is every
+# fourth frame of the part in which the mouth moves.
+
+# %%
+said = "place red at q seven again"
+rng = np.random.default_rng(7)
+speaker = Speaker.random(rng)
+film, segments = talk(said, speaker, rng, size=(64, 128), colour=True)  # (75, 64, 128, 3) uint8
+first, last = (round(segments[i][t]) for i, t in ((1, 0), (-2, 1)))  # where the silence ends and begins again
+chosen = range(first, last, max(1, (last - first) // 16))
+figures.filmstrip(film, chosen, columns=6, title="What is being said?")
+
+# %% [markdown]
+# **Predict.** Try to read it before you go on. You know the grammar, as the network does: a command (*bin,
+# lay, place, set*), a colour (*blue, green, red, white*), a preposition (*at, by, in, with*), a letter, a
+# digit, and *again, now, please* or *soon*. It is the grammar of GRID, a collection of films of people who
+# say such sentences; LipNet was measured on it.
+#
+# The mouth is drawn: a *synthetic talker* moves its lips, teeth and tongue as the sentence asks (notebook 07
+# shows how). It needs no download and it can say anything, which is why you meet it first. Real mouths follow
+# in section 6.
+
+# %% [markdown]
+# ## 2. A network reads it
+#
+# The network is a small LipNet, trained on two thousand clips of such talkers, though never on this one.
+# Three lines: load it, show it the clip, and take the likeliest character of every frame.
+
+# %%
+model = checkpoint.load("lipnet_small_synthetic")
+alphabet = Alphabet()  # 28 classes: the blank, the space, a to z
+
+
+def to_clip(frames: np.ndarray) -> torch.Tensor:
+    """(T, H, W) grey bytes -> (1, 1, T, H, W) floats, as the network wants them."""
+    clips = torch.from_numpy(frames)[None]  # (1, T, H, W)
+    return normalise(clips)[:, None]  # (1, 1, T, H, W)
+
+
+rng = np.random.default_rng(7)
+grey, _ = talk(said, Speaker.random(rng), rng, size=(32, 64))  # (75, 32, 64): the same film, small and grey
+with torch.no_grad():
+    log_probs = model(to_clip(grey)).log_softmax(-1)  # (75, 1, 28)
+read = alphabet.decode(greedy_decode(log_probs)[0])
+
+print("said:", said)
+print("read:", read)
+
+# %% [markdown]
+# And here is where it read each letter: the frames again, with what the network wrote at that moment.
+
+# %%
+labels = alphabet.encode(read)  # (L,)
+spans = forced_align(log_probs[:, 0], labels).spans()  # L times (first frame, one past the last)
+letters = [(start, symbol) for (start, _), symbol in zip(spans, read, strict=True) if symbol != " "]
+figures.filmstrip(film, [t for t, _ in letters], [symbol for _, symbol in letters], columns=7, title=read)
+
+# %% [markdown]
+# ## 3. What happened, shape by shape
+#
+# A clip is a block of numbers: frames $T$, rows $H$, columns $W$. Everything in this course is a way of
+# changing its shape until it is a sentence:
+#
+# | step | what it does | shape | notebook |
+# |---|---|---|---|
+# | film | decode, find the mouth, shrink | $(T, H, W)$ bytes | 07 |
+# | clip | mean 0, deviation 1; a batch of clips | $(B, C, T, H, W)$ floats | 01 |
+# | 3 × STCNN | convolve over space *and time* | $(B, C', T, H', W')$ | 02 |
+# | flatten | one list of features a frame | $(T, B, F)$ | 06 |
+# | 2 × Bi-GRU | remember, forwards and backwards | $(T, B, 2 \cdot \text{hidden})$ | 03 |
+# | head | 28 scores a frame | $(T, B, V)$ | 06 |
+# | CTC | 75 answers become a sentence | text | 04, 05 |
+#
+# The same for this very model, with where its weights and its arithmetic are:
+
+# %%
+table = count(model, to_clip(grey))
+shapes = {row.name: row.output_shape for row in table.rows}
+assert shapes["stcnn1.conv"] == (1, 16, 75, 16, 32)
+assert shapes["stcnn3.conv"] == (1, 64, 75, 4, 8)
+assert shapes["head"] == (75, 1, 28)
+print(table)
+
+# %% [markdown]
+# **Predict.** Which of the steps never changes? Look for the 75.
+#
+# Time is never shortened: the network gives one answer for every frame, and CTC needs them all.
+
+# %% [markdown]
+# ## 4. From 75 answers to a sentence
+#
+# Each frame has 28 probabilities. In the picture a column is a frame, and the dots mark the path of the best
+# answers. Most of the time the best answer is the **blank**, `-`: "nothing new". A character stands out for a
+# frame or two, where the network is sure of it.
+
+# %%
+probabilities = log_probs[:, 0].exp()  # (75, 28)
+assert torch.allclose(probabilities.sum(1), torch.ones(75), atol=1e-5)
+path = probabilities.argmax(1)  # (75,)
+figures.alignment(probabilities, ["-", *alphabet.symbols], path, segments, title="One answer a frame")
+
+# %%
+written = "".join("-" if label == 0 else alphabet.symbols[label - 1] for label in path.tolist())
+print(written)
+blanks = (path == 0).float().mean().item()
+assert blanks > 0.3  # the blank is the commonest answer by far
+
+# %% [markdown]
+# CTC's rule makes text of it: **first join equal neighbours into one, then drop the blanks.** (In the other
+# order "three" would become "thre". This way a blank between two `e` keeps them apart.)
+#
+# ### Exercise 1: collapse (★, 5 minutes)
+#
+# Write the rule. `-` is the blank; a space is a character like any other.
+
+
+# %%
+def collapse(path: str) -> str:
+    """A path such as "bb-iin-" -> the text that it spells, "bin"."""
+    raise NotImplementedError
+
+
+check("00.collapse", collapse)
+
+# %% [markdown]
+# <details><summary>Help: "thr-e-ee" comes out as "thre"</summary>
+#
+# You drop the blanks before you join. Walk through the path once and remember the character before, the
+# blank included.
+#
+# </details>
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def collapse_solution(path: str) -> str:
+    text, before = "", None
+    for character in path:
+        if character not in (before, "-"):
+            text += character
+        before = character
+    return text
+
+
+# %%
+check("00.collapse", collapse_solution)
+assert collapse_solution(written) == read
+
+# %% [markdown]
+# ### Exercise 2: how many frames does a sentence need? (★★, 5 minutes)
+#
+# A path has one character a frame, so a sentence needs a frame for each of its characters, spaces included,
+# and a blank wherever the rule would join what must stay apart. Write a function that gives the fewest
+# frames.
+# (You will read elsewhere that it is twice the length plus one. It is not; notebook 04 proves it.)
+
+
+# %%
+def frames_needed(sentence: str) -> int:
+    """The fewest frames from which CTC can spell the sentence."""
+    raise NotImplementedError
+
+
+check("00.frames_needed", frames_needed)
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def frames_needed_solution(sentence: str) -> int:
+    return len(sentence) + sum(a == b for a, b in pairwise(sentence))
+
+
+# %%
+check("00.frames_needed", frames_needed_solution)
+print(f"{said!r} needs {frames_needed_solution(said)} of its 75 frames")
+
+# %% [markdown]
+# ## 5. How good is it, and how good can it be?
+#
+# Count the words that came out wrong. (When words are missing or added, the two sentences have to be aligned
+# first; the **word error rate**, WER, does that, and notebook 05 writes it.)
+#
+# ### Exercise 3: wrong words (★, 3 minutes)
+#
+# For two sentences of equally many words: how many differ?
+
+
+# %%
+def word_errors(said: str, read: str) -> int:
+    """("bin red at a one now", "bin red by a one now") -> 1."""
+    raise NotImplementedError
+
+
+check("00.word_errors", word_errors)
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def word_errors_solution(said: str, read: str) -> int:
+    return sum(a != b for a, b in zip(said.split(), read.split(), strict=True))
+
+
+# %%
+check("00.word_errors", word_errors_solution)
+
+# %% [markdown]
+# Now sixty clips, new speakers, new sentences:
+
+# %%
+clips = synthetic_clips(60, seed=2024)  # ClipSet: frames (60, 75, 32, 64)
+reading = evaluate(model, clips)
+wrong = [(a, b) for a, b in zip(clips.transcripts, reading.texts, strict=True) if a != b]
+for a, b in wrong[:6]:
+    print(f"said: {a:32} read: {b}")
+print(f"word error rate {reading.wer:.0%}")
+assert reading.wer < 0.5
+
+# %% [markdown]
+# **Predict.** Look at the pairs. Which of the six words is wrong most often? What do the confused letters
+# have in common? Say them aloud in front of a mirror.
+#
+# Some letters look alike on the lips: the lips close for *p* as they do for *b*, and what differs happens in
+# the throat. Such sounds share a **viseme**. No reader, human or machine, can tell them apart without
+# hearing; the best it can do is guess. For our talker the groups are known exactly, so the smallest error
+# that any model can reach is known too:
+
+# %%
+floor = error_floor()
+for group in floor.groups:
+    if len(group) > 1:
+        print("look alike:", " ".join(group))
+print(f"no model can do better than {floor.wer:.1%} word errors")
+assert 0 < floor.wer < reading.wer + 0.05
+
+# %% [markdown]
+# ## 6. Real mouths
+#
+# The same network, trained on one real person (speaker 1 of GRID, 799 clips), reaches what is written beside
+# its weights:
+
+# %%
+results = json.loads((checkpoint.trained_folder("lipnet_small_grid_s1") / "results.json").read_text())
+print(f"{results['clips']} clips it never saw: {results['greedy']['wer']:.1%} of the words wrong,")
+print(f"{results['grammar']['wer']:.1%} when only sentences of the grammar are allowed")
+assert results["grammar"]["wer"] <= results["greedy"]["wer"] < 0.2
+
+# %% [markdown]
+# The clips themselves are not part of the course; they belong to the corpus, about 400 MB a speaker. To get
+# them, run in a terminal:
+#
+# ```
+# python -m lessons.data.grid download --speaker 1 --out data/raw
+# python -m lessons.data.grid prepare --raw data/raw --out data/grid
+# ```
+#
+# Then change `"synthetic"` to `"grid"` in the next cell and run it again: a real mouth, read in front of you.
+# And `python -m lessons.read film.mp4` reads a film of your own. Expect little of it: this model knows one
+# person.
+
+# %%
+clips_from = "synthetic"  # or "grid"
+
+if clips_from == "grid" and find_mouth_set() is not None:
+    reader, shown = checkpoint.load("lipnet_small_grid_s1"), load(find_mouth_set(), "val")
+else:
+    reader, shown = model, clips
+one = shown.subset([0])
+print("said:", one.transcripts[0])
+print("read:", evaluate(reader, one).texts[0])
+figures.filmstrip(one.frames[0], range(12, 60, 4), columns=6)
+
+# %% [markdown]
+# ## 7. Bug hunt: the reader that went blind
+#
+# Sooner or later everybody who runs a trained network on their own data meets this. The code below loads the
+# same weights and the same clips. Nothing fails, every shape is right, and yet:
+
+
+# %%
+def read_clips(clips, prepare) -> list[str]:
+    x = prepare(torch.from_numpy(clips.frames))[:, None]  # (N, T, H, W) -> (N, 1, T, H, W)
+    with torch.no_grad():
+        return [alphabet.decode(labels) for labels in greedy_decode(model(x).log_softmax(-1))]
+
+
+some = clips.subset(range(20))
+raw = read_clips(some, lambda frames: frames.float())
+print("read:", raw[0])
+print(f"word error rate {wer(some.transcripts, raw):.0%}")
+assert wer(some.transcripts, raw) > 0.9
+
+# %% [markdown]
+# **Find it** before you read on. What did section 2 do to the clip that this code does not?
+#
+# The pixels go in as they come from the file, 0 to 255. In training every clip had mean 0 and deviation 1.
+# The numbers tell:
+
+# %%
+before, after = some.frames[0].astype(float), normalise(torch.from_numpy(some.frames[:1]))
+print(f"as they come: mean {before.mean():.0f}, deviation {before.std():.0f}")
+print(f"normalised:   mean {abs(after.mean().item()):.0f}, deviation {after.std().item():.0f}")
+good = read_clips(some, normalise)
+print(f"word error rate {wer(some.transcripts, good):.0%}")
+assert good == list(evaluate(model, some).texts)
+assert wer(some.transcripts, good) < 0.5
+
+# %% [markdown]
+# The weights expect the world that they were trained in. That is why the course has *one* function that
+# prepares clips (`lessons.data.batch.normalise`), used in training and in reading alike. Notebook 01 shows
+# what the scale of the input does to a GRU's gates.
+
+# %% [markdown]
+# ## 8. The way ahead
+
+# %%
+from lessons.figures.course_map import course_map
+
+short = (
+    "start here, video tensors, STCNN, GRU, CTC loss, decoding, LipNet, lip data, train, "
+    "bottleneck, ConvLSTM, B-LSTM, detection, capstone, ship"
+).split(", ")
+course_map([(n.number, title, n.written) for n, title in zip(COURSE, short, strict=True)], here=0)
+
+# %% [markdown]
+# Read it in order: each notebook uses only what came before. Filled boxes are written, pale ones are coming.
+# Every notebook builds a **plain version** of an idea with you, then shows that it equals the **finished
+# version** in the package `lessons` and PyTorch's own, number by number. Nothing is to be believed: what the
+# text claims, the cell beside it computes.
+#
+# ### What you have seen
+# - A clip is a block $(B, C, T, H, W)$; the network changes its shape but never its $T$.
+# - It gives one answer a frame; CTC joins equal neighbours, then drops blanks.
+# - Letters that share their visemes cannot be told apart, so there is an error that no model gets below.
+# - A model reads only what is prepared as in its training.
+#
+# ### New words
+# | word | meaning |
+# |---|---|
+# | **viseme** | what a sound looks like; several sounds share one |
+# | **blank** | CTC's "nothing new in this frame", written `-` |
+# | **path** | one class for each frame |
+# | **collapse** | join equal neighbours, then drop blanks: from a path to a text |
+# | **greedy** | take the likeliest class of every frame |
+# | **WER** | word error rate: wrong, missing and added words, as a share of the words said |
+#
+# ### Sources
+# - Y. Assael, B. Shillingford, S. Whiteson, N. de Freitas, "LipNet: End-to-End Sentence-level Lipreading",
+#   arXiv 1611.01599, 2016.
+# - A. Graves, S. Fernández, F. Gomez, J. Schmidhuber, "Connectionist Temporal Classification", ICML 2006.
+# - M. Cooke, J. Barker, S. Cunningham, X. Shao, "An audio-visual corpus for speech perception and automatic
+#   speech recognition", JASA 120(5), 2006 (GRID; CC BY 4.0, doi 10.5281/zenodo.3625687).
+#
+# **Next**: 01 · Video tensors, or, until it is written, 02 · STCNN, the layer that sees movement.

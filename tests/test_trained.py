@@ -1,0 +1,85 @@
+"""The models that come with the course: whole, small, and as good as their cards say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import pytest
+from lessons.data.mouths import synthetic_clips
+
+from lessons import checkpoint
+from lessons.data import grid
+from lessons.metrics import cer, wer
+from lessons.train import grammar_texts, misplaced_wer
+from lessons.training import evaluate, read_clips
+
+
+def results(name: str) -> dict:
+    return json.loads((checkpoint.trained_folder(name) / "results.json").read_text())
+
+
+@pytest.mark.parametrize("name", checkpoint.TRAINED)
+def test_weights_are_small_and_hold_tensors_only(name):
+    path = checkpoint.trained_folder(name) / "model.safetensors"
+    assert path.stat().st_size <= 4_000_000
+    model = checkpoint.load(name)
+    assert sum(p.numel() for p in model.parameters()) == results(name)["weights"] <= 1_000_000
+
+
+@pytest.mark.parametrize("name", checkpoint.TRAINED)
+def test_results_follow_from_the_sentences_and_the_log(name):
+    found = results(name)
+    said = [s["said"] for s in found["sentences"]]
+    assert len(said) == found["clips"]
+    for decoder in ("greedy", "grammar"):
+        read = [s[decoder] for s in found["sentences"]]
+        assert found[decoder]["wer"] == pytest.approx(wer(said, read))
+        assert found[decoder]["cer"] == pytest.approx(cer(said, read))
+    with open(checkpoint.trained_folder(name) / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == found["settings"]["epochs"]
+    # The log measured float32 weights, the results the half-precision ones on disk.
+    assert float(rows[-1]["val_wer"]) == pytest.approx(found["greedy"]["wer"], abs=0.005)
+
+
+@pytest.mark.parametrize("name", checkpoint.TRAINED)
+def test_the_card_states_the_measured_figures(name):
+    card = (checkpoint.trained_folder(name) / "README.md").read_text()
+    found = results(name)
+    stated = dict(re.findall(r"\| ([^|]+?) \| ([\d.]+) % \|", card))
+    assert stated["greedy WER"] == f"{found['greedy']['wer']:.1%}"[:-1]
+    assert stated["greedy CER"] == f"{found['greedy']['cer']:.1%}"[:-1]
+    assert stated["grammar WER"] == f"{found['grammar']['wer']:.1%}"[:-1]
+    for place, rate in found["misplaced_greedy_wer"].items():
+        if place != "as cropped":
+            assert stated[f"greedy WER, {place}"] == f"{rate:.1%}"[:-1]
+
+
+def test_the_synthetic_model_reads_talkers_it_never_saw():
+    clips = synthetic_clips(40, seed=77)
+    model = checkpoint.load("lipnet_small_synthetic")
+    stated = results("lipnet_small_synthetic")["greedy"]["wer"]
+    # 240 words: a rate of p has a standard error of sqrt(p (1 - p) / 240), three points at p = 0.2
+    assert evaluate(model, clips).wer == pytest.approx(stated, abs=0.1)
+
+
+@pytest.mark.skipif(grid.find_mouth_set() is None, reason="needs real clips")
+def test_the_real_model_reads_as_its_card_says():
+    found = results("lipnet_small_grid_s1")
+    clips = grid.load(grid.find_mouth_set(), "val")
+    model = checkpoint.load("lipnet_small_grid_s1")
+    log_probs, _ = read_clips(model, clips)
+    one_word = 1 / 600  # another CPU's rounding may tip one word over, not more
+    assert evaluate(model, clips).wer == pytest.approx(found["greedy"]["wer"], abs=one_word)
+    read = grammar_texts(log_probs, [75] * len(clips))
+    assert wer(clips.transcripts, read) == pytest.approx(found["grammar"]["wer"], abs=one_word)
+
+
+@pytest.mark.skipif(grid.find_mouth_set() is None, reason="needs real clips")
+def test_the_real_model_bears_a_crop_that_is_off():
+    clips = grid.load(grid.find_mouth_set(), "val").subset(range(0, 100, 4))
+    found = misplaced_wer(checkpoint.load("lipnet_small_grid_s1"), clips)
+    # At most 5 points on all 600 words (the card); 3 more for the noise of these 150.
+    assert max(found.values()) <= found["as cropped"] + 0.08

@@ -1,0 +1,36 @@
+"""Draw the picture in README.md: a synthetic talker, and what the trained model reads on its lips.
+
+    python tools/talker_picture.py        writes docs/talker.png and prints what was said and read
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lessons import checkpoint, figures, read
+from lessons.data.mouths import Speaker, talk
+
+SAID = "place red at q seven again"
+PICTURE = Path(__file__).resolve().parents[1] / "docs" / "talker.png"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(7)
+    film, _ = talk(SAID, Speaker.random(rng), rng, size=(64, 128), colour=True)     # (75, 64, 128, 3)
+    model = checkpoint.load("lipnet_small_synthetic")
+    log_probs = read.log_probabilities(model, film)                                 # (75, 28)
+    labels = read.decode(log_probs, "greedy")
+    words = read.find_words(log_probs, labels)
+    middle = [(word.start + word.end) // 2 for word in words]
+    figure = figures.filmstrip(film, middle, [word.text for word in words], columns=6)
+    PICTURE.parent.mkdir(exist_ok=True)
+    figure.savefig(PICTURE, dpi=110, metadata={"Software": None})
+    print(f"said: {SAID}\nread: {' '.join(word.text for word in words)}")
+
+
+if __name__ == "__main__":
+    main()
