@@ -161,9 +161,7 @@ def render(
         raise ValueError("shapes: has NaN or infinite entries, expected finite numbers")
     height, width = size
     if height < SMALLEST[0] or width < SMALLEST[1] or height > width:
-        raise ValueError(
-            f"size: {size}, expected (height, width), at least {SMALLEST}, no higher than wide: mouths are wide"
-        )
+        raise ValueError(f"size: {size}, expected (height, width), at least {SMALLEST}, no higher than wide")
     n_frames, unit = len(shapes), width / 2
     pixel = np.float32(1 / unit)
 

@@ -23,24 +23,32 @@ Segments = tuple[tuple[float, float, str], ...]
 # Speech lasts about from frame 14 to frame 50 of 75, as in GRID's speaker 1, and a letter 4.5 frames.
 ONSET = 14.0  # frames
 VOWEL = 2.0  # frames of a viseme of length 1
-SHORTEST = 1.2  # frames: no viseme of length 1 is made shorter than this to fit a sentence in
+ALONE = 1.6  # times longer is a viseme that is a whole word, the letters e and r: it is stressed
+SHORTEST = 1.2  # frames: the mean VOWEL when a sentence has to be spoken as fast as it goes, to fit in
 PAUSE = 2.0  # frames of silence at least, before and after
 
 
-def timing(visemes: Sequence[str], rate: float, rng: np.random.Generator, n_frames: int = 75) -> np.ndarray:
-    """Return (K + 1,) float64: the borders in frames between K visemes, random as speech is.
+def timing(
+    words: Sequence[Sequence[str]], rate: float, rng: np.random.Generator, n_frames: int = 75
+) -> np.ndarray:
+    """Return (K + 1,) float64: the borders in frames between the K visemes of words, random as speech is.
 
     The lengths depend on the visemes and on chance, never on the phonemes behind them: if a /b/ were longer
     than a /p/, a network could tell the two by a clock.
 
     Raises:
-        ValueError: when the visemes do not fit into ``n_frames``.
+        ValueError: when the visemes do not fit into ``n_frames``, or a rate that is not above 0.
     """
-    lengths = np.array([VISEMES[v].length for v in visemes])  # (K,)
+    if not rate > 0:
+        raise ValueError(f"rate: {rate}, expected a speaking rate above 0; 1 is usual")
+    lengths = np.array(
+        [VISEMES[v].length * (ALONE if len(word) == 1 else 1) for word in words for v in word]
+    )  # (K,)
     fewest = SHORTEST * lengths.sum() + 2 * PAUSE
     if fewest > n_frames:
+        least = int(np.ceil(fewest))
         raise ValueError(
-            f"n_frames: {n_frames}, too few for {len(visemes)} visemes: expected at least {int(np.ceil(fewest))}"
+            f"n_frames: {n_frames}, too few for {len(lengths)} visemes; expected {least} or more"
         )
     onset = max(PAUSE, rng.normal(ONSET, 2.5))
     lengths = lengths * np.exp(rng.normal(0, 0.12, len(lengths)))
@@ -65,7 +73,7 @@ def say(
         raise ValueError("sentence: empty, expected words of GRID such as 'bin blue at f two now'")
     spoken = [word_visemes(word) for word in words]
     visemes = [viseme for word in spoken for viseme in word]
-    borders = timing(visemes, rate, rng, n_frames)  # (K + 1,)
+    borders = timing(spoken, rate, rng, n_frames)  # (K + 1,)
     starts = borders[np.cumsum([0, *map(len, spoken)])].tolist()  # where words begin, and where the last ends
     segments = (
         (0.0, starts[0], SILENCE),

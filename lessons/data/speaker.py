@@ -53,7 +53,7 @@ class Speaker:
     def random(cls, rng: np.random.Generator) -> Speaker:
         """Return somebody: the same generator state gives the same person."""
         tone = rng.uniform(0, 1)  # 0 pale .. 1 dark
-        skin = (1 - tone) * np.array([236, 196, 168]) + tone * np.array([128, 86, 64])
+        skin = (1 - tone) * np.array([228, 190, 163]) + tone * np.array([128, 86, 64])
         red = rng.uniform(0.7, 1.0)  # of the lips
         lips = skin * (1 - red * np.array([0.14, 0.42, 0.34]))
         yellow = rng.uniform(0, 1)  # of the teeth
@@ -73,9 +73,9 @@ class Speaker:
             lips=tuple(lips.tolist()),
             teeth=tuple(teeth.tolist()),
             background=tuple((rng.uniform(40, 170) + rng.uniform(-35, 35, 3)).tolist()),
-            light=rng.uniform(0.72, 0.96),
-            light_x=rng.uniform(-0.2, 0.2),
-            light_y=rng.uniform(-0.15, 0.1),
+            light=rng.uniform(0.72, 0.94),
+            light_x=rng.uniform(-0.16, 0.16),
+            light_y=rng.uniform(-0.12, 0.08),
             warmth=rng.uniform(-0.05, 0.06),
             rate=rng.uniform(0.85, 1.15),
             sway=rng.uniform(0.2, 1.0),

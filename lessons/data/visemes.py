@@ -100,7 +100,7 @@ VISEMES: dict[str, Viseme] = {
     "oo": Viseme(0.30, 0.60, 1.0, 0.00, 0.00, 0.10, 0.0, 0.0, 1.2, 1.5, 1.1),
 }
 
-REACH = 0.75  # frames: how far a viseme reaches into its neighbours
+REACH = 0.65  # frames: how far a viseme reaches into its neighbours
 
 _TARGETS = {name: np.array(viseme[: len(SHAPE)]) for name, viseme in VISEMES.items()}
 _FIRMNESS = {
