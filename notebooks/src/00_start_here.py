@@ -38,8 +38,8 @@ from lessons.training import evaluate
 # %% [markdown]
 # ## 1. A mouth
 #
-# Somebody says a sentence. You see 75 frames of the mouth, three seconds, and hear nothing. Here is every
-# fourth frame of the part in which the mouth moves.
+# Somebody says a sentence. You see 75 frames of the mouth, three seconds, and hear nothing. Here are 18
+# of the frames in which the mouth moves.
 
 # %%
 said = "place red at q seven again"
@@ -47,7 +47,7 @@ rng = np.random.default_rng(7)
 speaker = Speaker.random(rng)
 film, segments = talk(said, speaker, rng, size=(64, 128), colour=True)  # (75, 64, 128, 3) uint8
 first, last = (round(segments[i][t]) for i, t in ((1, 0), (-2, 1)))  # where the silence ends and begins again
-chosen = range(first, last, max(1, (last - first) // 16))
+chosen = np.linspace(first, last, 18).round()
 figures.filmstrip(film, chosen, columns=6, title="What is being said?")
 
 # %% [markdown]
@@ -129,9 +129,9 @@ print(table)
 # %% [markdown]
 # ## 4. From 75 answers to a sentence
 #
-# Each frame has 28 probabilities. In the picture a column is a frame, and the dots mark the path of the best
-# answers. Most of the time the best answer is the **blank**, `-`: "nothing new". A character stands out for a
-# frame or two, where the network is sure of it.
+# Each frame has 28 probabilities. In the picture a column is a frame, the darker the likelier, and the dots
+# mark the path of the best answers. In silence the best answer is the **blank**, `-`: "nothing new". A letter
+# stands for a few frames, while the mouth says it; `␣` is the space between two words.
 
 # %%
 probabilities = log_probs[:, 0].exp()  # (75, 28)
@@ -143,7 +143,8 @@ figures.alignment(probabilities, ["-", *alphabet.symbols], path, segments, title
 written = "".join("-" if label == 0 else alphabet.symbols[label - 1] for label in path.tolist())
 print(written)
 blanks = (path == 0).float().mean().item()
-assert blanks > 0.3  # the blank is the commonest answer by far
+print(f"{blanks:.0%} of the frames are blank")
+assert blanks == max((path == label).float().mean().item() for label in range(28))  # no answer is commoner
 
 # %% [markdown]
 # CTC's rule makes text of it: **first join equal neighbours into one, then drop the blanks.** (In the other
@@ -321,21 +322,24 @@ def read_clips(clips, prepare) -> list[str]:
 
 
 some = clips.subset(range(20))
-raw = read_clips(some, lambda frames: frames.float())
-print("read:", raw[0])
-print(f"word error rate {wer(some.transcripts, raw):.0%}")
-assert wer(some.transcripts, raw) > 0.9
+blind = read_clips(some, lambda frames: frames.float() / 255)
+print("said:", some.transcripts[0])
+print("read:", blind[0])
+print(f"word error rate {wer(some.transcripts, blind):.0%}")
+assert wer(some.transcripts, blind) > 0.8
 
 # %% [markdown]
 # **Find it** before you read on. What did section 2 do to the clip that this code does not?
 #
-# The pixels go in as they come from the file, 0 to 255. In training every clip had mean 0 and deviation 1.
-# The numbers tell:
+# It divides by 255, as nearly every tutorial on pictures does (and as a widely copied LipNet does: it was
+# trained that way, so for that one it is right). In *this* network's training every clip had mean 0 and
+# deviation 1. The numbers tell:
 
 # %%
-before, after = some.frames[0].astype(float), normalise(torch.from_numpy(some.frames[:1]))
-print(f"as they come: mean {before.mean():.0f}, deviation {before.std():.0f}")
-print(f"normalised:   mean {abs(after.mean().item()):.0f}, deviation {after.std().item():.0f}")
+before, after = some.frames[0] / 255, normalise(torch.from_numpy(some.frames[:1]))
+print(f"divided by 255: mean {before.mean():.2f}, deviation {before.std():.2f}")
+print(f"normalised:     mean {abs(after.mean().item()):.2f}, deviation {after.std().item():.2f}")
+assert before.std() < 0.3 and abs(after.std().item() - 1) < 0.01
 good = read_clips(some, normalise)
 print(f"word error rate {wer(some.transcripts, good):.0%}")
 assert good == list(evaluate(model, some).texts)
