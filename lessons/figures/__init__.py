@@ -3,8 +3,10 @@
 from lessons.figures.alignment import alignment, trellis
 from lessons.figures.confusion import confusion
 from lessons.figures.curves import curves
+from lessons.figures.dots import dots
 from lessons.figures.filmstrip import filmstrip
 from lessons.figures.kernels import kernels
+from lessons.figures.plateau import plateau
 from lessons.figures.saliency import saliency
 from lessons.figures.shape_ladder import Layer, shape_ladder
 from lessons.figures.space_time import space_time, space_time_cube
@@ -14,8 +16,10 @@ __all__ = [
     "alignment",
     "confusion",
     "curves",
+    "dots",
     "filmstrip",
     "kernels",
+    "plateau",
     "saliency",
     "shape_ladder",
     "space_time",

@@ -32,7 +32,9 @@ def dots(
     ax = fig.add_subplot()
     rows = range(len(names))
     ax.hlines(rows, 0, 1, color=RULE, lw=0.6, transform=ax.get_yaxis_transform(), zorder=0)
-    offsets = [0.0] if len(series) == 1 else [0.17 * (2 * i / (len(series) - 1) - 1) for i in range(len(series))]
+    offsets = (
+        [0.0] if len(series) == 1 else [0.17 * (2 * i / (len(series) - 1) - 1) for i in range(len(series))]
+    )
     most = 0.0
     for (name, values), colour, offset in zip(series.items(), PALETTE, offsets, strict=False):
         x = to_numpy(values, f"series[{name!r}]", 1)

@@ -48,7 +48,9 @@ def plateau(
         if len(share) != len(y):
             raise ValueError(f"blank_share[{name!r}]: {len(share)} steps, loss has {len(y)}")
         if share.min() < 0 or share.max() > 1:
-            raise ValueError(f"blank_share[{name!r}]: from {share.min():g} to {share.max():g}, expected 0 to 1")
+            raise ValueError(
+                f"blank_share[{name!r}]: from {share.min():g} to {share.max():g}, expected 0 to 1"
+            )
         n_steps = max(n_steps, len(y))
         above.plot(np.arange(len(y)), y, color=colour, label=name)
         below.plot(np.arange(len(y)), share, color=colour)
@@ -78,8 +80,8 @@ def plateau(
         for i, (step, text) in enumerate(texts):
             ax.plot([step], [0.97], marker="v", ms=4, color=INK, clip_on=False)
             ax.text(
-                step, 0.62 - 0.42 * (i % 2), text or "nothing", ha="left" if i == 0 else "center", va="center",
-                fontsize=9, color=INK if text else FAINT, style="normal" if text else "italic",
+                step, 0.62 - 0.42 * (i % 2), text or "nothing", ha="left" if i == 0 else "center",
+                va="center", fontsize=9, color=INK if text else FAINT, style="normal" if text else "italic",
             )  # fmt: skip
     (lane or [below])[-1].set(xlabel="step", xlim=(-0.01 * n_steps, 1.01 * n_steps))
     if title:
