@@ -31,7 +31,7 @@ notebooks: $(VENV)/.ok
 	$(PY) tools/notebooks.py build $(ONLY)
 
 lint: $(VENV)/.ok
-	$(PY) -m ruff check .
+	$(PY) -m ruff check . && $(PY) -m ruff format --check .
 
 clean:
 	rm -rf $(VENV)

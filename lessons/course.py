@@ -30,7 +30,9 @@ class Notebook:
 COURSE: tuple[Notebook, ...] = (
     Notebook(0, "start_here", "Start here", "nothing yet: a trained model reads a mouth; the map", 1),
     Notebook(1, "video_tensors", "Video tensors", "a clip as (B, C, T, H, W): layouts, strides, scale", 1),
-    Notebook(2, "stcnn", "STCNN: convolution over space and time", "conv3d by loops, its gradient", 1),
+    Notebook(
+        2, "stcnn", "STCNN: convolution over space and time", "conv3d by loops, its gradient", 1, written=True
+    ),
     Notebook(3, "gru", "GRU: memory with gates", "RNN, LSTM, GRU and both directions", 2),
     Notebook(4, "ctc_loss", "CTC, the loss", "blank, collapse, trellis, forward-backward, gradient", 2),
     Notebook(5, "ctc_decoding", "CTC, decoding", "greedy, prefix beam search, a language model, CER, WER", 2),

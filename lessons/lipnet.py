@@ -182,14 +182,14 @@ class LipNet(nn.Module):
                 or, outside training, pixels that are not finite (NaN, infinity).
         """
         lengths = self._check(x, lengths)
-        mask = None if lengths is None else _valid_frames(lengths, x)            # (B, 1, T, 1, 1)
+        mask = None if lengths is None else _valid_frames(lengths, x)  # (B, 1, T, 1, 1)
         for block in (self.stcnn1, self.stcnn2, self.stcnn3):
             # A convolution sees zeros before the first frame and after the last. Zeros in the padded frames
             # make the end of a short clip look just like that.
-            x = block(x if mask is None else torch.where(mask, x, 0.0))          # (B, C, T, H, W)
-        x = x.permute(2, 0, 1, 3, 4).flatten(2)                                  # (T, B, C*H*W)
-        x = self.projection(x)                                                   # (T, B, F)
-        x = x.repeat_interleave(self.upsample, dim=0)                            # (T*upsample, B, F)
+            x = block(x if mask is None else torch.where(mask, x, 0.0))  # (B, C, T, H, W)
+        x = x.permute(2, 0, 1, 3, 4).flatten(2)  # (T, B, C*H*W)
+        x = self.projection(x)  # (T, B, F)
+        x = x.repeat_interleave(self.upsample, dim=0)  # (T*upsample, B, F)
         if lengths is not None:
             lengths = self.output_lengths(lengths)
         # Rounding adds up over the steps of a recurrence, so the GRUs stay in float32 under autocast.
@@ -197,8 +197,8 @@ class LipNet(nn.Module):
             if x.dtype in (torch.float16, torch.bfloat16):
                 x = x.float()
             for recurrent in (self.gru1, self.gru2):
-                x = _recur(recurrent, self.dropout(x), lengths)                  # (T*upsample, B, 2*hidden)
-            return self.head(self.dropout(x))                                    # (T*upsample, B, V)
+                x = _recur(recurrent, self.dropout(x), lengths)  # (T*upsample, B, 2*hidden)
+            return self.head(self.dropout(x))  # (T*upsample, B, V)
 
     def _check(self, x: Tensor, lengths: Tensor | None) -> Tensor | None:
         """Refuse what this model cannot read; return lengths, or None where every clip is full."""
@@ -284,8 +284,8 @@ def _after(block: stcnn.STCNN, height: int, width: int) -> tuple[int, int]:
 
 def _valid_frames(lengths: Tensor, x: Tensor) -> Tensor:
     """True in the frames that belong to a clip, (B, 1, T, 1, 1)."""
-    frame = torch.arange(x.shape[2], device=x.device)                            # (T,)
-    return (frame < lengths.to(x.device)[:, None])[:, None, :, None, None]       # (B, 1, T, 1, 1)
+    frame = torch.arange(x.shape[2], device=x.device)  # (T,)
+    return (frame < lengths.to(x.device)[:, None])[:, None, :, None, None]  # (B, 1, T, 1, 1)
 
 
 def _recur(recurrent: nn.Module, x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -296,4 +296,3 @@ def _recur(recurrent: nn.Module, x: Tensor, lengths: Tensor | None) -> Tensor:
         return recurrent(x, lengths=lengths)[0]
     packed = pack_padded_sequence(x, lengths.cpu(), enforce_sorted=False)
     return pad_packed_sequence(recurrent(packed)[0], total_length=x.shape[0])[0]
-

@@ -76,16 +76,16 @@ def mouth_frames(path: str | Path) -> tuple[np.ndarray, str]:
         VideoError, NoFaceError: no usable video, no face.
         ValueError: pictures broken throughout.
     """
-    frames, rate = read_video_and_rate(path)                                        # (T, H, W, 3)
+    frames, rate = read_video_and_rate(path)  # (T, H, W, 3)
     if rate is not None and abs(rate - FPS) > 0.1:
         n_frames = max(1, round(len(frames) * FPS / rate))
         nearest = np.arange(n_frames) * rate / FPS
-        frames = frames[np.minimum(nearest.round().astype(int), len(frames) - 1)]   # (T', H, W, 3)
+        frames = frames[np.minimum(nearest.round().astype(int), len(frames) - 1)]  # (T', H, W, 3)
     try:
-        mouth = frames if is_mouth_crop(frames) else crop_mouth(frames)             # (T', 64, 128, 3)
+        mouth = frames if is_mouth_crop(frames) else crop_mouth(frames)  # (T', 64, 128, 3)
     except NoFaceError as error:
         raise NoFaceError(f"{path}: {error}") from error
-    broken = broken_frames(mouth)                                                   # (T',)
+    broken = broken_frames(mouth)  # (T',)
     fault = picture_fault(broken)
     if fault == "rubbish":
         n_broken = int(broken.sum())
@@ -99,11 +99,11 @@ def mouth_frames(path: str | Path) -> tuple[np.ndarray, str]:
 
 def log_probabilities(model: LipNet, mouth: np.ndarray) -> Tensor:
     """(T, H, W, 3) uint8 frames of a mouth -> (T, V) log-probabilities of the classes."""
-    grey = resize_area(to_grey(mouth), model.frame_size)                            # (T, H, W)
-    x = normalise(torch.from_numpy(grey)[None])[:, None]                            # (1, 1, T, H, W)
+    grey = resize_area(to_grey(mouth), model.frame_size)  # (T, H, W)
+    x = normalise(torch.from_numpy(grey)[None])[:, None]  # (1, 1, T, H, W)
     with torch.inference_mode():
-        logits = model(x.expand(-1, model.in_channels, -1, -1, -1))                 # (T, 1, V)
-    return logits[:, 0].log_softmax(-1)                                             # (T, V)
+        logits = model(x.expand(-1, model.in_channels, -1, -1, -1))  # (T, 1, V)
+    return logits[:, 0].log_softmax(-1)  # (T, V)
 
 
 def decode(log_probs: Tensor, decoder: Decoder) -> list[int]:
@@ -144,7 +144,7 @@ def read(path: str | Path, model: LipNet, decoder: Decoder = "greedy") -> tuple[
     """
     began = time.perf_counter()
     mouth, warning = mouth_frames(path)
-    log_probs = log_probabilities(model, mouth)                                     # (T, V)
+    log_probs = log_probabilities(model, mouth)  # (T, V)
     labels = decode(log_probs, decoder)
     words = find_words(log_probs, labels)
     sentence = " ".join(word.text for word in words)

@@ -85,7 +85,7 @@ def misplaced_wer(model: LipNet, clips: ClipSet) -> dict[str, float]:
 def results(model: LipNet, clips: ClipSet) -> dict:
     """What a trained model reaches on validation clips, and every sentence behind the figures."""
     reading = evaluate(model, clips)
-    log_probs, _ = read_clips(model, clips)                                         # (T, N, V)
+    log_probs, _ = read_clips(model, clips)  # (T, N, V)
     lengths = model.output_lengths(torch.from_numpy(clips.lengths)).tolist()
     grammatical = grammar_texts(log_probs, lengths)
     return {

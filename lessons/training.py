@@ -81,17 +81,17 @@ class Reading:
 
 def ctc(logits: Tensor, batch: Batch, model: LipNet) -> Tensor:
     """CTC loss a character, averaged over clips, from logits (T, B, V). Torch's own, since it is faster."""
-    log_probs = logits.float().log_softmax(-1)                                      # (T, B, V)
+    log_probs = logits.float().log_softmax(-1)  # (T, B, V)
     return F.ctc_loss(log_probs, batch.targets, model.output_lengths(batch.lengths), batch.target_lengths)
 
 
 def timing_loss(logits: Tensor, batch: Batch, model: LipNet) -> Tensor:
     """Cross-entropy of each valid frame with its class by the word timings, from logits (T, B, V)."""
-    labels = batch.frame_labels.repeat_interleave(model.upsample, dim=1)            # (B, T)
-    frame = torch.arange(labels.shape[1], device=labels.device)                     # (T,)
-    beyond = frame >= model.output_lengths(batch.lengths)[:, None]                  # (B, T)
-    labels = labels.masked_fill(beyond, -100)                                       # -100: not counted
-    return F.cross_entropy(logits.float().permute(1, 2, 0), labels)                 # (B, V, T) against (B, T)
+    labels = batch.frame_labels.repeat_interleave(model.upsample, dim=1)  # (B, T)
+    frame = torch.arange(labels.shape[1], device=labels.device)  # (T,)
+    beyond = frame >= model.output_lengths(batch.lengths)[:, None]  # (B, T)
+    labels = labels.masked_fill(beyond, -100)  # -100: not counted
+    return F.cross_entropy(logits.float().permute(1, 2, 0), labels)  # (B, V, T) against (B, T)
 
 
 def learning_rate(step: int, total: int, settings: Settings) -> float:
@@ -129,7 +129,7 @@ def read_clips(
     for start in range(0, len(clips), batch_size):
         indices = range(start, min(start + batch_size, len(clips)))
         batch = training_batch(clips, indices, None, model.in_channels).to(device)
-        logits = model(batch.x, batch.lengths)                                      # (T, B, V)
+        logits = model(batch.x, batch.lengths)  # (T, B, V)
         losses.append(ctc(logits, batch, model).item() * len(batch.lengths))
         log_probs.append(logits.float().log_softmax(-1).cpu())
     model.train(training)
@@ -138,7 +138,7 @@ def read_clips(
 
 def evaluate(model: LipNet, clips: ClipSet, device: torch.device | None = None) -> Reading:
     """Read all clips greedily and compare with what was said."""
-    log_probs, loss = read_clips(model, clips, device)                              # (T, N, V)
+    log_probs, loss = read_clips(model, clips, device)  # (T, N, V)
     labels = greedy_decode(log_probs, model.output_lengths(torch.from_numpy(clips.lengths)))
     texts = tuple(ALPHABET.decode(label) for label in labels)
     return Reading(loss, cer(clips.transcripts, texts), wer(clips.transcripts, texts), texts)
@@ -214,7 +214,7 @@ def train(
 
             x = batch.x.contiguous(memory_format=torch.channels_last_3d)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits = model(x, batch.lengths)                                    # (T, B, V)
+                logits = model(x, batch.lengths)  # (T, B, V)
             loss = ctc_loss = ctc(logits, batch, model)
             # With word timings the frames have labels at first; CTC takes over by the middle of the run.
             share = max(0.0, 1 - 2 * step / total) if settings.start == "timings" else 0.0

@@ -141,8 +141,10 @@ def test_losses_leave_padding_out():
     padded = replace(clips, frames=short, lengths=lengths)
     model = tiny().eval()
     batch = training_batch(padded, [0, 1], None)
-    alone = [training_batch(replace(padded.subset([i]), frames=short[i : i + 1, :n]), [0], None)
-             for i, n in enumerate(lengths)]
+    alone = [
+        training_batch(replace(padded.subset([i]), frames=short[i : i + 1, :n]), [0], None)
+        for i, n in enumerate(lengths)
+    ]
     together = model(batch.x, batch.lengths)
     for loss, mean in ((ctc, lambda a, b: (a + b) / 2), (timing_loss, lambda a, b: (12 * a + 9 * b) / 21)):
         parts = [loss(model(one.x, one.lengths), one, model) for one in alone]

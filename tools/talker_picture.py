@@ -1,6 +1,6 @@
 """Draw the picture in README.md: a synthetic talker, and what the trained model reads on its lips.
 
-    python tools/talker_picture.py        writes docs/talker.png and prints what was said and read
+python tools/talker_picture.py        writes docs/talker.png and prints what was said and read
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ PICTURE = Path(__file__).resolve().parents[1] / "docs" / "talker.png"
 def main() -> None:
     torch.set_num_threads(1)
     rng = np.random.default_rng(7)
-    film, _ = talk(SAID, Speaker.random(rng), rng, size=(64, 128), colour=True)     # (75, 64, 128, 3)
+    film, _ = talk(SAID, Speaker.random(rng), rng, size=(64, 128), colour=True)  # (75, 64, 128, 3)
     model = checkpoint.load("lipnet_small_synthetic")
-    log_probs = read.log_probabilities(model, film)                                 # (75, 28)
+    log_probs = read.log_probabilities(model, film)  # (75, 28)
     labels = read.decode(log_probs, "greedy")
     words = read.find_words(log_probs, labels)
     middle = [(word.start + word.end) // 2 for word in words]

@@ -37,13 +37,13 @@ def jitter_frames(
     Returns:
         (T,) int64 frame numbers, never falling.
     """
-    chance = rng.random(n_frames)                                                   # (T,)
-    times_shown = 1 - (chance < jitter / 2) + (chance > 1 - jitter / 2)             # (T,) 0, 1 or 2
-    shown = np.repeat(np.arange(n_frames), times_shown)                             # (about T,)
+    chance = rng.random(n_frames)  # (T,)
+    times_shown = 1 - (chance < jitter / 2) + (chance > 1 - jitter / 2)  # (T,) 0, 1 or 2
+    shown = np.repeat(np.arange(n_frames), times_shown)  # (about T,)
     if len(shown) == 0:  # every frame of a very short clip was dropped
         shown = np.arange(n_frames)
-    moments = np.arange(n_frames) + rng.integers(-shift, shift + 1)                 # (T,)
-    return shown[np.clip(moments, 0, len(shown) - 1)]                               # (T,)
+    moments = np.arange(n_frames) + rng.integers(-shift, shift + 1)  # (T,)
+    return shown[np.clip(moments, 0, len(shown) - 1)]  # (T,)
 
 
 def move(clips: Tensor, rows: Tensor, columns: Tensor, zoom: Tensor, padding: str = "border") -> Tensor:
@@ -65,8 +65,8 @@ def move(clips: Tensor, rows: Tensor, columns: Tensor, zoom: Tensor, padding: st
     theta[:, 0, 0] = theta[:, 1, 1] = 1 / zoom
     theta[:, 0, 2] = -2 * columns / width / zoom
     theta[:, 1, 2] = -2 * rows / height / zoom
-    grid = F.affine_grid(theta, list(clips.shape), align_corners=False)             # (B, H, W, 2)
-    return F.grid_sample(clips, grid, padding_mode=padding, align_corners=False)    # (B, T, H, W)
+    grid = F.affine_grid(theta, list(clips.shape), align_corners=False)  # (B, H, W, 2)
+    return F.grid_sample(clips, grid, padding_mode=padding, align_corners=False)  # (B, T, H, W)
 
 
 def augment(clips: Tensor, rng: np.random.Generator) -> Tensor:
@@ -82,9 +82,9 @@ def augment(clips: Tensor, rng: np.random.Generator) -> Tensor:
     n_clips, _, height, width = clips.shape
 
     def uniform(limit: float) -> Tensor:
-        return torch.from_numpy(rng.uniform(-limit, limit, n_clips)).to(clips)      # (B,)
+        return torch.from_numpy(rng.uniform(-limit, limit, n_clips)).to(clips)  # (B,)
 
-    mirrored = torch.from_numpy(rng.random(n_clips) < 0.5).to(clips.device)         # (B,)
+    mirrored = torch.from_numpy(rng.random(n_clips) < 0.5).to(clips.device)  # (B,)
     clips = torch.where(mirrored[:, None, None, None], clips.flip(-1), clips)
     rows, columns = uniform(SHIFT_ROWS * height), uniform(SHIFT_COLUMNS * width)
     zoom = 1 + uniform(ZOOM)

@@ -37,17 +37,17 @@ def normalise(clips: Tensor, lengths: Tensor | None = None) -> Tensor:
         raise ValueError(f"clips has shape {tuple(clips.shape)}, expected (B, T, H, W)")
     clips = clips.float()
     n_clips, n_frames = clips.shape[:2]
-    broken = ~torch.isfinite(clips).flatten(1).all(1)                               # (B,)
+    broken = ~torch.isfinite(clips).flatten(1).all(1)  # (B,)
     if broken.any():
         raise ValueError(f"clip {int(broken.nonzero()[0])} of the batch holds NaN or infinite pixels")
     if lengths is None:
         lengths = torch.full((n_clips,), n_frames, device=clips.device)
     valid = torch.arange(n_frames, device=clips.device) < lengths.to(clips.device)[:, None]  # (B, T)
-    valid = valid[:, :, None, None].float()                                         # (B, T, 1, 1)
-    n_pixels = valid.sum((1, 2, 3), keepdim=True) * clips[0, 0].numel()             # (B, 1, 1, 1)
-    mean = (clips * valid).sum((1, 2, 3), keepdim=True) / n_pixels                  # (B, 1, 1, 1)
-    clips = (clips - mean) * valid                                                  # (B, T, H, W)
-    deviation = (clips.square().sum((1, 2, 3), keepdim=True) / n_pixels).sqrt()     # (B, 1, 1, 1)
+    valid = valid[:, :, None, None].float()  # (B, T, 1, 1)
+    n_pixels = valid.sum((1, 2, 3), keepdim=True) * clips[0, 0].numel()  # (B, 1, 1, 1)
+    mean = (clips * valid).sum((1, 2, 3), keepdim=True) / n_pixels  # (B, 1, 1, 1)
+    clips = (clips - mean) * valid  # (B, T, H, W)
+    deviation = (clips.square().sum((1, 2, 3), keepdim=True) / n_pixels).sqrt()  # (B, 1, 1, 1)
     return clips / (deviation + 1e-5)  # a clip of one flat grey becomes zeros, not NaN
 
 
@@ -88,11 +88,11 @@ def training_batch(
         padding = (0, clips.frames.shape[1] - n_frames)
         frames.append(np.pad(clips.frames[i, chosen], (padding, (0, 0), (0, 0))))
         labels.append(np.pad(frame_labels(clips.segments[i], n_frames, ALPHABET)[chosen], padding))
-    x = torch.from_numpy(np.stack(frames)).float()                                  # (B, T, H, W)
+    x = torch.from_numpy(np.stack(frames)).float()  # (B, T, H, W)
     if rng is not None:
         x = augment(x, rng)
-    lengths = torch.from_numpy(clips.lengths[list(indices)])                        # (B,)
-    x = normalise(x, lengths)[:, None].expand(-1, channels, -1, -1, -1)             # (B, C, T, H, W)
+    lengths = torch.from_numpy(clips.lengths[list(indices)])  # (B,)
+    x = normalise(x, lengths)[:, None].expand(-1, channels, -1, -1, -1)  # (B, C, T, H, W)
     targets = [ALPHABET.encode(clips.transcripts[i]) for i in indices]
     return Batch(
         x,

@@ -32,7 +32,7 @@ def frame_labels(
         ValueError: a word with a character outside the alphabet, or one that ends before it starts.
     """
     alphabet = alphabet or Alphabet()
-    labels = np.full(n_frames, alphabet.blank, dtype=np.int64)                      # (T,)
+    labels = np.full(n_frames, alphabet.blank, dtype=np.int64)  # (T,)
     space = int(alphabet.encode(" ")[0])
     first = True
     for start, end, word in segments:
@@ -40,9 +40,9 @@ def frame_labels(
             continue
         if end <= start:
             raise ValueError(f"word {word!r} ends at frame {end:g}, before it starts ({start:g})")
-        classes = alphabet.encode(word).numpy()                                     # (L,)
-        frames = np.arange(max(0, round(start)), min(n_frames, round(end)))         # frames of this word
-        position = (frames - start) / (end - start)                                 # 0 to 1
+        classes = alphabet.encode(word).numpy()  # (L,)
+        frames = np.arange(max(0, round(start)), min(n_frames, round(end)))  # frames of this word
+        position = (frames - start) / (end - start)  # 0 to 1
         letter = np.clip((position * len(word)).astype(int), 0, len(word) - 1)
         labels[frames] = classes[letter]
         if not first and 0 < round(start) <= n_frames:

@@ -171,6 +171,7 @@ check("00.collapse", collapse)
 #
 # </details>
 
+
 # %% tags=["hide-input"]
 # @title Solution { display-mode: "form" }
 def collapse_solution(path: str) -> str:
@@ -203,6 +204,7 @@ def frames_needed(sentence: str) -> int:
 
 check("00.frames_needed", frames_needed)
 
+
 # %% tags=["hide-input"]
 # @title Solution { display-mode: "form" }
 def frames_needed_solution(sentence: str) -> int:
@@ -231,6 +233,7 @@ def word_errors(said: str, read: str) -> int:
 
 
 check("00.word_errors", word_errors)
+
 
 # %% tags=["hide-input"]
 # @title Solution { display-mode: "form" }
