@@ -123,7 +123,8 @@ def find_words(log_probs: Tensor, labels: list[int]) -> tuple[Word, ...]:
         letters = range(first, first + len(text))
         if text:
             best = [log_probs[slice(*spans[i]), labels[i]].max().exp().item() for i in letters]
-            words.append(Word(text, spans[letters[0]][0], spans[letters[-1]][1], sum(best) / len(best)))
+            sure = round(sum(best) / len(best), 3)
+            words.append(Word(text, spans[letters[0]][0], spans[letters[-1]][1], sure))
         first += len(text) + 1  # the space
     return tuple(words)
 
@@ -176,7 +177,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     failed = 0
-    for path in tqdm(args.clips, unit="clip", disable=len(args.clips) == 1):
+    # A bar for many clips in a terminal; none where standard error goes to a file.
+    for path in tqdm(args.clips, unit="clip", disable=None if len(args.clips) > 1 else True):
         try:
             reading, mouth = read(path, model, args.decoder)
             if args.out is not None:
