@@ -17,14 +17,10 @@ __all__ = ["device", "setup"]
 
 
 def device() -> torch.device:
-    """The best device of this machine: a CUDA GPU, else Apple's (MPS), else the CPU."""
+    """The GPU when there is one, else the CPU. (Not Apple's MPS: it has no float64, which our CTC needs.)"""
     import torch
 
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _show_figures_inline() -> None:

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+import lessons
 from lessons.data.batch import Batch, training_batch
 from lessons.data.clips import ClipSet
 from lessons.decoding import greedy_decode
@@ -100,11 +101,6 @@ def learning_rate(step: int, total: int, settings: Settings) -> float:
     return settings.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / total)))
 
 
-def best_device() -> torch.device:
-    """The GPU when there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def best_precision(device: torch.device) -> torch.dtype:
     """The number format the convolutions run fastest in on ``device`` without losing the training.
 
@@ -171,7 +167,7 @@ def train(
     Raises:
         ValueError: no clips, a sentence too long for its frames, or ``out`` holds another run's checkpoint.
     """
-    device = device or best_device()
+    device = device or lessons.device()
     precision = precision or best_precision(device)
     _check_clips(training, model)
     model.to(device, memory_format=torch.channels_last_3d).train()  # the layout fast convolutions want
