@@ -36,6 +36,7 @@ def save(model: LipNet, path: str | Path, about: Mapping[str, str] | None = None
         state[name] = value.half() if half and value.is_floating_point() else value
     with atomic(path) as part:
         save_file(state, part, metadata={"config": json.dumps(model.config), **(about or {})})
+        part.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
 def load(path: str | Path, layers: Literal["lessons", "torch"] = "torch") -> LipNet:

@@ -136,7 +136,7 @@ def main(argv: list[str] | None = None) -> None:
     n_weights = sum(p.numel() for p in model.parameters())
     print(f"{args.preset}: {n_weights:,} weights, {len(training)} + {len(validation)} clips")
     model, rows = train(model, training, validation, settings, args.out)
-    about = {"preset": args.preset, "data": Path(args.data).name, "clips": str(len(training))}
+    about = {"preset": args.preset, "data": Path(args.data).name, "training_clips": str(len(training))}
     weights = args.out / "model.safetensors"
     checkpoint.save(model, weights, about, half=True)
     found = results(checkpoint.load(weights), validation)  # measured on what was kept, half precision and all
