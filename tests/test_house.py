@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "data": {"ground", "data"},
     "figures": {"figures"},
     "checks": {"ground", "concept", "checks"},
-    "program": {"ground", "concept", "data", "figures", "program"},
+    "program": {"lessons", "ground", "concept", "data", "figures", "program"},
 }
 
 
