@@ -28,7 +28,9 @@ class Notebook:
 
 
 COURSE: tuple[Notebook, ...] = (
-    Notebook(0, "start_here", "Start here", "nothing yet: a trained model reads a mouth; the map", 1),
+    Notebook(
+        0, "start_here", "Start here", "nothing yet: a trained model reads a mouth; the map", 1, written=True
+    ),
     Notebook(1, "video_tensors", "Video tensors", "a clip as (B, C, T, H, W): layouts, strides, scale", 1),
     Notebook(
         2, "stcnn", "STCNN: convolution over space and time", "conv3d by loops, its gradient", 1, written=True

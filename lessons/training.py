@@ -314,7 +314,7 @@ def _resume(
 def _write_log(path: Path, rows: list[dict[str, float]]) -> None:
     """The whole log, anew: so that a resumed run never shows an epoch twice."""
     with atomic(path) as part, open(part, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:
             writer.writerow({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in row.items()})

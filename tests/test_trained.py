@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import re
+from pathlib import Path
 
 import pytest
-from lessons.data.mouths import synthetic_clips
 
 from lessons import checkpoint
 from lessons.data import grid
+from lessons.data.mouths import synthetic_clips
 from lessons.metrics import cer, wer
 from lessons.train import grammar_texts, misplaced_wer
 from lessons.training import evaluate, read_clips
@@ -55,6 +57,20 @@ def test_the_card_states_the_measured_figures(name):
     for place, rate in found["misplaced_greedy_wer"].items():
         if place != "as cropped":
             assert stated[f"greedy WER, {place}"] == f"{rate:.1%}"[:-1]
+
+
+def test_the_readme_shows_what_is_read():
+    path = Path(__file__).parents[1] / "tools" / "talker_picture.py"
+    spec = importlib.util.spec_from_file_location("talker_picture", path)
+    picture = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(picture)
+    _, words = picture.read_talker()
+    readme = " ".join((path.parents[1] / "README.md").read_text().split())
+    assert f'says "{picture.SAID}"' in readme
+    assert f"the words {', '.join(word.text for word in words)} under them" in readme
+    found = results("lipnet_small_grid_s1")
+    for decoder in ("greedy", "grammar"):
+        assert f"{100 * found[decoder]['wer']:.1f} %" in readme
 
 
 def test_the_synthetic_model_reads_talkers_it_never_saw():

@@ -17,14 +17,19 @@ SAID = "place red at q seven again"
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "talker.png"
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+def read_talker() -> tuple[np.ndarray, tuple[read.Word, ...]]:
+    """The film (75, 64, 128, 3) of the talker, and the words read in it."""
     rng = np.random.default_rng(7)
     film, _ = talk(SAID, Speaker.random(rng), rng, size=(64, 128), colour=True)  # (75, 64, 128, 3)
     model = checkpoint.load("lipnet_small_synthetic")
     log_probs = read.log_probabilities(model, film)  # (75, 28)
     labels = read.decode(log_probs, "greedy")
-    words = read.find_words(log_probs, labels)
+    return film, read.find_words(log_probs, labels)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    film, words = read_talker()
     middle = [(word.start + word.end) // 2 for word in words]
     figure = figures.filmstrip(film, middle, [word.text for word in words], columns=6)
     PICTURE.parent.mkdir(exist_ok=True)
