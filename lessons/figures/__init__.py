@@ -2,6 +2,7 @@
 
 from lessons.figures.alignment import alignment, trellis
 from lessons.figures.confusion import confusion
+from lessons.figures.course_map import course_map
 from lessons.figures.curves import curves
 from lessons.figures.dots import dots
 from lessons.figures.filmstrip import filmstrip
@@ -15,6 +16,7 @@ __all__ = [
     "Layer",
     "alignment",
     "confusion",
+    "course_map",
     "curves",
     "dots",
     "filmstrip",

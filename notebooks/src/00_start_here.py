@@ -67,6 +67,12 @@ figures.filmstrip(film, chosen, columns=6, title="What is being said?")
 # Three lines: load it, show it the clip, and take the likeliest character of every frame.
 
 # %%
+def results_of(name: str) -> dict:
+    """What the training command wrote beside a model's weights."""
+    return json.loads((checkpoint.trained_folder(name) / "results.json").read_text())
+
+
+assert results_of("lipnet_small_synthetic")["training_clips"] == "2000"
 model = checkpoint.load("lipnet_small_synthetic")
 alphabet = Alphabet()  # 28 classes: the blank, the space, a to z
 
@@ -276,11 +282,11 @@ assert 0 < floor.wer < reading.wer + 0.05
 # %% [markdown]
 # ## 6. Real mouths
 #
-# The same network, trained on one real person (speaker 1 of GRID, 799 clips), reaches what is written beside
-# its weights:
+# The same network, trained on one real person (speaker 1 of GRID), reaches what is written beside its weights:
 
 # %%
-results = json.loads((checkpoint.trained_folder("lipnet_small_grid_s1") / "results.json").read_text())
+results = results_of("lipnet_small_grid_s1")
+print(f"trained on {results['training_clips']} clips of one speaker")
 print(f"{results['clips']} clips it never saw: {results['greedy']['wer']:.1%} of the words wrong,")
 print(f"{results['grammar']['wer']:.1%} when only sentences of the grammar are allowed")
 assert results["grammar"]["wer"] <= results["greedy"]["wer"] < 0.2
@@ -357,13 +363,11 @@ assert wer(some.transcripts, good) < 0.5
 # ## 8. The way ahead
 
 # %%
-from lessons.figures.course_map import course_map
-
 short = (
     "start here, video tensors, STCNN, GRU, CTC loss, decoding, LipNet, lip data, train, "
     "bottleneck, ConvLSTM, B-LSTM, detection, capstone, ship"
 ).split(", ")
-course_map([(n.number, title, n.written) for n, title in zip(COURSE, short, strict=True)], here=0)
+figures.course_map([(n.number, title, n.written) for n, title in zip(COURSE, short, strict=True)], here=0)
 
 # %% [markdown]
 # Read it in order: each notebook uses only what came before. Filled boxes are written, pale ones are coming.
