@@ -66,6 +66,7 @@ figures.filmstrip(film, chosen, columns=6, title="What is being said?")
 # The network is a small LipNet, trained on two thousand clips of such talkers, though never on this one.
 # Three lines: load it, show it the clip, and take the likeliest character of every frame.
 
+
 # %%
 def results_of(name: str) -> dict:
     """What the training command wrote beside a model's weights."""
@@ -282,7 +283,7 @@ assert 0 < floor.wer < reading.wer + 0.05
 # %% [markdown]
 # ## 6. Real mouths
 #
-# The same network, trained on one real person (speaker 1 of GRID), reaches what is written beside its weights:
+# The same network, trained on one real person (speaker 1 of GRID), reaches what stands beside its weights:
 
 # %%
 results = results_of("lipnet_small_grid_s1")
