@@ -25,7 +25,7 @@ def test_the_plateau_figure_draws_loss_and_blanks_of_every_run_on_one_axis():
         np.testing.assert_array_equal(line.get_ydata(), LOSS[name])
         np.testing.assert_array_equal(share.get_ydata(), SHARE[name])
     assert any(list(line.get_ydata()) == [2.5, 2.5] for line in above.lines)
-    assert {"blind", "blank plateau"} <= set(texts(above))
+    assert {"blind", " blank plateau"} <= set(texts(above))
     assert texts(lane) == ["xq", "nothing", "set red"]
     assert [line.get_xdata()[0] for line in lane.lines] == [0, 5, 29]
     assert len({ax.get_xlim() for ax in fig.axes}) == 1

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from lessons.figures.style import FAINT, INK, PALETTE, RULE, house_style, new_figure, to_numpy
 
@@ -19,11 +20,12 @@ def plateau(
     shaded: tuple[float, float] | None = None,
     levels: Mapping[str, float] | None = None,
     texts: Sequence[tuple[int, str]] = (),
-    ylim: tuple[float, float] | None = None,
     title: str | None = None,
-    width: float = 8.5,
+    width: float = 7.5,
 ) -> Figure:
     """Loss above, share of blanks below it, and readings of one clip at several steps.
+
+    The loss is on a logarithmic axis, where a plateau is flat and the fall after it steep.
 
     Args:
         loss: name of a run -> (N,) values, one a step.
@@ -31,14 +33,13 @@ def plateau(
         shaded: (first, last) step of the blank plateau of the first run.
         levels: name -> a loss to draw as a dashed line.
         texts: (step, reading), in the order of the steps; an empty reading is drawn as "nothing".
-        ylim: of the loss.
 
     Raises:
         ValueError: the two do not hold the same runs, a run has two lengths, or a share is no share.
     """
     if not loss or list(loss) != list(blank_share):
         raise ValueError(f"blank_share: runs {list(blank_share)}, expected those of loss, {list(loss)}")
-    fig = new_figure(width, 4.6 + (0.75 if texts else 0))
+    fig = new_figure(width, 4.2 + (0.75 if texts else 0))
     heights = [2.6, 1.1, *([0.75] if texts else [])]
     above, below, *lane = fig.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     n_steps = 0
@@ -55,7 +56,7 @@ def plateau(
         above.plot(np.arange(len(y)), y, color=colour, label=name)
         below.plot(np.arange(len(y)), share, color=colour)
     if len(loss) > 1:
-        above.legend(loc="upper right")
+        above.legend(loc="upper center")
     for name, level in (levels or {}).items():
         above.axhline(level, color=FAINT, lw=1, ls=(0, (4, 3)), zorder=0)
         above.text(
@@ -66,12 +67,13 @@ def plateau(
         for ax in (above, below):
             ax.axvspan(*shaded, color=RULE, alpha=0.5, lw=0, zorder=-1)
         above.text(
-            sum(shaded) / 2, 0.03, "blank plateau", transform=above.get_xaxis_transform(),
-            ha="center", va="bottom", fontsize=9, color=INK,
+            shaded[0], 0.03, " blank plateau", transform=above.get_xaxis_transform(),
+            ha="left", va="bottom", fontsize=9, color=INK,
         )  # fmt: skip
-    above.set(ylabel="loss a character")
-    if ylim is not None:
-        above.set_ylim(*ylim)
+    above.set(ylabel="loss a character", yscale="log")
+    above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    above.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    above.yaxis.set_minor_formatter(NullFormatter())
     below.set(ylabel="share of blanks", ylim=(0, 1.05), yticks=[0, 0.5, 1])
     for ax in lane:
         ax.set(ylim=(0, 1), yticks=[])
