@@ -40,7 +40,9 @@ COURSE: tuple[Notebook, ...] = (
     Notebook(5, "ctc_decoding", "CTC, decoding", "greedy, prefix beam search, a language model, CER, WER", 2),
     Notebook(6, "lipnet", "LipNet", "the whole model, 6,638,844 weights, layer by layer", 2),
     Notebook(7, "lip_data", "Lip data", "alignments, mouth crops, the synthetic talker, its error floor", 2),
-    Notebook(8, "train_lipnet", "Train LipNet", "a training run: plateau, fall, alignments, saliency", 2, True),
+    Notebook(
+        8, "train_lipnet", "Train LipNet", "a training run: plateau, fall, alignments, saliency", 2, True
+    ),
     Notebook(9, "bottleneck", "The bottleneck", "589,824 weights become 69,632", 1),
     Notebook(10, "conv_lstm", "ConvLSTM", "an LSTM whose state is an image", 2),
     Notebook(11, "bottleneck_lstm", "Bottleneck-LSTM", "the cell from the paper's equations", 2),

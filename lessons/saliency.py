@@ -52,11 +52,11 @@ def saliency(
         raise ValueError(f"clip has shape {tuple(clip.shape)}, expected one clip (C, T, H, W)")
     if samples < 1:
         raise ValueError(f"samples is {samples}, expected 1 or more")
-    classes = torch.as_tensor(path, device=clip.device)                         # (T',)
+    classes = torch.as_tensor(path, device=clip.device)  # (T',)
     expected = int(model.output_lengths(torch.tensor(clip.shape[1])))
     if classes.shape != (expected,):
         raise ValueError(f"path has shape {tuple(classes.shape)}, expected ({expected},), a class a frame")
-    (frames,) = torch.nonzero(classes != blank, as_tuple=True)                  # (frames with a character,)
+    (frames,) = torch.nonzero(classes != blank, as_tuple=True)  # (frames with a character,)
     if len(frames) == 0:
         raise ValueError("path holds the blank alone: there is no character to explain")
     n_classes = model.config["num_classes"]
@@ -64,7 +64,7 @@ def saliency(
         raise ValueError(f"path holds {int(classes.max())}, expected classes from 0 to {n_classes - 1}")
 
     generator = torch.Generator().manual_seed(seed)
-    total = torch.zeros_like(clip)                                              # (C, T, H, W)
+    total = torch.zeros_like(clip)  # (C, T, H, W)
     # cuDNN's GRU keeps what its gradient needs in training mode only; torch's own kernels always do.
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         for _ in range(samples):
@@ -72,7 +72,7 @@ def saliency(
             if samples > 1:
                 x += noise * torch.randn(clip.shape, generator=generator, dtype=clip.dtype).to(clip.device)
             x.requires_grad_()
-            log_probs = model(x[None])[:, 0].log_softmax(-1)                    # (T', V)
+            log_probs = model(x[None])[:, 0].log_softmax(-1)  # (T', V)
             (gradient,) = torch.autograd.grad(log_probs[frames, classes[frames]].sum(), x)
             total += gradient
-    return (total / samples).abs().amax(0)                                      # (T, H, W)
+    return (total / samples).abs().amax(0)  # (T, H, W)

@@ -52,9 +52,7 @@ def test_of_several_channels_the_largest_counts():
 
 def test_frames_with_the_blank_do_not_count():
     model, x = tiny(), clip()
-    whole, first, rest = (
-        saliency(model, x, path) for path in (PATH, [0, 3, 0, 0, 0, 0], [0, 0, 3, 0, 5, 1])
-    )
+    whole, first, rest = (saliency(model, x, path) for path in (PATH, [0, 3, 0, 0, 0, 0], [0, 0, 3, 0, 5, 1]))
     assert (whole <= first + rest + 1e-12).all()  # |a + b| <= |a| + |b|: the two parts make the whole
     assert not torch.allclose(first, rest) and not torch.allclose(whole, rest)
 
