@@ -12,7 +12,6 @@ import csv
 import math
 import time
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 import lessons
+from lessons.ctc import min_frames
 from lessons.data.batch import Batch, training_batch
 from lessons.data.clips import ClipSet
 from lessons.decoding import greedy_decode
@@ -264,7 +264,7 @@ def _check_clips(clips: ClipSet, model: LipNet) -> None:
     if len(clips) == 0:
         raise ValueError("there are no training clips")
     for name, text, n_frames in zip(clips.ids, clips.transcripts, clips.lengths, strict=True):
-        needed = len(text) + sum(a == b for a, b in pairwise(text))
+        needed = min_frames(ALPHABET.encode(text))
         available = int(n_frames) * model.upsample
         if available < needed:
             raise ValueError(
