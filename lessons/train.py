@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterable
@@ -116,7 +117,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="passes over the clips, in place of the preset's")
     parser.add_argument("--clips", type=int, default=2000, help="synthetic training clips (default 2000)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    # The layers are small: a second thread saves a fifth of the time.
+    threads = min(2, os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=threads, help="CPU threads (default %(default)s)")
     args = parser.parse_args(argv)
     for name in ("epochs", "clips", "threads"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
