@@ -36,9 +36,10 @@ class LipNet(nn.Module):
             layers with a ReLU between them (the reading "two-layer feed-forward network").
         upsample: every feature frame is shown this many times to the GRUs, so T grows by the factor. More
             frames give CTC more room; nothing new is seen in them.
-        compact: the form that trains on a CPU. It strides where LipNet pools (an eighth of the pixels to
-            convolve), normalises each convolution over the batch and narrows the features to
-            ``projection`` values before the GRUs, where LipNet has 77 % of its weights.
+        compact: the form that trains on a CPU. It strides where LipNet pools (its last map is an eighth of
+            the frame high and wide, LipNet's a sixteenth), normalises each convolution over the batch and
+            narrows the features to ``projection`` values before the GRUs, where LipNet has 77 % of its
+            weights.
         projection: width of that narrowing; used by the compact form alone.
         layers: ``"torch"`` runs on torch's convolution and GRU, ``"lessons"`` on this course's own. The
             state_dict and the answers are the same.

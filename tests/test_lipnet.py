@@ -135,6 +135,14 @@ def test_upsampling_shows_each_frame_again():
     assert model.output_lengths(torch.tensor([7, 4])).tolist() == [21, 12]
 
 
+def test_the_last_map_is_an_eighth_of_the_frame_where_lipnets_is_a_sixteenth():
+    frames = torch.zeros(1, 1, 2, 32, 64)
+    for compact, share in ((True, 8), (False, 16)):
+        model = LipNet(1, (32, 64), (2, 3, 4), hidden_size=4, projection=4, compact=compact)
+        x = model.stcnn3(model.stcnn2(model.stcnn1(frames)))
+        assert x.shape == (1, 4, 2, 32 // share, 64 // share)
+
+
 def test_any_frame_size_channels_and_vocabulary():
     model = LipNet(2, (50, 100), (3, 4, 5), hidden_size=6, num_classes=40)
     assert model(torch.randn(2, 2, 3, 50, 100)).shape == (3, 2, 40)
