@@ -38,23 +38,23 @@ def gru_step(
     """One step of the equations above.
 
     Args:
-        x_gates: (B, 3H), W_i x + b_i with the gates in the order r, z, n.
-        h: (B, H), the memory.
-        weight_hh, bias_hh: (3H, H) and (3H,), in the same order.
+        x_gates: (B, 3D), W_i x + b_i with the gates in the order r, z, n.
+        h: (B, D), the memory.
+        weight_hh, bias_hh: (3D, D) and (3D,), in the same order.
         reset: where the reset gate acts.
 
     Returns:
-        (B, H), the new memory.
+        (B, D), the new memory.
     """
     size = h.shape[-1]
-    x_r, x_z, x_n = x_gates.chunk(3, dim=-1)  # (B, H) each
+    x_r, x_z, x_n = x_gates.chunk(3, dim=-1)  # (B, D) each
     if reset == "after":
-        h_r, h_z, h_n = F.linear(h, weight_hh, bias_hh).chunk(3, dim=-1)  # (B, H) each
+        h_r, h_z, h_n = F.linear(h, weight_hh, bias_hh).chunk(3, dim=-1)  # (B, D) each
         r = torch.sigmoid(x_r + h_r)
         z = torch.sigmoid(x_z + h_z)
         n = torch.tanh(x_n + r * h_n)
     else:
-        h_r, h_z = F.linear(h, weight_hh[: 2 * size], bias_hh[: 2 * size]).chunk(2, dim=-1)  # (B, H) each
+        h_r, h_z = F.linear(h, weight_hh[: 2 * size], bias_hh[: 2 * size]).chunk(2, dim=-1)  # (B, D) each
         r = torch.sigmoid(x_r + h_r)
         z = torch.sigmoid(x_z + h_z)
         n = torch.tanh(x_n + F.linear(r * h, weight_hh[2 * size :], bias_hh[2 * size :]))
@@ -78,12 +78,12 @@ class GRUCell(nn.Module):
         draw_uniform(self, hidden_size)
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        """x (B, F), h (B, H) or None for zeros -> the new memory (B, H)."""
+        """x (B, F), h (B, D) or None for zeros -> the new memory (B, D)."""
         check_cell_input("x", x, self.weight_ih, self.input_size)
         if h is None:
             h = self.weight_hh.new_zeros(x.shape[0], self.hidden_size)
         check_cell_input("h", h, self.weight_hh, self.hidden_size)
-        x_gates = F.linear(x, self.weight_ih, self.bias_ih)  # (B, 3H)
+        x_gates = F.linear(x, self.weight_ih, self.bias_ih)  # (B, 3D)
         return gru_step(x_gates, h, self.weight_hh, self.bias_hh, self.reset)
 
     def extra_repr(self) -> str:
@@ -94,7 +94,7 @@ class GRU(Recurrent):
     """Layers of GRU over a batch of clips; with ``reset="after"`` the same as ``nn.GRU``.
 
     Args:
-        input_size, hidden_size: F and H.
+        input_size, hidden_size: F and D.
         num_layers: each layer reads the outputs of the one below.
         bidirectional: a second GRU reads each clip from its end; outputs stand side by side.
         batch_first: x and out are (B, T, ...) in place of (T, B, ...). States keep their layout.
@@ -131,14 +131,15 @@ class GRU(Recurrent):
 
         Args:
             x: (T, B, F), or (B, T, F) with ``batch_first``.
-            h0: (layers * D, B, H), the memories to start with; None for zeros.
+            h0: (layers * directions, B, D), the memories to start with; None for zeros.
             lengths: (B,), the valid frames of each clip. The backward direction then starts at a clip's last
                 valid frame and the outputs past it are zero: padding changes nothing, as with
                 ``pack_padded_sequence``. None: all T frames are valid.
 
         Returns:
-            out: (T, B, D * H), or (B, T, D * H): the last layer's memory at every frame.
-            h_n: (layers * D, B, H), the memory of each layer and direction after its last valid step.
+            out: (T, B, directions * D), or (B, T, directions * D): the last layer's memory at every frame.
+            h_n: (layers * directions, B, D), the memory of each layer and direction after its last valid
+                step.
         """
         out, (h_n,) = self.run(x, None if h0 is None else (h0,), lengths)
         return out, h_n

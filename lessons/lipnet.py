@@ -29,7 +29,7 @@ class LipNet(nn.Module):
         in_channels: 3 for colour, 1 for grey.
         frame_size: (H, W) of a frame in pixels.
         channels: filters of the three convolutions.
-        hidden_size: units of a GRU in one direction.
+        hidden_size: D, the size of a GRU's memory in one direction.
         num_classes: V, the characters and the blank.
         dropout: of channels after each convolution and of features around the GRUs.
         head: ``"linear"``, one layer from GRU to logits (the paper's figure 1, the port); ``"mlp"``, two
@@ -198,7 +198,7 @@ class LipNet(nn.Module):
             if x.dtype in (torch.float16, torch.bfloat16):
                 x = x.float()
             for recurrent in (self.gru1, self.gru2):
-                x = _recur(recurrent, self.dropout(x), lengths)  # (T*upsample, B, 2*hidden)
+                x = _recur(recurrent, self.dropout(x), lengths)  # (T*upsample, B, 2D)
             return self.head(self.dropout(x))  # (T*upsample, B, V)
 
     def _check(self, x: Tensor, lengths: Tensor | None) -> Tensor | None:
@@ -290,7 +290,7 @@ def _valid_frames(lengths: Tensor, x: Tensor) -> Tensor:
 
 
 def _recur(recurrent: nn.Module, x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Run a two-way GRU; backwards, each clip starts at its own last frame. (T,B,F) -> (T,B,2*hidden)."""
+    """Run a two-way GRU; backwards, each clip starts at its own last frame. (T,B,F) -> (T,B,2D)."""
     if lengths is None:
         return recurrent(x)[0]
     if isinstance(recurrent, gru.GRU):

@@ -28,14 +28,14 @@ def lstm_step(
     """One step of the equations above.
 
     Args:
-        x_gates: (B, 4H), W_i x + b_i with the gates in the order i, f, g, o.
-        h, c: (B, H), output and memory of the frame before.
-        weight_hh, bias_hh: (4H, H) and (4H,), in the same order.
+        x_gates: (B, 4D), W_i x + b_i with the gates in the order i, f, g, o.
+        h, c: (B, D), output and memory of the frame before.
+        weight_hh, bias_hh: (4D, D) and (4D,), in the same order.
 
     Returns:
-        (B, H) twice, the new output and the new memory.
+        (B, D) twice, the new output and the new memory.
     """
-    i, f, g, o = (x_gates + F.linear(h, weight_hh, bias_hh)).chunk(4, dim=-1)  # (B, H) each
+    i, f, g, o = (x_gates + F.linear(h, weight_hh, bias_hh)).chunk(4, dim=-1)  # (B, D) each
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     h = torch.sigmoid(o) * torch.tanh(c)
     return h, c
@@ -56,14 +56,14 @@ class LSTMCell(nn.Module):
         draw_uniform(self, hidden_size)
 
     def forward(self, x: Tensor, hc: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """x (B, F), hc = (h, c), each (B, H), or None for zeros -> the new (h, c)."""
+        """x (B, F), hc = (h, c), each (B, D), or None for zeros -> the new (h, c)."""
         check_cell_input("x", x, self.weight_ih, self.input_size)
         if hc is None:
             zeros = self.weight_hh.new_zeros(x.shape[0], self.hidden_size)
             hc = (zeros, zeros)
         for name, tensor in zip("hc", hc, strict=True):
             check_cell_input(name, tensor, self.weight_hh, self.hidden_size)
-        x_gates = F.linear(x, self.weight_ih, self.bias_ih)  # (B, 4H)
+        x_gates = F.linear(x, self.weight_ih, self.bias_ih)  # (B, 4D)
         return lstm_step(x_gates, *hc, self.weight_hh, self.bias_hh)
 
     def extra_repr(self) -> str:
@@ -74,7 +74,7 @@ class LSTM(Recurrent):
     """Layers of LSTM over a batch of clips; the same as ``nn.LSTM``.
 
     Args:
-        input_size, hidden_size: F and H.
+        input_size, hidden_size: F and D.
         num_layers: each layer reads the outputs of the one below.
         bidirectional: a second LSTM reads each clip from its end; outputs stand side by side.
         batch_first: x and out are (B, T, ...) in place of (T, B, ...). States keep their layout.
@@ -102,14 +102,15 @@ class LSTM(Recurrent):
 
         Args:
             x: (T, B, F), or (B, T, F) with ``batch_first``.
-            hc0: (h0, c0), each (layers * D, B, H), to start with; None for zeros.
+            hc0: (h0, c0), each (layers * directions, B, D), to start with; None for zeros.
             lengths: (B,), the valid frames of each clip. The backward direction then starts at a clip's last
                 valid frame and the outputs past it are zero: padding changes nothing, as with
                 ``pack_padded_sequence``. None: all T frames are valid.
 
         Returns:
-            out: (T, B, D * H), or (B, T, D * H): the last layer's h at every frame.
-            (h_n, c_n): (layers * D, B, H) each, after the last valid step of each layer and direction.
+            out: (T, B, directions * D), or (B, T, directions * D): the last layer's h at every frame.
+            (h_n, c_n): (layers * directions, B, D) each, after the last valid step of each layer and
+                direction.
         """
         if hc0 is not None and (isinstance(hc0, Tensor) or len(hc0) != 2):
             raise ValueError(f"hc0 is a {type(hc0).__name__}, expected the pair (h0, c0)")

@@ -1,7 +1,7 @@
 """What every recurrent network shares: a cell carried along the frames, in layers, both ways, to each length.
 
 :mod:`lessons.gru` and :mod:`lessons.lstm` say what one step is; this file takes the steps.
-Shapes throughout: T frames, B clips, F inputs, H hidden units, D directions (1 or 2).
+Shapes throughout: T frames, B clips, F inputs, D the memory's size (`hidden_size`); directions: 1 or 2.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-State = tuple[Tensor, ...]  # what a cell remembers: (h,) for a GRU, (h, c) for an LSTM, each (B, H)
+State = tuple[Tensor, ...]  # what a cell remembers: (h,) for a GRU, (h, c) for an LSTM, each (B, D)
 
 
 class Recurrent(nn.Module):
     """A stack of recurrent layers with torch's parameter names, shapes, order and first values.
 
-    A subclass sets ``GATES``, the number of H-row blocks in its weights, and writes :meth:`step`.
+    A subclass sets ``GATES``, the number of D-row blocks in its weights, and writes :meth:`step`.
     """
 
     GATES: int
@@ -55,11 +55,11 @@ class Recurrent(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw every parameter uniformly from ±1/sqrt(H), as torch does."""
+        """Draw every parameter uniformly from ±1/sqrt(D), as torch does."""
         draw_uniform(self, self.hidden_size)
 
     def step(self, x_gates: Tensor, state: State, weight_hh: Tensor, bias_hh: Tensor) -> State:
-        """One frame: ``x_gates`` = W x + b of that frame (B, GATES * H), and the state before it."""
+        """One frame: ``x_gates`` = W x + b of that frame (B, GATES * D), and the state before it."""
         raise NotImplementedError
 
     def run(
@@ -67,8 +67,8 @@ class Recurrent(nn.Module):
     ) -> tuple[Tensor, State]:
         """All layers over all frames; what ``forward`` does once the state is a tuple.
 
-        ``first`` and the state returned are tuples of (layers * D, B, H): layer 0 forward, layer 0 backward,
-        layer 1 forward, and so on.
+        ``first`` and the state returned are tuples of (layers * directions, B, D): layer 0 forward, layer 0
+        backward, layer 1 forward, and so on.
         """
         check_floats("x", x, self.weight_ih_l0)
         if x.dim() != 3 or x.shape[2] != self.input_size:
@@ -92,25 +92,26 @@ class Recurrent(nn.Module):
                 x = F.dropout(x, self.dropout, self.training)
             outs = []
             for suffix in self.suffixes:
-                start = None if first is None else tuple(tensor[len(last)] for tensor in first)  # (B, H) each
+                start = None if first is None else tuple(tensor[len(last)] for tensor in first)  # (B, D) each
                 out, end = self._one_direction(x, start, valid, f"_l{layer}{suffix}")
                 outs.append(out)
                 last.append(end)
-            x = torch.cat(outs, dim=-1)  # (T, B, D * H)
-        state = tuple(torch.stack(tensors) for tensors in zip(*last, strict=True))  # (layers * D, B, H) each
+            x = torch.cat(outs, dim=-1)  # (T, B, directions * D)
+        # (layers * directions, B, D) each
+        state = tuple(torch.stack(tensors) for tensors in zip(*last, strict=True))
         return (x.transpose(0, 1) if self.batch_first else x), state
 
     def _one_direction(
         self, x: Tensor, state: State | None, valid: Tensor | None, suffix: str
     ) -> tuple[Tensor, State]:
-        """(T, B, F) -> outputs (T, B, H), in the order of the frames, and the state after the last step."""
+        """(T, B, F) -> outputs (T, B, D), in the order of the frames, and the state after the last step."""
         weight_ih, weight_hh, bias_ih, bias_hh = (
             getattr(self, name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
         n_frames, n_clips = x.shape[:2]
         # W x needs no earlier frame, so one product does all frames: faster than T small ones in the loop.
         # unbind, because indexing x_gates[t] would make the gradient of each frame as large as the whole.
-        x_gates = F.linear(x, weight_ih, bias_ih).unbind(0)  # T times (B, GATES * H)
+        x_gates = F.linear(x, weight_ih, bias_ih).unbind(0)  # T times (B, GATES * D)
         if state is None:
             state = self.zero_state(n_clips)
         steps = range(n_frames)
@@ -125,7 +126,7 @@ class Recurrent(nn.Module):
                 new = tuple(torch.where(valid[t], a, b) for a, b in zip(new, state, strict=True))
             state = new
             outs[t] = state[0]
-        out = torch.stack([outs[t] for t in range(n_frames)])  # (T, B, H)
+        out = torch.stack([outs[t] for t in range(n_frames)])  # (T, B, D)
         return (out if valid is None else out.masked_fill(~valid, 0)), state
 
     def zero_state(self, n_clips: int) -> State:
@@ -137,7 +138,7 @@ class Recurrent(nn.Module):
         expected = (self.num_layers * len(self.suffixes), n_clips, self.hidden_size)
         if tensor.shape != expected:
             raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}, expected (layers * directions, B, H) = {expected}"
+                f"{name} has shape {tuple(tensor.shape)}, expected (layers * directions, B, D) = {expected}"
             )
 
     def extra_repr(self) -> str:

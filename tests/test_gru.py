@@ -121,7 +121,7 @@ def test_the_cell_equals_torch(inputs, hidden, n_clips, with_state, seed):
 
 
 def written_out(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
-    """Reset-before, one clip, one number at a time; frames (T, F) -> memories (T, H)."""
+    """Reset-before, one clip, one number at a time; frames (T, F) -> memories (T, D)."""
     size, outs = h.shape[0], []
 
     def product(weight, row, vector):
