@@ -212,7 +212,7 @@ class _Prior:
 
     def _row(self, state: Hashable) -> tuple[np.ndarray, list[Hashable]]:
         if state not in self._rows:
-            gain, after = np.full(self.classes, self.beta), [None] * self.classes
+            gain, after = np.full(self.classes, float(self.beta)), [None] * self.classes
             for label in range(self.classes):
                 if self.lm and label != self.blank:
                     log_prob, after[label] = self.lm.step(state, label)

@@ -181,6 +181,12 @@ def test_alpha_nought_switches_the_language_model_off():
     assert beam_search_decode(log_probs, lm=OnlyThese((1, 1)), alpha=0.0) == beam_search_decode(log_probs)
 
 
+@pytest.mark.parametrize("lm", [None, AB_LM])
+def test_whole_numbers_do_as_weights(lm):
+    log_probs = random_log_probs(5, 5, 3)
+    assert beam_search_decode(log_probs, 9, lm, 1, 2) == beam_search_decode(log_probs, 9, lm, 1.0, 2.0)
+
+
 def test_no_frames_spell_the_empty_label():
     assert beam_search_decode(torch.zeros(0, 3)) == [([], 0.0)]
 
