@@ -1,6 +1,6 @@
 # make lab        make the environment and open the course in JupyterLab
 # make test       unit tests, notebook guard, every notebook
-# make notebooks  run the notebooks and write them (ONLY=02: those whose name begins with 02)
+# make notebooks  run the notebooks and write them, and docs/ from them (ONLY=02: those that begin with 02)
 # make lint       ruff
 # make clean      throw the environment away
 
@@ -30,6 +30,7 @@ test: $(VENV)/.ok
 
 notebooks: $(VENV)/.ok
 	$(PY) tools/notebooks.py build $(ONLY)
+	$(PY) -m tools.pages
 
 lint: $(VENV)/.ok
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -372,7 +372,8 @@ def test_a_notebook_edited_by_hand_is_caught(change):
 
 def test_assemble_adds_badge_setup_and_fold():
     cells = notebooks.assemble(NAME, SOURCE).cells
-    assert cells[0].source.split("\n\n")[:2] == [find(NAME).heading, notebooks.badge(NAME)]
+    top = [find(NAME).heading, notebooks.badge(NAME), notebooks.REFERENCE]
+    assert cells[0].source.split("\n\n")[:3] == top
     assert cells[1].source == notebooks.setup_source(NAME)
     assert cells[7].metadata.cellView == "form" and cells[7].metadata.jupyter.source_hidden
     assert len({cell.id for cell in cells}) == len(cells)

@@ -5,9 +5,9 @@
     python tools/notebooks.py address          rewrite badges, set-up cells and README's table; run nothing
 
 `notebooks/src/NN_slug.py` (jupytext's py:percent format) is what people edit and review.
-`notebooks/NN_slug.ipynb` is made from it: the Colab badge goes under the title, the set-up cell goes after
-the first text cell, everything is executed on one thread, and the file is written in one canonical form.
-Running it twice changes nothing.
+`notebooks/NN_slug.ipynb` is made from it: the Colab badge and the links to glossary, symbols and help go
+under the title, the set-up cell goes after the first text cell, everything is executed on one thread, and the
+file is written in one canonical form. Running it twice changes nothing.
 """
 
 from __future__ import annotations
@@ -69,6 +69,10 @@ def badge(name: str) -> str:
     return f"[![Open in Colab]({image})]({page})"
 
 
+# Under the badge of every notebook. JupyterLab and GitHub open these; Colab knows no neighbouring files.
+REFERENCE = "[Glossary](../docs/glossary.md) · [Symbols](../docs/symbols.md) · [Help](../docs/help.md)"
+
+
 def setup_source(name: str) -> str:
     """The set-up cell: the same in every notebook but for its name. It installs in Colab only."""
     return f'''import sys
@@ -114,7 +118,7 @@ def assemble(name: str, source: str) -> NotebookNode:
         raise NotebookError(
             f"notebooks/src/{name}.py, first line: found {first_line!r}, expected {heading!r}"
         )
-    cells[0].source = f"{heading}\n\n{badge(name)}\n\n{rest.strip()}"
+    cells[0].source = f"{heading}\n\n{badge(name)}\n\n{REFERENCE}\n\n{rest.strip()}"
     cells.insert(1, nbformat.v4.new_code_cell(setup_source(name)))
     for index, cell in enumerate(cells):
         cell.metadata.pop("lines_to_next_cell", None)  # jupytext's own note on blank lines

@@ -171,7 +171,7 @@ def collapse(path: str) -> str:
 check("00.collapse", collapse)
 
 # %% [markdown]
-# <details><summary>Help: "thr-e-ee" comes out as "thre"</summary>
+# <details><summary><b>Help: "thr-e-ee" comes out as "thre"</b></summary>
 #
 # You drop the blanks before you join. Walk through the path once and remember the character before, the
 # blank included.
@@ -376,27 +376,30 @@ figures.course_map([(n.number, title, n.written) for n, title in zip(COURSE, sho
 # version** in the package `lessons` and PyTorch's own, number by number. Nothing is to be believed: what the
 # text claims, the cell beside it computes.
 #
-# ### What you have seen
+# ## Recap
+#
 # - A clip is a block $(B, C, T, H, W)$; the network changes its shape but never its $T$.
 # - It gives one answer a frame; CTC joins equal neighbours, then drops blanks.
 # - Letters that share their visemes cannot be told apart, so there is an error that no model gets below.
 # - A model reads only what is prepared as in its training.
 #
-# ### New words
+# ## Glossary
+#
 # | word | meaning |
 # |---|---|
-# | **viseme** | what a sound looks like; several sounds share one |
-# | **blank** | CTC's "nothing new in this frame", written `-` |
-# | **path** | one class for each frame |
-# | **collapse** | join equal neighbours, then drop blanks: from a path to a text |
-# | **greedy** | take the likeliest class of every frame |
-# | **WER** | word error rate: wrong, missing and added words, as a share of the words said |
+# | viseme | what a sound looks like; several sounds share one |
+# | blank | CTC's "nothing new in this frame", written `-` |
+# | path | one class for each frame |
+# | collapse | join equal neighbours, then drop blanks: from a path to a text |
+# | greedy | take the likeliest class of every frame |
+# | WER | word error rate: wrong, missing and added words, as a share of the words said |
 #
-# ### Sources
+# ## Sources
+#
 # - Y. Assael, B. Shillingford, S. Whiteson, N. de Freitas, "LipNet: End-to-End Sentence-level Lipreading",
 #   arXiv 1611.01599, 2016.
 # - A. Graves, S. Fernández, F. Gomez, J. Schmidhuber, "Connectionist Temporal Classification", ICML 2006.
 # - M. Cooke, J. Barker, S. Cunningham, X. Shao, "An audio-visual corpus for speech perception and automatic
 #   speech recognition", JASA 120(5), 2006 (GRID; CC BY 4.0, doi 10.5281/zenodo.3625687).
 #
-# **Next**: 01 · Video tensors, or, until it is written, 02 · STCNN, the layer that sees movement.
+# **Next**: notebook 01 takes a clip apart: what a block of numbers called a video is.

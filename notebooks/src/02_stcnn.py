@@ -187,7 +187,7 @@ def slide(t=2, y=2, x=7):
 
 
 # %% [markdown]
-# <details><summary><b>Help: "RuntimeError: … expected input to have 3 channels, but got 75"</b></summary>
+# <details><summary><b>Help: wrong shape, "expected input to have 3 channels, but got 75"</b></summary>
 #
 # Your clip is `(B, T, C, H, W)`, the order in which video decoders think. Convolutions want the channels
 # first: `x.transpose(1, 2)` swaps the two axes. If both happened to be 3, nothing would warn you.
