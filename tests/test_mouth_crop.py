@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from drawn_face import draw_face, talk
 
 from lessons.data import mouth_crop
+from lessons.data.drawn_face import draw_face, talk
 from lessons.data.faults import broken_frames, distance_from_median, picture_fault
 from lessons.data.grid import find_mouth_set
 from lessons.data.mouth_crop import NoFaceError, crop_mouth, find_faces, is_mouth_crop, smooth

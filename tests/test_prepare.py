@@ -12,10 +12,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from drawn_face import talk
 
 from lessons.data import prepare as module
 from lessons.data.align import transcript
+from lessons.data.drawn_face import talk
 from lessons.data.grid import find_mouth_set, load, main
 from lessons.data.mouth_set import MouthSetError, read_alignments, read_manifest
 from lessons.data.prepare import prepare, split_of, summary
