@@ -1,38 +1,59 @@
 """Pictures of the course. Each function takes arrays or tensors and returns a matplotlib ``Figure``."""
 
 from lessons.figures.alignment import alignment, trellis
+from lessons.figures.beams import beams, path_shares
+from lessons.figures.boxed import boxed
 from lessons.figures.confusion import confusion
 from lessons.figures.course_map import course_map
 from lessons.figures.ctc_gradient import ctc_gradient
 from lessons.figures.curves import curves
+from lessons.figures.cuts import cuts
+from lessons.figures.distances import distances
 from lessons.figures.dots import dots
+from lessons.figures.edit_table import edit_table
+from lessons.figures.film_rows import film_rows
 from lessons.figures.filmstrip import filmstrip
 from lessons.figures.flow import trellis_flow, trellis_steps
 from lessons.figures.kernels import kernels
 from lessons.figures.layer_shares import layer_shares
+from lessons.figures.memory_walk import memory_walk
 from lessons.figures.peaks import peaks
 from lessons.figures.plateau import plateau
 from lessons.figures.saliency import saliency
+from lessons.figures.saturation import saturation
+from lessons.figures.score import score
 from lessons.figures.shape_ladder import Layer, shape_ladder
 from lessons.figures.space_time import space_time, space_time_cube
+from lessons.figures.strip import strip
 
 __all__ = [
     "Layer",
     "alignment",
+    "beams",
+    "boxed",
     "confusion",
     "course_map",
     "ctc_gradient",
     "curves",
+    "cuts",
+    "distances",
     "dots",
+    "edit_table",
+    "film_rows",
     "filmstrip",
     "kernels",
     "layer_shares",
+    "memory_walk",
+    "path_shares",
     "peaks",
     "plateau",
     "saliency",
+    "saturation",
+    "score",
     "shape_ladder",
     "space_time",
     "space_time_cube",
+    "strip",
     "trellis",
     "trellis_flow",
     "trellis_steps",
