@@ -1,5 +1,6 @@
 # make lab        make the environment and open the course in JupyterLab
 # make test       unit tests, notebook guard, every notebook
+# make browser    run the notebooks in JupyterLab in a headless Chromium and move their sliders (ONLY=02)
 # make notebooks  run the notebooks and write them, and docs/ from them (ONLY=02: those that begin with 02)
 # make lint       ruff
 # make clean      throw the environment away
@@ -17,7 +18,7 @@ endif
 # One thread: the order of sums, and so the printed figures, are then the same on every machine.
 export OMP_NUM_THREADS = 1
 
-.PHONY: lab test notebooks lint clean
+.PHONY: lab test browser notebooks lint clean
 .DELETE_ON_ERROR:
 
 # In a container you are often root, and JupyterLab starts for root only when told so.
@@ -27,6 +28,9 @@ lab: $(VENV)/.ok
 test: $(VENV)/.ok
 	$(PY) -m pytest tests $(sort $(wildcard notebooks/*.ipynb)) --nbval --nbval-current-env \
 		--nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg
+
+browser: $(VENV)/.ok
+	$(PY) -m tools.browser $(ONLY)
 
 notebooks: $(VENV)/.ok
 	$(PY) tools/notebooks.py build $(ONLY)
