@@ -145,6 +145,12 @@ def test_names_at_the_ends_of_curves_never_overlap():
     assert len(names) == 4 and overlaps(fig, names) == []
 
 
+def test_names_stand_beside_curves_far_from_zero():
+    ax = figures.curves({"box": [163.0, 199.0, 164.0], "head": [180.0, 198.0, 165.0]}).axes[0]
+    names = [text for text in ax.texts if text.get_text() in ("box", "head")]
+    assert len(names) == 2 and all(-0.2 < text.get_position()[1] < 1.2 for text in names)
+
+
 def test_curves_reject_steps_of_another_length_and_too_many_runs():
     with pytest.raises(ValueError, match="steps: 3 of them for the 2 values of 'a'"):
         figures.curves({"a": [1, 2]}, steps=[0, 1, 2])

@@ -83,6 +83,7 @@ def curves(
 
 def _name_the_ends(ax, ends: list[tuple[float, float, str, str]]) -> None:
     """Write each run's name in its colour to the right of its last point, moved apart where they crowd."""
+    ax.autoscale_view()  # else the limits are still 0 to 1 when nothing has asked for them
     heights = [
         float(ax.transAxes.inverted().transform(ax.transData.transform((x, y)))[1]) for x, y, _, _ in ends
     ]
