@@ -70,7 +70,7 @@ def check_lengths(
     if lengths.is_floating_point() or lengths.shape != (batch,):
         raise ValueError(
             f"{name} is {lengths.dtype} of shape {tuple(lengths.shape)}: "
-            f"expected {batch} integers, one a sample"
+            f"expected {batch} integers, one a sample: B is the second axis of log_probs (T, B, V)"
         )
     wrong = (lengths < 0) | (lengths > most)
     if wrong.any():

@@ -352,6 +352,10 @@ def changed(log_probs: torch.Tensor, index: tuple, value: float) -> torch.Tensor
         ({"target_lengths": [2, -1]}, "target_lengths of sample 1 is -1"),
         ({"input_lengths": [5, 6]}, "input_lengths of sample 1 is 6: expected 0 to 5"),
         ({"input_lengths": [5]}, "input_lengths is torch.int64 of shape .*: expected 2 integers"),
+        (
+            {"log_probs": good()["log_probs"].transpose(0, 1)},
+            r"expected 5 .* second axis of log_probs \(T, B",
+        ),
         ({"input_lengths": [5.0, 4.0]}, "input_lengths is torch.float32"),
         ({"blank": 4}, "blank is 4: expected one of the 4 classes"),
         ({"reduction": "avg"}, "reduction is 'avg'"),
