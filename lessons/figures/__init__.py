@@ -4,6 +4,7 @@ from lessons.figures.alignment import alignment, trellis
 from lessons.figures.beams import beams, path_shares
 from lessons.figures.boxed import boxed
 from lessons.figures.confusion import confusion
+from lessons.figures.counts import counts
 from lessons.figures.course_map import course_map
 from lessons.figures.ctc_gradient import ctc_gradient
 from lessons.figures.curves import curves
@@ -14,6 +15,7 @@ from lessons.figures.edit_table import edit_table
 from lessons.figures.film_rows import film_rows
 from lessons.figures.filmstrip import filmstrip
 from lessons.figures.flow import trellis_flow, trellis_steps
+from lessons.figures.gates import gates
 from lessons.figures.kernels import kernels
 from lessons.figures.layer_shares import layer_shares
 from lessons.figures.memory_walk import memory_walk
@@ -24,6 +26,7 @@ from lessons.figures.saturation import saturation
 from lessons.figures.score import score
 from lessons.figures.shape_ladder import Layer, shape_ladder
 from lessons.figures.space_time import space_time, space_time_cube
+from lessons.figures.spread import spread
 from lessons.figures.strip import strip
 
 __all__ = [
@@ -32,6 +35,7 @@ __all__ = [
     "beams",
     "boxed",
     "confusion",
+    "counts",
     "course_map",
     "ctc_gradient",
     "curves",
@@ -41,6 +45,7 @@ __all__ = [
     "edit_table",
     "film_rows",
     "filmstrip",
+    "gates",
     "kernels",
     "layer_shares",
     "memory_walk",
@@ -53,6 +58,7 @@ __all__ = [
     "shape_ladder",
     "space_time",
     "space_time_cube",
+    "spread",
     "strip",
     "trellis",
     "trellis_flow",
