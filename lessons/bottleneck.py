@@ -1,0 +1,184 @@
+"""The 1x1 bottleneck: narrow the channels, look around, widen them again. And what it costs, counted.
+
+A 3x3 convolution from 256 to 256 channels has 589,824 weights. Squeezed through 64 channels,
+
+    1x1: 256 -> 64        16,384
+    3x3:  64 -> 64        36,864
+    1x1:  64 -> 256       16,384
+
+the same reading costs 69,632: the 1x1 mixes channels and sees no neighbour, the 3x3 sees neighbours and has
+few channels to mix (He et al., arXiv 1512.03385, figure 5, right).
+
+A depthwise-separable convolution goes to the end of that road: a depthwise 3x3 sees neighbours and mixes no
+channels at all, a 1x1, then called pointwise, does all of the mixing (MobileNet, arXiv 1704.04861, §3.1).
+
+:class:`Conv` is a convolution on paper: it counts before anything is built. :class:`Bottleneck` and
+:class:`DepthwiseSeparable` are the modules.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from torch import nn
+
+RESNET50 = ((3, 64, 56), (4, 128, 28), (6, 256, 14), (3, 512, 7))
+"""Four stages: how many blocks, the width of their 3x3, the side of their maps (He et al., Table 1)."""
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution on paper: no bias, and padded so that at stride 1 the map keeps its size.
+
+    Attributes:
+        in_channels, out_channels: C and O.
+        kernel_size: kh = kw; odd, or the padding could not be the same on both sides.
+        groups: channels are cut into so many parts, and each part of the output sees its part of the input.
+            As many groups as channels is a depthwise convolution.
+
+    Raises:
+        ValueError: a number below 1, an even kernel, or groups that do not divide the channels.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel_size: int = 1
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise ValueError(f"{name}={value}, expected 1 or more")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={self.kernel_size} is even, expected 1, 3, 5, ...: use an odd one")
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ValueError(
+                f"groups={self.groups} must divide in_channels={self.in_channels} "
+                f"and out_channels={self.out_channels}"
+            )
+
+    @property
+    def weights(self) -> int:
+        """O filters, each C / groups channels deep and kh x kw wide."""
+        return self.out_channels * (self.in_channels // self.groups) * self.kernel_size**2
+
+    def multiply_adds(self, height: int, width: int) -> int:
+        """Every weight meets every place of the output map, ``height`` x ``width``, once."""
+        return self.weights * height * width
+
+    def build(self, bias: bool = False) -> nn.Conv2d:
+        """The module: (B, C, H, W) -> (B, O, H, W)."""
+        return nn.Conv2d(
+            self.in_channels,
+            self.out_channels,
+            self.kernel_size,
+            padding=self.kernel_size // 2,
+            groups=self.groups,
+            bias=bias,
+        )
+
+
+def weights(*convs: Conv) -> int:
+    """Weights of several convolutions together."""
+    return sum(conv.weights for conv in convs)
+
+
+def multiply_adds(*convs: Conv, height: int, width: int) -> int:
+    """Multiply-adds of several convolutions whose output maps are all ``height`` x ``width``."""
+    return sum(conv.multiply_adds(height, width) for conv in convs)
+
+
+def depthwise(channels: int, kernel_size: int = 3) -> Conv:
+    """One filter for each channel; it sees no other channel."""
+    return Conv(channels, channels, kernel_size, groups=channels)
+
+
+def bottleneck(in_channels: int, narrow: int, out_channels: int, kernel_size: int = 3) -> tuple[Conv, ...]:
+    """Narrow by 1x1, convolve, widen by 1x1."""
+    return (
+        Conv(in_channels, narrow),
+        Conv(narrow, narrow, kernel_size),
+        Conv(narrow, out_channels),
+    )
+
+
+def separable(in_channels: int, out_channels: int, kernel_size: int = 3) -> tuple[Conv, ...]:
+    """A depthwise convolution, then a pointwise one.
+
+    Of the weights of the whole convolution, O C k², it has O C + C k²: the share 1/O + 1/k². With k = 3 that
+    can never be less than a ninth (arXiv 1704.04861, §3.1, where O is N and k is D_K).
+    """
+    return depthwise(in_channels, kernel_size), Conv(in_channels, out_channels)
+
+
+def resnet50() -> tuple[tuple[Conv, ...], ...]:
+    """The convolutions of ResNet-50, stage by stage: the 7x7 that reads the picture, then four stages.
+
+    Each of the 3 + 4 + 6 + 3 blocks is a bottleneck that leaves four times as many channels as its 3x3 has.
+    The first block of a stage changes the number of channels, and its shortcut needs a 1x1 to follow
+    (He et al., arXiv 1512.03385, Table 1, option B). Batch normalisation and the last, linear layer are not
+    convolutions and are not here.
+    """
+    stages, channels = [(Conv(3, 64, kernel_size=7),)], 64
+    for blocks, narrow, _ in RESNET50:
+        stage, wide = [], 4 * narrow
+        for block in range(blocks):
+            stage += bottleneck(channels, narrow, wide)
+            if block == 0:
+                stage.append(Conv(channels, wide))  # the shortcut
+            channels = wide
+        stages.append(tuple(stage))
+    return tuple(stages)
+
+
+class Bottleneck(nn.Sequential):
+    """:func:`bottleneck` as a module, with a ReLU between its convolutions.
+
+    ResNet's block also normalises after each convolution and adds its input to its output.
+
+    Args:
+        in_channels, narrow, out_channels: C, the width of the middle, and O.
+
+    Shape:
+        (B, C, H, W) -> (B, O, H, W)
+
+    Raises:
+        ValueError: as :class:`Conv`.
+    """
+
+    def __init__(self, in_channels: int, narrow: int, out_channels: int) -> None:
+        reduce, conv, expand = bottleneck(in_channels, narrow, out_channels)
+        layers = OrderedDict(
+            reduce=reduce.build(),  # (B, narrow, H, W)
+            relu1=nn.ReLU(),
+            conv=conv.build(),  # (B, narrow, H, W)
+            relu2=nn.ReLU(),
+            expand=expand.build(),  # (B, O, H, W)
+        )
+        super().__init__(layers)
+
+
+class DepthwiseSeparable(nn.Sequential):
+    """:func:`separable` as a module: two convolutions with nothing between them.
+
+    MobileNet normalises and rectifies after each of the two; here they stand bare, so that the pair is one
+    linear map, as the convolution is whose place it takes.
+
+    Args:
+        in_channels, out_channels, kernel_size: C, O and kh = kw.
+
+    Shape:
+        (B, C, H, W) -> (B, O, H, W)
+
+    Raises:
+        ValueError: as :class:`Conv`.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
+        around, across = separable(in_channels, out_channels, kernel_size)
+        layers = OrderedDict(
+            depthwise=around.build(),  # (B, C, H, W)
+            pointwise=across.build(),  # (B, O, H, W)
+        )
+        super().__init__(layers)
