@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from lessons import stcnn
+from lessons.conv_lstm import LSTMUpdate
 from lessons.gru import GRUCell
 from lessons.lstm import LSTMCell
 from lessons.recurrent import Recurrent
@@ -31,6 +32,7 @@ UNCOUNTED = (
     nn.LayerNorm,
     nn.Embedding,
     nn.PReLU,
+    LSTMUpdate,
 )
 
 
