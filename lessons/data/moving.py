@@ -1,0 +1,254 @@
+"""Synthetic video for detectors: things that move, turn back at the borders and vanish, with exact boxes.
+
+A clip is a few shapes and digits on a soft background, with noise, blur, flicker and, if asked for, a bar
+that sweeps across. Each thing can also vanish from single frames while its box stays, after the occlusion test
+of Liu and Zhu (CVPR 2018, arXiv 1711.06368, Table 6). Who sees one frame cannot find what is not in it; who
+remembers can.
+
+Boxes are (x0, y0, x1, y1) in pixels: left, top, right, bottom, pixel i going from i to i + 1.
+Shapes: N clips, T frames, H rows, W columns; objects: places for things in a clip, some of them empty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lessons.data.sprites import ASPECT, CELLS, KINDS, coverage, sprite
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What clips look like. A pair is the lowest and the highest of something drawn evenly at random.
+
+    Attributes:
+        size: (H, W) of a frame.
+        kinds: what moves, of ``lessons.data.sprites.KINDS``; its place here is its class.
+        objects: how many in a clip.
+        heights: of a thing, in pixels; its width follows from its kind, 15 % more or less.
+        speeds: pixels a frame.
+        contrast: how much brighter or darker than the background a thing is; white is 1.
+        noise: standard deviation of each pixel's noise.
+        flicker: standard deviation of each frame's brightness, a factor around 1.
+        blur: standard deviation of a clip's blur, in pixels.
+        occluders: bars in a clip that sweep across, in front of everything.
+    """
+
+    size: tuple[int, int] = (64, 64)
+    kinds: tuple[str, ...] = ("disc", "square", "triangle", "cross", "4", "7")
+    objects: tuple[int, int] = (1, 3)
+    heights: tuple[float, float] = (12, 21)
+    speeds: tuple[float, float] = (0.3, 1.6)
+    contrast: tuple[float, float] = (0.3, 0.5)
+    noise: float = 0.12
+    flicker: float = 0.05
+    blur: tuple[float, float] = (0, 0.8)
+    occluders: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if unknown := [kind for kind in self.kinds if kind not in KINDS]:
+            raise ValueError(f"kinds: {unknown[0]!r}, expected some of {', '.join(KINDS)}")
+        if not self.kinds:
+            raise ValueError("kinds: empty, expected at least one")
+        for name in ("objects", "heights", "speeds", "contrast", "blur", "occluders"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high:
+                raise ValueError(f"{name}: {(low, high)}, expected (lowest, highest), both 0 or more")
+        for name in ("noise", "flicker"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: {getattr(self, name)}, expected 0 or more")
+        if self.heights[0] < 1 or self.heights[1] * 1.15 > min(self.size):
+            raise ValueError(
+                f"heights: {self.heights}, expected 1 or more, and 1.15 times the highest within "
+                f"size {self.size}"
+            )
+
+
+@dataclass(frozen=True)
+class MovingClips:
+    """Clips and what is in them.
+
+    Attributes:
+        frames: (N, T, H, W) uint8.
+        boxes: (N, T, objects, 4) float32, (x0, y0, x1, y1) in pixels; zeros where a place is empty.
+        labels: (N, objects) the class of each thing, -1 where a place is empty.
+        visible: (N, T, objects) float32, the share of a thing that can be seen: 0 where it has vanished,
+            less than 1 behind others; 0 where a place is empty.
+    """
+
+    frames: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    visible: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, clips: slice) -> MovingClips:
+        """Some of the clips."""
+        return MovingClips(self.frames[clips], self.boxes[clips], self.labels[clips], self.visible[clips])
+
+
+def moving_clips(
+    n: int,
+    rng: np.random.Generator,
+    n_frames: int = 16,
+    vanish: float | np.ndarray = 0.0,
+    burst: float | None = None,
+    scene: Scene | None = None,
+) -> MovingClips:
+    """Draw ``n`` clips. The same generator state gives the same clips.
+
+    Args:
+        n: number of clips.
+        rng: chance.
+        n_frames: length of a clip.
+        vanish: share of the frames from which a thing is missing; one number, or one for each clip (N,).
+        burst: mean number of frames for which it stays away; None decides each frame for itself.
+        scene: what clips look like; ``Scene()`` if None.
+
+    Raises:
+        ValueError: a number out of range, or a burst shorter than the frames that such a share must miss.
+    """
+    scene = scene or Scene()
+    if n < 0 or n_frames < 1:
+        raise ValueError(f"n: {n}, n_frames: {n_frames}; expected n of 0 or more and 1 frame or more")
+    vanish = np.asarray(vanish, float)
+    if vanish.shape not in ((), (n,)) or not np.all((vanish >= 0) & (vanish <= 1)):
+        raise ValueError(
+            f"vanish: {vanish}, expected shares from 0 to 1, one number or one for each of {n} clips"
+        )
+    n_objects, (height, width) = scene.objects[1], scene.size
+    labels = rng.integers(len(scene.kinds), size=(n, n_objects))
+    present = np.arange(n_objects) < rng.integers(*scene.objects, endpoint=True, size=(n, 1))  # (N, objects)
+    kinds = np.array(scene.kinds)[labels]  # (N, objects)
+
+    # Boxes: a size for life, and a centre that turns back where the box would leave the picture.
+    sides = np.empty((n, n_objects, 2))  # height, width
+    sides[..., 0] = rng.uniform(*scene.heights, (n, n_objects))
+    ratio = np.vectorize(ASPECT.get, otypes=[float])(kinds)
+    sides[..., 1] = np.maximum(sides[..., 0] * ratio * rng.uniform(0.85, 1.15, (n, n_objects)), 1)
+    angle = rng.uniform(0, 2 * np.pi, (n, n_objects))
+    speed = rng.uniform(*scene.speeds, (n, n_objects))
+    velocity = speed[..., None] * np.stack([np.sin(angle), np.cos(angle)], -1)  # (N, objects, 2)
+    room = np.array([height, width]) - sides  # (N, objects, 2): how far the top left corner may go
+    start = rng.uniform(0, 1, room.shape) * room
+    times = np.arange(n_frames)[:, None, None]
+    corner = bounce(start[:, None] + velocity[:, None] * times, room[:, None])  # (N, T, objects, 2)
+    sides = np.broadcast_to(sides[:, None], corner.shape)
+
+    # Pictures: what each thing would cover if it were alone.
+    sprites = np.stack([sprite(kind) for kind in scene.kinds])[labels]  # (N, objects, 24, 24)
+    rows = coverage(corner[..., 0], sides[..., 0], CELLS, height).astype(np.float32)  # (N, T, objects, H, 24)
+    columns = coverage(corner[..., 1], sides[..., 1], CELLS, width).astype(np.float32)
+    alpha = rows @ sprites[:, None] @ np.swapaxes(columns, -1, -2)  # (N, T, objects, H, W)
+
+    gone = missing(rng, (n, n_frames, n_objects), vanish, burst) | ~present[:, None]  # (N, T, objects)
+    frames, visible = _paint(alpha, gone, _bars(n, n_frames, scene, rng), scene, rng)
+    boxes = np.concatenate([corner[..., ::-1], (corner + sides)[..., ::-1]], -1)  # (x0, y0, x1, y1)
+    return MovingClips(
+        frames=_film(frames, scene, rng),
+        boxes=(boxes * present[:, None, :, None]).astype(np.float32),
+        labels=np.where(present, labels, -1),
+        visible=visible,
+    )
+
+
+def bounce(position: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Fold a straight path into 0 … room, as a ball between two walls: a triangle wave of period 2 room."""
+    room = np.maximum(room, 1e-9)
+    return room - np.abs(position % (2 * room) - room)
+
+
+def missing(
+    rng: np.random.Generator, shape: tuple[int, int, int], share: np.ndarray, burst: float | None
+) -> np.ndarray:
+    """(N, T, objects) bool: which things are gone, for ``share`` of the time and ``burst`` frames on end.
+
+    A chain of two states. From gone a thing comes back with probability 1 / burst; it leaves with probability
+    share / ((1 - share) burst), so that as many leave as come back.
+    """
+    n_clips, n_frames, _ = shape
+    share = np.broadcast_to(share, (n_clips,))[:, None]  # (N, 1)
+    chance = rng.random(shape)
+    if burst is None:
+        return chance < share[:, None]
+    if not (burst >= 1 and np.all(burst * (1 - share) >= share)):
+        raise ValueError(
+            f"burst: {burst}, expected 1 frame or more, and enough for things that are gone for a share of "
+            f"{share.max(initial=0):.2f}: at least share / (1 - share)"
+        )
+    leaves = share / np.maximum((1 - share) * burst, 1e-9)  # (N, 1)
+    gone = np.empty(shape, bool)
+    gone[:, 0] = chance[:, 0] < share
+    for t in range(1, n_frames):
+        gone[:, t] = chance[:, t] < np.where(gone[:, t - 1], 1 - 1 / burst, leaves)
+    return gone
+
+
+def _bars(n: int, n_frames: int, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """(N, T, bars, W): the share of each column that is covered by upright bars, which sweep across."""
+    n_bars, width = scene.occluders[1], scene.size[1]
+    present = np.arange(n_bars) < rng.integers(*scene.occluders, endpoint=True, size=(n, 1))  # (N, bars)
+    thick = rng.uniform(0.25, 0.4, (n, n_bars)) * width * present
+    speed = rng.uniform(2, 4, (n, n_bars)) * rng.choice([-1, 1], (n, n_bars))
+    meets = rng.uniform(0.2, 0.8, (n, n_bars)) * n_frames  # the frame in which it stands in the middle
+    centre = width / 2 + speed[:, None] * (np.arange(n_frames)[:, None] - meets[:, None])  # (N, T, bars)
+    thick = np.broadcast_to(thick[:, None], centre.shape)
+    return coverage(centre - thick / 2, thick, 1, width)[..., 0]  # (N, T, bars, W)
+
+
+def _paint(
+    alpha: np.ndarray, gone: np.ndarray, bars: np.ndarray, scene: Scene, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """From far to near: background, things in their order, bars. Returns (N, T, H, W) and visible shares."""
+    n, n_frames, n_objects, height, width = alpha.shape
+    level = rng.uniform(0.35, 0.65, (n, 1, 1, 1))
+    slope_y, slope_x = rng.uniform(-0.1, 0.1, (2, n, 1, 1, 1))
+    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
+    frames = np.repeat(level + slope_y * y + slope_x * x, n_frames, 1).astype(np.float32)  # (N, T, H, W)
+    side = rng.choice([-1, 1], (n, n_objects))
+    grey = (level[:, 0, 0] + side * rng.uniform(*scene.contrast, (n, n_objects))).astype(np.float32)
+    bar_grey = rng.uniform(0, 1, (n, bars.shape[2])).astype(np.float32)
+
+    area = alpha.sum((-1, -2))  # (N, T, objects)
+    alpha = alpha * ~gone[..., None, None]
+    for k in range(n_objects):
+        frames += alpha[:, :, k] * (grey[:, k, None, None, None] - frames)
+    for k in range(bars.shape[2]):
+        frames += bars[:, :, k, None] * (bar_grey[:, k, None, None, None] - frames)
+
+    # What is left of each thing once all that is nearer has been painted over it.
+    clear = np.prod(1 - bars, axis=2)[:, :, None].astype(np.float32)  # (N, T, 1, W), then (N, T, H, W)
+    visible = np.empty(area.shape, np.float32)
+    for k in reversed(range(n_objects)):
+        visible[:, :, k] = (alpha[:, :, k] * clear).sum((-1, -2)) / area[:, :, k]
+        clear = clear * (1 - alpha[:, :, k])
+    return frames, visible
+
+
+def _film(frames: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """What a poor camera makes of (N, T, H, W): blur, flicker, noise, bytes."""
+    n, n_frames = frames.shape[:2]
+    sigma = rng.uniform(*scene.blur, (n, 1, 1, 1))
+    rows, columns = (_blur_matrix(sigma, size) for size in frames.shape[2:])
+    frames = rows @ frames @ columns  # (N, T, H, W); the matrices are symmetric
+    # In place from here on: the pixels are many, and copies take longer than sums.
+    frames *= 1 + scene.flicker * rng.standard_normal((n, n_frames, 1, 1), np.float32)
+    noise = rng.standard_normal(frames.shape, np.float32)
+    noise *= scene.noise
+    frames += noise
+    frames *= 255
+    return np.clip(np.rint(frames, out=frames), 0, 255, out=frames).astype(np.uint8)
+
+
+def _blur_matrix(sigma: np.ndarray, size: int) -> np.ndarray:
+    """(N, 1, size, size): a Gaussian around each pixel of a line; what would fall off an end stays there."""
+    distance = np.subtract.outer(np.arange(size), np.arange(size))  # (size, size)
+    weights = np.exp(-0.5 * (distance / np.maximum(sigma, 1e-3)) ** 2)
+    weights /= weights[..., size // 2, :].sum(-1)[..., None, None]
+    lost = 1 - weights.sum(-1)  # (N, 1, size)
+    diagonal = np.arange(size)
+    weights[..., diagonal, diagonal] += lost
+    return weights.astype(np.float32)

@@ -1,0 +1,259 @@
+"""Train a video detector in two stages, and measure what its memory is worth.
+
+Stage 1 trains backbone and head on clean single frames. Stage 2 freezes the backbone, puts a memory behind it
+with a new head, and trains these two on clips whose things vanish.
+
+Clips are drawn anew for every step, from (seed, stage, step): nothing is seen twice, all memories see the
+same, and a run that was killed goes on to the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from lessons.average_precision import Truth, match, mean_average_precision
+from lessons.boxes import Detections
+from lessons.centre_points import decode, detection_loss, targets
+from lessons.data.moving import MovingClips, Scene, moving_clips
+from lessons.detector import Detector, Memory, to_input
+from lessons.files import atomic
+
+SURE = 0.3  # the score from which on a detection is shown, where one has to say yes or no
+UNSEEN = 0.1  # a thing of which less than this share can be seen counts as hidden
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train and to test: all that decides the numbers, beside the memory.
+
+    Attributes:
+        frame_steps, frame_batch: of stage 1: its steps, and the frames in each.
+        steps, clips, n_frames: of stage 2: its steps, and the clips in each and their length.
+        vanish: each clip of stage 2 has its own share of frames without each thing, from 0 to this.
+        learning_rate: the highest, of both stages; it rises to it at once and falls to nothing.
+        hidden_channels: D of the memory.
+        test_clips, test_frames: what to test on.
+        seed: of weights and training clips. The test clips are always the same.
+    """
+
+    frame_steps: int = 500
+    frame_batch: int = 48
+    steps: int = 800
+    clips: int = 8
+    n_frames: int = 10
+    vanish: float = 0.75
+    learning_rate: float = 4e-3
+    hidden_channels: int = 64
+    test_clips: int = 150
+    test_frames: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well things were found.
+
+    Attributes:
+        ap50: mean average precision at an IoU of 0.5, over everything in every frame, hidden or not.
+        hidden_recall: of the things that could not be seen, the share found all the same; NaN if none.
+        flicker: of the pairs of frames that follow each other, the share in which a thing is found in one
+            and missed in the other.
+        precision: the share of right ones among the detections shown.
+
+    All but the AP look at detections of score 0.3 or more.
+    """
+
+    ap50: float
+    hidden_recall: float
+    flicker: float
+    precision: float
+
+
+def train_per_frame(
+    recipe: Recipe, scene: Scene | None = None, checkpoint: Path | None = None, progress: bool = True
+) -> Detector:
+    """Stage 1: a detector without memory, on clean single frames."""
+    scene = scene or Scene()
+    torch.manual_seed(recipe.seed)
+    model = Detector(len(scene.kinds), "none", recipe.hidden_channels)
+
+    def draw(step: int) -> MovingClips:
+        rng = np.random.default_rng((recipe.seed, 1, step))
+        return moving_clips(recipe.frame_batch, rng, n_frames=1, scene=scene)
+
+    fit(
+        model,
+        draw,
+        recipe.frame_steps,
+        recipe.learning_rate,
+        checkpoint,
+        {"recipe": asdict(recipe)},
+        progress,
+    )
+    return model
+
+
+def train_memory(
+    memory: Memory,
+    per_frame: Detector,
+    recipe: Recipe,
+    scene: Scene | None = None,
+    checkpoint: Path | None = None,
+    progress: bool = True,
+) -> Detector:
+    """Stage 2: a memory and a new head behind the frozen backbone of ``per_frame``."""
+    scene = scene or Scene()
+    torch.manual_seed(recipe.seed)
+    model = Detector(len(scene.kinds), memory, recipe.hidden_channels)
+    model.use_backbone(per_frame)
+
+    def draw(step: int) -> MovingClips:
+        rng = np.random.default_rng((recipe.seed, 2, step))
+        vanish = rng.uniform(0, recipe.vanish, recipe.clips)
+        return moving_clips(recipe.clips, rng, recipe.n_frames, vanish, scene=scene)
+
+    about = {"recipe": asdict(recipe), "memory": memory}
+    fit(model, draw, recipe.steps, recipe.learning_rate, checkpoint, about, progress)
+    return model
+
+
+def fit(
+    model: Detector,
+    draw: Callable[[int], MovingClips],
+    steps: int,
+    learning_rate: float,
+    checkpoint: Path | None = None,
+    about: dict | None = None,
+    progress: bool = True,
+    every: int = 50,
+) -> list[float]:
+    """The training loop of both stages.
+
+    Args:
+        model: trained in place, as far as its weights are not frozen; on return in ``eval`` mode.
+        draw: the clips of a step; must depend on nothing but the step.
+        steps: how many.
+        learning_rate: the highest of Adam's; warm-up over 30 steps, then half a cosine down to 0.
+        checkpoint: file to go on from, written whole every ``every`` steps; None keeps nothing.
+        about: what tells this run from others; a checkpoint of another run is refused.
+        progress: show a bar.
+
+    Returns:
+        the loss of every step.
+
+    Raises:
+        ValueError: a checkpoint that is damaged or another run's, or a loss that is no number any more.
+    """
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    run = {"about": about or {}, "model": model.config, "steps": steps}
+    losses: list[float] = []
+    if checkpoint is not None and checkpoint.is_file():
+        losses = _resume(checkpoint, run, model, optimiser)
+    model.train()
+    bar = tqdm(range(len(losses), steps), initial=len(losses), total=steps, unit="step", disable=not progress)
+    for step in bar:
+        for group in optimiser.param_groups:
+            warm = min(1.0, (step + 1) / 30)
+            group["lr"] = learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
+        loss = clip_loss(model, draw(step))
+        if not bool(torch.isfinite(loss)):
+            raise ValueError(f"the loss of step {step} is {loss.item()}: try a lower learning_rate")
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 10.0)
+        optimiser.step()
+        losses.append(loss.item())
+        bar.set_postfix({"loss": f"{np.mean(losses[-50:]):.2f}"}, refresh=False)
+        if checkpoint is not None and ((step + 1) % every == 0 or step + 1 == steps):
+            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "losses": losses}
+            with atomic(checkpoint) as part:
+                torch.save({"run": run, **state}, part)
+    model.eval()
+    return losses
+
+
+def clip_loss(model: Detector, clips: MovingClips) -> Tensor:
+    """The detection loss of clips that are read from their beginning, averaged over all frames."""
+    maps, _ = model(to_input(torch.from_numpy(clips.frames)))  # (T, B, classes + 4, H', W')
+    n_frames, height, width = clips.frames.shape[1:]
+    boxes = torch.from_numpy(clips.boxes).transpose(0, 1).flatten(0, 1)  # (T*B, objects, 4)
+    labels = torch.from_numpy(clips.labels).repeat(n_frames, 1)  # (T*B, objects)
+    return detection_loss(maps.flatten(0, 1), targets(boxes, labels, model.classes, (height, width)))
+
+
+@torch.no_grad()
+def detect(
+    model: Detector, frames: np.ndarray, forget: bool = False, batch_size: int = 16
+) -> list[list[Detections]]:
+    """Find things in films (N, T, H, W) of bytes: a list for each film, of one ``Detections`` a frame.
+
+    With ``forget``, the state is thrown away after every frame: what is found then owes nothing to memory.
+    """
+    model.eval()
+    size, n_frames = frames.shape[2:], frames.shape[1]
+    found: list[list[Detections]] = []
+    for start in range(0, len(frames), batch_size):
+        x = to_input(torch.from_numpy(frames[start : start + batch_size]))  # (T, B, 1, H, W)
+        maps = torch.cat([model(frame[None])[0] for frame in x]) if forget else model(x)[0]
+        flat = decode(maps.transpose(0, 1).flatten(0, 1), size)  # B*T, all frames of a film together
+        found += [flat[i : i + n_frames] for i in range(0, len(flat), n_frames)]
+    return found
+
+
+def score(found: list[list[Detections]], clips: MovingClips) -> Score:
+    """Compare what was found with what is there."""
+    boxes, labels = torch.from_numpy(clips.boxes), torch.from_numpy(clips.labels)
+    there = labels >= 0  # (N, objects)
+    truths = [
+        Truth(boxes[i, t][there[i]], labels[i][there[i]])
+        for i in range(len(boxes))
+        for t in range(boxes.shape[1])
+    ]
+    ap50 = mean_average_precision([frame for film in found for frame in film], truths)
+
+    was_found = torch.zeros(boxes.shape[:3], dtype=torch.bool)  # (N, T, objects)
+    n_shown = 0
+    for i, film in enumerate(found):
+        for t, frame in enumerate(film):
+            shown = frame.scores >= SURE
+            n_shown += int(shown.sum())
+            for label in labels[i][there[i]].unique():
+                places = (labels[i] == label).nonzero()[:, 0]
+                taken = match(frame.boxes[shown & (frame.labels == label)], boxes[i, t, places])
+                was_found[i, t, places[taken[taken >= 0]]] = True
+    switched = (was_found[:, 1:] != was_found[:, :-1])[there[:, None].expand_as(was_found[:, 1:])]
+    hidden = (torch.from_numpy(clips.visible) < UNSEEN) & there[:, None]  # (N, T, objects)
+    return Score(
+        ap50=ap50,
+        hidden_recall=was_found[hidden].double().mean().item(),
+        flicker=switched.double().mean().item(),
+        precision=was_found.sum().item() / n_shown if n_shown else math.nan,
+    )
+
+
+def evaluate(model: Detector, clips: MovingClips, forget: bool = False) -> Score:
+    """:func:`detect`, then :func:`score`."""
+    return score(detect(model, clips.frames, forget), clips)
+
+
+def _resume(checkpoint: Path, run: dict, model: Detector, optimiser: torch.optim.Optimizer) -> list[float]:
+    """Put everything back as it was; return the losses so far."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        found = state["run"]
+    except Exception as error:  # whatever is wrong with it, it is not ours to go on from
+        raise ValueError(f"{checkpoint}: damaged, or not a run's: remove it to start anew") from error
+    if found != run:
+        raise ValueError(f"{checkpoint}: belongs to another run ({found}): choose another folder")
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    return state["losses"]
