@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lessons.gru_scan import GRUScan
 from lessons.recurrent import Recurrent, State, check_cell_input, draw_uniform, gate_parameters
 
 Reset = Literal["after", "before"]
@@ -123,6 +124,29 @@ class GRU(Recurrent):
 
     def step(self, x_gates: Tensor, state: State, weight_hh: Tensor, bias_hh: Tensor) -> State:
         return (gru_step(x_gates, state[0], weight_hh, bias_hh, self.reset),)
+
+    def read_both_ways(
+        self, x: Tensor, starts: list[State], valid: Tensor | None, layer: int
+    ) -> tuple[list[Tensor], list[State]]:
+        """The steps of both directions at once, with their gradient by hand (:mod:`lessons.gru_scan`)."""
+        if self.reset == "before":  # no shortcut: the product with W_hn waits for the reset gate
+            return super().read_both_ways(x, starts, valid, layer)
+        each = [self.parameters_of(f"_l{layer}{suffix}") for suffix in self.suffixes]
+        weight_ih, weight_hh, bias_ih, bias_hh = (torch.stack(one) for one in zip(*each, strict=True))
+        turn = (lambda a: a, lambda a: a.flip(0))  # the backward direction reads the last frame first
+        x_gates = torch.stack(
+            [turn[d](F.linear(x, w, b)) for d, (w, b) in enumerate(zip(weight_ih, bias_ih, strict=True))],
+            dim=1,
+        )  # (T, directions, B, 3D)
+        h0 = torch.stack([start[0] for start in starts])  # (directions, B, D)
+        if valid is not None:
+            valid = torch.stack([turn[d](valid) for d in range(len(each))], dim=1)  # (T, directions, B, 1)
+        with torch.autocast(x.device.type, enabled=False):  # 75 steps in half precision would add up
+            out = GRUScan.apply(x_gates.to(h0.dtype), h0, weight_hh, bias_hh, valid)  # (T, directions, B, D)
+        ends = [(end,) for end in out[-1]]
+        if valid is not None:
+            out = out.masked_fill(~valid, 0)
+        return [turn[d](one) for d, one in enumerate(out.unbind(1))], ends
 
     def forward(
         self, x: Tensor, h0: Tensor | None = None, lengths: Tensor | Sequence[int] | None = None

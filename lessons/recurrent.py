@@ -90,30 +90,44 @@ class Recurrent(nn.Module):
         for layer in range(self.num_layers):
             if layer > 0:
                 x = F.dropout(x, self.dropout, self.training)
-            outs = []
-            for suffix in self.suffixes:
-                start = None if first is None else tuple(tensor[len(last)] for tensor in first)  # (B, D) each
-                out, end = self._one_direction(x, start, valid, f"_l{layer}{suffix}")
-                outs.append(out)
-                last.append(end)
+            starts = [
+                self.zero_state(x.shape[1])
+                if first is None
+                else tuple(tensor[layer * len(self.suffixes) + direction] for tensor in first)  # (B, D) each
+                for direction in range(len(self.suffixes))
+            ]
+            outs, ends = self.read_both_ways(x, starts, valid, layer)
+            last += ends
             x = torch.cat(outs, dim=-1)  # (T, B, directions * D)
         # (layers * directions, B, D) each
         state = tuple(torch.stack(tensors) for tensors in zip(*last, strict=True))
         return (x.transpose(0, 1) if self.batch_first else x), state
 
+    def read_both_ways(
+        self, x: Tensor, starts: list[State], valid: Tensor | None, layer: int
+    ) -> tuple[list[Tensor], list[State]]:
+        """One layer: (T, B, F) -> each direction's outputs (T, B, D), and its state after the last step."""
+        read = [
+            self._one_direction(x, start, valid, f"_l{layer}{suffix}")
+            for suffix, start in zip(self.suffixes, starts, strict=True)
+        ]
+        return [out for out, _ in read], [end for _, end in read]
+
+    def parameters_of(self, suffix: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """weight_ih, weight_hh, bias_ih, bias_hh of one direction of one layer, such as "_l0_reverse"."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self, name + suffix) for name in names)
+        return weight_ih, weight_hh, bias_ih, bias_hh
+
     def _one_direction(
-        self, x: Tensor, state: State | None, valid: Tensor | None, suffix: str
+        self, x: Tensor, state: State, valid: Tensor | None, suffix: str
     ) -> tuple[Tensor, State]:
         """(T, B, F) -> outputs (T, B, D), in the order of the frames, and the state after the last step."""
-        weight_ih, weight_hh, bias_ih, bias_hh = (
-            getattr(self, name + suffix) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
-        n_frames, n_clips = x.shape[:2]
+        weight_ih, weight_hh, bias_ih, bias_hh = self.parameters_of(suffix)
+        n_frames = x.shape[0]
         # W x needs no earlier frame, so one product does all frames: faster than T small ones in the loop.
         # unbind, because indexing x_gates[t] would make the gradient of each frame as large as the whole.
         x_gates = F.linear(x, weight_ih, bias_ih).unbind(0)  # T times (B, GATES * D)
-        if state is None:
-            state = self.zero_state(n_clips)
         steps = range(n_frames)
         if suffix.endswith("_reverse"):
             steps = reversed(steps)
