@@ -118,7 +118,8 @@ def extend_beams(function: Callable) -> None:
             [{"-": 0.0, "a": 1.0}],
             frame,
             None,
-            "Paths that end in a, and then a again: the letter is held, the prefix stays “a”.",
+            "Paths that end in a, and then a again: the letter is held, the prefix stays “a”. What arrives "
+            "at the same prefix adds up: does your code overwrite something?",
         ),
         (
             [{"-": 0.0, "a": 1.0}, {"-": 1.0, "a": 0.0}],
@@ -148,7 +149,7 @@ def extend_beams(function: Callable) -> None:
         hint = "Give each prefix every symbol in turn: where does it lead, and does it end in a blank?"
         cases.append((frames[:-1], frames[-1], None, hint))
     for before, now, only, hint in cases:
-        beams = _by_paths(before)
+        beams = {prefix: ends for prefix, ends in _by_paths(before).items() if sum(ends) > 0}
         if only:
             beams = {prefix: ends for prefix, ends in beams.items() if prefix in only}
         expected = _by_paths([*before, now], (len(before), set(beams)))
@@ -207,7 +208,7 @@ def edit_distance(function: Callable) -> None:
         ("abc", "bc", "When the first is lost, the rest moves up: place by place is not enough."),
         ("ab", "ba", "Two neighbours that change places cost two edits here."),
         ("place", "lazce", "The fewest edits are not found from the left: take the smallest of three."),
-        (["at", "b", "two"], ["at", "two"], "The units may be words: take lists, too."),
+        (["at", "b", "two"], ["at", "two", "by"], "The units may be words: take lists, too."),
     ]
     rng = random.Random(0)
     for _ in range(40):

@@ -67,7 +67,8 @@ def edit_table(
                 color=INK if on_path else FAINT, weight="bold" if on_path else "normal", zorder=4,
             )  # fmt: skip
     for ((i, j), (k, m)), kind in zip(pairwise(path), kinds, strict=True):
-        ends = np.array([0.27, 0.73])  # between the two figures, not over them
+        # Between the two figures, not over them; cells are wider than high.
+        ends = np.array([0.38, 0.62] if m == j else [0.27, 0.73])
         ax.plot(
             j + ends * (m - j),
             i + ends * (k - i),

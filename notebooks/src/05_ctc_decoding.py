@@ -152,9 +152,9 @@ figures.curves(
     {"greedy": (sharpness, missed)},
     xlabel="sharpness: factor on the logits",
     ylabel="best label missed",
-    ylim=(0, 0.6),
+    ylim=(0, 0.8),
     width=6.2,
-    height=2.8,
+    height=2.6,
     title="Greedy is wrong where the network is not sure",
 )
 
@@ -302,7 +302,9 @@ for label, p in found.items():
     print(f"{label:3} found {p:.3f}, exact {exact[label]:.3f}")
 assert next(iter(found)) == next(iter(exact)) == "ab" != greedy_label(four)
 assert all(p <= exact[label] + 1e-12 for label, p in found.items()) and found["ab"] < exact["ab"]
-figures.beams(*history(four, 3), frames=list(map(caption, four)), title="Beams growing and merging: width 3")
+figures.beams(
+    *history(four, 3), frames=list(map(caption, four)), width=8, title="Beams growing and merging: width 3"
+)
 
 # %% [markdown]
 # Find in the picture:
@@ -328,10 +330,9 @@ from ipywidgets import interact
 
 
 @interact(frames_read=(0, 4), width=(1, 6))
-def watch(frames_read=2, width=3):
-    return figures.beams(
-        *history(four, width), frames=list(map(caption, four)), upto=frames_read, title=f"Width {width}"
-    )
+def watch(frames_read=1, width=3):
+    steps, names = history(four, width), list(map(caption, four))
+    return figures.beams(*steps, frames=names, upto=frames_read, width=8, title=f"Width {width}")
 
 
 # %% [markdown]
@@ -416,10 +417,23 @@ figures.beams(*history(odd, 1), frames=list(map(caption, odd)), width=8, title="
 figures.beams(*history(odd, 2), frames=list(map(caption, odd)), width=8, title="Width 2")
 
 # %% [markdown]
-# Why it happens stands in the pictures. EXPLAIN
-#
-# So a beam is no guarantee, whatever its width; what is certain is only the width at which nothing is
-# dropped. On the whole, of course, wider is better:
+# Why it happens stands in the pictures. With width 1, only the empty prefix lives until the last frame, and
+# "a" is born of it there: .17. With width 2, "b" lives as well, and all of its paths are added up: a hair
+# more. But "a" is known no better than before. It was dropped after frames 1 and 2, and with it half of its
+# .35. **A beam compares lower bounds, and a wider beam may raise the wrong one.**
+
+# %%
+narrow, wide = prefix_beam_search(odd, 1), prefix_beam_search(odd, 2)
+print({label: round(p, 4) for label, p in wide.items()})
+assert math.isclose(narrow["a"], wide["a"]) and math.isclose(wide["b"], exact["b"]) and wide["b"] > wide["a"]
+assert 0.45 < wide["a"] / exact["a"] < 0.55
+assert all(
+    "a" in columns and "a" not in kept for columns, kept in list(zip(*history(odd, 2)[:2], strict=True))[1:3]
+)
+
+# %% [markdown]
+# So a beam is no guarantee; certain is only the width at which nothing is dropped. On the whole, of course,
+# wider is better:
 
 # %%
 generator = torch.Generator().manual_seed(2)
@@ -460,8 +474,10 @@ noise = 1.5 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
 with torch.no_grad():
     clean = model(x).log_softmax(-1)  # (T, 48, V)
     noisy = model(x + noise).log_softmax(-1)  # (T, 48, V)
-strip = torch.cat([x[0, 0, 16:40:4], (x + noise)[0, 0, 16:40:4]])  # (12, H, W)
-figures.filmstrip(strip, range(12), columns=6, title="Above, a clip as it is; below, under noise")
+shown = [16, 20, 28]
+strip = torch.cat([x[0, 0, shown], (x + noise)[0, 0, shown]])  # (6, H, W)
+title = "Above, a clip as it is; below, under noise"
+figures.filmstrip(strip, range(6), columns=3, width=5, title=title)
 
 
 # %%
@@ -620,6 +636,8 @@ figures.curves(
     xlabel="α, weight of the language model",
     ylabel="word error rate",
     ylim=(0, 0.62),
+    width=6.6,
+    height=3.1,
     title="What the language model is worth, on 24 clips",
 )
 
@@ -629,8 +647,9 @@ figures.curves(
     xlabel="α, weight of the language model",
     ylabel="characters read a character said",
     level=1.0,
-    level_label="as many as were said",
-    height=2.8,
+    level_label="as said",
+    width=6.6,
+    height=2.6,
     title="α makes texts shorter, β longer",
 )
 
@@ -722,7 +741,8 @@ figures.curves(
     xlabel="beam width",
     ylabel="word error rate",
     ylim=(0, 0.5),
-    height=3.2,
+    width=6.6,
+    height=2.9,
     title="A language model needs a beam that is wide enough",
 )
 
@@ -812,12 +832,12 @@ figures.edit_table("place", "lazce", table, path, title="2 edits")
 # *said*; the **word error rate**, WER, the same with words as the units:
 
 # %%
-said_words, read_words = "bin blue at f two now".split(), "bin at f f two now".split()
-table, path = table_and_path(said_words, read_words)
-rate = table[-1][-1] / len(said_words)
-print(f"{table[-1][-1]} edits, {len(said_words)} words said: WER {rate:.0%}")
-assert rate == wer([" ".join(said_words)], [" ".join(read_words)])
-figures.edit_table(said_words, read_words, table, path, title="Words as units")
+said_words, read_words = "bin blue at f two now".split(), "bin at f f two now now".split()
+errors = edit_distance_solution(said_words, read_words)
+for wanted, found in edits(said_words, read_words):
+    print(f"{wanted or '–':5} {found or '–':5} {'' if wanted == found else 'wrong'}")
+print(f"{errors} edits, {len(said_words)} words said: WER {errors / len(said_words):.0%}")
+assert errors / len(said_words) == wer([" ".join(said_words)], [" ".join(read_words)])
 
 # %% [markdown]
 # **Predict.** How large can a word error rate get?
@@ -913,7 +933,7 @@ else:
 
 # %%
 def viterbi(log_probs, target):
-    """log_probs (T, V), target L classes -> best and step, both (T, S); step: how many states back it came from."""
+    """log_probs (T, V), target L classes -> best and step, both (T, S); step says how many states back."""
     states, n_frames = ctc.extend(target), len(log_probs)  # S states
     skip = ctc.may_skip(states)
     best = torch.full((n_frames, len(states)), -math.inf, dtype=log_probs.dtype)  # (T, S)
@@ -981,12 +1001,14 @@ assert math.isclose(best[-1, -2:].max().item(), alignment.log_probability.item()
 assert 0 < share < 0.9
 
 # %% [markdown]
-# Now lay it over the film: for each letter the frame in which it begins.
+# Now lay it over the film: the frame in which each letter of the last three words begins.
 
 # %%
 spans = alignment.spans()  # L times (first frame, one past the last)
-letters = [(start, symbol) for (start, _), symbol in zip(spans, sentence, strict=True) if symbol != " "]
-figures.filmstrip(film, [t for t, _ in letters], [s for _, s in letters], columns=8, title=sentence)
+words = " ".join(sentence.split()[3:])
+starts = [start for start, _ in spans[-len(words) :]]
+letters = [(start, symbol) for start, symbol in zip(starts, words, strict=True) if symbol != " "]
+figures.filmstrip(film, [t for t, _ in letters], [s for _, s in letters], columns=6, width=6.4, title=words)
 
 # %% [markdown]
 # Look for the two `e` of "three". Between them the path must pass through a blank:
@@ -997,7 +1019,7 @@ first = sentence.index("three") + 3
 print(f"the first e ends at frame {end_of_one}, the second begins at frame {start_of_next}")
 assert start_of_next > end_of_one and (alignment.path[end_of_one:start_of_next] == 0).all()
 figures.alignment(
-    one.exp(), ["-", *alphabet.symbols], alignment.path.tolist(), clips.segments[chosen], width=8,
+    one.exp(), ["-", *alphabet.symbols], alignment.path.tolist(), clips.segments[chosen], width=7.6,
     title="Above, what the network says, and the best path; below, when each word was spoken",
 )  # fmt: skip
 
