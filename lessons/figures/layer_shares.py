@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from lessons.figures.shape_ladder import human
-from lessons.figures.style import INK, PALETTE, house_style, new_figure, to_numpy
+from lessons.figures.style import BLUE, GREEN, INK, PALETTE, VERMILION, house_style, new_figure, to_numpy
 
 
 @house_style()
@@ -61,7 +61,7 @@ def layer_shares(
                         ha="center",
                         va="center",
                         fontsize=8,
-                        color="white",
+                        color="white" if colour in (BLUE, VERMILION, GREEN) else INK,
                     )
         for row, total in enumerate(sums):
             ax.text(total + 0.015 * longest, row, human(total), va="center", fontsize=8.5, color=INK)
