@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import io
 import struct
 from collections.abc import Callable
 
 import nbformat
 import notebook_guard as guard
+import numpy as np
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from PIL import Image
 
 from lessons.course import COURSE, find
 from tools import notebooks
@@ -432,6 +435,18 @@ def test_second_run_changes_nothing(house, quick_setup, capsys):
     assert notebooks.main(["build"]) == 0
     assert "same" in capsys.readouterr().out
     assert notebooks.notebook_path(NAME).read_bytes() == first
+
+
+def test_pictures_are_packed_and_look_the_same():
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 1), np.uint8).repeat(3, axis=2)  # a film
+    pixels[:50], pixels[50:60] = 255, (213, 94, 0)  # a white border, a vermilion line
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    packed = notebooks.lighter(base64.b64encode(file.getvalue()).decode())
+    found = np.asarray(Image.open(io.BytesIO(base64.b64decode(packed))).convert("RGB"))
+    assert np.abs(found.astype(int) - pixels).max() < 5 and (found[:50] == 255).all()
+    assert len(packed) < 0.8 * len(base64.b64encode(file.getvalue()))
+    assert notebooks.lighter(packed) == packed
 
 
 def test_a_failing_cell_leaves_the_file_as_it_was(house, quick_setup, capsys):
