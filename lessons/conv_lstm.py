@@ -278,7 +278,8 @@ def start_lstm(
         return zeros, zeros
     if not torch.jit.is_scripting():
         if isinstance(state, Tensor) or len(state) != 2:
-            raise ValueError(f"state is a {type(state).__name__}, expected the pair (h, c) or None")
+            found = "Tensor" if isinstance(state, Tensor) else f"{type(state).__name__} of {len(state)}"
+            raise ValueError(f"state is a {found}, expected the pair (h, c) or None")
         check_state("h", state[0], weight, hidden, x)
         check_state("c", state[1], weight, hidden, x)
     return state
@@ -306,6 +307,8 @@ def check_map(name: str, tensor: Tensor, weight: Tensor, channels: int) -> None:
     check_floats(name, tensor, weight)
     if tensor.dim() != 4 or tensor.shape[1] != channels:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected (B, {channels}, H, W)")
+    if tensor.shape[2] == 0 or tensor.shape[3] == 0:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected H and W of 1 or more")
 
 
 def check_state(name: str, tensor: Tensor, weight: Tensor, hidden: int, x: Tensor) -> None:
