@@ -46,7 +46,8 @@ def score(
     first = next(iter(rows.values()))
     span = span or (first[0][0], first[-1][1])
     frames = None if film is None else to_numpy(film, "film", (3, 4))
-    ratios = [0.62] * (frames is not None) + [0.4 * len(rows)] + [1.7] * bool(curves)
+    strip = [] if frames is None else [(width - 0.7) / SHOWN * frames.shape[1] / frames.shape[2]]
+    ratios = strip + [0.4 * len(rows)] + [1.7] * bool(curves)
     fig = new_figure(width, sum(ratios) + 0.75 + 0.3 * bool(title))
     axes = list(fig.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)[:, 0])
     last = axes[-1]
@@ -67,7 +68,7 @@ def score(
 
 def _blocks(ax, rows: Mapping[str, Sequence[Part]], span: tuple[float, float]) -> None:
     """One line of labelled blocks a row."""
-    for y, (name, parts) in enumerate(rows.items()):
+    for y, parts in enumerate(rows.values()):
         for begin, end, label in parts:
             begin, end = max(begin, span[0]), min(end, span[1])
             if end <= begin:
