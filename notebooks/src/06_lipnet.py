@@ -132,13 +132,8 @@ def to_sequence(x):
 check("06.to_sequence", to_sequence)
 
 # %% [markdown]
-# <details><summary><b>Help: "view size is not compatible with input tensor's size and stride"</b></summary>
-#
-# After `permute` the numbers lie in memory in their old order, and `view` cannot join axes that are not
-# neighbours there. `flatten(2)` or `reshape` copy them into the new order first. Do not "repair" it by
-# leaving out the `permute`: then `view` works, and mixes the frames.
-#
-# </details>
+# (If `view` complains about size and stride, notebook 01 says why. Do not "repair" it by leaving out the
+# `permute`: then `view` works, and mixes the frames.)
 #
 # <details><summary><b>Help: "mat1 and mat2 shapes cannot be multiplied", wrong shape</b></summary>
 #
@@ -575,7 +570,7 @@ print(f"torch's, and backward: {seconds(lambda: package(clip).sum().backward()):
 # of signals from layer to layer:
 #
 # - **He (2015)**, for a layer before a ReLU, which throws away half: $\sigma = \sqrt{2 / n_\text{in}}$.
-# - **Glorot (2010)**, a compromise between the way forward and the way back:
+# - **Glorot (2010)**, a compromise between the way forward and the way back (notebook 03):
 #   $\sigma = \sqrt{2 / (n_\text{in} + n_\text{out})}$.
 #
 # $n_\text{in}$ (*fan-in*) is how many inputs one output sees, $n_\text{out}$ (*fan-out*) how many outputs
@@ -993,11 +988,11 @@ else:
     raise AssertionError("the swapped axes were accepted")
 
 # %% [markdown]
-# <details><summary><b>Help: CTC: "Expected input_lengths…", "input_lengths must be of size…"</b></summary>
+# <details><summary><b>Help: "Expected input_lengths…" from CTC, when the lengths are right</b></summary>
 #
-# The loss takes its batch size from the *second* axis of `log_probs`. If it complains about the size or the
-# value of `input_lengths`, print `log_probs.shape` first: it must be `(T, B, V)`. A model that returns
-# `(B, T, V)` needs `.transpose(0, 1)` before the loss. When B happens to equal T, nothing complains.
+# Or "input_lengths must be of size batch_size". The loss takes its batch size from the *second* axis of
+# `log_probs`. Before you look at the lengths, print `log_probs.shape`: it must be `(T, B, V)`. A model that
+# returns `(B, T, V)` needs `.transpose(0, 1)` before the loss. When B happens to equal T, nothing complains.
 #
 # </details>
 #
@@ -1094,7 +1089,7 @@ else:
 # | wrong words beside right code | 6, 8, 12 |
 # | no bugs | 7, 9 |
 #
-# <details><summary><b>Help: "it says the same sentence for every clip"</b></summary>
+# <details><summary><b>Help: the same sentence for every clip: is it the input or the training?</b></summary>
 #
 # First see whether the clips reach the answers at all: take two different clips and print
 # `(model(a) - model(b)).abs().max()`. If it is (nearly) 0, the input is at fault: all zeros, one clip
@@ -1152,7 +1147,7 @@ assert n_small == 925_068 and parts["gru1"] / n_small < 0.3
 # | logits | those numbers, before `log_softmax` turns them into log probabilities |
 # | multiply-add | one product and its addition to a sum; some count it as two FLOPs |
 # | fan-in, fan-out | how many inputs one output sees; how many outputs one input reaches |
-# | He's rule, Glorot's rule | how large first weights should be, so that signals keep their size |
+# | He's rule | first weights of variance 2 / fan-in, for layers before a ReLU: signals keep their size |
 # | pre-activation | the sum in a unit before its sigmoid, tanh or ReLU |
 # | checkpoint, state_dict | a file of trained weights; their names and tensors |
 # | port | a program rewritten for another language or library |
