@@ -67,10 +67,13 @@ def lstm_step(function: Callable) -> None:
             "which function does g go?",
         ),
         (
-            set_by_hand(0.3, -0.2, 0.7, SHUT), True,
+            set_by_hand(SHUT, OPEN, 0.7, SHUT), True,
             "The output gate is shut: h' must be 0, and c' must live on all the same.",
         ),
-        (set_by_hand(0.3, -0.2, 0.7, 0.4), True, "Only bias_ih is not 0. Look at the equation of c' and h'."),
+        (
+            set_by_hand(0.3, -0.2, 0.7, 0.4), True,
+            "Only bias_ih is not 0, and no gate is quite open or shut. Look at the equations of c' and h'.",
+        ),
         (second_bias, True, "Only bias_hh is not 0: does it count in every gate?"),
         (only_memory, True, "Only weight_hh is not 0: does h reach every gate, and the old h at that?"),
         (no_memory, False, "h and c are 0 here: look at what W x and the two biases do."),

@@ -18,9 +18,11 @@ from lessons.figures.flow import trellis_flow, trellis_steps
 from lessons.figures.gates import gates
 from lessons.figures.kernels import kernels
 from lessons.figures.layer_shares import layer_shares
+from lessons.figures.memory_cells import memory_cells
 from lessons.figures.memory_walk import memory_walk
 from lessons.figures.peaks import peaks
 from lessons.figures.plateau import plateau
+from lessons.figures.reading_order import reading_order
 from lessons.figures.saliency import saliency
 from lessons.figures.saturation import saturation
 from lessons.figures.score import score
@@ -48,10 +50,12 @@ __all__ = [
     "gates",
     "kernels",
     "layer_shares",
+    "memory_cells",
     "memory_walk",
     "path_shares",
     "peaks",
     "plateau",
+    "reading_order",
     "saliency",
     "saturation",
     "score",

@@ -234,6 +234,12 @@ assert round(59 * math.log10(stretch)) == -14
 # ($\odot$: unit by unit.) Along $c$ the gradient is multiplied by $f$, one frame after the other. Where $f$
 # is 1 it arrives whole.
 #
+# The right half of the picture is the next section's.
+
+# %%
+figures.memory_cells()
+
+# %% [markdown]
 # ### Exercise 1 · `lstm_step` · difficulty ★★☆ · 12 minutes
 #
 # One frame. torch stacks the four layers in the order **i, f, g, o**: `weight_ih` is $(4D, F)$, its first $D$
@@ -752,6 +758,11 @@ figures.curves(
 # network that remembers, here by its bias, carries it through the whole clip.
 #
 # The cure is to start each clip's backward pass **at its own last frame**.
+
+# %%
+figures.reading_order([12, 5, 8])
+
+# %% [markdown]
 #
 # ### Exercise 4 · `reverse_padded` · difficulty ★★☆ · 10 minutes
 #
@@ -843,7 +854,8 @@ for name, draw in DRAWS.items():
         sizes[name].append(path)
 sizes = {name: torch.tensor(paths) for name, paths in sizes.items()}  # (draws, 76)
 for name, paths in sizes.items():
-    print(f"{name:23} length after 75 steps: 10^{paths[:, -1].min():.1f} to 10^{paths[:, -1].max():.1f}")
+    low, high = (10 ** paths[:, -1].aminmax()[i].item() for i in (0, 1))
+    print(f"{name:23} length after 75 steps: {low:.0e} to {high:.0e}")
 assert sizes["orthogonal"].abs().max() < 1e-10
 assert sizes["torch's default"][:, -1].max() < -15
 figures.curves(
@@ -1019,6 +1031,17 @@ def milliseconds(read, x):
     return 1000 * (time.process_time() - start)
 
 
+def backward_steps(y):
+    """How many operations autograd has noted down for the way back from y."""
+    seen, waiting = set(), [y.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    return len(seen)
+
+
 def compare(T, B, F, D, rounds=5):
     """Median of a few rounds; GRU and LSTM take turns, so that a busy moment hits both."""
     x, first = torch.randn(T, B, F), torch.zeros(B, D)
@@ -1044,6 +1067,8 @@ print(
     "predicted by multiply-adds: LSTM/GRU 1.33\n\nour readers, one way: 75 frames of 16 clips, F = 8, D = 24"
 )
 compare(75, 16, 8, 24)
+steps = {kind.__name__: backward_steps(kind(8, 24)(torch.zeros(75, 16, 8))[0]) for kind in (nn.GRU, nn.LSTM)}
+print("operations on the way back, in torch as it comes:", steps)
 print("\nLipNet's second GRU, one way: 75 frames of 4 clips, F = 512, D = 256")
 compare(75, 4, 512, 256, rounds=3)
 
@@ -1080,10 +1105,10 @@ assert means["window of 7 frames"] < means["GRU, forwards only"]
 # - *By hand*, and *torch, oneDNN off*, run both kinds in the same way, step by step. For the small reader the
 #   time goes into starting thousands of tiny operations, about as many for either kind, so the ratio is near
 #   1. With LipNet's sizes the products count more.
-# - *torch* as it comes hands an LSTM on the CPU to a library, oneDNN, which computes the layer in one go. For
-#   the GRU the switch changes little: it has no such path here. So the LSTM, with more weights, was the
-#   **faster** one on the machine that made this page. Your machine may lack oneDNN; a GPU has libraries of
-#   its own for both.
+# - *torch* as it comes hands an LSTM on the CPU to a library, oneDNN, which computes the layer in one go:
+#   count the operations on the way back. The GRU has no such path here. So the LSTM, with more weights, was
+#   the **faster** one on the machine that made this page. Your machine may lack oneDNN; a GPU has libraries
+#   of its own for both.
 #
 # Weights and multiply-adds are properties of a network. Time is a property of a network *on a machine, in a
 # library*. Measure it where it matters to you.

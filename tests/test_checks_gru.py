@@ -1,0 +1,335 @@
+"""Each exercise of notebook 03: its solution passes, and what learners write by mistake does not.
+
+The solutions are read out of the notebook's source, so the ones that are tested are the ones that are shown.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lessons import figures
+from lessons.checks import check
+from lessons.checks.gru import CHECKS
+
+SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "03_gru.py"
+
+
+def function_from_notebook(name: str):
+    cells = re.split(r"^# %%", SOURCE.read_text(encoding="utf-8"), flags=re.M)
+    found = [cell for cell in cells if re.search(rf"^def {name}\(", cell, flags=re.M)]
+    assert len(found) == 1, f"{SOURCE}: {len(found)} cells define {name}, expected one"
+    namespace: dict = {"torch": torch, "check": lambda name, function: None}
+    exec(found[0].partition("\n")[2], namespace)
+    return namespace[name]
+
+
+@pytest.mark.parametrize("exercise", CHECKS)
+def test_the_shown_solution_passes_and_the_stub_is_not_solved_yet(exercise, capsys):
+    assert check(f"03.{exercise}", function_from_notebook(f"{exercise}_solution")) is None
+    assert capsys.readouterr().out == f"03.{exercise}: correct\n"
+    assert check(f"03.{exercise}", function_from_notebook(exercise)) is None
+    assert capsys.readouterr().out == f"03.{exercise}: not solved yet\n"
+
+
+def lstm(
+    order="ifgo",
+    g=torch.tanh,
+    new_c=lambda i, f, g, o, c: f * c + i * g,
+    new_h=lambda o, c, old: o * torch.tanh(c),
+    second_bias=True,
+    first_bias=True,
+    result=lambda h, c: (h, c),
+    memory=lambda h: h,
+):
+    """The LSTM's step with one slip."""
+
+    def lstm_step(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh):
+        both = x @ weight_ih.T + first_bias * bias_ih + memory(h) @ weight_hh.T + second_bias * bias_hh
+        block = dict(zip(order, both.chunk(4, dim=-1), strict=True))
+        gates = {name: (g if name == "g" else torch.sigmoid)(block[name]) for name in "ifgo"}
+        after = new_c(**gates, c=c)
+        return result(new_h(gates["o"], after, c), after)
+
+    return lstm_step
+
+
+def gru(
+    order="rzn",
+    keep=lambda z, n, h: (1 - z) * n + z * h,
+    candidate=lambda r, x_n, u_h, c_n: x_n + r * (u_h + c_n),
+    through=torch.tanh,
+    reset_first=False,
+    gate=torch.sigmoid,
+    result=lambda h: h,
+):
+    """The GRU's step with one slip."""
+
+    def gru_step(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
+        names, blocks = list(order), {}
+        for name, *parts in zip(
+            names, weight_ih.chunk(3), weight_hh.chunk(3), bias_ih.chunk(3), bias_hh.chunk(3), strict=True
+        ):
+            blocks[name] = parts
+        pre = {k: (x @ w.T + b, h @ u.T, c) for k, (w, u, b, c) in blocks.items()}
+        r, z = (gate(sum(pre[name])) for name in "rz")
+        x_n, u_h, c_n = pre["n"]
+        if reset_first:
+            n = through(x_n + (r * h) @ blocks["n"][1].T + c_n)
+        else:
+            n = through(candidate(r, x_n, u_h, c_n))
+        return result(keep(z, n, h))
+
+    return gru_step
+
+
+def reverse(x, lengths):
+    turned = x.clone()
+    for clip, length in enumerate(lengths.tolist()):
+        turned[:length, clip] = x[:length, clip].flip(0)
+    return turned
+
+
+def in_place(x, lengths):
+    x.copy_(reverse(x, lengths))
+    return x
+
+
+def without_last(x, lengths):
+    turned = x.clone()
+    for clip, length in enumerate(lengths.tolist()):
+        turned[: length - 1, clip] = x[: length - 1, clip].flip(0)
+    return turned
+
+
+def zero_padding(x, lengths):
+    frame = torch.arange(len(x))[:, None, None]
+    return reverse(x, lengths) * (frame < lengths[None, :, None])
+
+
+def batch_first(x, lengths):
+    turned = x.clone()
+    for clip in range(len(x)):
+        length = int(lengths[min(clip, len(lengths) - 1)])
+        turned[clip, :length] = x[clip, :length].flip(0)
+    return turned
+
+
+WRONG = {
+    "lstm_step": [
+        ("order i, g, f, o", lstm(order="igfo"), "Which rows are i, f, g, o"),
+        ("order f, i, g, o", lstm(order="figo"), "which gate multiplies the old c"),
+        ("order i, f, o, g", lstm(order="ifog"), "Which rows are i, f, g, o"),
+        ("f and i exchanged", lstm(new_c=lambda i, f, g, o, c: i * c + f * g), "multiplies the old c"),
+        ("sigmoid on the candidate", lstm(g=torch.sigmoid), "Through which function does g go"),
+        ("no tanh on the candidate", lstm(g=lambda g: g), "Through which function does g go"),
+        ("no tanh on c", lstm(new_h=lambda o, c, old: o * c), "be its tanh"),
+        ("h from the old c", lstm(new_h=lambda o, c, old: o * torch.tanh(old)), "candidate g alone"),
+        ("output gate forgotten", lstm(new_h=lambda o, c, old: torch.tanh(c)), "output gate is shut"),
+        ("no forget gate", lstm(new_c=lambda i, f, g, o, c: c + i * g), "candidate g alone"),
+        ("1 - i in place of f", lstm(new_c=lambda i, f, g, o, c: (1 - i) * c + i * g), "Only bias_ih"),
+        ("bias_hh forgotten", lstm(second_bias=False), "does it count in every gate"),
+        ("bias_ih forgotten", lstm(first_bias=False), "Which rows are"),
+        ("memory left out of the gates", lstm(memory=torch.zeros_like), "Only weight_hh is not 0"),
+        ("c and h exchanged", lstm(result=lambda h, c: (c, h)), "be its tanh"),
+        ("only h", lstm(result=lambda h, c: h), "expected the pair"),
+        ("a tensor of both", lstm(result=lambda h, c: torch.stack([h, c])), "expected the pair"),
+        ("transposed", lambda x, h, c, w, u, a, b: (x @ w + h @ u).chunk(4), "stopped with RuntimeError"),
+        ("NaN", lstm(result=lambda h, c: (h / 0 * 0, c)), "NaN"),
+        ("numpy", lstm(result=lambda h, c: (h.numpy(), c.numpy())), "expected a tensor"),
+        ("no return", lambda *a: None, "gave None"),
+    ],
+    "gru_step": [
+        ("Keras's order z, r, n", gru(order="zrn"), "which block of rows is z"),
+        ("z and 1 - z exchanged", gru(keep=lambda z, n, h: z * n + (1 - z) * h), "does z multiply"),
+        ("reset before the product", gru(reset_first=True), "that r multiplies does bias_hh stand"),
+        (
+            "reset before, bias within",
+            lambda x, h, w, u, b, c: _reset_before_with_gated_bias(x, h, w, u, b, c),
+            "the memory, or the product",
+        ),
+        (
+            "c_n outside the bracket",
+            gru(candidate=lambda r, x_n, u_h, c_n: x_n + r * u_h + c_n),
+            "that r multiplies does bias_hh stand",
+        ),
+        ("r on everything", gru(candidate=lambda r, x_n, u_h, c_n: r * (x_n + u_h + c_n)), "input's part"),
+        ("no reset", gru(candidate=lambda r, x_n, u_h, c_n: x_n + u_h + c_n), "does bias_hh stand"),
+        ("sigmoid on the candidate", gru(through=torch.sigmoid), "Through which function"),
+        ("no tanh", gru(through=lambda n: n), "Through which function"),
+        (
+            "keeps and adds",
+            gru(keep=lambda z, n, h: n + z * h),
+            "z and r are 0|do the two shares|does z mult",
+        ),
+        ("no memory", gru(keep=lambda z, n, h: (1 - z) * n), "z is 1 here"),
+        ("only the candidate", gru(keep=lambda z, n, h: n), "z is 1 here"),
+        ("bias_hh forgotten", gru(candidate=lambda r, x_n, u_h, c_n: x_n + r * u_h), "r is 1 here"),
+        ("a tuple", gru(result=lambda h: (h,)), "expected one tensor"),
+        ("mean of the batch", gru(result=lambda h: h.mean(0)), "as large as the old memory"),
+        ("NaN", gru(result=lambda h: h / 0 * 0), "NaN"),
+        ("a list of lists", gru(result=lambda h: h.tolist()), "things, expected one tensor"),
+        ("no return", lambda *a: None, "gave None"),
+    ],
+    "count_weights": [
+        ("one bias", lambda F, D, g, d: d * g * D * (F + D + 1), "Write the shapes"),
+        ("no bias", lambda F, D, g, d: d * g * D * (F + D), "Write the shapes"),
+        ("one bias a gate", lambda F, D, g, d: d * g * (D * (F + D) + 2), "every unit has its biases"),
+        ("gates share the biases", lambda F, D, g, d: d * (g * D * (F + D) + 2 * D), "biases of its own"),
+        ("gates share U", lambda F, D, g, d: d * (g * D * (F + 2) + D * D), "biases of its own"),
+        ("gates forgotten", lambda F, D, g, d: d * D * (F + D + 2), "biases of its own"),
+        ("directions forgotten", lambda F, D, g, d: g * D * (F + D + 2), "second direction"),
+        ("the second reads 2D", lambda F, D, g, d: d * g * D * (F + d * D + 2), "reads the same F features"),
+        ("F and D exchanged", lambda F, D, g, d: d * g * F * (F + D + 2), "column for each feature"),
+        ("F squared", lambda F, D, g, d: d * g * (D * F + F * F + 2 * D), "column for each feature"),
+        ("a float", lambda F, D, g, d: float(d * g * D * (F + D + 2)), "expected a whole number"),
+        ("a tensor", lambda F, D, g, d: torch.tensor(d * g * D * (F + D + 2)), "expected a whole number"),
+        ("NaN", lambda F, D, g, d: float("nan"), "expected a whole number"),
+        ("no return", lambda F, D, g, d: None, "gave None"),
+    ],
+    "reverse_padded": [
+        ("turns the padding, too", lambda x, lengths: x.flip(0), "padding stays at the end"),
+        ("all by the longest", lambda x, n: reverse(x, n.max().expand(len(n))), "own length"),
+        ("all by the first", lambda x, n: reverse(x, n[:1].expand(len(n))), "own length"),
+        ("one frame short", without_last, "One full clip"),
+        ("padding set to 0", zero_padding, "padding stays at the end, as it was"),
+        ("turns the batch", lambda x, n: reverse(x, n).flip(1), "Each clip keeps its own frames"),
+        ("turns the features", lambda x, n: reverse(x, n).flip(2), "padding stays at the end|own frames"),
+        ("batch first", batch_first, "stopped with|One full clip|padding stays|own frames"),
+        ("not turned", lambda x, n: x.clone(), "One full clip"),
+        ("shifted", lambda x, n: reverse(x, n).roll(1, 0), "One full clip"),
+        ("changes x", in_place, "changed x itself"),
+        ("cut to the longest", lambda x, n: reverse(x, n)[: n.max()], "as large as x"),
+        ("as a list", lambda x, n: list(reverse(x, n)), "expected a tensor"),
+        ("NaN", lambda x, n: reverse(x, n) / 0 * 0, "NaN"),
+        ("no return", lambda x, n: None, "gave None"),
+    ],
+}
+
+
+def _reset_before_with_gated_bias(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
+    """U (r ⊙ h) + r ⊙ c: the product on the wrong side, the bias on the right one."""
+    x_r, x_z, x_n = (x @ weight_ih.T + bias_ih).chunk(3, dim=-1)
+    (u_r, u_z, u_n), (c_r, c_z, c_n) = weight_hh.chunk(3), bias_hh.chunk(3)
+    r, z = torch.sigmoid(x_r + h @ u_r.T + c_r), torch.sigmoid(x_z + h @ u_z.T + c_z)
+    n = torch.tanh(x_n + (r * h) @ u_n.T + r * c_n)
+    return (1 - z) * n + z * h
+
+
+@pytest.mark.parametrize(
+    ("exercise", "wrong", "message"),
+    [
+        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
+        for exercise, answers in WRONG.items()
+        for name, function, message in answers
+    ],
+)
+def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
+    with pytest.raises(AssertionError, match=message):
+        check(f"03.{exercise}", wrong)
+
+
+def test_the_slips_are_slips_in_something_right():
+    check("03.lstm_step", lstm())
+    check("03.gru_step", gru())
+    check("03.reverse_padded", reverse)
+
+
+def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
+    assert WRONG.keys() == CHECKS.keys()
+    assert all(len(answers) >= 8 for answers in WRONG.values())
+
+
+def test_the_notebook_checks_every_exercise_twice():
+    source = SOURCE.read_text(encoding="utf-8")
+    for exercise in CHECKS:
+        assert f'check("03.{exercise}", {exercise})' in source
+        assert f'check("03.{exercise}", {exercise}_solution)' in source
+
+
+# The figures of this notebook hold the numbers that they are given.
+
+
+def test_the_gates_figure_draws_input_gates_and_answer_on_one_axis():
+    rng = np.random.default_rng(0)
+    value, target, out = rng.normal(size=(3, 20))
+    marks = np.zeros(20)
+    marks[[0, 7]] = 1
+    z, r = rng.uniform(size=(2, 20, 3))
+    top, first, second, bottom, _ = figures.gates(value, marks, {"update": z, "reset": r}, target, out).axes
+    for ax, gate in ((first, z), (second, r)):
+        np.testing.assert_array_equal(ax.images[0].get_array(), gate.T)
+    drawn = [list(line.get_xdata()) for line in top.lines]
+    assert [0, 7] in drawn  # the marked values
+    answers = {line.get_label(): line.get_ydata() for line in bottom.lines}
+    np.testing.assert_array_equal(answers["last marked value"], target)
+    np.testing.assert_array_equal(answers["the network's answer"], out)
+    assert len({ax.get_xlim() for ax in (top, first, second, bottom)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": np.zeros(4)}, "'target': 4"),
+        ({"marks": np.zeros(4)}, "value has 5"),
+        ({"layers": {"z": np.zeros((4, 2))}}, "'z': 4"),
+        ({"layers": {"z": np.full((5, 2), 1.1)}}, "expected 0 to 1"),
+        ({"out": np.full(5, np.nan)}, "NaN"),
+    ],
+)
+def test_gates_that_do_not_fit_together_are_refused(change, message):
+    arguments = dict(
+        value=np.zeros(5), marks=np.zeros(5), layers={"z": np.zeros((5, 2))}, target=np.zeros(5),
+        out=np.zeros(5),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        figures.gates(**arguments | change)
+
+
+def test_the_spread_figure_has_a_dot_a_seed_and_the_mean():
+    (ax,) = figures.spread(
+        {"a": [0.1, 0.2, 0.3], "b": [0.4]}, percent=True, level=0.05, level_label="floor"
+    ).axes
+    dots = [line.get_xdata() for line in ax.lines if line.get_marker() == "o"]
+    np.testing.assert_array_equal(dots[0], [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(dots[1], [0.4])
+    assert [text.get_text() for text in ax.texts] == ["20.0", "40.0", " floor"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("runs", "message"), [({}, "empty"), ({"a": [0.1, -0.1]}, "smallest -0.1")])
+def test_a_spread_that_cannot_be_drawn_is_refused(runs, message):
+    with pytest.raises(ValueError, match=message):
+        figures.spread(runs)
+
+
+def arrows(ax):
+    """(begin, end) of every arrow."""
+    return [(text.xyann[0], text.xy[0]) for text in ax.texts if hasattr(text, "xyann") and text.arrow_patch]
+
+
+def test_the_reading_order_starts_backwards_at_the_padding_or_at_the_last_frame():
+    without, with_lengths = figures.reading_order([6, 2]).axes
+    for ax, starts in ((without, [6, 6]), (with_lengths, [6, 2])):
+        backwards = [begin for begin, end in arrows(ax) if begin > end]
+        assert backwards == [start - 0.6 for start in starts]
+        filled = [box.get_facecolor()[3] > 0 for box in ax.patches]
+        assert filled == [True] * 6 + [True] * 2 + [False] * 4
+    assert [label.get_text() for label in without.get_yticklabels()] == ["clip 0", "clip 1"]
+
+
+@pytest.mark.parametrize("lengths", [[], [3, 0]])
+def test_lengths_that_cannot_be_read_are_refused(lengths):
+    with pytest.raises(ValueError, match="1 frame or more"):
+        figures.reading_order(lengths)
+
+
+def test_the_cells_show_every_gate_of_the_equations():
+    left, right = figures.memory_cells().axes
+    written = [{text.get_text() for text in ax.texts} for ax in (left, right)]
+    assert {"i", "f", "g", "o", "c", "c′", "h′", "x, h"} <= written[0]
+    assert {"r", "z", "n", "h", "h′", "1 − z", "x, h"} <= written[1]
