@@ -42,7 +42,7 @@ def ctc_gradient(
             values.T, aspect="auto", cmap=SIGNED if signed else AMOUNT, vmin=-1 if signed else 0, vmax=1
         )
         for t, v in np.ndindex(*values.shape):
-            small = f"{values[t, v]:.1f}".replace("-0.0", "0.0").replace("-", "−")
+            small = f"{values[t, v]:.1f}".replace("-0.0", "").replace("0.0", "").replace("-", "−")
             ax.text(
                 t, v, small, ha="center", va="center", fontsize=6.5,
                 color="white" if abs(values[t, v]) > 0.6 else INK,

@@ -1,4 +1,4 @@
-"""Probability flowing through the CTC trellis: dots for states, and arrows as wide as what passes along them."""
+"""Probability flowing through the CTC trellis: dots for states, lines as wide as what passes along them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from lessons.figures.style import BLUE, FAINT, INK, RULE, VERMILION, house_style, new_figure, to_numpy
 
-WIDEST = 7.0  # points, the width of an arrow along which everything passes
+WIDEST = 7.0  # points, the width of a line along which everything passes
+FAINTEST = 0.004  # a smaller share would be thinner than the eye sees
 
 
 @house_style()
@@ -64,7 +65,7 @@ def trellis_steps(
     width: float = 9.0,
     row: float = 0.21,
 ) -> Figure:
-    """One trellis at several moments: filled up to frame t, and the moves into frame t in red.
+    """One trellis at several moments: filled up to frame t, and the moves into frame t in orange.
 
     Args:
         nodes, edges, states: as for ``trellis_flow``.
@@ -97,9 +98,7 @@ def _checked(nodes: Any, edges: Any, states: Sequence[str], name: str) -> tuple[
         raise ValueError(f"edges of {name}: shape {edges.shape}, expected {(frames - 1, count, 3)}")
     for what, values in (("nodes", nodes), ("edges", edges)):
         if values.min() < -1e-9 or values.max() > 1 + 1e-6:
-            raise ValueError(
-                f"{what} of {name}: from {values.min():.3g} to {values.max():.3g}, expected shares from 0 to 1"
-            )
+            raise ValueError(f"{what} of {name}: from {values.min():.3g} to {values.max():.3g}: no shares")
     return nodes, edges
 
 
@@ -113,8 +112,8 @@ def _draw(
     until: int | None = None,
 ) -> None:
     frames, count = nodes.shape
+    newest = None if until is None else until - 1  # the moves of this frame stand out
     until = frames - 1 if until is None else until
-    last_moves = until < frames - 1 or inches < 4  # the red moves belong to the step-by-step picture
     hairlines, flows, widths, colours = [], [], [], []
     for t in range(frames - 1):
         for s in range(count):
@@ -123,11 +122,12 @@ def _draw(
                 if s + jump >= count or skips:
                     continue
                 line = [(t, s), (t + 1, s + jump)]
-                hairlines.append(line)
-                if t < until and edges[t, s, jump] > 0:
+                if t < until and edges[t, s, jump] > FAINTEST:
                     flows.append(line)
                     widths.append(WIDEST * edges[t, s, jump])
-                    colours.append(VERMILION if last_moves and t == until - 1 else BLUE)
+                    colours.append(VERMILION if t == newest else BLUE)
+                elif newest is None and inches > 3.5:  # smaller panels are clearer without
+                    hairlines.append(line)
     ax.add_collection(LineCollection(hairlines, colors=RULE, linewidths=0.5, zorder=1))
     ax.add_collection(
         LineCollection(flows, colors=colours, linewidths=widths, alpha=0.55, zorder=2, capstyle="round")
@@ -138,7 +138,7 @@ def _draw(
     ax.scatter(t.ravel(), s.ravel(), s=(0.75 * across) ** 2 * seen.ravel(), color=BLUE, lw=0, zorder=4)
     ax.scatter(t.ravel(), s.ravel(), s=2.5, color=FAINT, lw=0, zorder=3)
     ax.set_yticks(range(count), ["␣" if name == " " else name for name in states])
-    for label, name in zip(ax.get_yticklabels(), states, strict=True):
+    for label, name in zip(ax.get_yticklabels(), states, strict=False):
         label.set(color=FAINT if name == states[0] else INK)
     ax.set_xticks(range(0, frames, 1 if frames <= 12 else 5))
     ax.tick_params(length=0)

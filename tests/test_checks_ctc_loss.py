@@ -1,0 +1,395 @@
+"""Each exercise of notebook 04: its solution passes, and what learners write by mistake does not.
+
+The solutions are read out of the notebook's source, so the ones that are tested are the ones that are shown.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from matplotlib.colors import to_hex
+
+from lessons import ctc, figures
+from lessons.checks import check
+from lessons.checks.ctc_loss import CHECKS
+from lessons.figures import style
+
+SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "04_ctc_loss.py"
+NEVER = -math.inf
+
+
+def function_from_notebook(name: str):
+    cells = re.split(r"^# %%", SOURCE.read_text(encoding="utf-8"), flags=re.M)
+    found = [cell for cell in cells if re.search(rf"^def {name}\(", cell, flags=re.M)]
+    assert len(found) == 1, f"{SOURCE}: {len(found)} cells define {name}, expected one"
+    namespace: dict = {"torch": torch, "F": F, "math": math, "check": lambda name, function: None}
+    exec(found[0].partition("\n")[2], namespace)
+    return namespace[name]
+
+
+@pytest.mark.parametrize("exercise", CHECKS)
+def test_the_shown_solution_passes_and_the_stub_is_not_solved_yet(exercise, capsys):
+    assert check(f"04.{exercise}", function_from_notebook(f"{exercise}_solution")) is None
+    assert capsys.readouterr().out == f"04.{exercise}: correct\n"
+    assert check(f"04.{exercise}", function_from_notebook(exercise)) is None
+    assert capsys.readouterr().out == f"04.{exercise}: not solved yet\n"
+
+
+# ---- answers that are right in another way -----------------------------------------------------------------
+
+
+def as_tensors(label):
+    states = torch.tensor(ctc.extend(label))
+    return states, torch.tensor(ctc.may_skip(states.tolist()))
+
+
+def step_by_loops(alpha, emission, jumps):
+    new = torch.empty_like(alpha)
+    for s in range(len(alpha)):
+        ways = [alpha[s]] + [alpha[s - 1]] * (s >= 1) + [alpha[s - 2]] * bool(s >= 2 and jumps[s])
+        new[s] = torch.stack(ways).logsumexp(0) + emission[s]
+    return new
+
+
+def gradient_by_matrix(log_probs, states, posteriors):
+    return log_probs.softmax(-1) - posteriors @ F.one_hot(states, log_probs.shape[1]).to(posteriors)
+
+
+RIGHT = {
+    "extended_label": as_tensors,
+    "forward_step": step_by_loops,
+    "logits_gradient": gradient_by_matrix,
+    "shortest_path": lambda label: torch.tensor(
+        [c for a, b in itertools.zip_longest(label, label[1:]) for c in ([a, 0] if a == b else [a])],
+        dtype=torch.long,
+    ),
+}
+
+
+@pytest.mark.parametrize("exercise", CHECKS)
+def test_another_right_answer_passes(exercise, capsys):
+    check(f"04.{exercise}", RIGHT[exercise])
+    assert "correct" in capsys.readouterr().out
+
+
+# ---- wrong answers -----------------------------------------------------------------------------------------
+
+
+def extended(states=ctc.extend, jump=lambda z, s: s >= 2 and z[s] != 0 and z[s] != z[s - 2]):
+    """The extended label with a slip in the states or in the rule for jumps."""
+
+    def function(label):
+        z = states(label)
+        return z, [bool(jump(z, s)) for s in range(len(z))]
+
+    return function
+
+
+def clears_its_label(label):
+    result = ctc.extend(label), ctc.may_skip(ctc.extend(label))
+    label.clear()
+    return result
+
+
+def stepping(stay=True, step=1, jump=2, fill=NEVER, mask=True, join=None, emit=torch.add):
+    """The forward step with a slip in one of its parts."""
+
+    def moved(alpha, by):
+        return F.pad(alpha, (by, -by), value=fill)
+
+    def function(alpha, emission, jumps):
+        leap = moved(alpha, jump)
+        leap = leap.masked_fill(~jumps, NEVER) if mask else leap
+        ways = torch.stack(([alpha] if stay else []) + [moved(alpha, step), leap])
+        return emit(ways.logsumexp(0) if join is None else join(ways), emission)
+
+    return function
+
+
+def step_in_place(alpha, emission, jumps):
+    alpha += emission
+    return alpha
+
+
+def step_own_maximum(alpha, emission, jumps):
+    leap = F.pad(alpha, (2, -2), value=NEVER).masked_fill(~jumps, NEVER)
+    ways = torch.stack([alpha, F.pad(alpha, (1, -1), value=NEVER), leap])
+    top = ways.max(0).values
+    return top + (ways - top).exp().sum(0).log() + emission
+
+
+def gradient(given=torch.exp, sign=1, add=True, classes=lambda z: z, change=lambda p: p, scale=1.0):
+    """Softmax minus occupancy with a slip in one of its parts."""
+
+    def function(log_probs, states, posteriors):
+        occupancy, states = torch.zeros_like(log_probs), classes(states)
+        if add:
+            occupancy.index_add_(1, states, change(posteriors))
+        else:
+            occupancy[:, states] = change(posteriors)
+        return sign * scale * (given(log_probs) - occupancy)
+
+    return function
+
+
+def gradient_in_place(log_probs, states, posteriors):
+    return log_probs.exp_().index_add_(1, states, -posteriors)
+
+
+def letters_only(posteriors):
+    posteriors = posteriors.clone()
+    posteriors[:, ::2] = 0
+    return posteriors
+
+
+def path(between):
+    """The label with ``between(left, right)`` put between each two neighbours."""
+
+    def function(label):
+        found = list(label[:1])
+        for left, right in itertools.pairwise(label):
+            found += [*between(left, right), right]
+        return found
+
+    return function
+
+
+shortest = path(lambda a, b: [0] if a == b else [])
+
+WRONG = {
+    "extended_label": [
+        ("no blank in front", extended(lambda x: ctc.extend(x)[1:]), "expected 2L \\+ 1"),
+        ("no blank at the end", extended(lambda x: ctc.extend(x)[:-1]), "expected 2L \\+ 1"),
+        ("no blanks", extended(list), "expected 2L \\+ 1"),
+        ("blanks only", extended(lambda x: [0] * (2 * len(x) + 1)), "which letters"),
+        ("reversed", extended(lambda x: ctc.extend(x)[::-1]), "which letters"),
+        ("no jumps", extended(jump=lambda z, s: False), "collapses to both"),
+        ("jumps into every letter", extended(jump=lambda z, s: s >= 2 and z[s] != 0), "'aa' collapse to"),
+        ("jumps from the first letter", extended(jump=lambda z, s: z[s] != 0), "no state two before"),
+        ("jumps into blanks", extended(jump=lambda z, s: s >= 2 and z[s] == 0), "which letter would be left"),
+        ("jumps everywhere", extended(jump=lambda z, s: s >= 2), "which letter would be left out"),
+        ("compares with the neighbour", extended(jump=lambda z, s: s and z[s] != z[s - 1]), "two before it"),
+        ("compares with all", extended(jump=lambda z, s: s >= 2 and z[s] not in z[:s]), "no neighbours"),
+        ("states only", ctc.extend, "expected two lists"),
+        ("numbers for jumps", lambda x: (ctc.extend(x), [1] * len(ctc.extend(x))), "only True and False"),
+        ("one jump short", lambda x: (ctc.extend(x), ctc.may_skip(ctc.extend(x))[1:]), "One for each state"),
+        ("floats", lambda x: ([float(c) for c in ctc.extend(x)], [False]), "whole numbers"),
+        ("a string", lambda x: ("-b-", [False] * 3), "expected a list of classes"),
+        ("empties the label", clears_its_label, "changed the label"),
+        ("no return", lambda x: None, "gave None"),
+        ("crashes", lambda x: x["label"], "stopped with TypeError"),
+    ],
+    "forward_step": [
+        ("no stay", stepping(stay=False), "only stay and step"),
+        ("no step", stepping(step=2), "only stay and step"),
+        ("jumps are always allowed", stepping(mask=False), "No jump is allowed here|state"),
+        ("moved the wrong way", stepping(step=-1), "only stay and step"),
+        ("jump of three", stepping(jump=3), "into state 3"),
+        ("fills with 0, that is ln 1", stepping(fill=0.0), "only stay and step"),
+        ("the best way only", stepping(join=lambda w: w.max(0).values), "is off by"),
+        ("adds logarithms", stepping(join=lambda w: w.sum(0)), "cannot|can be reached|off by"),
+        ("leaves log space", stepping(join=lambda w: w.exp().sum(0).log()), "do not leave log space"),
+        ("its own maximum of -inf", step_own_maximum, "NaN"),
+        ("multiplies by the mask", lambda a, e, j: a * j + e, "off by|NaN"),
+        ("forgets the emission", stepping(emit=lambda a, e: a), "off by"),
+        ("multiplies by the emission", stepping(emit=torch.mul), "off by"),
+        ("in place", step_in_place, "changed the alpha"),
+        ("plain probabilities", lambda a, e, j: stepping()(a, e, j).exp(), "off by"),
+        ("a list", lambda a, e, j: stepping()(a, e, j).tolist(), "expected a tensor"),
+        ("one number", lambda a, e, j: stepping()(a, e, j).logsumexp(0), "gave shape"),
+        ("NaN", lambda a, e, j: a * math.nan, "NaN"),
+        ("plus infinity", lambda a, e, j: a * 0 + math.inf, "NaN|state 0 is inf"),
+        ("no return", lambda a, e, j: None, "gave None"),
+    ],
+    "logits_gradient": [
+        ("the other sign", gradient(sign=-1), "wrong sign"),
+        ("minus occupancy", gradient(given=torch.zeros_like), "sums to"),
+        ("softmax alone", gradient(change=torch.zeros_like), "sums to"),
+        ("log_probs for softmax", gradient(given=lambda x: x), "a logarithm"),
+        ("overwrites in place of adding", gradient(add=False), "added up over its states"),
+        ("letters, no blanks", gradient(change=letters_only), "sums to"),
+        ("divided by T", lambda *a: gradient()(*a) / len(a[0]), "values are wrong"),
+        ("divided by V", lambda *a: gradient()(*a) / a[0].shape[1], "values are wrong"),
+        ("softmax over time", gradient(given=lambda x: x.softmax(0)), "sums to"),
+        ("softmax of the exponentials", gradient(given=lambda x: x.exp().softmax(-1)), "values are wrong"),
+        ("frames reversed", gradient(change=lambda p: p.flip(0)), "values are wrong"),
+        ("states reversed", gradient(change=lambda p: p.flip(1)), "values are wrong"),
+        ("all states blank", gradient(classes=torch.zeros_like), "values are wrong"),
+        ("transposed", lambda *a: gradient()(*a).T, "like the logits"),
+        ("in place", gradient_in_place, "changed one of its arguments"),
+        ("NaN", lambda *a: gradient()(*a) * math.nan, "NaN"),
+        ("a list", lambda *a: gradient()(*a).tolist(), "expected a tensor"),
+        ("no return", lambda *a: None, "gave None"),
+    ],
+    "shortest_path": [
+        ("the label itself", list, "two equal neighbours collapse"),
+        ("a blank between all", path(lambda a, b: [0]), "fewer than"),
+        ("the extended label", ctc.extend, "fewer than"),
+        ("each letter twice", lambda x: [c for a in x for c in (a, a, 0)], "fewer than"),
+        ("a blank where letters differ", path(lambda a, b: [0] if a != b else []), "fewer than"),
+        ("repeats the letter", path(lambda a, b: [a] if a == b else []), "collapses to"),
+        ("each letter once", lambda x: list(dict.fromkeys(x)), "collapses to"),
+        ("only one blank", lambda x: shortest(x[:2]) + list(x[2:]), "Three equal letters"),
+        ("a blank at the end", lambda x: [*shortest(x), 0], "fewer than"),
+        ("a blank for no letters", lambda x: shortest(x) or [0], "no frame"),
+        ("a number", lambda x: len(shortest(x)), "expected a list of classes"),
+        ("a string", lambda x: "a-a", "expected a list of classes"),
+        ("floats", lambda x: [float(c) for c in shortest(x)], "whole numbers"),
+        ("no return", lambda x: None, "gave None"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("exercise", "wrong", "message"),
+    [
+        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
+        for exercise, answers in WRONG.items()
+        for name, function, message in answers
+    ],
+)
+def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
+    with pytest.raises(AssertionError, match=message):
+        check(f"04.{exercise}", wrong)
+
+
+def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
+    assert WRONG.keys() == CHECKS.keys()
+    assert all(len(answers) >= 8 for answers in WRONG.values())
+
+
+def test_the_notebook_checks_every_exercise_twice():
+    source = SOURCE.read_text(encoding="utf-8")
+    for exercise in CHECKS:
+        assert f'check("04.{exercise}", {exercise})' in source
+        assert f'check("04.{exercise}", {exercise}_solution)' in source
+
+
+# ---- its figures -------------------------------------------------------------------------------------------
+
+STATES = "-a-b-"
+
+
+def shares(frames: int = 4, count: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    nodes, edges = rng.random((frames, count)), rng.random((frames - 1, count, 3))
+    return nodes / nodes.sum(1, keepdims=True), edges / edges.sum((1, 2), keepdims=True)
+
+
+def drawn_moves(ax) -> dict[tuple, tuple[float, str]]:
+    """(frame, from, to) -> width and colour of each flow; the hairlines under them are left out."""
+    _, flows = ax.collections[:2]
+    ends = [tuple(map(tuple, path.vertices.astype(int))) for path in flows.get_paths()]
+    colours = [to_hex(c).upper() for c in flows.get_edgecolor()]
+    return {
+        (t, s, to): (width, colour)
+        for ((t, s), (_, to)), width, colour in zip(ends, flows.get_linewidth(), colours, strict=True)
+    }
+
+
+def test_flows_are_as_wide_as_what_passes_and_only_where_ctc_allows():
+    nodes, edges = shares()
+    fig = figures.trellis_flow({"one": (nodes, edges), "two": (nodes, edges)}, STATES, columns=2)
+    for ax in fig.axes:
+        moves = drawn_moves(ax)
+        allowed = {(s, s) for s in range(5)} | {(s, s + 1) for s in range(4)} | {(1, 3)}
+        assert {(s, to) for _, s, to in moves} == allowed
+        for (t, s, to), (width, colour) in moves.items():
+            assert width / figures.flow.WIDEST == pytest.approx(edges[t, s, to - s])
+            assert colour == style.BLUE
+        area = ax.collections[2].get_sizes().reshape(nodes.shape)
+        np.testing.assert_allclose(area / area.sum(1, keepdims=True), nodes)
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["one", "two"]
+
+
+def test_no_flow_jumps_between_equal_letters():
+    nodes, edges = shares()
+    moves = drawn_moves(figures.trellis_flow({"": (nodes, edges)}, "-a-a-").axes[0])
+    assert not any(to - s == 2 for _, s, to in moves)
+
+
+def test_a_step_shows_the_past_and_its_newest_moves():
+    nodes, edges = shares()
+    fig = figures.trellis_steps(nodes, edges, STATES, [0, 2])
+    first, third = fig.axes[:2]
+    assert drawn_moves(first) == {}
+    colours = {t: {c for (u, _, _), (_, c) in drawn_moves(third).items() if u == t} for t in range(3)}
+    assert colours == {0: {style.BLUE}, 1: {style.VERMILION}, 2: set()}
+    area = third.collections[2].get_sizes().reshape(nodes.shape)
+    assert (area[3] == 0).all() and (area[:3] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda n, e: (n, e[:1], STATES), "edges .* expected \\(3, 5, 3\\)"),
+        (lambda n, e: (n, e, "-a-"), "3 names for 5 states"),
+        (lambda n, e: (np.log(n), e, STATES), "no shares"),
+    ],
+)
+def test_a_trellis_that_cannot_be_drawn_says_why(change, message):
+    nodes, edges, states = change(*shares())
+    with pytest.raises(ValueError, match=message):
+        figures.trellis_flow({"x": (nodes, edges)}, states)
+    with pytest.raises(ValueError, match=message):
+        figures.trellis_steps(nodes, edges, states, [0])
+
+
+def test_trellises_need_a_panel_and_frames_that_exist():
+    with pytest.raises(ValueError, match="panels: empty"):
+        figures.trellis_flow({}, STATES)
+    with pytest.raises(ValueError, match="frames: found 4, expected 0 to 3"):
+        figures.trellis_steps(*shares(), STATES, [4])
+
+
+def test_the_gradient_is_drawn_as_the_difference():
+    given, asked = np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([[0.2, 0.8], [0.5, 0.5]])
+    fig = figures.ctc_gradient(given, asked, "-a")
+    maps = [ax.images[0] for ax in fig.axes if ax.images]
+    for image, values in zip(maps, (given, asked, given - asked), strict=True):
+        np.testing.assert_allclose(image.get_array(), values.T)
+    assert maps[2].get_clim() == (-1, 1)
+    with pytest.raises(ValueError, match="occupancy: shape"):
+        figures.ctc_gradient(given, asked[:1], "-a")
+    with pytest.raises(ValueError, match="3 names for 2"):
+        figures.ctc_gradient(given, asked, "-ab")
+
+
+def test_peaks_draw_every_class_that_is_ever_probable():
+    early, late = np.full((6, 4), 0.25), np.tile([0.02, 0.9, 0.04, 0.04], (6, 1))
+    early[:, 2:], early[:, 0] = 0.05, 0.65
+    fig = figures.peaks({"early": early, "late": late}, "- ab")
+    for ax, p in zip(fig.axes, (early, late), strict=False):
+        (line,) = ax.lines
+        np.testing.assert_array_equal(line.get_ydata(), p[:, 1])
+        assert line.get_label() == "␣"
+    for arguments, message in [
+        (({}, "-"), "empty"),
+        (({"x": early}, "-a"), "2 names for the 4"),
+        (({"x": np.log(early)}, "- ab"), "expected probabilities"),
+        (({"x": np.full((2, 9), 0.11)}, "-abcdefgh"), "8 classes above"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            figures.peaks(*arguments)
+
+
+def test_counts_are_bars_and_the_mark_stands_where_it_should():
+    fig = figures.counts({"a": {3: 5, 4: 7}, "b": {9: 2}}, mark=(12, "here"))
+    ax = fig.axes[0]
+    assert {(round(b.get_x() + b.get_width() / 2), b.get_height()) for b in ax.patches} == {
+        (3, 5),
+        (4, 7),
+        (9, 2),
+    }
+    assert list(ax.lines[0].get_xdata()) == [12, 12]
+    assert {"a", "b", "here"} == {text.get_text() for text in ax.texts}
+    for bad in ({}, {"a": {}}, {"a": {1: -1}}):
+        with pytest.raises(ValueError, match="series"):
+            figures.counts(bad)
