@@ -1,4 +1,4 @@
-"""A trained LipNet in one file: the weights, and what it takes to rebuild the model around them.
+"""A trained model in one file: the weights, and what it takes to rebuild the model around them.
 
 The file is a safetensors file: numbers and text, so nothing in it can run.
 """
@@ -6,26 +6,30 @@ The file is a safetensors file: numbers and text, so nothing in it can run.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from lessons.files import atomic
 from lessons.lipnet import LipNet
 
+Model = TypeVar("Model", bound=nn.Module)
 TRAINED = ("lipnet_small_grid_s1", "lipnet_small_synthetic")  # what comes with the course: lessons/trained/
 
 
-def save(model: LipNet, path: str | Path, about: Mapping[str, str] | None = None, half: bool = False) -> None:
+def save(
+    model: nn.Module, path: str | Path, about: Mapping[str, str] | None = None, half: bool = False
+) -> None:
     """Write the weights and the configuration of ``model``, all or nothing.
 
     Args:
-        model: what to keep.
+        model: what to keep; its ``config`` holds the arguments that make another like it.
         path: ends in ``.safetensors``.
         about: words to keep with it, such as the data it was trained on.
         half: store float16: half the bytes. Reading turns them back into float32.
@@ -40,7 +44,7 @@ def save(model: LipNet, path: str | Path, about: Mapping[str, str] | None = None
 
 
 def load(path: str | Path, layers: Literal["lessons", "torch"] = "torch") -> LipNet:
-    """Rebuild a model from its file, ready to read (``eval`` mode, on the CPU).
+    """Rebuild a LipNet from its file, ready to read (``eval`` mode, on the CPU).
 
     Args:
         path: a file that :func:`save` wrote, or one of the names in ``TRAINED``.
@@ -53,6 +57,24 @@ def load(path: str | Path, layers: Literal["lessons", "torch"] = "torch") -> Lip
     path = trained_folder(str(path)) / "model.safetensors" if str(path) in TRAINED else Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the course's own models are {', '.join(TRAINED)}")
+    return rebuild(path, lambda **config: LipNet(**config, layers=layers), "LipNet")
+
+
+def rebuild(path: str | Path, make: Callable[..., Model], kind: str) -> Model:
+    """Rebuild a model of any kind from its file (``eval`` mode, on the CPU).
+
+    Args:
+        path: a file that :func:`save` wrote.
+        make: called with the configuration in the file, makes the model.
+        kind: what to call such a model in a message.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a safetensors file, cut short, or not a model of this kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
@@ -63,11 +85,11 @@ def load(path: str | Path, layers: Literal["lessons", "torch"] = "torch") -> Lip
             "read here: the public port's go through lessons.lipnet.load_public_checkpoint"
         ) from error
     if "config" not in about:
-        raise ValueError(f"{path}: holds no LipNet configuration; was it written by lessons.checkpoint.save?")
+        raise ValueError(f"{path}: holds no {kind} configuration; was it written by lessons.checkpoint.save?")
     try:
-        model = LipNet(**json.loads(about["config"]), layers=layers)
+        model = make(**json.loads(about["config"]))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: no LipNet has the configuration {about['config']} ({error})") from error
+        raise ValueError(f"{path}: no {kind} has the configuration {about['config']} ({error})") from error
     found = {name: tuple(value.shape) for name, value in state.items()}
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     if found != expected:

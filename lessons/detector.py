@@ -154,6 +154,10 @@ class Detector(nn.Module):
             ValueError: x of another rank, without frames or pixels, with other channels, or with NaN; a state
                 of another batch or size.
         """
+        return self.join(self.see(x), state)
+
+    def see(self, x: Tensor) -> Tensor:
+        """The first part of ``forward``: frames (T, B, C, H, W) -> features (T, B, 128, H', W')."""
         if x.dim() != 5 or x.shape[2] != self.in_channels or 0 in (x.shape[0], *x.shape[3:]):
             raise ValueError(
                 f"x has shape {tuple(x.shape)}, expected (T, B, C, H, W) with C = {self.in_channels} "
@@ -162,10 +166,13 @@ class Detector(nn.Module):
         if not bool(torch.isfinite(x).all()):
             raise ValueError("x holds NaN or infinity: a memory would keep it for the rest of the film")
         frames = x.flatten(0, 1)  # (T*B, C, H, W)
-        features = self.backbone(frames).unflatten(0, x.shape[:2])  # (T, B, 128, H', W')
+        return self.backbone(frames).unflatten(0, x.shape[:2])  # (T, B, 128, H', W')
+
+    def join(self, features: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """The second: features (T, B, 128, H', W') and the state -> maps, and the new state."""
         remembered, state = self.memory(features, state)  # (T, B, D, H', W')
         maps = self.head(remembered.flatten(0, 1))  # (T*B, classes + 4, H', W')
-        return maps.unflatten(0, x.shape[:2]), state
+        return maps.unflatten(0, features.shape[:2]), state
 
     def use_backbone(self, other: Detector) -> None:
         """Take over another detector's backbone and freeze it; training then changes what comes after it."""

@@ -1,9 +1,9 @@
 """Synthetic video for detectors: things that move, turn back at the borders and vanish, with exact boxes.
 
 A clip is a few shapes and digits on a soft background, with noise, blur, flicker and, if asked for, a bar
-that sweeps across. Each thing can also vanish from single frames while its box stays, after the occlusion test
-of Liu and Zhu (CVPR 2018, arXiv 1711.06368, Table 6). Who sees one frame cannot find what is not in it; who
-remembers can.
+that sweeps across. Each thing can also vanish from single frames while its box stays, after the occlusion
+test of Liu and Zhu (CVPR 2018, arXiv 1711.06368, Table 6). Who sees one frame cannot find what is not in it;
+who remembers can.
 
 Boxes are (x0, y0, x1, y1) in pixels: left, top, right, bottom, pixel i going from i to i + 1.
 Shapes: N clips, T frames, H rows, W columns; objects: places for things in a clip, some of them empty.

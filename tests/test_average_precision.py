@@ -1,0 +1,162 @@
+"""AP: by hand on a few boxes, and against COCO's own arithmetic on many."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lessons.average_precision import (
+    Truth,
+    average_precision,
+    match,
+    mean_average_precision,
+    precision_recall,
+)
+from lessons.boxes import Detections
+
+
+def detections(boxes, scores, labels) -> Detections:
+    boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return Detections(boxes, torch.tensor(scores, dtype=torch.float32), torch.tensor(labels, dtype=torch.long))
+
+
+def truth(boxes, labels) -> Truth:
+    boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return Truth(boxes, torch.tensor(labels, dtype=torch.long))
+
+
+HERE, THERE = [0, 0, 10, 10], [20, 20, 30, 30]
+NOTHING, EMPTY = detections([], [], []), truth([], [])
+
+
+def test_by_hand():
+    found = [detections([HERE, [50, 50, 60, 60], THERE], [0.9, 0.8, 0.7], [0, 0, 0])]
+    true = [truth([HERE, THERE], [0, 0])]
+    curve = precision_recall(found, true, 0)
+    assert curve.precision.tolist() == pytest.approx([1, 1 / 2, 2 / 3])
+    assert curve.recall.tolist() == [0.5, 0.5, 1]
+    assert curve.hull.tolist() == pytest.approx([1, 2 / 3, 2 / 3])
+    assert curve.area == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+
+
+def test_a_second_detection_of_the_same_thing_is_a_false_alarm():
+    found = [detections([HERE, HERE], [0.9, 0.8], [0, 0])]
+    assert precision_recall(found, [truth([HERE], [0])], 0).precision.tolist() == [1, 0.5]
+
+
+def test_the_order_is_by_score_over_all_frames():
+    found = [detections([THERE], [0.2], [0]), detections([HERE], [0.9], [0])]
+    curve = precision_recall(found, [truth([HERE], [0]), truth([HERE], [0])], 0)
+    assert curve.precision.tolist() == [1, 0.5] and curve.area == 0.5
+
+
+def test_each_takes_what_it_overlaps_with_most():
+    true = torch.tensor([[0.0, 0, 10, 10], [0, 2, 10, 12]])
+    found = torch.tensor([[0.0, 1.4, 10, 11.4], [0, 0, 10, 10], [0, 0, 10, 10]])
+    assert match(found, true).tolist() == [1, 0, -1]
+    assert match(found[:0], true).tolist() == [] and match(found, true[:0]).tolist() == [-1, -1, -1]
+
+
+def test_frames_without_boxes():
+    assert average_precision([NOTHING], [truth([HERE], [3])]) == {3: 0.0}
+    assert math.isnan(mean_average_precision([NOTHING], [EMPTY]))
+    assert math.isnan(mean_average_precision([], []))
+    right = detections([HERE], [0.9], [0])
+    assert mean_average_precision([right, NOTHING], [truth([HERE], [0]), EMPTY]) == 1
+    # A false alarm in an empty frame costs when it is surer, and nothing when it comes last.
+    for alarm, expected in ((0.95, 0.5), (0.1, 1.0)):
+        found = [right, detections([HERE], [alarm], [0])]
+        assert mean_average_precision(found, [truth([HERE], [0]), EMPTY]) == expected
+
+
+def test_classes_do_not_help_each_other():
+    found = [detections([HERE, THERE], [0.9, 0.8], [1, 0])]
+    assert average_precision(found, [truth([HERE, THERE], [0, 0])]) == {0: 0.5}
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="1 frames, truths of 2"):
+        mean_average_precision([NOTHING], [truth([HERE], [0]), truth([HERE], [0])])
+    with pytest.raises(ValueError, match="no true box of class 4"):
+        precision_recall([NOTHING], [truth([HERE], [0])], 4)
+    with pytest.raises(ValueError, match="x0 <= x1"):
+        mean_average_precision([NOTHING], [truth([[5, 0, 1, 9]], [0])])
+    with pytest.raises(ValueError, match="NaN"):
+        mean_average_precision([detections([[math.nan, 0, 1, 1]], [0.5], [0])], [truth([HERE], [0])])
+
+
+def random_set(seed: int, n_frames: int = 250, classes: int = 3) -> tuple[list[Detections], list[Truth]]:
+    """Things, most of them found more or less exactly, and false alarms that are less sure."""
+    rng = np.random.default_rng(seed)
+    found, true = [], []
+    for _ in range(n_frames):
+        n = rng.integers(0, 5)
+        corner, side = rng.uniform(0, 50, (n, 2)), rng.uniform(6, 25, (n, 2))
+        boxes, labels = np.concatenate([corner, corner + side], 1), rng.integers(0, classes, n)
+        seen = rng.random(n) < 0.8
+        moved = boxes[seen] + rng.normal(0, 1.5, (seen.sum(), 4))
+        n_alarms = rng.integers(0, 4)
+        alarm = rng.uniform(0, 50, (n_alarms, 2))
+        alarms = np.concatenate([alarm, alarm + rng.uniform(6, 25, (n_alarms, 2))], 1)
+        scores = np.concatenate([rng.beta(4, 2, seen.sum()), rng.beta(2, 4, n_alarms)])
+        kinds = np.concatenate([labels[seen], rng.integers(0, classes, n_alarms)])
+        found.append(detections(np.concatenate([moved, alarms]).tolist(), scores.tolist(), kinds.tolist()))
+        true.append(truth(boxes.tolist(), labels.tolist()))
+    return found, true
+
+
+def coco(found: list[Detections], true: list[Truth]) -> tuple[float, float]:
+    """AP over IoU 0.50 … 0.95, and AP50, as COCO's evaluation has them."""
+    faster_coco_eval = pytest.importorskip("faster_coco_eval")
+
+    def rows(frames, scored):
+        for image, frame in enumerate(frames):
+            for k, (box, label) in enumerate(zip(frame.boxes.tolist(), frame.labels.tolist(), strict=True)):
+                x0, y0, x1, y1 = box
+                bbox = [x0, y0, x1 - x0, y1 - y0]
+                row = {"image_id": image, "category_id": label + 1, "bbox": bbox, "iscrowd": 0}
+                row |= {"area": bbox[2] * bbox[3]}
+                yield row | ({"score": frame.scores[k].item()} if scored else {})
+
+    annotations = [row | {"id": i} for i, row in enumerate(rows(true, scored=False), 1)]
+    labels = sorted({row["category_id"] for row in annotations})
+    with contextlib.redirect_stdout(io.StringIO()):
+        known = faster_coco_eval.COCO(
+            {
+                "images": [{"id": i} for i in range(len(true))],
+                "categories": [{"id": label, "name": str(label)} for label in labels],
+                "annotations": annotations,
+            }
+        )
+        evaluation = faster_coco_eval.COCOeval_faster(known, known.loadRes(list(rows(found, True))), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats[0], evaluation.stats[1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_with_coco(seed):
+    found, true = random_set(seed)
+    everywhere, at_half = coco(found, true)
+    assert 0.3 < at_half < 0.9
+    assert mean_average_precision(found, true) == pytest.approx(at_half, abs=0.005)
+    thresholds = np.arange(0.5, 0.96, 0.05)
+    ours = np.mean([mean_average_precision(found, true, float(t)) for t in thresholds])
+    assert ours == pytest.approx(everywhere, abs=0.005)
+
+
+def test_read_at_101_recalls_it_is_coco_exactly():
+    found, true = random_set(3)
+    each = []
+    for label in range(3):
+        curve = precision_recall(found, true, label)
+        place = torch.searchsorted(curve.recall, torch.linspace(0, 1, 101, dtype=torch.float64))
+        hull = torch.cat([curve.hull, torch.zeros(1)])  # a recall that is never reached has precision 0
+        each.append(hull[place].mean().item())
+    assert np.mean(each) == pytest.approx(coco(found, true)[1], abs=1e-9)
