@@ -315,7 +315,7 @@ def to_frames(x: torch.Tensor) -> torch.Tensor:
 
 moments = [5, 20, 48]
 looks = {"permute": to_frames(good)[moments], "view": to_frames(bad)[moments]}  # (3, H, W, C) each
-figures.film_rows(looks, [f"frame {t}" for t in moments], title="The same bytes, the same shape", width=6)
+figures.film_rows(looks, [f"frame {t}" for t in moments], title="The same bytes, the same shape", width=8)
 
 # %% [markdown]
 # `permute` keeps every number at its place in memory, and tells the index the new way there. `view` keeps
@@ -968,7 +968,7 @@ else:
 B, C, T, H, W = x.shape
 seen = x.reshape(B * T, C, H, W)[:T]  # what the network got as the first clip's frames, (T, C, H, W)
 strip = seen.permute(0, 2, 3, 1)  # (T, H, W, C)
-figures.filmstrip(strip, [2, 6, 35, 60], columns=4, title="What the network was shown", width=6)
+figures.filmstrip(strip, [2, 6, 35, 60], columns=4, title="What the network was shown", width=9)
 
 # %% [markdown]
 # Mouths, but grey ones, with coloured fringes where something moves. In memory the order is `(B, C, T, …)`:
