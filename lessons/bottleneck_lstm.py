@@ -49,7 +49,7 @@ class BottleneckLSTMCell(nn.Module):
     Args:
         input_channels, hidden_channels: C and D; the paper's M and N.
         activation: φ. ``"relu6"`` is what the released detector sets, ``"tanh"`` what its cell has unless
-            told otherwise, ``"relu"`` what public ports of it have.
+            told otherwise, ``"relu"`` what the blog's has.
         forget_bias: is added to f; see :class:`lessons.conv_lstm.LSTMUpdate`.
         peepholes: see :class:`lessons.conv_lstm.LSTMUpdate`. The paper's cell has none.
         variant: which of four cells that bear the name.
@@ -150,9 +150,13 @@ class BottleneckLSTM(OverFrames):
 def gates_apart(cell: BottleneckLSTMCell, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """The same frame with every gate a convolution of its own, as a textbook writes it.
 
-    It exists to be read, and to check the cell, whose one product for four gates is faster. For the variants
-    with a shared second depthwise convolution, without peepholes.
+    It exists to be read, and to check the cell, which has one product for all four.
+
+    Raises:
+        ValueError: a cell with peepholes, or of the variant "equation", which this does not write out.
     """
+    if cell.variant == "equation" or cell.update.peephole_i is not None:
+        raise ValueError("cell has peepholes or variant='equation', expected one with neither")
     w_i, w_f, w_g, w_o = cell.gates.weight.chunk(4)  # (D, D, 1, 1) each
     b = cell.squeeze(x, h)  # (B, D, H, W)
     s = cell.spatial(b)  # (B, D, H, W)

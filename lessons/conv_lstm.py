@@ -34,7 +34,7 @@ class ConvLSTMCell(nn.Module):
     Args:
         input_channels, hidden_channels: C and D.
         kernel_size: kh = kw; odd, for the map must keep its size from frame to frame.
-        peepholes, forget_bias: see :class:`LSTMUpdate`.
+        peepholes, forget_bias: see :class:`LSTMUpdate`. A forget_bias of 0 is ``nn.LSTMCell``'s.
         bias: the b above.
         separable: a depthwise convolution and a 1x1 in place of the whole convolution. This is the "LSTM" of
             Table 3 of arXiv 1711.06368 (its eq. 3 counts one depthwise for each gate, its table one for all).

@@ -132,6 +132,12 @@ def test_four_gates_from_one_product_are_four_gates_apart(variant, activation):
     )
 
 
+@pytest.mark.parametrize("options", [{"peepholes": True}, {"variant": "equation"}])
+def test_gates_apart_refuse_what_they_do_not_write_out(options):
+    with pytest.raises(ValueError, match="expected one with neither"):
+        gates_apart(BottleneckLSTMCell(3, 2, **options), X, H, H)
+
+
 def test_the_gate_stage_is_torchs_lstm_cell_that_does_not_see_h():
     """After the bottleneck h is not read again: nn.LSTMCell of s at every place, with weight_hh = 0."""
     torch.manual_seed(0)
