@@ -71,14 +71,16 @@ def match(found: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
     Returns:
         (n,) indices into ``true``, or -1: a false alarm.
     """
-    overlap = iou(found, true)  # (n, m)
-    taken = torch.full((len(found),), -1)
-    for i in range(len(found) if len(true) else 0):
-        best, index = overlap[i].max(0)
-        if best >= threshold:
-            taken[i] = index
-            overlap[:, index] = -1  # no other may take it
-    return taken
+    overlap = iou(found, true).tolist()  # (n, m); plain numbers, since one by one they are faster
+    free, taken = set(range(len(true))), []
+    for row in overlap:
+        best = max(free, key=row.__getitem__, default=None)
+        if best is not None and row[best] >= threshold:
+            free.remove(best)
+            taken.append(best)
+        else:
+            taken.append(-1)
+    return torch.tensor(taken, dtype=torch.long)
 
 
 def precision_recall(

@@ -25,8 +25,8 @@ def test_iou_is_shared_pixels_over_covered_pixels(first, second):
         mask = torch.zeros(20, 20, dtype=torch.bool)
         mask[y : y + h, x : x + w] = True
         masks.append(mask)
-    shared, covered = (masks[0] & masks[1]).sum(), (masks[0] | masks[1]).sum()
-    expected = float(shared / covered) if covered else 0.0
+    shared, covered = int((masks[0] & masks[1]).sum()), int((masks[0] | masks[1]).sum())
+    expected = shared / covered if covered else 0.0
     assert iou(box(first), box(second)).item() == pytest.approx(expected, abs=1e-12)
 
 
