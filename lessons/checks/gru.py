@@ -122,7 +122,7 @@ def gru_step(function: Callable) -> None:
             set_by_hand(SHUT, SHUT, 0.7, second_n=0.9),
             "z and r are 0 here. On which side of the bracket that r multiplies does bias_hh stand?",
         ),
-        (set_by_hand(OPEN, SHUT, 0.3, second_n=0.9, product=True), "r is 1 here: all of U_n h + c_n counts."),
+        (set_by_hand(OPEN, SHUT, 0.3, second_n=0.9, product=True), "r is 1 here: all of U_n h + u_n counts."),
         (uneven, "What does r multiply in your line for n: the memory, or the product that it goes through?"),
         (set_by_hand(0.4, 0.6, 0.7, 0.2, product=True), "z is between 0 and 1: do the two shares add up?"),
         (

@@ -60,7 +60,7 @@ def _gru(ax: Axes) -> None:
     _line(ax, [(0.13, MIDDLE), (0.76, MIDDLE)], VERMILION)
     ax.text(0.45, MIDDLE + 0.05, "1 − z", fontsize=9, color=VERMILION, ha="center", va="center")
     _line(ax, [(0.38, BOX), (0.67, BOX)], VERMILION, arrow=True)
-    ax.text(0.56, BOX + 0.05, "⊙ (U h + c)", fontsize=8.5, color=VERMILION, ha="center", va="center")
+    ax.text(0.56, BOX + 0.05, "⊙ (U h + u)", fontsize=8.5, color=VERMILION, ha="center", va="center")
     _line(ax, [(0.76, BOX), (0.76, TOP)], GREEN)
     for x, y, sign in ((0.13, TOP, "⊙"), (0.76, MIDDLE, "⊙"), (0.76, TOP, "+")):
         _node(ax, x, y, sign)
