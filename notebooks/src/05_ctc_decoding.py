@@ -160,8 +160,8 @@ figures.curves(
 )
 
 # %% [markdown]
-# A trained CTC network is sharp nearly everywhere: blanks, with peaks between them. So greedy loses seldom,
-# and most published lip readers are scored with it. But "seldom" is where the difficult clips are.
+# A trained CTC network is sharp nearly everywhere: blanks, with peaks between them (section 4 measures it).
+# So greedy loses seldom. But "seldom" is where the difficult clips are.
 
 # %% [markdown]
 # ## 2. Prefix beam search
@@ -500,6 +500,9 @@ def read_with_beam(log_probs, **settings):
 assert greedy_decode_solution(clean, [75] * 48) == decoding.greedy_decode(clean)
 greedy = {"clean": read_greedily(clean), "noisy": read_greedily(noisy)}
 beam = {"clean": read_with_beam(clean, beam_width=20), "noisy": read_with_beam(noisy, beam_width=20)}
+sure = [(log_probs.exp().amax(-1) > 0.9).double().mean().item() for log_probs in (clean, noisy)]
+print(f"frames whose best class has above .9: clean {sure[0]:.0%}, noisy {sure[1]:.0%}")
+assert sure[0] > 0.85 > sure[1]
 for name in ("clean", "noisy"):
     differ = sum(a != b for a, b in zip(greedy[name], beam[name], strict=True))
     print(f"{name}: the beam reads {differ} of 48 clips differently;", end=" ")
@@ -670,16 +673,19 @@ assert sweep[best][0] < 0.75 * without[0] and a_clean[-1] > a_clean[0]
 lengths = {b: sweep["noisy", 0.5, b][1] for b in BETAS}
 assert lengths[0.0] < 1 < lengths[3.0] and sweep["noisy", 2.0, 0.0][1] < lengths[0.0]
 assert sweep["noisy", 0.0, 3.0][0] > without[0]  # a bonus without a language model: rubbish is longer, too
+pairs = [pair for a, b in zip(said, greedy["clean"], strict=True) for pair in edits(a.split(), b.split())]
+wrong = [a for a, b in pairs if a is not None and a != b]  # words said and not read
+assert sum(len(word) == 1 for word in wrong) > 0.5 * len(wrong)  # letters
 
 # %% [markdown]
 # - **Under noise** the language model removes a good part of the errors. A little of it does most of the
 #   work; too much, and it drowns what the lips said.
 # - **On clean clips** there is little to win and something to lose: the network is nearly always right, and
 #   most of what is left are letters that look alike (notebook 07), about which spelling knows nothing.
-# - **β** repairs the length. Alone, without a language model, it makes things worse.
+# - **β** repairs the length. A large one alone, without a language model, makes things worse.
 #
-# So the weights belong to the network *and* the light. LipNet's authors used $\alpha = 1$, $\beta = 1.5$ and
-# a beam of 200. The verdict, on the 24 clips that took no part in the choice:
+# So the weights belong to the network *and* to the picture. LipNet's authors used $\alpha = 1$, $\beta = 1.5$
+# and a beam of 200. The verdict, on the 24 clips that took no part in the choice:
 
 # %%
 _, alpha, beta = best
@@ -896,13 +902,12 @@ assert corpus == 1 / 7 and mean == 0.5
 # %% [markdown]
 # On GRID the two word error rates agree, because every sentence has six words. The character error rates do
 # not, for words differ in length. Below are the sentences that the course's reader of real mouths made of 100
-# clips of GRID's speaker 1 (a file beside its weights). And a number that every paper could print and few do:
-# the share of **sentences without any error**.
+# clips of GRID's speaker 1 (a file beside its weights). And a number worth printing beside any WER: the share
+# of **sentences without any error**.
 
 # %%
-rows = json.loads((checkpoint.trained_folder("lipnet_small_grid_s1") / "results.json").read_text())[
-    "sentences"
-]
+file = checkpoint.trained_folder("lipnet_small_grid_s1") / "results.json"
+rows = json.loads(file.read_text())["sentences"]
 grid_said, grid_read = ([row[key] for row in rows] for key in ("said", "greedy"))
 right = np.mean([a == b for a, b in zip(grid_said, grid_read, strict=True)])
 for name, rate in (("CER", cer), ("WER", wer)):
@@ -1066,19 +1071,22 @@ for i, text in enumerate(said):
     evenly.append(word_times(clock, text) - spoken)
 offsets, evenly = np.concatenate(offsets), np.concatenate(evenly)  # (48 * 6, 2)
 distance, blind = np.abs(offsets).mean(0), np.abs(evenly).mean(0)  # (2,): beginnings, ends
-late = offsets.mean(0)  # (2,)
+late = offsets.mean(0)  # (2,), above 0: later than the truth
 print(f"words begin {distance[0]:.1f} and end {distance[1]:.1f} frames from the truth, on average")
 worst = np.abs(offsets).max()
 print(f"an even clock: {blind[0]:.0f} and {blind[1]:.0f} frames; the worst of the alignments: {worst:.0f}")
 assert distance.max() < 2 and blind.min() > 5 and worst > 3
-assert late[0] > 0 > late[1]  # letters begin a little late and end a little early
+last = offsets.reshape(48, 6, 2)[:, -1, 1].mean()  # the last words' ends
+inside = offsets.reshape(48, 6, 2)[:, :-1, 1].mean()  # the ends of all words with a word after them
+print(f"a word's end, when a space follows: {inside:+.1f} frames; the last word's: {last:+.1f}")
+assert inside < -0.5 < 0 < last and abs(late[0]) < 0.5
 
 # %% [markdown]
 # About a frame, from a loss that was told *what* is said. Three reservations, before you trust an alignment:
 # - **This network had a hint.** Its training began with the word timings (notebook 08). CTC alone asks only
 #   that the order be right, and its peaks may stand beside the sounds.
-# - **Peaks have no width.** Words end too early because the path goes to the blank as soon as the letter is
-#   certain.
+# - **The text is not the sound.** The talker leaves no pause between words, but the text has a space there,
+#   and it needs a frame. It takes it from the word before: words end early, except the last one.
 # - **It is forced.** It aligns any text that fits, also one that nobody said. What tells is the probability:
 
 # %%
@@ -1264,7 +1272,7 @@ show(ctc.forced_align)
 #   paths that spell the same prefix merge. Wide enough, it is exact; else its probabilities are lower bounds,
 #   and a wider beam may find a worse label.
 # - A language model counts once a character, when a prefix grows. α weighs it, β pays for length; both belong
-#   to the network and the light. It helps where the network doubts, and harms where it does not.
+#   to the network and the picture. It helps where the network doubts, and harms where it does not.
 # - Forced alignment is the forward recursion with max for sum.
 # - WER = edits / words said, over the whole corpus; it may pass 100 %. $1 - \text{WER}$ is not the share of
 #   right sentences.
