@@ -299,7 +299,7 @@ moves = flow(alpha, emission, torch.ones_like(alpha), jumps)  # (T-1, S, 3)
 stays, steps, leaps = moves.unbind(2)  # (T-1, S) each
 arriving = stays + F.pad(steps, (1, -1)) + F.pad(leaps, (2, -2))  # (T-1, S)
 agree("what the moves bring into a state is its dot", arriving, reached[1:])
-figures.trellis_steps(reached, moves, spell(states), (0, 1, 2, 3, 5, 7), columns=3, width=6.5, row=0.17)
+figures.trellis_steps(reached, moves, spell(states), range(8), width=8.5, row=0.2)
 
 # %% [markdown]
 # Nothing can be in the last *n* before frame 2, and nothing is forced out of the first blank. **Forward does
@@ -313,7 +313,7 @@ from ipywidgets import interact
 
 @interact(t=(0, 7))
 def step_through(t=3):
-    return figures.trellis_steps(reached, moves, spell(states), [t], width=4.5, row=0.25)
+    return figures.trellis_steps(reached, moves, spell(states), [t], width=5.5, row=0.27)
 
 
 # %% [markdown]
@@ -333,7 +333,7 @@ alive = [t for t in range(75) if long_alpha[t].max() > 0]
 print(f"loss {lost.item()}; NaN in the gradient: {bool(even.grad.isnan().any())}")
 true_loss = torch_loss(even.detach().log(), long_label.tolist()).item()
 print(f"true loss {true_loss:.1f}, p = 10^{-true_loss / math.log(10):.0f}")
-assert lost.isinf() and 30 < alive[-1] < 50 and even.grad.isnan().any()
+assert lost.isinf() and 0.5 < len(alive) / 75 < 0.6 and even.grad.isnan().any()
 smallest = math.log10(torch.finfo(torch.float32).smallest_normal * torch.finfo(torch.float32).eps)
 assert 1.3e-45 < 10**smallest < 1.5e-45
 
@@ -418,6 +418,7 @@ figures.curves(
     ylabel="log₁₀",
     level=smallest,
     level_label="smallest number in float32",
+    ylim=(-100, 5),
     plateau=(alive[-1] + 1, 74),
     plateau_label="plain float32 holds 0",
     width=5.5,
@@ -437,12 +438,13 @@ figures.curves(
 def forward_rescaled(probs, states, jumps):
     """probs (T, V) -> alpha (T, S) with rows that sum to 1, and the log of each row's divisor (T,)."""
     alpha, divisors = [], []
-    for t in range(len(probs)):
-        a = alpha[-1] if t else torch.zeros(len(states), dtype=probs.dtype)  # (S,)
-        ways = a + F.pad(a, (1, -1)) + F.pad(a, (2, -2)) * jumps if t else (torch.arange(len(states)) < 2)
-        a = ways * probs[t, states]  # (S,)
-        alpha.append(a / a.sum())
-        divisors.append(a.sum().log())
+    ways = (torch.arange(len(states)) < 2).to(probs.dtype)  # (S,) where a walk may start
+    for emission in probs[:, states]:  # (S,) a frame
+        now = ways * emission  # (S,)
+        divisors.append(now.sum().log())
+        now = now / now.sum()
+        alpha.append(now)
+        ways = now + F.pad(now, (1, -1)) + F.pad(now, (2, -2)) * jumps  # (S,)
     return torch.stack(alpha), torch.stack(divisors)  # (T, S), (T,)
 
 
@@ -478,7 +480,7 @@ for scale in (1, 10, 50):
 # ## 6. Backward, and where the two meet
 #
 # Let $\beta_t(s)$ be the probability of **all ways to finish** from state $s$ after frame $t$, this frame
-# *not* included. It is the same recursion from the other end:
+# *not* included. It is the same recursion from the other end (the jump to $s+2$ again only if allowed):
 #
 # $$\beta_t(s) = \sum_{s' \in \{s,\ s+1,\ s+2\}} y^{t+1}_{z_{s'}}\, \beta_{t+1}(s'), \qquad
 #   \beta_T(S) = \beta_T(S-1) = 1$$
@@ -570,8 +572,7 @@ figures.trellis_flow(
         "α · β / p: the paths that spell “bin”": (posteriors, current),
     },
     spell(states),
-    width=6.2,
-    row=0.22,
+    width=7.5,
 )
 
 # %% [markdown]
@@ -609,8 +610,8 @@ figures.trellis_flow(
     {"a network that knows nothing": untrained, "the trained reader": trained},
     names,
     columns=2,
-    width=8,
-    row=0.19,
+    width=8.5,
+    row=0.21,
 )
 
 # %% [markdown]
@@ -642,6 +643,10 @@ figures.trellis_flow(
 # ones, anew at each step. And both parts sum to 1, so **each frame's gradient sums to 0**.
 #
 # ### Exercise 3 · `logits_gradient` · difficulty ★★☆ · 10 minutes
+#
+# You get the log-probabilities, the class of each state and the posteriors. Add the posteriors up by class,
+# and subtract. Mind that the same class may have many states: `x[:, states] = …` keeps only the last of them,
+# `x.index_add_(1, states, …)` adds.
 
 
 # %%
@@ -708,11 +713,9 @@ table = torch.zeros(30, 28, dtype=torch.float64, requires_grad=True)  # (T, V) l
 snapshots = {}
 for step in range(401):
     now = table.log_softmax(-1)  # (T, V)
-    if step in (0, 5, 15, 400):
+    if step in (0, 5, 10, 15, 30, 400):
         snapshots[f"step {step}"] = now.detach().exp()
-    (gradient,) = torch.autograd.grad(
-        torch_loss(now, word), table
-    )  # torch's: it equals yours, and is quicker
+    (gradient,) = torch.autograd.grad(torch_loss(now, word), table)  # equal to yours, and quicker
     with torch.no_grad():
         table -= gradient  # learning rate 1
 
@@ -722,14 +725,21 @@ for name, p in snapshots.items():
 best = {name: p.argmax(1) for name, p in snapshots.items()}
 assert (best["step 5"] == 0).all() and collapse(best["step 400"]) == word
 assert (best["step 400"] != 0).sum() <= 5 and snapshots["step 400"].max(1).values.min() > 0.4
-figures.peaks(
-    snapshots, ["-", *alphabet.symbols], columns=2, width=7, title="A free table of logits learns “bin”"
-)
+figures.peaks(snapshots, ["-", *alphabet.symbols], title="A free table of logits learns “bin”")
 
 # %% [markdown]
 # First the blank, everywhere; then each letter as a **peak** a frame or two wide, blanks in all the others.
-# Nothing in the loss asks for that: *bbbbbbbbbiiiiiiiiiiinnnnnnnnnn* spells *bin* just as well.
-#
+# Nothing in the loss asks for that. Ten frames of each letter and no blank at all would cost nothing either:
+
+# %%
+long_letters = torch.zeros(30, 28).double()  # (T, V) logits
+for i, c in enumerate(word):
+    long_letters[10 * i : 10 * i + 10, c] = 30.0
+cost = torch_loss(long_letters.log_softmax(-1), word).item()
+print(f"ten frames of each letter: loss {cost:.3f}")
+assert cost < 1e-6
+
+# %% [markdown]
 # Why the blank? At the start all paths are equally probable, so the occupancy is a matter of **counting
 # paths**. The $T - L$ frames that are free spread evenly over the $2L+1$ boxes of section 2. The blank owns
 # $L+1$ boxes, each letter owns one:
@@ -738,19 +748,17 @@ figures.peaks(
 #   \text{each letter: } 1 + \frac{T-L}{2L+1}\ \text{frames}$$
 
 # %%
-start = forward_backward(torch.full((30, 28), -math.log(28)).double(), word).occupancy.sum(
-    0
-)  # (V,) in frames
+uniform = torch.full((30, 28), -math.log(28)).double()  # (T, V)
+start = forward_backward(uniform, word).occupancy.sum(0)  # (V,) in frames
 spare = (30 - 3) / 7
 print(f"asked for at the start: blank {start[0]:.2f} frames, b {start[word[0]]:.2f}, i {start[word[1]]:.2f}")
-assert math.isclose(start[0], 4 * spare, rel_tol=1e-9) and math.isclose(
-    start[word[0]], 1 + spare, rel_tol=1e-9
-)
+assert torch.allclose(start[[0, *word]], torch.tensor([4 * spare] + 3 * [1 + spare]).double())
 
 # %% [markdown]
 # So the first step raises the blank most. Then paths with more blanks have more weight, so more blanks are
 # asked for: the rich get richer. Later the same happens to each letter, in the frame in which it is a little
-# ahead. That is where the peaks come from. (Zeyer, Schlüter and Ney prove it for simple cases.)
+# ahead. That is where the peaks come from. (Zeyer, Schlüter and Ney prove how CTC, started even, runs to the
+# blank.)
 #
 # ### Many clips: the plateau
 #
@@ -818,15 +826,13 @@ figures.plateau(
     blanks,
     shaded=(first, last),
     texts=texts,
-    width=6.5,
     title=f"Three seeds; below, what seed 0 makes of one clip: “{''.join(SIGNS[c] for c in label)}”",
 )
 
 # %%
 figures.peaks(
-    {f"step {step}": seen["probs"][step] for step in shown[1::2]},
+    {f"step {step}": seen["probs"][step] for step in shown},
     SIGNS,
-    width=7.5,
     title=f"The same clip, “{''.join(SIGNS[c] for c in label)}”: blanks, then peaks",
 )
 
@@ -862,9 +868,10 @@ assert last - first > 200
 # %% [markdown]
 # ## 9. How many frames does a sentence need?
 #
-# A popular write-up of LipNet says that $T$ "is generally twice the maximum length of the sequence plus one",
-# $T = 2L+1$, and a question in a public tracker has it as a condition on CTC. Section 2 says otherwise: the
-# number of paths, $\binom{T+L-R}{2L}$, is above 0 exactly when $T + L - R \ge 2L$, that is
+# A popular write-up of LipNet says (in Chinese) that $T$ is generally twice the maximum length of the
+# sequence plus one, $T = 2L+1$, and a question in a public tracker has it as a condition on CTC. Section 2
+# says otherwise: the number of paths, $\binom{T+L-R}{2L}$, is above 0 exactly when $T + L - R \ge 2L$, that
+# is
 #
 # $$T \ge L + R$$
 #
@@ -931,9 +938,9 @@ for text in ("ab", "aab", "aaa", "aabb", "abcab"):
 assert needed[(1, 1, 1)] == 5
 
 # %% [markdown]
-# The middle column is what a footnote in Distill's article on CTC gives: for $r$ repeats, $2r-1$ frames more
-# than letters. For *aaa* that would be 6; *a-a-a* has 5. (For a single pair both rules say the same, which is
-# how such a slip survives.)
+# The column $L + 2R - 1$ is what a footnote in Distill's article on CTC gives: with $r > 0$ repeats, $2r-1$
+# frames more than letters. For *aaa* that would be 6; *a-a-a* has 5. (For a single pair both rules say the
+# same, which is how such a slip survives.)
 #
 # Where does $2L+1$ come from? It is the number of **states**, the rows of the trellis. A path need not visit
 # them all. Here is *bin* in three frames, in five, and in $2L+1 = 7$. All three work.
@@ -982,10 +989,10 @@ figures.counts(
 )
 
 # %% [markdown]
-# LipNet's $T$ is 75 because a clip lasts three seconds. It is not $2L+1$ of anything: that would be 41 to 63.
-# And if you cut the clips down to 40 frames, $2L+1$ would tell you to throw away all 64,000 sentences, while
-# CTC can still spell every one. Where short
-# clips do become too short, single words cut out of their sentence, is a story of notebook 07.
+# LipNet's $T$ is 75 because a clip lasts three seconds at 25 frames. It is $2L+1$ of no sentence in GRID:
+# that would be 41 to 63. And if you cut the clips down to 40 frames, $2L+1$ would tell you to throw away
+# all 64,000 sentences, while CTC can still spell every one. Clips that really are too short, single words
+# cut out of their sentence, come in notebook 07.
 
 # %%
 assert all(L + R <= 40 < 2 * L + 1 for L, R in sentences)
@@ -994,7 +1001,7 @@ assert all(L + R <= 40 < 2 * L + 1 for L, R in sentences)
 # ## 10. The finished version
 #
 # A real batch is ragged: clips of different lengths, labels of different lengths. The heart of the package's
-# version is one function, and you know every line of it:
+# version is one function, with the three moves that you know:
 
 # %%
 show(ctc._arrivals)
