@@ -6,6 +6,7 @@ import contextlib
 import io
 import math
 
+import faster_coco_eval
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,9 @@ from lessons.boxes import Detections
 
 def detections(boxes, scores, labels) -> Detections:
     boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    return Detections(boxes, torch.tensor(scores, dtype=torch.float32), torch.tensor(labels, dtype=torch.long))
+    return Detections(
+        boxes, torch.tensor(scores, dtype=torch.float32), torch.tensor(labels, dtype=torch.long)
+    )
 
 
 def truth(boxes, labels) -> Truth:
@@ -112,7 +115,6 @@ def random_set(seed: int, n_frames: int = 250, classes: int = 3) -> tuple[list[D
 
 def coco(found: list[Detections], true: list[Truth]) -> tuple[float, float]:
     """AP over IoU 0.50 … 0.95, and AP50, as COCO's evaluation has them."""
-    faster_coco_eval = pytest.importorskip("faster_coco_eval")
 
     def rows(frames, scored):
         for image, frame in enumerate(frames):
