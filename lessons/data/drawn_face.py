@@ -41,30 +41,16 @@ def draw_face(
     return cv2.GaussianBlur(picture, (0, 0), size / 60)
 
 
-def film_face(
-    openings: Sequence[float],
-    way: np.ndarray | None = None,
-    noise: float = 0.0,
-    seed: int = 0,
-    **place: float,
-) -> np.ndarray:
+def film_face(openings: Sequence[float], way: np.ndarray | None = None, **place: float) -> np.ndarray:
     """(T, H, W, 3) uint8: the face, its mouth open by ``openings[t]`` in frame t.
 
     Args:
         openings: (T,) as in :func:`draw_face`; 0.02 is shut, 0.12 wide open.
         way: (T, 2) where the head is, (x, y) in pixels; None leaves it in its ``place``.
-        noise: standard deviation of the camera's noise, in grey levels.
-        seed: of the noise.
         place: height, width, x, y and size, as in :func:`draw_face`.
     """
     places = [place] * len(openings) if way is None else [place | {"x": x, "y": y} for x, y in way]
-    frames = [draw_face(opening=gap, **here) for gap, here in zip(openings, places, strict=True)]
-    film = np.stack(frames)  # (T, H, W, 3)
-    if noise:
-        rng = np.random.default_rng(seed)
-        grain = rng.normal(0, noise, film.shape[:3])[..., None]  # the same in all three colours
-        film = np.clip(film + grain + 0.5, 0, 255).astype(np.uint8)
-    return film
+    return np.stack([draw_face(opening=gap, **here) for gap, here in zip(openings, places, strict=True)])
 
 
 def talk(n: int = 20, **place: float) -> np.ndarray:
