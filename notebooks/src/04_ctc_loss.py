@@ -1214,9 +1214,25 @@ agree("torch's gradient at the leaf is off by the softmax, exactly", theirs - ri
 # %% [markdown]
 # Torch returns *softmax − occupancy* for `log_probs`, though that is the gradient of the *logits*. Behind
 # `log_softmax` it does not matter: the excess is $\sum_k y_k\, \partial \ln y_k = \partial \sum_k y_k$, and
-# the sum is 1 whatever you do. So a training is right. A saliency map taken at `log_probs`, or a scaling of
-# `log_probs` before the loss, is not.
-#
+# the sum is 1 whatever you do. So a training is right. What is wrong is a saliency map taken at `log_probs`,
+# and any training that scales `log_probs` before the loss:
+
+# %%
+scaled_logits = x.clone().requires_grad_()  # (T, B, V)
+
+
+def scaled_cost(logits):
+    return F.ctc_loss(0.5 * logits.log_softmax(-1), two, *lengths, reduction="sum")
+
+
+(gradient,) = torch.autograd.grad(scaled_cost(scaled_logits), scaled_logits)
+nudge = torch.zeros_like(x)
+nudge[3, 0, 1] = 1e-5
+slope = ((scaled_cost(x + nudge) - scaled_cost(x - nudge)) / 2e-5).item()
+print(f"scaled by 0.5: torch's gradient {gradient[3, 0, 1]:.3f}, slope {slope:.3f}")
+assert abs(gradient[3, 0, 1] - slope) > 0.01
+
+# %% [markdown]
 # ### 6. Axes have meaning
 #
 # `(B, T, V)` in place of `(T, B, V)`, with as many clips as frames. The law: clip 0's loss has a gradient at
@@ -1225,9 +1241,8 @@ agree("torch's gradient at the leaf is off by the softmax, exactly", theirs - ri
 
 # %%
 def only_its_own_logits(loss, swap=True):
-    many = (
-        torch.randn(12, 12, 4, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
-    )  # (B, T, V)
+    generator = torch.Generator().manual_seed(0)
+    many = torch.randn(12, 12, 4, generator=generator).double().requires_grad_()  # (B, T, V)
     log_probs = (many if swap else many.transpose(0, 1)).log_softmax(-1)  # wrong: (B, T, V), right: (T, B, V)
     frames, counts = torch.full((12,), 12), torch.full((12,), 2)
     own = loss(log_probs, two[:1].expand(12, 2), frames, counts, reduction="none")[0]  # of clip 0
