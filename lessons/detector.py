@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lessons.bottleneck_lstm import BottleneckLSTM
 from lessons.conv_lstm import ConvLSTM
+from lessons.recurrent import check_floats
 
 Memory = Literal["none", "averaging", "conv_lstm", "bottleneck_lstm"]
 State = Any  # what a memory hands on: None, a tensor, or a pair of tensors
@@ -63,7 +64,15 @@ class NoMemory(nn.Module):
         self.conv = nn.Conv2d(in_channels, hidden_channels, 1)
 
     def forward(self, x: Tensor, state: None = None) -> tuple[Tensor, None]:
-        """(T, B, C, H', W') -> (T, B, D, H', W'), and no state."""
+        """(T, B, C, H', W') -> (T, B, D, H', W'), and no state.
+
+        Raises:
+            ValueError: a state, of which it has no use.
+        """
+        if state is not None:
+            raise ValueError(
+                f"state is a {type(state).__name__}, expected None: there is no memory to go on with"
+            )
         out = self.conv(x.flatten(0, 1)).relu()  # (T*B, D, H', W')
         return out.unflatten(0, x.shape[:2]), None  # (T, B, D, H', W')
 
@@ -81,13 +90,17 @@ class Averaging(nn.Module):
         """x (T, B, C, H', W'), mean (B, C, H', W') or None -> (T, B, D, H', W') and the new mean.
 
         Raises:
-            ValueError: a mean of another shape than the frames have.
+            ValueError: a mean of another shape, type or device than the frames.
         """
-        if mean is not None and mean.shape != x.shape[1:]:
-            raise ValueError(
-                f"state has shape {tuple(mean.shape)}, expected {tuple(x.shape[1:])}: "
-                "another batch or size needs a new state, None"
-            )
+        if mean is not None:
+            if not isinstance(mean, Tensor):
+                raise ValueError(f"state is a {type(mean).__name__}, expected a tensor or None")
+            check_floats("state", mean, self.conv.weight)
+            if mean.shape != x.shape[1:]:
+                raise ValueError(
+                    f"state has shape {tuple(mean.shape)}, expected {tuple(x.shape[1:])}: "
+                    "another batch or size needs a new state, None"
+                )
         means = []
         for frame in x:  # (B, C, H', W')
             mean = frame if mean is None else mean + self.SHARE * (frame - mean)
@@ -151,8 +164,8 @@ class Detector(nn.Module):
             maps (T, B, classes + 4, H', W'), see ``lessons.centre_points``, and the new state.
 
         Raises:
-            ValueError: x of another rank, without frames or pixels, with other channels, or with NaN; a state
-                of another batch or size.
+            ValueError: x of another rank, without frames or pixels, with other channels, of another type or
+                device than the weights, or with NaN; a state of another memory, batch or size.
         """
         return self.join(self.see(x), state)
 
@@ -163,6 +176,7 @@ class Detector(nn.Module):
                 f"x has shape {tuple(x.shape)}, expected (T, B, C, H, W) with C = {self.in_channels} "
                 "and at least one frame and one pixel"
             )
+        check_floats("x", x, self.head[-1].weight)
         if not bool(torch.isfinite(x).all()):
             raise ValueError("x holds NaN or infinity: a memory would keep it for the rest of the film")
         frames = x.flatten(0, 1)  # (T*B, C, H, W)

@@ -321,6 +321,24 @@ def test_the_state_of_another_batch_or_size_is_refused(memory, shape):
         model(torch.randn(shape), state)
 
 
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_the_state_of_another_memory_is_refused(memory):
+    x = torch.randn(1, 2, 1, 16, 16)
+    wrong = (torch.zeros(2, 8, 2, 2),) * 2 if memory in ("none", "averaging") else torch.zeros(2, 8, 2, 2)
+    with pytest.raises(ValueError, match="state is a"):
+        make(memory)(x, wrong)
+
+
+def test_another_device_or_type_than_the_weights_is_refused():
+    x = torch.zeros(1, 1, 1, 16, 16)
+    with pytest.raises(ValueError, match="x is on meta, the parameters on cpu"):
+        make()(x.to("meta"))
+    with pytest.raises(ValueError, match=r"float64, the parameters are torch.float32"):
+        make()(x.double())
+    with pytest.raises(ValueError, match="state is on meta"):
+        make("averaging")(x, torch.zeros(1, 128, 2, 2, device="meta"))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [(dict(memory="gru"), "'gru', expected one of none"), (dict(classes=0), "classes=0")],
