@@ -94,13 +94,9 @@ def depthwise(channels: int, kernel_size: int = 3) -> Conv:
     return Conv(channels, channels, kernel_size, groups=channels)
 
 
-def bottleneck(in_channels: int, narrow: int, out_channels: int, kernel_size: int = 3) -> tuple[Conv, ...]:
-    """Narrow by 1x1, convolve, widen by 1x1."""
-    return (
-        Conv(in_channels, narrow),
-        Conv(narrow, narrow, kernel_size),
-        Conv(narrow, out_channels),
-    )
+def bottleneck(in_channels: int, narrow: int, out_channels: int) -> tuple[Conv, ...]:
+    """Narrow by 1x1, convolve by 3x3, widen by 1x1."""
+    return Conv(in_channels, narrow), Conv(narrow, narrow, 3), Conv(narrow, out_channels)
 
 
 def separable(in_channels: int, out_channels: int, kernel_size: int = 3) -> tuple[Conv, ...]:
