@@ -385,7 +385,7 @@ figures.film_rows({name: clip[moments] for name, clip in steps.items()}, [str(i)
 # 1 (notebook 01).
 #
 # Now a film of your own, or a real one of GRID's: put its path in place of `None` and run the cell again.
-# (Where GRID's own films are at hand, it also checks that three of them come out as in the prepared set.)
+# Where GRID's own films are at hand, it also checks that three of them come out as in the prepared set.
 
 # %%
 film_of_a_face = None  # or "data/raw/s1/bbaf2n.mpg", or "me.mp4"
