@@ -21,6 +21,7 @@ and 1 - z they call the update gate: the same network, for the signs of W_iz, W_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -28,7 +29,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lessons.gru_scan import GRUScan
-from lessons.recurrent import Recurrent, State, check_cell_input, draw_uniform, gate_parameters
+from lessons.recurrent import (
+    Recurrent,
+    State,
+    check_cell_input,
+    draw_uniform,
+    gate_parameters,
+    under_autocast,
+)
 
 Reset = Literal["after", "before"]
 
@@ -141,7 +149,9 @@ class GRU(Recurrent):
         h0 = torch.stack([start[0] for start in starts])  # (directions, B, D)
         if valid is not None:
             valid = torch.stack([turn[d](valid) for d in range(len(each))], dim=1)  # (T, directions, B, 1)
-        with torch.autocast(x.device.type, enabled=False):  # 75 steps in half precision would add up
+        # The rounding of 75 steps in half precision would add up.
+        exact = torch.autocast(x.device.type, enabled=False) if under_autocast(x) else nullcontext()
+        with exact:
             out = GRUScan.apply(x_gates.to(h0.dtype), h0, weight_hh, bias_hh, valid)  # (T, directions, B, D)
         ends = [(end,) for end in out[-1]]
         if valid is not None:

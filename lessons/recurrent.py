@@ -198,13 +198,17 @@ def valid_frames(lengths: Tensor | Sequence[int], x: Tensor) -> Tensor:
     return (frames[:, None] < lengths[None, :]).unsqueeze(-1)  # (T, B, 1)
 
 
+def under_autocast(tensor: Tensor) -> bool:
+    """Is mixed precision on where this tensor lives? (torch cannot be asked about "meta".)"""
+    return tensor.device.type != "meta" and torch.is_autocast_enabled(tensor.device.type)
+
+
 def check_floats(name: str, tensor: Tensor, parameter: Tensor) -> None:
     """Refuse a tensor that is not where and what the parameters are."""
     if tensor.device != parameter.device:
         raise ValueError(f"{name} is on {tensor.device}, the parameters on {parameter.device}: use .to(...)")
-    # Under autocast the products bring both to one dtype themselves. (torch cannot be asked about "meta".)
-    autocast = tensor.device.type != "meta" and torch.is_autocast_enabled(tensor.device.type)
-    if tensor.dtype != parameter.dtype and not autocast:
+    # Under autocast the products bring both to one dtype themselves.
+    if tensor.dtype != parameter.dtype and not under_autocast(tensor):
         raise ValueError(f"{name} is {tensor.dtype}, the parameters are {parameter.dtype}: use .to(...)")
 
 
