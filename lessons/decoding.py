@@ -96,38 +96,38 @@ def beam_search_decode(
     frames = log_probs.detach().double().cpu().numpy()  # (T, V)
     prior = _Prior(lm if alpha > 0 else None, alpha, beta, blank, classes=frames.shape[1])
 
-    # The beam: W prefixes. At first there is one, the empty prefix, as if a blank stood before the frames.
+    # The beam: P prefixes. At first there is one, the empty prefix, as if a blank stood before the frames.
     tree = _PrefixTree()
-    nodes = [tree.ROOT]  # W nodes of the tree
-    states = [prior.start]  # W states of the language model
-    last = np.array([blank])  # (W,) the last label
-    after_blank = np.array([0.0])  # (W,) log probability of the prefix's paths that end in a blank
-    after_label = np.array([NEVER])  # (W,) and of those that end in its last label
-    bonus = np.array([0.0])  # (W,) what language model and length add to the score
+    nodes = [tree.ROOT]  # P nodes of the tree
+    states = [prior.start]  # P states of the language model
+    last = np.array([blank])  # (P,) the last label
+    after_blank = np.array([0.0])  # (P,) log probability of the prefix's paths that end in a blank
+    after_label = np.array([NEVER])  # (P,) and of those that end in its last label
+    bonus = np.array([0.0])  # (P,) what language model and length add to the score
 
     for frame in frames:  # (V,)
         width = len(nodes)
-        both = np.logaddexp(after_blank, after_label)  # (W,)
+        both = np.logaddexp(after_blank, after_label)  # (P,)
 
         # A prefix stays what it is, by a blank or by its last label held on; or it grows by a label.
-        stay_blank = both + frame[blank]  # (W,)
-        stay_label = after_label + frame[last]  # (W,)
-        grow = both[:, None] + frame  # (W, V)
+        stay_blank = both + frame[blank]  # (P,)
+        stay_label = after_label + frame[last]  # (P,)
+        grow = both[:, None] + frame  # (P, V)
         grow[np.arange(width), last] = after_blank + frame[last]  # the same label anew: only after a blank
         grow[:, blank] = NEVER
 
         # When it grows into a prefix that the beam holds already, its paths are added there.
         row_of = {node: row for row, node in enumerate(nodes)}
-        parent_row = np.array([row_of.get(tree.parents[node], -1) for node in nodes])  # (W,)
+        parent_row = np.array([row_of.get(tree.parents[node], -1) for node in nodes])  # (P,)
         child = np.flatnonzero(parent_row >= 0)
         meeting = parent_row[child], last[child]
         stay_label[child] = np.logaddexp(stay_label[child], grow[meeting])
         grow[meeting] = NEVER
 
-        # The best W of all these become the next beam.
-        gain = np.stack([prior.gain(state) for state in states])  # (W, V)
-        stay_score = np.logaddexp(stay_blank, stay_label) + bonus  # (W,)
-        grow_score = grow + gain + bonus[:, None]  # (W, V)
+        # The best `beam_width` of all these become the next beam.
+        gain = np.stack([prior.gain(state) for state in states])  # (P, V)
+        stay_score = np.logaddexp(stay_blank, stay_label) + bonus  # (P,)
+        grow_score = grow + gain + bonus[:, None]  # (P, V)
         kept = _best(np.concatenate((stay_score, grow_score.ravel())), beam_width)
         stays = kept[kept < width]  # rows
         rows, labels = np.divmod(kept[kept >= width] - width, len(frame))  # rows that grow, and by what
@@ -142,7 +142,7 @@ def beam_search_decode(
         if not nodes:
             break
 
-    scores = np.logaddexp(after_blank, after_label) + bonus + [prior.end(state) for state in states]  # (W,)
+    scores = np.logaddexp(after_blank, after_label) + bonus + [prior.end(state) for state in states]  # (P,)
     ranked = [row for row in np.argsort(-scores, kind="stable") if scores[row] > NEVER]
     if not ranked:
         return [_best_allowed_path(frames, prior)]
