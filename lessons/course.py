@@ -28,18 +28,20 @@ class Notebook:
 
 
 COURSE: tuple[Notebook, ...] = (
+    Notebook(0, "start_here", "Start here", "nothing yet: a trained model reads a mouth; the map", 1, True),
     Notebook(
-        0, "start_here", "Start here", "nothing yet: a trained model reads a mouth; the map", 1, written=True
+        1, "video_tensors", "Video tensors", "a clip as (B, C, T, H, W): layouts, strides, scale", 1, True
     ),
-    Notebook(1, "video_tensors", "Video tensors", "a clip as (B, C, T, H, W): layouts, strides, scale", 1),
+    Notebook(2, "stcnn", "STCNN: convolution over space and time", "conv3d by loops, its gradient", 1, True),
+    Notebook(3, "gru", "GRU: memory with gates", "RNN, LSTM, GRU and both directions", 1, True),
+    Notebook(4, "ctc_loss", "CTC, the loss", "blank, collapse, trellis, forward-backward, gradient", 1, True),
     Notebook(
-        2, "stcnn", "STCNN: convolution over space and time", "conv3d by loops, its gradient", 1, written=True
+        5, "ctc_decoding", "CTC, decoding", "greedy, prefix beam search, a language model, CER, WER", 1, True
     ),
-    Notebook(3, "gru", "GRU: memory with gates", "RNN, LSTM, GRU and both directions", 2),
-    Notebook(4, "ctc_loss", "CTC, the loss", "blank, collapse, trellis, forward-backward, gradient", 2),
-    Notebook(5, "ctc_decoding", "CTC, decoding", "greedy, prefix beam search, a language model, CER, WER", 2),
-    Notebook(6, "lipnet", "LipNet", "the whole model, 6,638,844 weights, layer by layer", 2),
-    Notebook(7, "lip_data", "Lip data", "alignments, mouth crops, the synthetic talker, its error floor", 2),
+    Notebook(6, "lipnet", "LipNet", "the whole model, 6,638,844 weights, layer by layer", 1, True),
+    Notebook(
+        7, "lip_data", "Lip data", "alignments, mouth crops, the synthetic talker, its error floor", 1, True
+    ),
     Notebook(
         8, "train_lipnet", "Train LipNet", "a training run: plateau, fall, alignments, saliency", 2, True
     ),

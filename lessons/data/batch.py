@@ -21,7 +21,8 @@ def normalise(clips: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Give every clip mean 0 and standard deviation 1 over its own valid pixels; padding becomes 0.
 
     One mean and one deviation a clip, not a frame: light and camera go, movement and its size stay. The
-    scale also decides whether GRU gates can move at all: raw 0-255 pixels saturate nearly all of them.
+    scale also decides whether the published LipNet's gates can move at all: raw 0-255 pixels saturate nearly
+    all of them (notebook 01).
 
     Args:
         clips: (B, T, H, W) grey values, bytes or floats of any scale.

@@ -114,7 +114,7 @@ figures.filmstrip(film, [t for t, _ in letters], [symbol for _, symbol in letter
 # | clip | mean 0, deviation 1; a batch of clips | $(B, C, T, H, W)$ floats | 01 |
 # | 3 × STCNN | convolve over space *and time* | $(B, C', T, H', W')$ | 02 |
 # | flatten | one list of features a frame | $(T, B, F)$ | 06 |
-# | 2 × Bi-GRU | remember, forwards and backwards | $(T, B, 2 \cdot \text{hidden})$ | 03 |
+# | 2 × Bi-GRU | remember, forwards and backwards | $(T, B, 2D)$ | 03 |
 # | head | 28 scores a frame | $(T, B, V)$ | 06 |
 # | CTC | 75 answers become a sentence | text | 04, 05 |
 #

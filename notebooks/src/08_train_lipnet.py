@@ -1202,8 +1202,6 @@ assert math.isclose(corpus, 1 / 8) and math.isclose(mean_rate, 1 / 2)
 # | warm-up | letting the learning rate rise over the first steps |
 # | gradient clipping | shortening a gradient that is longer than a limit; its direction stays |
 # | weight averaging | keeping a running mean of the weights, and reading with it |
-# | homophemes | words that look the same on the lips |
-# | alignment | the most probable path that spells a given text |
 # | saliency | how much the answer changes with each pixel |
 # | corpus error rate | all edits over all words, not a mean over sentences |
 #
