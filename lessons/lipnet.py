@@ -193,8 +193,9 @@ class LipNet(nn.Module):
         x = x.repeat_interleave(self.upsample, dim=0)  # (T*upsample, B, F)
         if lengths is not None:
             lengths = self.output_lengths(lengths)
-        # Rounding adds up over the steps of a recurrence, so the GRUs stay in float32 under autocast.
-        with torch.autocast(x.device.type, enabled=False):
+        # Rounding adds up over the steps of a recurrence, so the GRUs stay in float32 under autocast (which
+        # knows no meta device).
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
             if x.dtype in (torch.float16, torch.bfloat16):
                 x = x.float()
             for recurrent in (self.gru1, self.gru2):
@@ -218,7 +219,8 @@ class LipNet(nn.Module):
                 f"x is {x.dtype}, the model {weight.dtype}: bytes become floats in data.batch.normalise"
             )
         # In training the clips come through `normalise`, which looks; on a GPU a look would halt each step.
-        if not self.training and not bool(torch.isfinite(x).all()):
+        # A tensor on the meta device has a shape and no pixels.
+        if not (self.training or x.is_meta) and not bool(torch.isfinite(x).all()):
             raise ValueError("x holds NaN or infinite pixels: look at the frames before they are normalised")
         if lengths is None:
             return None

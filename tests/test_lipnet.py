@@ -58,6 +58,14 @@ def test_weights_sit_where_the_table_says():
     assert found == [7_232, 153_664, 165_984, 5_114_880, 1_182_720, 14_364]
 
 
+@pytest.mark.parametrize("layers", ["torch", "lessons"])
+def test_is_counted_on_the_meta_device_without_computing_anything(layers):
+    with torch.device("meta"):
+        counted = count(LipNet(layers=layers).eval(), torch.zeros(1, 3, 75, 64, 128))
+    assert (counted.weights, counted.multiply_adds) == (6_638_844, 9_069_619_200)
+    assert counted.rows[-1].output_shape == (75, 1, 28)
+
+
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_public_checkpoint_gives_the_ports_logits(tmp_path, port, prefix):
     path = tmp_path / "port.pt"
