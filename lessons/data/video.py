@@ -12,6 +12,8 @@ from PIL import Image
 
 from lessons.files import atomic
 
+# Left to itself, x264 reads whatever lies in memory past rows that are no multiple of 32 pixels long.
+REPEATABLE = {"x264-params": "cpu-independent=1"}
 MAX_BYTES = 2**31  # decoded pictures; beyond that a laptop begins to swap
 AGAIN = "the file is truncated or damaged: copy or download it again"
 
@@ -106,6 +108,9 @@ def _check_frames(frames: np.ndarray, fps: float) -> np.ndarray:
 def write_video(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None:
     """Write frames as H.264 mp4, near-lossless to the eye (CRF 18), as a whole or not at all.
 
+    The same frames give the same file every time on one machine. On another, the turn from RGB to the colours
+    of H.264 may round differently, and another release of PyAV may pack differently.
+
     Args:
         path: the file to write, ending in .mp4.
         frames: (T, H, W, 3) RGB or (T, H, W) grey, uint8; H and W even, because colour is kept at half size.
@@ -126,9 +131,9 @@ def write_video(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None
         try:
             with av.open(str(part), "w", format="mp4") as container:
                 rate = Fraction(fps).limit_denominator(1001)
-                stream = container.add_stream("libx264", rate=rate, options={"crf": "18"})
+                stream = container.add_stream("libx264", rate=rate, options={"crf": "18", **REPEATABLE})
                 stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-                stream.codec_context.thread_count = 1  # the same bytes on every machine
+                stream.codec_context.thread_count = 1  # how many threads there are changes the file
                 for frame in frames:  # (H, W, 3)
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
                 container.mux(stream.encode(None))
