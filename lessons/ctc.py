@@ -29,6 +29,7 @@ from lessons.ctc_input import (
     check_type,
     pad_targets,
 )
+from lessons.ctc_rescaled import begin_and_end, extended_states, rescaled_forward_backward, reverse_frames
 
 NEVER = float("-inf")  # log 0
 
@@ -285,7 +286,8 @@ def ctc_loss(
     ``zero_infinity`` makes its loss 0 as well.
 
     The recursion runs in float64, for in float32 large logits cost three digits of the gradient; so it needs
-    a CPU or a CUDA device. The gradient is not differentiable again.
+    a CPU or a CUDA device. It is the rescaled one (:mod:`lessons.ctc_rescaled`), and that in logarithms for
+    samples in which rescaling might lose something. The gradient is not differentiable again.
 
     Args:
         log_probs: (T, B, V) float32 or float64, ``log_softmax`` of the logits over V; frames past a sample's
@@ -327,9 +329,11 @@ class _CTC(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, log_probs, targets, input_lengths, target_lengths, blank):
-        losses, occupancy = _batch_forward_backward(
-            log_probs.double(), targets, input_lengths, target_lengths, blank
-        )
+        sample = (log_probs.double(), targets, input_lengths, target_lengths)
+        losses, occupancy, sure = rescaled_forward_backward(*sample, blank)  # (B,), (T, B, V), (B,)
+        if not sure.all():  # the rescaled recursion may have lost something: these samples by logarithms
+            doubtful = (sample[0][:, ~sure], *(one[~sure] for one in sample[1:]))
+            losses[~sure], occupancy[:, ~sure] = _batch_forward_backward(*doubtful, blank)
         ctx.save_for_backward(occupancy.to(log_probs.dtype))  # (T, B, V)
         return losses.to(log_probs.dtype)  # (B,)
 
@@ -343,29 +347,25 @@ class _CTC(torch.autograd.Function):
 def _batch_forward_backward(
     log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: int
 ) -> tuple[Tensor, Tensor]:
-    """Return losses (B,) and occupancies (T, B, V).
+    """Return losses (B,) and occupancies (T, B, V), in logarithms: slower, and right at any scale.
 
     Backward is forward on the reversed frames and the reversed extended label, so both run as one recursion
     over 2B sequences: half the steps for the same work.
     """
     frames, batch, _ = log_probs.shape
     device = log_probs.device
-    states = torch.full((batch, 2 * targets.shape[1] + 1), blank, device=device)  # (B, S)
-    states[:, 1::2] = targets
-    position = torch.arange(states.shape[1], device=device)  # (S,)
-    last = 2 * target_lengths[:, None]  # (B, 1) each sample's last state; from those past it no path ends
-    first_states = (position < 2).expand_as(states)  # (B, S)
-    final_states = (position >= last - 1) & (position <= last)  # (B, S)
+    states = extended_states(targets, blank)  # (B, S)
+    first_states, final_states = begin_and_end(states, target_lengths)  # (B, S)
 
     emission = log_probs.gather(2, states.expand(frames, -1, -1))  # (T, B, S)
-    mirrored = _reverse_frames(emission, input_lengths).flip(2)  # (T, B, S) both orders reversed
+    mirrored = reverse_frames(emission, input_lengths).flip(2)  # (T, B, S) both orders reversed
     arrivals = _arrivals(
         torch.cat((emission, mirrored), dim=1),  # (T, 2B, S)
         torch.cat((states, states.flip(1))),  # (2B, S)
         torch.cat((first_states, final_states.flip(1))),  # (2B, S) backward starts where forward ends
     )  # (T, 2B, S)
     before = arrivals[:, :batch]  # (T, B, S) all ways to get to state s at frame t
-    after = _reverse_frames(arrivals[:, batch:].flip(2), input_lengths)  # (T, B, S) all ways to go on from it
+    after = reverse_frames(arrivals[:, batch:].flip(2), input_lengths)  # (T, B, S) all ways to go on from it
     through = before + emission + after  # (T, B, S) all paths through (t, s)
 
     # Every path passes some state of the first frame. With no frames, the only label is the empty one.
@@ -400,10 +400,3 @@ def _arrivals(emission: Tensor, states: Tensor, starts: Tensor) -> Tensor:
         torch.add(arrivals[t - 1], emission[t - 1], out=stay)
         torch.logaddexp(torch.logaddexp(stay, step), jump + barrier, out=arrivals[t])
     return arrivals
-
-
-def _reverse_frames(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return ``x`` (T, B, S) with each sample's first ``lengths`` frames in reverse; the rest is filler."""
-    frames, batch, _ = x.shape
-    index = lengths - 1 - torch.arange(frames, device=x.device)[:, None]  # (T, B)
-    return x[index.clamp(min=0), torch.arange(batch, device=x.device)]  # (T, B, S)
