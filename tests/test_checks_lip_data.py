@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lessons.checks import check
@@ -42,7 +43,7 @@ def parsed(
     fields=str.split,
     skip=True,
     silences=(),
-    number=float,
+    number=int,
     careful=True,
     empty=True,
     equal=True,
@@ -111,6 +112,21 @@ def flat(shown):
     return tuple(v for phoneme in shown for v in phoneme)
 
 
+def looks(lexicon, visemes):
+    return {word: flat([visemes[p] for p in sounds.split()]) for word, sounds in lexicon.items()}
+
+
+def runs_of_neighbours(lexicon, visemes):
+    """groupby without sorting first."""
+    return [list(run) for _, run in groupby(lexicon, key=looks(lexicon, visemes).get)]
+
+
+def for_every_word(lexicon, visemes):
+    """The group of each word, so that a group of two comes twice."""
+    shown = looks(lexicon, visemes)
+    return [[b for b in lexicon if shown[a] == shown[b]] for a in lexicon]
+
+
 def usable(
     need=lambda word: len(word) + sum(a == b for a, b in pairwise(word)),
     frame=lambda moment: math.ceil((moment - 500) / 1000),
@@ -147,6 +163,8 @@ WRONG = {
         ("word first", lambda t: [(w, a, b) for a, b, w in right_parse(t)], "its word should be"),
         ("text for times", lambda t: [(str(a), str(b), w) for a, b, w in right_parse(t)], "finite numbers"),
         ("a dictionary", lambda t: {w: (a, b) for a, b, w in right_parse(t)}, "gave a dict"),
+        ("fractions", parsed(number=float), "no whole number needs a ValueError"),
+        ("a length", lambda t: [(a, b - a, w) for a, b, w in right_parse(t)], "times of .* are wrong"),
         ("pairs", lambda t: [(a, w) for a, b, w in right_parse(t)], "expected three things"),
         ("NaN", lambda t: [(NAN, b, w) for a, b, w in right_parse(t)], "finite numbers"),
         ("no check of fields", parsed(careful=False), "A line without a word needs a ValueError"),
@@ -171,7 +189,9 @@ WRONG = {
         ("order of numpy", lambda x, y, w: tuple(right_window(x, y, w)[i] for i in (1, 0, 3, 2)), "twice as"),
         ("bottom first", lambda *a: tuple(right_window(*a)[i] for i in (0, 3, 2, 1)), "top than bottom"),
         ("whole pixels", lambda x, y, w: tuple(map(round, right_window(x, y, w))), "twice as|share|middle"),
-        ("two numbers", lambda x, y, w: (x, y), "four numbers"),
+        ("two numbers", lambda x, y, w: (x, y), "a tuple"),
+        ("an array", lambda *a: np.array(right_window(*a)), "expected a tuple"),
+        ("a share of the window", window(high=0.60 * 0.30), "twice as wide as high"),
         ("NaN", lambda x, y, w: (NAN,) * 4, "finite"),
         ("text", lambda x, y, w: ("0", "0", "1", "1"), "finite"),
         ("no return", lambda x, y, w: None, "gave None"),
@@ -193,6 +213,8 @@ WRONG = {
         ("words sorted", grouped(lambda s, _: flat(s), lambda g: [sorted(x) for x in g]), "not in order"),
         ("sets", grouped(lambda s, _: flat(s), lambda g: [set(x) for x in g]), "each a list of words"),
         ("a word twice", grouped(lambda s, _: flat(s), lambda g: g + g[:1]), "exactly one group"),
+        ("neighbours only", runs_of_neighbours, "'s' and 't' apart"),
+        ("a group for every word", for_every_word, "exactly one group"),
         ("one word a group", lambda lexicon, visemes: [[word] for word in lexicon], "'p' and 'b' apart"),
         ("one group", lambda lexicon, visemes: [list(lexicon)], "together"),
         ("a dictionary", lambda lexicon, visemes: {"p": ["p"]}, "expected a list of groups"),
@@ -202,6 +224,8 @@ WRONG = {
     "usable_words": [
         ("keeps all", usable(need=lambda word: 1), "Two frames cannot spell three"),
         ("no repeats", usable(need=len), "blank between two equal"),
+        ("any repeat", usable(need=lambda word: 2 * len(word) - len(set(word))), "not neighbours"),
+        ("to the nearest border", usable(frame=lambda m: round(m / 1000)), "3500|middle"),
         ("2 L + 1", usable(need=lambda word: 2 * len(word) + 1), "Three frames, three letters"),
         ("more than needed", usable(enough=lambda n, needed: n > needed), "Three frames, three letters"),
         ("keeps sil", usable(silences=("sp",)), "Silence is no word"),

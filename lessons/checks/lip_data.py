@@ -65,6 +65,7 @@ def parse_align(function: Callable) -> None:
         ("0 1000\n", "a line without a word"),
         ("0 1000 bin blue\n", "a line of four fields"),
         ("0 late bin\n", "a time that is no number"),
+        ("0 1000.5 bin\n", "a time that is no whole number"),
         ("-500 1000 bin\n", "a time below 0"),
         ("2000 1000 bin\n", "a word that ends before it starts"),
         ("1000 1000 bin\n", "a word that ends when it starts"),
@@ -95,7 +96,7 @@ def crop_window(function: Callable) -> None:
         name = f"crop_window({x:g}, {y:g}, {width:g})"
         found = call(function, x, y, width)
         if not isinstance(found, list | tuple) or len(found) != 4:
-            raise AssertionError(f"{name} gave {found!r}, expected four numbers: left, top, right, bottom")
+            raise AssertionError(f"{name} gave {found!r}, expected a tuple: (left, top, right, bottom)")
         if not all(map(_number, found)):
             raise AssertionError(f"{name} gave {found!r}, expected four finite numbers")
         left, top, right, bottom = found
@@ -156,7 +157,7 @@ def homopheme_groups(function: Callable) -> None:
             raise AssertionError(f"{name} gave {found!r}, expected a list of groups, each a list of words")
         told = sorted(word for group in found for word in group)
         if told != sorted(lexicon):
-            raise AssertionError(f"{name} gave {found!r}: each word belongs into exactly one group.")
+            raise AssertionError(f"{name} gave {found!r}: each word belongs in exactly one group.")
         shown = {
             w: [v for phoneme in sounds.split() for v in table[phoneme]] for w, sounds in lexicon.items()
         }
@@ -189,6 +190,7 @@ def usable_words(function: Callable) -> None:
         ([(0, 2000, "bin")], "Two frames cannot spell three letters."),
         ([(0, 5000, "green")], "CTC needs a blank between two equal letters."),
         ([(0, 6000, "green")], "Five letters and one blank fit into six frames."),
+        ([(0, 5000, "seven")], "Equal letters that are not neighbours need no blank between them."),
         ([(0, 14_000, "sil"), (14_000, 19_000, "bin"), (19_000, 74_500, "sil")], "Silence is no word."),
         ([(0, 9000, "two"), (9000, 12_000, "sp"), (12_000, 20_000, "now")], "A short pause is no word."),
         ([(750, 4000, "bin")], "The middle of frame 0 lies at 500, before this word starts."),
