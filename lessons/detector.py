@@ -14,6 +14,8 @@ The detector keeps nothing between calls. State goes in and comes out: a film ca
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -109,10 +111,11 @@ class Averaging(nn.Module):
         return out.unflatten(0, x.shape[:2]), mean  # (T, B, D, H', W')
 
 
-MEMORIES: dict[str, type[nn.Module]] = {
+MEMORIES: dict[str, Callable[[int, int], nn.Module]] = {
     "none": NoMemory,
     "averaging": Averaging,
-    "conv_lstm": ConvLSTM,
+    # The forget bias that the Bottleneck-LSTM has by default: the two must differ in nothing but the cell.
+    "conv_lstm": partial(ConvLSTM, forget_bias=1.0),
     "bottleneck_lstm": BottleneckLSTM,
 }
 

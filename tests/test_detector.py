@@ -261,6 +261,13 @@ def test_averaging_by_hand():
     torch.testing.assert_close(plain(x)[0][0], out[0])  # of one frame, the mean is the frame
 
 
+def test_the_two_trained_memories_begin_by_remembering_alike():
+    biases = {
+        memory: make(memory).memory.cell.update.forget_bias for memory in ("conv_lstm", "bottleneck_lstm")
+    }
+    assert biases == {"conv_lstm": 1.0, "bottleneck_lstm": 1.0}
+
+
 def test_sizes():
     memories = {memory: Detector(6, memory).memory for memory in MEMORIES}
     filters = {n: sum(p.numel() for p in m.parameters() if p.dim() == 4) for n, m in memories.items()}
