@@ -19,7 +19,7 @@ from matplotlib.colors import to_hex
 from lessons import figures
 from lessons.checks import check
 from lessons.checks.ctc_decoding import CHECKS
-from lessons.figures.style import BLUE, GREEN, VERMILION
+from lessons.figures.style import BLUE, GREEN, RULE, VERMILION
 from lessons.metrics import edit_distance
 
 SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "05_ctc_decoding.py"
@@ -102,6 +102,28 @@ def beams(held="letter", anew="blank", other="both", stay="both", merge=True, gr
         return new
 
     return function
+
+
+def holds_any_letter(old, frame):
+    new = dict.fromkeys(beams()(old, frame), (0.0, 0.0))
+    for prefix, (blank, letter) in old.items():
+        for symbol, y in frame.items():
+            held = symbol != "-" and symbol in prefix
+            for child, p_blank, p_letter in (
+                (prefix, (blank + letter) * y * (symbol == "-"), letter * y * held),
+                (prefix + symbol, 0.0, (blank if held else blank + letter) * y * (symbol != "-")),
+            ):
+                before = new.get(child, (0.0, 0.0))
+                new[child] = (before[0] + p_blank, before[1] + p_letter)
+    return new
+
+
+def takes_the_larger(old, frame):
+    new: dict = {}
+    for prefix, ends in old.items():
+        for child, sent in beams()({prefix: ends}, frame).items():
+            new[child] = tuple(map(max, new.get(child, (0.0, 0.0)), sent))
+    return new
 
 
 def changes_its_input(old, frame):
@@ -218,6 +240,8 @@ WRONG = {
         ("holds all paths", beams(held="both"), "after a blank the same letter is a new one"),
         ("never holds", beams(held="none"), "the letter is held"),
         ("does not merge", beams(merge=False), "overwrite something"),
+        ("every letter of the prefix can be held", holds_any_letter, "Only the \\*last\\* letter"),
+        ("the larger in place of the sum", takes_the_larger, "Their paths add up"),
         ("another letter only after a blank", beams(other="blank"), "Another letter always"),
         ("another letter only after a letter", beams(other="letter"), "At the start"),
         ("a blank after a blank only", beams(stay="blank"), "held|leaves the prefix"),
@@ -254,7 +278,7 @@ WRONG = {
         ("always from the last label", walk(last=2), "end in the last blank as well"),
         ("from the best state anywhere", walk(ends=3), "Where|end|Follow|A step|only"),
         ("not turned round", walk(turn=False), "wrong at frames"),
-        ("the row before", walk(row=1), "wrong at frames"),
+        ("the row before", walk(row=1), "The end is right: step"),
         ("one state a step", lambda b, s: walk()(b, s.clamp(max=1)), "A step of 2|Follow|wrong at frames"),
         ("step is the state", walk(steps=False), "wrong at frames"),
         ("argmax of each frame", lambda b, s: b.argmax(1).tolist(), "wrong at frames"),
@@ -367,6 +391,16 @@ def test_paths_lie_end_to_end_under_their_label():
         False,
     ]
     assert {".36", ".64"} <= {text.get_text() for text in ax.texts}
+
+
+def test_paths_that_a_search_has_lost_are_grey_and_last():
+    labels = {"a": {"-a": 0.24, "a-": 0.3, "aa": 0.16}}
+    (ax,) = figures.path_shares(labels, dropped=["-a"]).axes
+    assert [box.get_width() for box in ax.patches] == pytest.approx([0.3, 0.16, 0.24])
+    assert [to_hex(box.get_facecolor()) == RULE.lower() for box in ax.patches] == [False, False, True]
+    assert ".46 of .70" in {text.get_text() for text in ax.texts}
+    with pytest.raises(ValueError, match="'b' is no path"):
+        figures.path_shares(labels, dropped=["b"])
 
 
 @pytest.mark.parametrize("labels", [{}, {"a": {}}, {"a": {"a": 0.8}, "": {"-": 0.3}}, {"a": {"a": -0.1}}])

@@ -134,6 +134,12 @@ def extend_beams(function: Callable) -> None:
             "Two ways lead to “a”: held from “a”, grown from “”. Their paths add up.",
         ),
         ([{"-": 0.0, "a": 1.0, "b": 0.0}], two, None, "Another letter always makes the prefix longer."),
+        (
+            [{"-": 0.0, "a": 1.0, "b": 0.0}, {"-": 0.0, "a": 0.0, "b": 1.0}],
+            two,
+            None,
+            "Only the *last* letter can be held: one that came before it makes the prefix longer.",
+        ),
         ([frame, frame, frame], frame, None, "Held letters, new letters and blanks, three frames in."),
         (
             [two, two, two],
@@ -291,6 +297,8 @@ def walk_back(function: Callable) -> None:
         expected = _best_states(log_probs, states)
         if way != expected:
             where = [t for t in range(n_frames) if way[t] != expected[t]]
+            if at_end is not None and way[-1] == expected[-1]:
+                hint = "The end is right: step[t, s] leads from state s of frame t to frame t - 1."
             raise AssertionError(f"{name} gave {way}: wrong at frames {where}. {hint}")
 
 

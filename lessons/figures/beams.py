@@ -33,42 +33,53 @@ def _probability(p: float) -> str:
 
 @house_style()
 def path_shares(
-    labels: Mapping[str, Mapping[str, float]], *, title: str | None = None, width: float = 7.0
+    labels: Mapping[str, Mapping[str, float]],
+    *,
+    dropped: Collection[str] | None = None,
+    title: str | None = None,
+    width: float = 7.0,
 ) -> Figure:
     """One bar a label, laid together from the probabilities of the paths that spell it.
 
-    The most probable of all paths is red.
+    The most probable of all paths is red; with ``dropped``, colour tells instead which paths are lost.
 
     Args:
         labels: label -> path -> probability, rows from top to bottom; the empty label is drawn as “”.
+        dropped: paths that a search has lost: grey, at the end of their bar.
     """
     if not labels or not all(labels.values()):
         raise ValueError("labels: expected at least one label, each with at least one path")
     shares = [p for paths in labels.values() for p in paths.values()]
     if min(shares) < 0 or sum(shares) > 1 + 1e-6:
         raise ValueError(f"labels: probabilities from {min(shares):g}, in all {sum(shares):g}; at most 1")
+    lost = set(dropped or ())
+    if strays := lost - {path for paths in labels.values() for path in paths}:
+        raise ValueError(f"dropped: {min(strays)!r} is no path of these labels")
     fig = new_figure(width, 0.5 * len(labels) + 1.0)
     ax = fig.add_subplot()
     longest = max(sum(paths.values()) for paths in labels.values())
     for row, paths in enumerate(labels.values()):
         left = 0.0
-        for path, p in paths.items():
-            best = p == max(shares)
-            ax.barh(
-                row, p, left=left, height=0.66, color=VERMILION if best else SKY, edgecolor="white", lw=1.5
-            )
-            if p > 0.045 * longest:
+        for path, p in sorted(paths.items(), key=lambda item: item[0] in lost):
+            best = dropped is None and p == max(shares)
+            colour = RULE if path in lost else VERMILION if best else SKY
+            ax.barh(row, p, left=left, height=0.66, color=colour, edgecolor="white", lw=1.5)
+            if p > 0.07 * longest:
                 ax.text(
                     left + p / 2, row, f"{path}\n{_probability(p)}", ha="center", va="center",
                     fontsize=8, color="white" if best else INK, linespacing=1.1,
                 )  # fmt: skip
             left += p
-        ax.annotate(
-            _probability(left), (left, row), (5, 0), textcoords="offset points", va="center", fontsize=10
-        )
+        counted = sum(p for path, p in paths.items() if path not in lost)
+        total = _probability(left) if dropped is None else f"{_probability(counted)} of {_probability(left)}"
+        ax.annotate(total, (left, row), (5, 0), textcoords="offset points", va="center", fontsize=10)
     ax.set_yticks(range(len(labels)), [label or EMPTY for label in labels])
     ax.tick_params(axis="y", length=0, labelsize=11)
-    ax.set(ylim=(len(labels) - 0.5, -0.5), xlim=(0, 1.1 * longest), xlabel="probability: one box a path")
+    ax.set(
+        ylim=(len(labels) - 0.5, -0.5),
+        xlim=(0, (1.1 if dropped is None else 1.25) * longest),
+        xlabel="probability: one box a path",
+    )
     ax.spines[["left"]].set_visible(False)
     if title:
         ax.set_title(title)
