@@ -19,7 +19,8 @@ import torch
 
 from lessons import checkpoint
 from lessons.data.moving import MovingClips, Scene, moving_clips
-from lessons.detection_training import Recipe, evaluate
+from lessons.detection_scores import evaluate
+from lessons.detection_training import Recipe
 from lessons.detector import MEMORIES, Detector
 from lessons.files import atomic
 

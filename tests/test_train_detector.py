@@ -13,16 +13,8 @@ import torch
 from lessons import train_detector
 from lessons.boxes import Detections
 from lessons.data.moving import MovingClips, Scene, moving_clips
-from lessons.detection_training import (
-    Recipe,
-    clip_targets,
-    detect,
-    evaluate,
-    fit,
-    score,
-    train_memories,
-    train_per_frame,
-)
+from lessons.detection_scores import detect, evaluate, score
+from lessons.detection_training import Recipe, clip_targets, fit, train_memories, train_per_frame
 from lessons.detector import MEMORIES, Detector
 from lessons.detector_table import COLUMNS, TESTS, clips_of, load, mean_and_spread, read_table
 from lessons.train_detector import PRESETS
