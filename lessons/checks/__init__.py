@@ -24,6 +24,8 @@ MODULES = {
     "06": "lipnet",
     "07": "lip_data",
     "08": "train_lipnet",
+    "09": "bottleneck",
+    "10": "conv_lstm",
 }
 
 

@@ -30,6 +30,7 @@ from lessons.figures.shape_ladder import Layer, shape_ladder
 from lessons.figures.space_time import space_time, space_time_cube
 from lessons.figures.spread import spread
 from lessons.figures.strip import strip
+from lessons.figures.weight_bars import weight_bars
 
 __all__ = [
     "Layer",
@@ -67,4 +68,5 @@ __all__ = [
     "trellis",
     "trellis_flow",
     "trellis_steps",
+    "weight_bars",
 ]

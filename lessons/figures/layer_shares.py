@@ -52,8 +52,8 @@ def layer_shares(
             left = table[:, :k].sum(axis=1)  # (N,)
             ax.barh(range(len(settings)), table[:, k], left=left, height=0.66, color=colour, label=layers[k])
             for row, amount in enumerate(table[:, k]):
-                if amount > 0.085 * longest:
-                    share = f"{100 * amount / sums[row]:.0f} %"
+                share = f"{100 * amount / (sums[row] or 1):.0f} %"
+                if amount > max(0.085, 0.021 * len(share)) * longest:
                     ax.text(
                         left[row] + amount / 2,
                         row,
