@@ -156,7 +156,13 @@ def _fans(shape: tuple[int, ...], gates: int) -> tuple[int, int]:
 def first_std(function: Callable) -> None:
     """function(shape, rule, gates) -> the standard deviation that He's or Glorot's rule asks for."""
     cases = [
-        ((7, 3), "he", 1, "He's rule looks at the inputs that one output sees, and the shape is (out, in)."),
+        (
+            (7, 3),
+            "he",
+            1,
+            "Is the whole fraction under the root? He's rule looks at the "
+            "inputs that one output sees, and the shape is (out, in).",
+        ),
         ((7, 3), "glorot", 1, "Glorot's rule adds the two fans under the root."),
         ((4, 2, 3, 5, 5), "he", 1, "One output of a convolution sees a window of every input channel."),
         (

@@ -18,6 +18,7 @@
 # - read public model code with suspicion: tell its bugs from what only looks like one.
 
 # %%
+import copy
 import itertools
 import math
 import tempfile
@@ -70,11 +71,32 @@ figures.filmstrip(film, range(14, 54, 5), columns=8, title="8 of the clip's 75 f
 #
 # Each STCNN is convolution, ReLU, a max-pool over 2 × 2 pixels of each frame, and channel dropout.
 #
+# The stride of STCNN 1 halves a frame, and so does every pool, by notebook 02's formula
+# $\lfloor (n + 2p - k)/s \rfloor + 1$. (A pool is a kernel of 2 with a stride of 2 and no padding.)
+# **Predict**: do they halve an *odd* size alike? Draw a row of 5 pixels, then look.
+
+# %%
+for n in (4, 5, 6, 7):
+    pixels = torch.zeros(1, 1, n)  # (B, C, W)
+    strided = F.conv1d(pixels, torch.ones(1, 1, 5), stride=2, padding=2).shape[2]
+    pooled = F.max_pool1d(pixels, 2).shape[2]
+    print(f"{n} pixels: the stride leaves {strided}, the pool {pooled}")
+    assert (strided, pooled) == ((n + 4 - 5) // 2 + 1, (n - 2) // 2 + 1)
+
+# %% [markdown]
+# An odd size is rounded up by the stride and down by the pool:
+#
+# ```text
+# kernel 5, padding 2, stride 2   its middle stands on pixels 1, 3 and 5     3 are left
+# pool of 2                       takes the pairs (1, 2) and (3, 4), no 5    2 are left
+# ```
+#
+# In LipNet one follows the other: 50 rows become 25 under the stride, and 12 under the pool.
+#
 # ### Exercise 1 · `output_shapes` · difficulty ★★☆ · 12 minutes
 #
-# Before you build it, predict it. Give the shape after each of the seven rows, for any batch and any size
-# of frame, in the layouts of the docstring. Notebook 02's formula, $\lfloor (n + 2p - k)/s \rfloor + 1$,
-# rounds odd sizes; the pool is a kernel of 2 with a stride of 2 and rounds as well.
+# Before you build it, predict it. Give the shape after each of the seven rows of the table, for any batch
+# and any size of frame, odd ones too, in the layouts of the docstring. Halve one step at a time.
 
 
 # %%
@@ -104,6 +126,7 @@ ROWS = ("stcnn1", "stcnn2", "stcnn3", "sequence", "gru1", "gru2", "head")
 predicted = dict(zip(ROWS, output_shapes_solution(*clip[:, 0].shape), strict=True))
 for row, shape in predicted.items():
     print(f"{row:9} {shape}")
+assert output_shapes_solution(1, 75, 50, 100)[0][3] == 12  # 50 rows, 25, 12
 
 # %% [markdown]
 # ## 2. The seam: from maps to a sequence
@@ -307,6 +330,7 @@ biases = sum(outputs[name] for name in ("conv1", "conv2", "conv3", "head"))  # o
 biases += 2 * 75 * (2 * 3 * 256) * 2  # two GRUs; frames; units of three gates and two directions; two biases
 print(f"additions of biases: {biases:,}")
 assert info.total_mult_adds - total_work == biases == 8_757_300
+assert round(100 * biases / total_work, 1) == 0.1  # per cent
 
 # %% [markdown]
 # The biases. So both are right, each by its own rule. When two tables of a model's cost differ by a tenth
@@ -380,8 +404,8 @@ assert (frames_seen, rows_seen, columns_seen) == (7, 51, 51)
 # %% [markdown]
 # How much of a mouth is that? A pixel must become a millimetre, and for that we need one **assumption**: how
 # wide a mouth is. Take 50 mm for an adult at rest, or hold a ruler to your own. In GRID's films (360 pixels
-# wide) we found mouths about 40 pixels wide, and making the crop of 64 × 128 enlarges them by about 1.5. Put
-# in your own numbers:
+# wide) we found mouths about 40 pixels wide, and making the crop of 64 × 128 enlarges them by about 1.5
+# (notebook 07 cuts such crops). Put in your own numbers:
 
 # %%
 MOUTH_MM = 50  # assumed, not measured
@@ -403,8 +427,9 @@ assert frames_seen / 25 == 0.28  # seconds, at 25 frames a second
 #
 # The GRUs carry what they have read to every other frame, so one answer *can* depend on all 75. **Predict**:
 # how far does it *really* look? The picture shows how strongly each frame moves the answer of frame 30,
-# relative to the strongest: for the front, for a whole LipNet with random weights, and for a trained
-# one (the small one of notebook 00, which is of the same class).
+# relative to the strongest: in a whole LipNet with random weights, and in a trained one (the small one of
+# notebook 00, which is of the same class; the mean over six clips, and since the strongest frame is not the
+# same in all of them, its line stays below 1). The front alone sees the grey frames.
 
 
 # %%
@@ -431,12 +456,15 @@ in_untrained, in_trained = (
     influence(trained, x_small, 30, best_logit),
 )
 assert in_front.nonzero().flatten().tolist() == list(range(27, 34))
+assert in_trained.max() < 1 == in_untrained.max()
 for name, curve in (("untrained", in_untrained), ("trained", in_trained)):
     print(f"{name:9}: {int((curve > 0.1).sum()):2} frames above a tenth of the strongest, of {len(curve)}")
 figures.curves(
-    {"untrained": in_untrained, "trained": in_trained, "front": (range(27, 34), in_front[27:34])},
+    {"untrained": in_untrained, "trained": in_trained},
     xlabel="frame",
     ylabel="influence on frame 30",
+    plateau=(27, 33),
+    plateau_label="what the front sees",
     logy=True,
     title="How far one answer looks",
 )
@@ -456,11 +484,12 @@ for curve in (in_untrained, in_trained):
 # ## 7. Somebody else's weights
 #
 # How do you prove that you have rebuilt a model, and not another one like it? Load the weights of the
-# original, and compare the answers. Any slip in the order of gates, axes or layers would show.
+# original, and compare the answers. Any slip in the order of gates, axes or layers would show, with random
+# weights as well as with trained ones.
 #
 # Below is a public PyTorch port of LipNet, rebuilt from torch's layers alone, with its names, its order of
-# things and its first weights, in our own words. It is widely copied. Read every line: section 11 comes back
-# to it, and asks you which of them are bugs.
+# things and its first weights, in our own words. It is widely copied. Read it once as a suspicious reader:
+# which lines would you object to? (Section 11 asks you, and quotes the lines again.)
 
 
 # %%
@@ -545,6 +574,22 @@ for name in ("yours", "package"):
 # Three programs, one model: torch's layers with the port's names, the course's own layers put together by
 # you, and the package. 24 tensors of weights, and every one of them gets the same gradient.
 #
+# What has the proof not seen? It ran in `eval` mode, where dropout does nothing. In training, yours and the
+# package's drop features before `gru1` as well, the port's do not:
+
+# %%
+for name, network in (("port", port), ("yours", model), ("package", package)):
+    calls = []
+    hook = network.dropout.register_forward_hook(lambda layer, inputs, output, calls=calls: calls.append(1))
+    with torch.no_grad():
+        network(x.float())
+    hook.remove()
+    print(f"{name:8} passes through its dropout of features {len(calls)} times")
+    assert len(calls) == (2 if name == "port" else 3)
+
+# %% [markdown]
+# So both read alike, and would train a little differently. State what a proof covers.
+#
 # How long does a clip of three seconds take? (Your numbers will differ.)
 
 # %% tags=["nbval-ignore-output"]
@@ -574,13 +619,32 @@ print(f"torch's, and backward: {seconds(lambda: package(clip).sum().backward()):
 #   $\sigma = \sqrt{2 / (n_\text{in} + n_\text{out})}$.
 #
 # $n_\text{in}$ (*fan-in*) is how many inputs one output sees, $n_\text{out}$ (*fan-out*) how many outputs
-# one input reaches.
+# one input reaches. In a linear layer these are all inputs and all outputs. In a convolution? Here is a
+# small one along a line, with 2 channels in, 4 filters and a kernel of 3. As the kernel moves on, one number
+# lies under its right place, then its middle, then its left one. **Predict**: how many outputs does it reach?
+
+# %%
+weight = torch.ones(4, 2, 3)  # (O, C, kt)
+line = torch.zeros(1, 2, 9, requires_grad=True)  # (B, C, T)
+F.conv1d(line, weight)[0, 0, 3].backward()  # one output: which inputs have a gradient?
+fan_in = int((line.grad != 0).sum())
+
+single = torch.zeros(1, 2, 9)  # (B, C, T)
+single[0, 0, 4] = 1  # one input that is not 0: which outputs are not 0?
+reached = F.conv1d(single, weight)[0] != 0  # (4, 7)
+print(reached.int())
+print(f"one output sees {fan_in} inputs, one input reaches {int(reached.sum())} outputs")
+assert (fan_in, int(reached.sum())) == (6, 12)
+
+# %% [markdown]
+# Three outputs of each of the 4 filters. (So it is at stride 1, away from the borders. The rule counts that
+# way for every convolution, as torch does: the shape of a weight does not know the stride.)
 #
 # ### Exercise 4 · `first_std` · difficulty ★★☆ · 10 minutes
 #
 # Write both rules for any weight of this notebook: linear `(out, in)` and convolution `(O, C, kt, kh, kw)`.
-# A GRU stacks three layers in one matrix `(3D, F)`; `gates` says how many (`gates=3`), and each is a layer of
-# its own.
+# A GRU stacks three gates in one matrix `(3D, F)`, and each is a layer of its own: an input reaches $D$ units
+# of *one* gate. `gates` says how many are stacked: `first_std((3 * 256, 3072), "glorot", gates=3)`.
 
 
 # %%
@@ -648,7 +712,8 @@ print(
 assert kept.abs().max() < 1 / 16 and abs(kept.std().item() - 1 / 16 / math.sqrt(3)) < 0.002
 
 # %% [markdown]
-# Does it matter? Look at what the gates get: the sum before the sigmoid, over the units of `gru1`. Beyond
+# Does it matter? Look at what the gates get: the sum before the sigmoid, over the units of `gru1`. (The
+# weights are drawn evenly from $\pm\sqrt 3\,\sigma$, which has the deviation $\sigma$: notebook 03.) Beyond
 # about ±3 a sigmoid has less than a fifth of its steepest slope, and a gate that is stuck there hardly learns
 # (notebook 01). **Predict** which moves the gates further: this slip, or giving the same network a clip of
 # mean 0 and deviation 1 in place of pixels from 0 to 1?
@@ -705,10 +770,46 @@ figures.curves(
 
 # %% [markdown]
 # The slip widens the sums by $\sqrt{1.68} = 1.3$, the scale of the input by about three (and raw bytes, 0
-# to 255, by 255). So the constant is wrong, and it is not what decides. (The port with the wrong constant
-# reports 13.3 % word errors on unseen speakers; the paper's network without its language model had 13.6 %.
-# Whether the right one would train *faster* we have not tested.) What to take along: **a size that is written
-# as a number is right for one shape.** The package asks the tensor:
+# to 255, by 255).
+#
+# And `gru2`, whose weights are too small? Its inputs are the memories of `gru1`, which the first slip
+# enlarges. **Predict**: do the two slips cancel out at the gates of `gru2`?
+
+# %%
+enlarged = copy.deepcopy(fresh.gru1)
+memories, sums2 = {}, {}
+with torch.no_grad():
+    for way in ("", "_reverse"):
+        getattr(enlarged, f"weight_ih_l0{way}").mul_(constant / glorot)
+    features = to_sequence_solution(fresh_front(clip))  # (T, B, 3072)
+    shrunk = constant / first_std_solution((3 * 256, 512), "glorot", gates=3)
+    for name, gru1, factor in (
+        ("Glorot in both", fresh.gru1, 1),
+        ("the copied constant in gru2", fresh.gru1, shrunk),
+        ("the copied constant in both", enlarged, shrunk),
+    ):
+        memories[name], _ = gru1(features)  # (T, B, 2D)
+        sums2[name] = memories[name] @ (factor * fresh.gru2.weight_ih_l0).T  # (T, B, 3D)
+for name, values in sums2.items():
+    gates = values[..., : 2 * 256].sigmoid()  # (T, B, 2D): reset and update
+    low, high = gates.quantile(torch.tensor([0.05, 0.95])).tolist()
+    print(f"{name:27} deviation {values.std().item():.2f}, nine gates of ten from {low:.2f} to {high:.2f}")
+
+shrunk_by, both = (values.std() / sums2["Glorot in both"].std() for values in list(sums2.values())[1:])
+print(f"the sums shrink to {shrunk_by:.2f} with the slip in gru2, to {both:.2f} with both")
+assert abs(shrunk_by - math.sqrt(0.39)) < 0.01 and 0.65 < both < 0.75
+larger = memories["the copied constant in both"].std() / memories["Glorot in both"].std()
+assert 1.05 < larger < 1.2 and max(values.abs().max() for values in sums2.values()) < 6
+
+# %% [markdown]
+# Hardly. `gru1`'s memories cannot pass ±1, so 1.3 times the weights make them little larger. The sums of
+# `gru2` stay at 0.7 of their size, and its gates stand closer to one half: at the start they are more alike,
+# and tell one input less from another. But one half is where a sigmoid is steepest, so nothing is stuck.
+#
+# So the constant is wrong twice, and it is not what decides. (The port with the wrong constant reports 13.3 %
+# word errors on unseen speakers; the paper's network without its language model had 13.6 %. Whether the right
+# one would train *faster* we have not tested.) What to take along: **a size that is written as a number is
+# right for one shape.** The package asks the tensor:
 
 # %%
 show(LipNet.reset_parameters)
@@ -803,10 +904,8 @@ assert extra == sum(work[layer] for layer in ("gru1", "gru2", "head")) and round
 # not:
 
 # %%
-needed = [
-    len(s) + sum(a == b for a, b in itertools.pairwise(s))
-    for s in map(" ".join, itertools.product(*grammar.SLOTS))
-]
+sentences = [" ".join(words) for words in itertools.product(*grammar.SLOTS)]
+needed = [len(s) + sum(a == b for a, b in itertools.pairwise(s)) for s in sentences]
 print(f"{len(needed):,} sentences need {min(needed)} to {max(needed)} frames of 75")
 assert len(needed) == 64_000 and max(needed) == 33 < 75
 
@@ -844,21 +943,23 @@ print(type(two_layers.head).__name__, [type(layer).__name__ for layer in two_lay
 # ## 11. Bug hunt in the wild
 #
 # Back to the public code of section 7, and to a write-up that prints it with comments of its own. Here are
-# twelve things that a careful reader might object to. **Before you go on, write beside each: bug, harmless,
-# or just odd.**
+# twelve things that a careful reader might object to, each with its line. **Before you go on, write beside
+# each: bug, harmless, or just odd.**
 #
-# 1. The features of `gru1` are written `96*4*8`.
-# 2. A clip with height and width swapped is accepted.
-# 3. `forward` takes no lengths.
-# 4. `ReLU(inplace=True)`, one object for three layers.
-# 5. The result is `(B, T, V)`.
-# 6. The comment: the permute to `(T, B, F)` is there "because CTC wants it so".
-# 7. Dropout stands before the pool.
-# 8. The last layer is initialised with `nonlinearity="sigmoid"`, but a softmax follows.
-# 9. `flatten_parameters()` at every forward.
-# 10. One constant for the weights of both GRUs.
-# 11. The write-up has a block of notes in `'''` in the middle of `__init__`, at the left margin.
-# 12. It says that $T$ is usually $2L + 1$.
+# | | the line | the objection |
+# |---|---|---|
+# | 1 | `self.gru1 = nn.GRU(96 * 4 * 8, 256, …)` | a size is written as a number |
+# | 2 | `x = x.view(x.size(0), x.size(1), -1)` | a clip with height and width swapped is accepted |
+# | 3 | `def forward(self, x):` | it takes no lengths |
+# | 4 | `self.relu = nn.ReLU(inplace=True)` | it overwrites what each convolution gave |
+# | 5 | `return self.FC(x).permute(1, 0, 2)` | the result is `(B, T, V)` |
+# | 6 | `# (T, B, F): "because CTC wants it so"` | CTC never meets these features |
+# | 7 | `self.pool(self.dropout3d(self.relu(conv(x))))` | dropout stands before the pool |
+# | 8 | `kaiming_normal_(FC.weight, nonlinearity="sigmoid")` | a softmax follows, not a sigmoid |
+# | 9 | `self.gru1.flatten_parameters()` | again at every forward |
+# | 10 | `std = math.sqrt(2 / (96 * 3 * 6 + 256))` | one constant for the weights of both GRUs |
+# | 11 | `'''` … `'''` in the write-up | notes at the left margin, in the middle of `__init__` |
+# | 12 | "$T$ is usually $2L + 1$", says the write-up | is it? |
 #
 # Each becomes a claim that a test can try. `test` prints the verdict:
 
@@ -963,8 +1064,21 @@ figures.curves(
 #
 # ### 4, 5 and 6: in place, and in which order
 #
-# Number 4 was notebook 02's bug hunt: harmless for training, ruinous for anybody who looks inside. Number 5
-# is a trap for whoever calls the model. CTC wants `(T, B, V)`. What happens to the one who forgets?
+# Number 4 was notebook 02's bug hunt: harmless for training, ruinous for anybody who looks inside.
+
+# %%
+caught = []
+hook = port.conv1.register_forward_hook(lambda layer, inputs, output: caught.append(output))
+with torch.no_grad():
+    port(clip[:, :, :4])
+    given = port.conv1(clip[:, :, :4])  # (1, 32, 4, 32, 64), before the ReLU; the hook catches this, too
+hook.remove()
+assert not test("4. what a hook caught from conv1 is what conv1 gave", torch.equal(caught[0], given))
+print(f"   smallest value given {given.min().item():.1f}, smallest caught {caught[0].min().item():.1f}")
+assert given.min() < 0 == caught[0].min()
+
+# %% [markdown]
+# Number 5 is a trap for whoever calls the model. CTC wants `(T, B, V)`. What happens to the one who forgets?
 
 # %%
 frames, target = 30, alphabet.encode("bin")  # T = B = 30; (L,)
@@ -1058,6 +1172,10 @@ for name, x in (("before the pool", maps), ("after it", pooled)):
 # the number of states of CTC's extended label, not of frames. And number 11:
 
 # %%
+assert not test("10. the constant suits both GRUs", table["gru1"][2] == table["gru2"][2] == 1)
+states = {2 * len(s) + 1 for s in sentences}
+assert not test("12. some sentence of GRID has 2L + 1 = T = 75", 75 in states)
+print(f"   of 64,000 sentences, 2L + 1 is {min(states)} to {max(states)}")
 as_printed = "\n".join(
     [
         "class Model:",
@@ -1083,8 +1201,9 @@ else:
 #
 # | verdict | numbers |
 # |---|---|
-# | bugs: wrong results without a word | 2, 3, 5 |
+# | bugs: wrong results without a word | 2, 3 |
 # | bugs: refused loudly | 1, 11 |
+# | a trap, right as long as the caller turns the axes back | 5 |
 # | slips that do little harm | 4 (until you look inside), 10 |
 # | wrong words beside right code | 6, 8, 12 |
 # | no bugs | 7, 9 |
