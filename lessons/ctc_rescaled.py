@@ -4,10 +4,10 @@ The recursion of :mod:`lessons.ctc` adds logarithms of sums, and a logarithm cos
 plain probabilities α would vanish after a few hundred frames; so each frame's α is divided by its sum c_t,
 and the c_t are multiplied (their logarithms added) at the end (Graves et al. 2006, §4.1; Rabiner 1989, §V.A).
 
-What can still be lost is a state whose share of its frame falls below the smallest float64. That matters only
-if the best path goes through it. All that was ever lost at frame t is, at the end, worth at most
+What can still be lost is a state whose α falls below the smallest float64 before it is divided. That matters
+only if the best path goes through it. All that was lost at frame t is, at the end, worth at most
 
-    S · 10^-300 · (c_0 … c_t) · (M_{t+1} … M_{T-1}),
+    S · 10^-300 · (c_0 … c_{t-1}) · (M_{t+1} … M_{T-1}),
 
 with M_u the most that a frame can give to the ways out of one state: they have at most three different
 classes, so it is the smaller of 1 and three times the best emission. Where this, added over the frames, is
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOST = math.log(1e-300)  # a share of its frame below this may have been rounded to 0
+LOST = math.log(1e-300)  # an α below this may have been rounded, to fewer digits or to 0
 ROUNDING = math.log(2**-53)  # what float64 does not see beside 1
 
 
@@ -95,7 +95,8 @@ def rescaled_forward_backward(
     after_first = log_scales[:, batch:].sum(0) - _last_valid(log_scales[:, batch:], input_lengths)  # (B,)
     log_likelihood = sums[0, :, 0].log() + log_scales[0, :batch] + after_first  # (B,)
 
-    worth = log_scales.cumsum(0) + (most.sum(0) - most.cumsum(0))  # (T, 2B) of a whole frame, at the end
+    # (T, 2B) what 1 in a frame, before it is divided, is worth at the end
+    worth = log_scales.cumsum(0) - log_scales + (most.sum(0) - most.cumsum(0))
     bound = worth.amax(0) + LOST + math.log(frames * states.shape[1])  # (2B,)
     sure = (bound.view(2, batch) < log_likelihood + ROUNDING).all(0) & (input_lengths > 0)  # False if NaN
 
