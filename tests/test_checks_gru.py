@@ -119,6 +119,18 @@ def batch_first(x, lengths):
     return turned
 
 
+def fetch_clamped(x, lengths):
+    source = (lengths - 1 - torch.arange(len(x))[:, None]).clamp(min=0)  # (T, B)
+    return x.gather(0, source[..., None].expand_as(x))
+
+
+def padding_first(x, lengths):
+    turned = torch.zeros_like(x)
+    for clip, length in enumerate(lengths.tolist()):
+        turned[len(x) - length :, clip] = x[:length, clip].flip(0)
+    return turned
+
+
 WRONG = {
     "lstm_step": [
         ("order i, g, f, o", lstm(order="igfo"), "Which rows are i, f, g, o"),
@@ -135,6 +147,12 @@ WRONG = {
         ("bias_hh forgotten", lstm(second_bias=False), "does it count in every gate"),
         ("bias_ih forgotten", lstm(first_bias=False), "Which rows are"),
         ("memory left out of the gates", lstm(memory=torch.zeros_like), "Only weight_hh is not 0"),
+        ("gates read c", lambda x, h, c, *weights: lstm()(x, c, c, *weights), "the old h at that"),
+        (
+            "tanh around the output gate",
+            lstm(new_h=lambda o, c, old: torch.tanh(o * c)),
+            "no gate is quite open or shut",
+        ),
         ("c and h exchanged", lstm(result=lambda h, c: (c, h)), "be its tanh"),
         ("only h", lstm(result=lambda h, c: h), "expected the pair"),
         ("a tensor of both", lstm(result=lambda h, c: torch.stack([h, c])), "expected the pair"),
@@ -158,6 +176,16 @@ WRONG = {
             "that r multiplies does bias_hh stand",
         ),
         ("r on everything", gru(candidate=lambda r, x_n, u_h, c_n: r * (x_n + u_h + c_n)), "input's part"),
+        (
+            "1 - r in place of r",
+            gru(candidate=lambda r, x_n, u_h, c_n: x_n + (1 - r) * (u_h + c_n)),
+            "What does r = 0 leave",
+        ),
+        (
+            "r on the frame's part",
+            gru(candidate=lambda r, x_n, u_h, c_n: r * x_n + u_h + c_n),
+            "Does r touch that part",
+        ),
         ("no reset", gru(candidate=lambda r, x_n, u_h, c_n: x_n + u_h + c_n), "does bias_hh stand"),
         ("sigmoid on the candidate", gru(through=torch.sigmoid), "Through which function"),
         ("no tanh", gru(through=lambda n: n), "Through which function"),
@@ -184,6 +212,12 @@ WRONG = {
         ("gates forgotten", lambda F, D, g, d: d * D * (F + D + 2), "biases of its own"),
         ("directions forgotten", lambda F, D, g, d: g * D * (F + D + 2), "second direction"),
         ("the second reads 2D", lambda F, D, g, d: d * g * D * (F + d * D + 2), "reads the same F features"),
+        (
+            "candidate not counted",
+            lambda F, D, g, d: d * max(g - 1, 1) * D * (F + D + 2),
+            "Each gate has a W",
+        ),
+        ("bias_ih as long as a frame", lambda F, D, g, d: d * g * (D * (F + D + 1) + F), "column for each"),
         ("F and D exchanged", lambda F, D, g, d: d * g * F * (F + D + 2), "column for each feature"),
         ("F squared", lambda F, D, g, d: d * g * (D * F + F * F + 2 * D), "column for each feature"),
         ("a float", lambda F, D, g, d: float(d * g * D * (F + D + 2)), "expected a whole number"),
@@ -204,6 +238,8 @@ WRONG = {
         ("shifted", lambda x, n: reverse(x, n).roll(1, 0), "One full clip"),
         ("changes x", in_place, "changed x itself"),
         ("cut to the longest", lambda x, n: reverse(x, n)[: n.max()], "as large as x"),
+        ("padding fetched from frame 0", fetch_clamped, "padding stays at the end, as it was"),
+        ("padding to the front", padding_first, "padding stays at the end"),
         ("as a list", lambda x, n: list(reverse(x, n)), "expected a tensor"),
         ("NaN", lambda x, n: reverse(x, n) / 0 * 0, "NaN"),
         ("no return", lambda x, n: None, "gave None"),

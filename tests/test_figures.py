@@ -137,6 +137,15 @@ def test_curves_draw_the_mean_and_the_range_of_the_seeds():
     assert {"seeds", "one", "blank plateau"} <= set(texts(ax))
 
 
+def test_curves_of_logarithms_keep_their_heights_and_read_as_powers_of_ten():
+    ax = figures.curves({"a": [[0.0, -3.5, -16.0], [0.0, -2.5, -12.0]]}, powers=True).axes[0]
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [0, -3, -14])  # the mean of the logarithms
+    ticks = ax.get_yticks()
+    assert all(float(tick).is_integer() for tick in ticks)
+    write = ax.yaxis.get_major_formatter()
+    assert (write(0, 0), write(-5, 0)) == ("1", "$10^{-5}$")
+
+
 def test_names_at_the_ends_of_curves_never_overlap():
     fig = figures.curves(
         {name: [1.0, value] for name, value in zip("abcd", [0.5, 0.5, 0.501, 0.0], strict=True)}

@@ -116,11 +116,13 @@ def gru_step(function: Callable) -> None:
         ),
         (
             set_by_hand(SHUT, SHUT, 0.7),
-            "z and r are 0 here: of the candidate only the input's part is left. Through which function?",
+            "z and r are 0 here: of the candidate only the input's part is left. Does r touch that part? "
+            "Through which function does it go?",
         ),
         (
             set_by_hand(SHUT, SHUT, 0.7, second_n=0.9),
-            "z and r are 0 here. On which side of the bracket that r multiplies does bias_hh stand?",
+            "z and r are 0 here. What does r = 0 leave of the memory's part? And on which side of the "
+            "bracket that r multiplies does bias_hh stand?",
         ),
         (set_by_hand(OPEN, SHUT, 0.3, second_n=0.9, product=True), "r is 1 here: all of U_n h + u_n counts."),
         (uneven, "What does r multiply in your line for n: the memory, or the product that it goes through?"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lessons.figures.style import FAINT, PALETTE, RULE, house_style, new_figure, to_numpy
 
@@ -23,6 +24,7 @@ def curves(
     level: float | None = None,
     level_label: str = "",
     logy: bool = False,
+    powers: bool = False,
     ylim: tuple[float, float] | None = None,
     title: str | None = None,
     width: float = 7.5,
@@ -36,6 +38,9 @@ def curves(
         steps: (N,) the horizontal axis of all runs that bring none; by default 0 … N-1.
         plateau: (start, end) on the horizontal axis, shaded and named ``plateau_label``.
         level: a dashed horizontal line, such as chance, named ``level_label``.
+        logy: a logarithmic axis; means are still taken of the values themselves.
+        powers: the values are logarithms to base 10, and the axis reads 10^k. Unlike with ``logy``, means are
+            taken of the logarithms, so that one large seed does not hide the others.
     """
     if not runs:
         raise ValueError("runs: empty, expected at least one named curve")
@@ -65,6 +70,9 @@ def curves(
         ends.append((x[-1], y.mean(axis=0)[-1], name, colour))
     if logy:
         ax.set_yscale("log")
+    if powers:
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.yaxis.set_major_formatter(lambda k, _: "1" if k == 0 else f"$10^{{{k:.0f}}}$")
     if ylim is not None:
         ax.set_ylim(*ylim)
     if level is not None:
