@@ -94,6 +94,18 @@ def changes_its_films(films):
     return answer
 
 
+def repeats_its_last_frame(films):
+    x, lengths = batch_by(by_permute)(films)
+    for clip, n in zip(x, lengths, strict=True):
+        clip[:, n:] = clip[:, n - 1 : n]
+    return x, lengths
+
+
+def always_75_frames(films):
+    x, lengths = batch_by(by_permute)(films)
+    return torch.nn.functional.pad(x, (0, 0, 0, 0, 0, 75 - x.shape[2])), lengths
+
+
 def decoder_order(films):
     x, lengths = batch_by(by_permute)(films)
     return x.permute(0, 2, 3, 4, 1), lengths
@@ -141,6 +153,9 @@ WRONG = {
         ("the next size only", lambda s: (*s[1:], 1), "everything that the axes after it"),
         ("sums for products", lambda s: (*(sum(s[k + 1 :]) for k in range(len(s) - 1)), 1), "axes after it"),
         ("bytes of a float", lambda s: tuple(4 * n for n in right_strides(s)), "one axis"),
+        ("the next two sizes only", lambda s: tuple(math.prod(s[k + 1 : k + 3]) for k in range(len(s))),
+         "last axis and work"),
+        ("of one fixed shape", lambda s: (20, 5, 1), "expected 1 whole number"),
         ("one entry: stride 0", nothing_for_one_entry, "one entry"),
         ("turned round", lambda s: right_strides(s)[::-1], "line by line"),
         ("floats", lambda s: tuple(float(n) for n in right_strides(s)), "whole numbers"),
@@ -158,6 +173,9 @@ WRONG = {
         ("rows of W places", lambda i, s: right_address((*i[:3], 0, i[4]), s) + i[3] * s[4], "below it"),
         ("rows and columns swapped", lambda i, s: right_address((*i[:3], i[4], i[3]), (*s[:3], s[4], s[3])),
          "on its right"),
+        ("height for width", lambda i, s: right_address(i, (*s[:3], s[4], s[3])), "below it"),
+        ("each index times its own size", lambda i, s: sum(a * n for a, n in zip(i, s, strict=True)),
+         "Red, green and blue"),
         ("frames of H W places", lambda i, s: right_address((*i[:2], 0, *i[3:]), s) + i[2] * s[3] * s[4],
          "From one frame"),
         ("clips forgotten", lambda i, s: right_address((0, *i[1:]), s), "one clip to the next"),
@@ -179,7 +197,10 @@ WRONG = {
         ("padded with ones", batch_by(by_permute, pad=1.0), "several lengths"),
         ("cut to the shortest", cut_to_the_shortest, "has shape"),
         ("still bytes' scale", batch_by(by_permute, scale=1.0), "largest byte"),
-        ("divided by 256", batch_by(by_permute, scale=256.0), "follow one pixel"),
+        ("divided by 256", batch_by(by_permute, scale=256.0), "0.9961 times what it should be"),
+        ("to half the range", batch_by(by_permute, scale=510.0), "0.5 times what it should be"),
+        ("last frame repeated", repeats_its_last_frame, "zeros follow its last frame"),
+        ("always 75 frames", always_75_frames, "has shape"),
         ("float64", batch_by(by_permute, dtype=torch.float64), "torch.float32"),
         ("the decoder's order", decoder_order, "The axes are"),
         ("(B, T, C, H, W)", torch_order, "The axes are"),
@@ -205,6 +226,9 @@ WRONG = {
         ("all channels together", lambda x, n: mean_by()(x, n).mean(1, keepdim=True).expand(x.shape[:2]),
          "Each channel"),
         ("all clips together", per_batch, "Each clip"),
+        ("divided by the batch's pixels", mean_by(pixels=lambda x, n: n.sum() * x.shape[3] * x.shape[4]),
+         "Each clip"),
+        ("rounded", lambda x, n: mean_by()(x, n).round(decimals=3), "without padding"),
         ("mask along the columns", mask_along_the_columns, "By what is the sum divided"),
         ("lengths of the first clip", lambda x, n: mean_by()(x, n[:1].expand_as(n)), "By what is"),
         ("keeps the axes", mean_by(shape=lambda y: y[:, :, None, None, None]), r"\(B, C\)"),

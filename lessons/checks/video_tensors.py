@@ -107,6 +107,12 @@ def to_batch(function: Callable) -> None:
             raise AssertionError(
                 f"x, {where}, goes up to {x.max():.0f}, expected 0 to 1: what is the largest byte?"
             )
+        ratio = (x / expected)[expected > 0].double()
+        if torch.isfinite(ratio).all() and ratio.std(correction=0) < 1e-4 < (ratio - 1).abs().min():
+            raise AssertionError(
+                f"x, {where}: every pixel is {ratio[0]:.4g} times what it should be: "
+                "what becomes of the brightest byte?"
+            )
         expect_close(x, expected, f"x, {where},", hint)
         lengths = expect_tensor(found[1], (len(films),), "lengths", "One number for each film.")
         if lengths.is_floating_point():
