@@ -1132,6 +1132,7 @@ assert alone == together and wer(clips.transcripts, together) == wrong_alone
 # | word | meaning |
 # |---|---|
 # | layout | the order of a tensor's axes, such as NTHWC or NCTHW |
+# | x–t cut | one row of a filter or film at all its times: columns across, time down |
 # | y–t cut | one column of a film at all its times |
 # | frame rate | frames a second; 25 in GRID |
 # | stride of a tensor | how far apart in memory two neighbours along an axis lie |

@@ -941,7 +941,6 @@ assert sum(weights for _, _, weights, _ in rows) == 326_880
 # | max-pool | keep the largest value of each window |
 # | channel dropout | in training, set whole channels to zero at random and scale up the rest |
 # | receptive field | the part of the input that one output depends on |
-# | x–t cut | one row of a filter or film at all its times: columns across, time down |
 # | forward hook | a function that a layer calls with what it has just computed |
 #
 # ## Sources
