@@ -73,6 +73,12 @@ RIGHT = {
 }
 
 
+def test_arrays_are_as_good_as_lists(capsys):
+    check("04.extended_label", lambda label: tuple(np.array(x.tolist()) for x in as_tensors(label)))
+    check("04.shortest_path", lambda label: RIGHT["shortest_path"](label).numpy())
+    assert capsys.readouterr().out.count("correct") == 2
+
+
 @pytest.mark.parametrize("exercise", CHECKS)
 def test_another_right_answer_passes(exercise, capsys):
     check(f"04.{exercise}", RIGHT[exercise])
@@ -90,6 +96,10 @@ def extended(states=ctc.extend, jump=lambda z, s: s >= 2 and z[s] != 0 and z[s] 
         return z, [bool(jump(z, s)) for s in range(len(z))]
 
     return function
+
+
+def leaves(z, s):
+    return s + 2 < len(z) and z[s] != 0 and z[s] != z[s + 2]
 
 
 def clears_its_label(label):
@@ -118,6 +128,16 @@ def step_in_place(alpha, emission, jumps):
     return alpha
 
 
+def step_by_roll(alpha, emission, jumps):
+    leap = alpha.roll(2).masked_fill(~jumps, NEVER)
+    return torch.stack([alpha, alpha.roll(1), leap]).logsumexp(0) + emission
+
+
+def step_mask_first(alpha, emission, jumps):
+    leap = F.pad(alpha.masked_fill(~jumps, NEVER), (2, -2), value=NEVER)
+    return torch.stack([alpha, F.pad(alpha, (1, -1), value=NEVER), leap]).logsumexp(0) + emission
+
+
 def step_own_maximum(alpha, emission, jumps):
     leap = F.pad(alpha, (2, -2), value=NEVER).masked_fill(~jumps, NEVER)
     ways = torch.stack([alpha, F.pad(alpha, (1, -1), value=NEVER), leap])
@@ -143,6 +163,15 @@ def gradient_in_place(log_probs, states, posteriors):
     return log_probs.exp_().index_add_(1, states, -posteriors)
 
 
+def largest_state(log_probs, states, posteriors):
+    index = states.expand_as(posteriors)
+    return log_probs.exp() - torch.zeros_like(log_probs).scatter_reduce(1, index, posteriors, "amax")
+
+
+def hard_label(log_probs, states, posteriors):
+    return log_probs.exp() - F.one_hot(states[posteriors.argmax(1)], log_probs.shape[1])
+
+
 def letters_only(posteriors):
     posteriors = posteriors.clone()
     posteriors[:, ::2] = 0
@@ -163,6 +192,11 @@ def path(between):
 
 shortest = path(lambda a, b: [0] if a == b else [])
 
+
+def before_any_repeat(label):
+    return [c for i, a in enumerate(label) for c in ([0, a] if a in label[:i] else [a])]
+
+
 WRONG = {
     "extended_label": [
         ("no blank in front", extended(lambda x: ctc.extend(x)[1:]), "expected 2L \\+ 1"),
@@ -175,6 +209,9 @@ WRONG = {
         ("jumps from the first letter", extended(jump=lambda z, s: z[s] != 0), "no state two before"),
         ("jumps into blanks", extended(jump=lambda z, s: s >= 2 and z[s] == 0), "which letter would be left"),
         ("jumps everywhere", extended(jump=lambda z, s: s >= 2), "which letter would be left out"),
+        ("the flag at the state it leaves", extended(jump=leaves), "where the jump lands"),
+        ("jumps is a number", lambda x: (ctc.extend(x), 3), "for jumps, gave a int"),
+        ("no jumps given", lambda x: (ctc.extend(x), None), "for jumps, gave a NoneType"),
         ("compares with the neighbour", extended(jump=lambda z, s: s and z[s] != z[s - 1]), "two before it"),
         ("compares with all", extended(jump=lambda z, s: s >= 2 and z[s] not in z[:s]), "no neighbours"),
         ("states only", ctc.extend, "expected two lists"),
@@ -190,9 +227,9 @@ WRONG = {
         ("no stay", stepping(stay=False), "only stay and step"),
         ("no step", stepping(step=2), "only stay and step"),
         ("jumps are always allowed", stepping(mask=False), "No jump is allowed here|state"),
-        ("moved the wrong way", stepping(step=-1), "only stay and step"),
+        ("moved the wrong way", stepping(step=-1), "nor from the end"),
         ("jump of three", stepping(jump=3), "into state 3"),
-        ("fills with 0, that is ln 1", stepping(fill=0.0), "only stay and step"),
+        ("fills with 0, that is ln 1", stepping(fill=0.0), "nothing comes in from before"),
         ("the best way only", stepping(join=lambda w: w.max(0).values), "is off by"),
         ("adds logarithms", stepping(join=lambda w: w.sum(0)), "cannot|can be reached|off by"),
         ("leaves log space", stepping(join=lambda w: w.exp().sum(0).log()), "do not leave log space"),
@@ -202,6 +239,10 @@ WRONG = {
         ("multiplies by the emission", stepping(emit=torch.mul), "off by"),
         ("in place", step_in_place, "changed the alpha"),
         ("plain probabilities", lambda a, e, j: stepping()(a, e, j).exp(), "off by"),
+        ("the last state rolls in at the front", step_by_roll, "In state 0 a walk can only stay"),
+        ("mask before the move", step_mask_first, "into state 3"),
+        ("emission before the move", lambda a, e, j: stepping()(a + e, 0 * e, j), "off by"),
+        ("a large number for ln 0", stepping(fill=-1e9), "cannot be reached"),
         ("a list", lambda a, e, j: stepping()(a, e, j).tolist(), "expected a tensor"),
         ("one number", lambda a, e, j: stepping()(a, e, j).logsumexp(0), "gave shape"),
         ("NaN", lambda a, e, j: a * math.nan, "NaN"),
@@ -217,6 +258,9 @@ WRONG = {
         ("letters, no blanks", gradient(change=letters_only), "sums to"),
         ("divided by T", lambda *a: gradient()(*a) / len(a[0]), "values are wrong"),
         ("divided by V", lambda *a: gradient()(*a) / a[0].shape[1], "values are wrong"),
+        ("with respect to y", lambda *a: (gradient()(*a) - a[0].exp()) / a[0].exp(), "sums to"),
+        ("the largest of a class's states", largest_state, "added up over its states"),
+        ("the likeliest class, hard", hard_label, "values are wrong"),
         ("softmax over time", gradient(given=lambda x: x.softmax(0)), "sums to"),
         ("softmax of the exponentials", gradient(given=lambda x: x.exp().softmax(-1)), "values are wrong"),
         ("frames reversed", gradient(change=lambda p: p.flip(0)), "values are wrong"),
@@ -236,6 +280,8 @@ WRONG = {
         ("a blank where letters differ", path(lambda a, b: [0] if a != b else []), "fewer than"),
         ("repeats the letter", path(lambda a, b: [a] if a == b else []), "collapses to"),
         ("each letter once", lambda x: list(dict.fromkeys(x)), "collapses to"),
+        ("a blank before any letter that was there", before_any_repeat, "no neighbours"),
+        ("sorts the letters", lambda x: shortest(sorted(x)), "collapses to"),
         ("only one blank", lambda x: shortest(x[:2]) + list(x[2:]), "Three equal letters"),
         ("a blank at the end", lambda x: [*shortest(x), 0], "fewer than"),
         ("a blank for no letters", lambda x: shortest(x) or [0], "no frame"),

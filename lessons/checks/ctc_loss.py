@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,15 +22,21 @@ def _spell(path: list[int]) -> str:
     return "".join(NAMES[c] for c in path)
 
 
-def _expect_classes(found: Any, name: str) -> list[int]:
-    """A list, tuple or tensor of whole numbers as a list, or an AssertionError."""
-    if isinstance(found, Tensor):
+def _expect_list(found: Any, name: str, kind: str) -> list:
+    """A list, tuple, tensor or array as a list, or an AssertionError."""
+    if isinstance(found, Tensor | np.ndarray):
         found = found.tolist()
     if not isinstance(found, list | tuple):
-        raise AssertionError(f"{name} gave a {type(found).__name__}, expected a list of classes")
+        raise AssertionError(f"{name} gave a {type(found).__name__}, expected a list of {kind}")
+    return list(found)
+
+
+def _expect_classes(found: Any, name: str) -> list[int]:
+    """A list, tuple, tensor or array of whole numbers as a list, or an AssertionError."""
+    found = _expect_list(found, name, "classes")
     if any(isinstance(c, bool) or not isinstance(c, int) for c in found):
         raise AssertionError(f"{name} gave {found!r}, expected a list of whole numbers")
-    return list(found)
+    return found
 
 
 # ---- extended_label ----------------------------------------------------------------------------------------
@@ -69,7 +76,7 @@ def extended_label(function: Callable) -> None:
             )
         if states[1::2] != label or any(states[::2]):
             raise AssertionError(f"{where}: states {states}. Which of them are blanks, which letters? {hint}")
-        jumps = found[1].tolist() if isinstance(found[1], Tensor) else list(found[1])
+        jumps = _expect_list(found[1], f"{where}, for jumps,", "True and False")
         if len(jumps) != len(states):
             raise AssertionError(f"{where}: {len(jumps)} jumps for {len(states)} states. One for each state.")
         for s, jump in enumerate(jumps):
@@ -78,7 +85,10 @@ def extended_label(function: Callable) -> None:
             if jump != _may_jump(states, s):
                 way, two = f"into state {s} of {_spell(states)}", _spell([states[s - 2], states[s]])
                 if s < 2:
-                    raise AssertionError(f"{where}: a jump {way}: there is no state two before it")
+                    raise AssertionError(
+                        f"{where}: a jump {way}: there is no state two before it. The flag belongs to the "
+                        "state where the jump lands."
+                    )
                 if jump and states[s] == 0:
                     raise AssertionError(f"{where}: a jump {way}, a blank: which letter would be left out?")
                 if jump:
@@ -151,6 +161,8 @@ def forward_step(function: Callable) -> None:
         difference[~reached] = 0
         if difference.max() > 1e-9:
             s = int(difference.argmax())
+            if s == 0:
+                hint = "In state 0 a walk can only stay: nothing comes in from before it, nor from the end."
             raise AssertionError(f"{name}: state {s} is off by {difference[s].item():.3g}. {hint}")
 
 
