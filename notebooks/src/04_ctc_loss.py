@@ -102,11 +102,12 @@ assert len(paths) == 28 and 4**5 == 1024
 #
 # Look at one path as a row of boxes: blanks, *b*, blanks, *i*, blanks, *n*, blanks. $L$ labels make $2L+1$
 # boxes. Each label's box holds at least one frame, a blank's box may be empty. So $T - L$ frames are left to
-# be spread freely over $2L+1$ boxes, and there are
+# be spread freely over $2L+1$ boxes. Draw them as dots in a row, and the $2L$ walls between the boxes as
+# bars among them. To choose which of these $(T-L) + 2L$ signs are bars is to choose a path, so there are
 #
 # $$\binom{(T-L) + 2L}{2L} = \binom{T+L}{2L} = \binom{T+L}{T-L}$$
 #
-# ways to do that. When two neighbours in the label are equal (*ee* in *green*), the blank's box between them
+# of them. When two neighbours in the label are equal (*ee* in *green*), the blank's box between them
 # may not be empty. With $R$ such pairs, $T - L - R$ frames are left to spread:
 #
 # $$\binom{T+L-R}{2L}$$
@@ -133,6 +134,7 @@ one_a_nanosecond = 10 ** (spelling - 9) / (3600 * 24 * 365)  # years
 print(f"paths that spell it: 10^{spelling:.1f}; paths in all: 10^{T * math.log10(28):.0f}")
 print(f"at one path a nanosecond: {one_a_nanosecond:.0e} years")
 assert round(spelling, 1) == 28.7 and count_paths(T, distinct) == math.comb(T + L, T - L)
+assert 2 * L + 1 == 49
 
 lengths = range(1, 76)
 figures.curves(
@@ -148,12 +150,9 @@ figures.curves(
 )
 
 # %% [markdown]
-# A sum of $10^{28.7}$ terms. The rest of this notebook computes it, exactly, in some 75 × 49 × 3 additions.
-
-# %%
-assert 2 * 24 + 1 == 49
-
-# %% [markdown]
+# A sum of $10^{28.7}$ terms. Section 4 computes it, exactly, in some 75 × 49 × 3 additions: 49 is $2L+1$, and
+# into each box lead at most three ways.
+#
 # ## 3. The definition, by brute force
 #
 # In frame $t$ the network gives class $k$ the probability $y^t_k$, the softmax of its logits. CTC assumes
@@ -172,7 +171,7 @@ assert 2 * 24 + 1 == 49
 def loss_by_definition(log_probs, label):
     """log_probs (T, V) -> the loss (), as a sum over all paths that spell the label."""
     paths = torch.tensor(all_paths(label, *log_probs.shape))  # (paths, T)
-    each_frame = log_probs[torch.arange(len(log_probs)), paths]  # (paths, T)
+    each_frame = log_probs[torch.arange(len(log_probs)), paths]  # (paths, T) its class in frame 0, 1, 2, …
     return -each_frame.sum(dim=1).exp().sum().log()  # ()
 
 
@@ -207,9 +206,16 @@ print(f"{count_paths(8, LABEL)} of {4**8:,} paths; loss {ours.item():.3f}, so p 
 #
 # ### Exercise 1 · `extended_label` · difficulty ★★☆ · 10 minutes
 #
-# Give the states of the extended label, and for each state whether a walk may *jump into it* from two states
-# before. Think of the rule of collapse: what would the text become if *this* blank were left out? And may a
-# walk jump over a letter?
+# Give the states, and for each of them True or False: may a walk **jump into** it, from two states before?
+# The flag belongs to the state where the jump *lands*, not to the one that it leaves. The states of *bin*:
+#
+# | state s | 0 | 1 | 2 | 3 | 4 | 5 | 6 |
+# |---|---|---|---|---|---|---|---|
+# | class | - | b | - | i | - | n | - |
+#
+# `jumps[3]` asks for the way from state 1 to state 3 from one frame to the next: *b*, and at once *i*. Write
+# the two classes side by side and collapse them. Is every letter from $s-2$ to $s$ still there? Ask the same
+# for a jump into a blank, and for a label such as *bb*.
 
 
 # %%
@@ -251,7 +257,22 @@ assert len(states) == 2 * len(LABEL) + 1 == 7
 #   + \underbrace{\alpha_{t-1}(s-2)}_{\text{jump, if allowed}}\Big)\; y^t_{z_s}$$
 #
 # A walk starts in the first blank or the first letter, and ends in the last letter or the last blank, so
-# $p(\ell) = \alpha_T(S) + \alpha_T(S-1)$.
+# $p(\ell) = \alpha_T(S) + \alpha_T(S-1)$. (Formulas count from 1, code from 0: $\alpha_T(S)$ is
+# `alpha[-1, -1]`.)
+#
+# In code, all states move at once. `F.pad(x, (1, -1))` puts one 0 in front and takes one number off the end,
+# so place $s$ now holds what stood at $s-1$: what a step brings **into** $s$. Negative in front is the other
+# way round: place $s$ then holds what stood further down.
+
+# %%
+row = torch.tensor([10, 11, 12, 13, 14])  # (S,) state s holds 10 + s
+for move, by in {"stays": 0, "steps from s-1": 1, "jumps from s-2": 2, "backward, from s+1": -1}.items():
+    moved = F.pad(row, (by, -by))  # (S,)
+    assert all(moved[s] == (row[s - by] if 0 <= s - by < 5 else 0) for s in range(5))
+    print(f"{move:18}  F.pad(x, ({by:2}, {-by:2}))  {moved.tolist()}")
+
+# %% [markdown]
+# A jump has to be allowed where it lands. So the mask comes after the move.
 
 
 # %%
@@ -262,8 +283,8 @@ def forward_plain(probs, states, jumps):
     alpha = [emission[0] * start]
     for t in range(1, len(probs)):
         stay = alpha[-1]  # (S,)
-        step = F.pad(alpha[-1], (1, -1))  # (S,) moved down by one state
-        jump = F.pad(alpha[-1], (2, -2)) * jumps  # (S,)
+        step = F.pad(alpha[-1], (1, -1))  # (S,) from s-1
+        jump = F.pad(alpha[-1], (2, -2)) * jumps  # (S,) from s-2, where s may be jumped into
         alpha.append((stay + step + jump) * emission[t])
     return torch.stack(alpha)  # (T, S)
 
@@ -277,9 +298,9 @@ agree("gradient against the definition", gradient, exact)
 alpha, probs, log_probs = alpha.detach(), probs.detach(), log_probs.detach()
 
 # %% [markdown]
-# Eight frames, seven states, at most three moves into each: the 462 products became a few dozen sums. Watch
-# the probability spread. A dot is $\alpha_t(s)$ as a share of its frame; a line is a move, as wide as what
-# passes along it; orange are the newest moves.
+# Eight frames, seven states, at most three moves into each: the 462 products became a few dozen sums. In the
+# picture a dot is $\alpha_t(s)$ as a share of its frame; a line is a move, as wide as what passes along it;
+# orange are the newest moves. (`flow` only serves the pictures. You may skip it.)
 
 
 # %%
@@ -299,12 +320,14 @@ moves = flow(alpha, emission, torch.ones_like(alpha), jumps)  # (T-1, S, 3)
 stays, steps, leaps = moves.unbind(2)  # (T-1, S) each
 arriving = stays + F.pad(steps, (1, -1)) + F.pad(leaps, (2, -2))  # (T-1, S)
 agree("what the moves bring into a state is its dot", arriving, reached[1:])
+assert (alpha[:2, 5] == 0).all() and alpha[2, 5] > 0  # state 5 is the n
+assert (alpha[:, 0] > 0).all() and alpha[7, 4] > 0  # the first blank; the blank before the n, at the end
 figures.trellis_steps(reached, moves, spell(states), range(8), width=8.5, row=0.2)
 
 # %% [markdown]
-# Nothing can be in the last *n* before frame 2, and nothing is forced out of the first blank. **Forward does
-# not know the end yet**: at frame 7 it still has probability in states from which no walk can finish. In
-# Jupyter or Colab, step through it yourself:
+# No walk is in the *n* before frame 2, and some never leave the first blank. **Forward does not know the end
+# yet**: in frame 7, the last, there is still probability in states in which no walk may end. In Jupyter or
+# Colab, step through it yourself:
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: the slider is a widget, which lives only while the notebook runs
@@ -359,7 +382,8 @@ print("400 frames in float64: nothing left")
 # ### Exercise 2 · `forward_step` · difficulty ★★☆ · 10 minutes
 #
 # One frame of the recursion in log space. You get $\ln\alpha_{t-1}$, the log probability of each state's
-# class at frame $t$, and where jumps are allowed.
+# class at frame $t$, and into which states a walk may jump. `F.pad` fills with 0 unless you give it a
+# `value`: which value means *no way* here?
 
 
 # %%
@@ -431,7 +455,7 @@ figures.curves(
 #
 # Graves' paper does it another way. After each frame divide $\alpha_t$ by its sum $c_t$, so that the largest
 # number never gets small, and remember the divisors: $\ln p(\ell) = \sum_t \ln c_t$ + the logarithm of what
-# the last two states hold in the end. It costs no exponentials.
+# the last two states hold in the end.
 
 
 # %%
@@ -444,7 +468,7 @@ def forward_rescaled(probs, states, jumps):
         divisors.append(now.sum().log())
         now = now / now.sum()
         alpha.append(now)
-        ways = now + F.pad(now, (1, -1)) + F.pad(now, (2, -2)) * jumps  # (S,)
+        ways = now + F.pad(now, (1, -1)) + F.pad(now, (2, -2)) * jumps  # (S,) into each state, next frame
     return torch.stack(alpha), torch.stack(divisors)  # (T, S), (T,)
 
 
@@ -469,12 +493,15 @@ for scale in (1, 10, 50):
     by_log = -forward_log(sure.float().log_softmax(-1), long_states, long_jumps)[-1, -2:].logsumexp(0)
     errors = [abs(x.item() - truth.item()) for x in (by_log, by_scaling)]
     words = ["fine" if e < 1e-2 else "wrong" for e in errors]
+    finished = ctc.ctc_loss(sure.log_softmax(-1)[:, None], long_label[None], [75], [27], reduction="sum")
+    assert torch.isclose(finished, truth, rtol=1e-12, atol=0)  # the package's, in section 10
     print(f"logits of deviation {scale:2}, loss {truth:5.0f}: float32 logs {words[0]}, rescaled {words[1]}")
     assert words == ["fine", "fine" if scale < 50 else "wrong"]
 
 # %% [markdown]
 # Rescaling keeps the *largest* state of a frame alive. The small ones still underflow, and sometimes the walk
-# to the end needs one of them. The package works with logarithms, in float64.
+# to the end needs one of them. The package rescales, in float64, and takes logarithms for the clips where a
+# bound cannot rule out an error.
 
 # %% [markdown]
 # ## 6. Backward, and where the two meet
@@ -484,6 +511,9 @@ for scale in (1, 10, 50):
 #
 # $$\beta_t(s) = \sum_{s' \in \{s,\ s+1,\ s+2\}} y^{t+1}_{z_{s'}}\, \beta_{t+1}(s'), \qquad
 #   \beta_T(S) = \beta_T(S-1) = 1$$
+#
+# Now a state asks where it can *go*, so everything moves the other way, `(-1, 1)` and `(-2, 2)`. And the mask
+# comes *before* the move: `jumps` speaks of the state where a jump lands, and `onward` still stands there.
 
 
 # %%
@@ -493,25 +523,16 @@ def backward_plain(probs, states, jumps):
     beta = [(torch.arange(len(states)) >= len(states) - 2).to(probs.dtype)]
     for t in reversed(range(len(probs) - 1)):
         onward = emission[t + 1] * beta[-1]  # (S,)
-        jump = F.pad(onward * jumps, (-2, 2))  # (S,) moved up by two states
-        beta.append(onward + F.pad(onward, (-1, 1)) + jump)
-    return torch.stack(beta[::-1])  # (T, S)
-
-
-def backward_log(log_probs, states, jumps):
-    """log_probs (T, V) -> ln beta (T, S)."""
-    emission, never = log_probs[:, states], -math.inf  # (T, S)
-    beta = [torch.where(torch.arange(len(states)) >= len(states) - 2, 0.0, never).to(log_probs.dtype)]
-    for t in reversed(range(len(log_probs) - 1)):
-        onward = emission[t + 1] + beta[-1]  # (S,)
-        jump = F.pad(onward.masked_fill(~jumps, never), (-2, 2), value=never)  # (S,)
-        step = F.pad(onward, (-1, 1), value=never)  # (S,)
-        beta.append(torch.stack((onward, step, jump)).logsumexp(0))
+        step = F.pad(onward, (-1, 1))  # (S,) to s+1
+        jump = F.pad(onward * jumps, (-2, 2))  # (S,) to s+2, where that may be jumped into
+        beta.append(onward + step + jump)
     return torch.stack(beta[::-1])  # (T, S)
 
 
 beta = backward_plain(probs, states, jumps)  # (T, S)
-agree("beta in log space", backward_log(log_probs, states, jumps).exp(), beta)
+package = forward_backward(log_probs, LABEL)  # the package's, in log space
+agree("alpha of the package", package.alpha.exp(), alpha)
+agree("beta of the package", package.beta.exp(), beta)
 
 # %% [markdown]
 # Multiply: $\alpha_t(s)\,\beta_t(s)$ is the probability of **all paths through state $s$ at frame $t$**.
@@ -521,9 +542,8 @@ agree("beta in log space", backward_log(log_probs, states, jumps).exp(), beta)
 through = alpha * beta  # (T, S)
 print("sum over the states, frame by frame:", [f"{p:.4f}" for p in through.sum(1).tolist()])
 agree("alpha · beta is p at every frame", through.sum(1), (-ours.detach()).exp().expand(8), tolerance=1e-12)
-long_beta = backward_log(even.detach().double().log(), long_states, long_jumps)  # (75, 55)
-long_alpha = forward_log(even.detach().double().log(), long_states, long_jumps)  # (75, 55)
-constant = (long_alpha + long_beta).logsumexp(1)  # (75,)
+long = forward_backward(even.detach().double().log(), long_label)
+constant = (long.alpha + long.beta).logsumexp(1)  # (75,)
 agree("… and over 75 frames, in log space", constant, torch.full((75,), -true_loss).double(), tolerance=1e-3)
 assert constant.max() - constant.min() < 1e-10
 
@@ -532,30 +552,34 @@ assert constant.max() - constant.min() < 1e-10
 # of a CTC that you write yourself: a slip in either direction breaks it.
 #
 # Divided by $p$ it is the **posterior** $\gamma_t(s) = \alpha_t(s)\beta_t(s)/p$: how probable state $s$ is
-# at frame $t$, once you know the sentence. Since only the shares matter, the rescaled recursions give it as
-# well: multiply and make each row sum to 1.
+# at frame $t$, once you know the sentence.
+#
+# Only the shares matter, so rescaled α and β do as well. And β needs no recursion of its own. **Play the film
+# backwards**: a walk that spells *bin* becomes one that spells *nib*, and the ways to finish become the ways
+# to get here. Those `forward_rescaled` can count. Reverse frames and states again. One difference is left: α
+# includes its own frame, β does not. So divide that frame's class out.
 
 
 # %%
-def backward_rescaled(probs, states, jumps):
-    """beta with rows that sum to 1: forward on the film and the label read from their ends."""
-    mirrored = forward_rescaled(probs.flip(0), states.flip(0), F.pad(jumps.flip(0), (2, -2)))[0].flip(0, 1)
-    beta = mirrored / probs[:, states]  # (T, S) forward counts its own frame, beta does not
+def backward_rescaled(probs, label):
+    """beta (T, S) with rows that sum to 1: forward on the film and the label read from their ends."""
+    states, jumps = (torch.tensor(x) for x in extended_label_solution(label[::-1]))  # (S,), (S,) of "nib"
+    backwards, _ = forward_rescaled(probs.flip(0), states, jumps)  # (T, S) last frame first, last state first
+    beta = backwards.flip(0, 1) / probs[:, states.flip(0)]  # (T, S) in order, without the frame's own class
     return beta / beta.sum(1, keepdim=True)
 
 
-posteriors = through / through.sum(1, keepdim=True)  # (T, S)
-product = scaled * backward_rescaled(probs, states, jumps)  # (T, S)
+rescaled_beta, posteriors = backward_rescaled(probs, LABEL), through / through.sum(1, keepdim=True)  # (T, S)
+agree("rescaled beta", rescaled_beta, beta / beta.sum(1, keepdim=True))
+product = scaled * rescaled_beta  # (T, S)
 agree("rescaled posteriors", product / product.sum(1, keepdim=True), posteriors)
-package = forward_backward(log_probs, LABEL)
-for name, mine in {"alpha": alpha, "beta": beta}.items():
-    agree(f"{name} of the package", getattr(package, name).exp(), mine)
 agree("posteriors of the package", package.posteriors, posteriors)
 
 # %% [markdown]
-# And this is the picture to keep. Above: $\alpha$ floods in from the start and does not know the end. In the
-# middle: $\beta$, from the end, does not know the start. Below: their product. What leaves each state is what
-# came into it, and at every frame all of the probability is on its way from the start to the end.
+# This is the picture to keep; hairlines are the moves that the label allows. Above: $\alpha$ floods in from
+# the start and does not know the end. In the middle: $\beta$, from the end, does not know the start. Below:
+# their product. What leaves each state is what came into it, and at every frame all of the probability is on
+# its way from the start to the end.
 
 # %%
 all_ways = torch.ones_like(alpha)
@@ -577,7 +601,7 @@ figures.trellis_flow(
 
 # %% [markdown]
 # Now a real one. The trained reader of notebook 00 looks at the same talker, and we ask it where the word
-# *three* is: eleven frames, with the spaces around it. Left the trellis of a network that knows nothing.
+# *three* is: ten frames, with the spaces around it. Left the trellis of a network that knows nothing.
 # **Predict**: what does training do to the flow? And what happens between the two *e*?
 
 # %%
@@ -595,7 +619,7 @@ def word_flow(log_probs, label):
 
 
 word = alphabet.encode(" three ").tolist()
-window = read[36:47]  # (11, 28)
+window = read[37:47]  # (10, 28)
 names = ["-", *itertools.chain.from_iterable((c, "-") for c in " three ")]
 untrained, trained = word_flow(torch.full_like(window, -math.log(28)), word), word_flow(window, word)
 widest = {
@@ -604,6 +628,7 @@ widest = {
 print(
     f"the widest move of a frame carries {widest['even']:.0%} before training, {widest['trained']:.0%} after"
 )
+assert collapse(window.argmax(1)) == word  # these are its frames: the best path spells it
 double_blank = trained[0][:, 2 * 5].max().item()  # the blank between the fourth and the fifth letter
 assert widest["even"] < 0.5 < 0.7 < widest["trained"] and double_blank > 0.9
 figures.trellis_flow(
@@ -622,18 +647,41 @@ figures.trellis_flow(
 #
 # What should the network change? Everything you need is in section 6.
 #
-# **Step 1: with respect to $\ln y^t_k$.** Fix a frame $t$. Every path has exactly one class there, so the
-# sum splits by that class, and each path in part $k$ has the factor $y^t_k$ exactly once:
+# **Step 1: with respect to $\ln y^t_k$.** For now every $y^t_k$ is a number of its own; step 2 ties them
+# together. Fix one frame $t$, and sort the paths that spell the label into piles by their class in it. Each
+# path in pile $k$ has $y^t_k$ as a factor, once, since it passes frame $t$ once. Its other factors belong to
+# other frames. So take $y^t_k$ out of the pile's sum, and what is left does not depend on it:
 #
-# $$p = \sum_k p_k, \quad p_k = \sum_{\pi:\ \mathcal B(\pi) = \ell,\ \pi_t = k} p(\pi)
-# \quad\Rightarrow\quad \frac{\partial p}{\partial \ln y^t_k} = p_k
+# $$p = \sum_k p_k, \qquad
+#   p_k = \sum_{\pi:\ \mathcal B(\pi) = \ell,\ \pi_t = k}\ \prod_u y^u_{\pi_u} = y^t_k \cdot \text{rest}_k$$
+#
+# No other pile holds $y^t_k$, so the slope of $p$ in $y^t_k$ is $\text{rest}_k$. The slope in $\ln y^t_k$ is
+# $y^t_k$ times that ($\partial y = y\, \partial \ln y$), and that is the pile itself:
+#
+# $$\frac{\partial p}{\partial \ln y^t_k} = y^t_k \cdot \text{rest}_k = p_k
 # \quad\Rightarrow\quad \frac{\partial(-\ln p)}{\partial \ln y^t_k} = -\frac{p_k}{p} =: -o^t_k$$
 #
-# $o^t_k$ is the **occupancy**: how probable class $k$ is at frame $t$, given the sentence. It is the
-# posterior, added up over the states of class $k$: $o^t_k = \sum_{s:\ z_s = k} \gamma_t(s)$. The blank has
-# $L+1$ states.
-#
-# **Step 2: through the softmax.** With logits $a^t_j$, $\partial \ln y_k / \partial a_j = [k = j] - y_j$:
+# $o^t_k$ is the **occupancy**: the pile's share of $p$, or how probable class $k$ is at frame $t$, given the
+# sentence. It is the posterior, added up over the states of class $k$ (the blank has $L+1$):
+# $o^t_k = \sum_{s:\ z_s = k} \gamma_t(s)$. Sort the 462 paths of *bin* at frame 3:
+
+# %%
+every = torch.tensor(all_paths(LABEL, 8, 4))  # (paths, T)
+each = probs[torch.arange(8), every].prod(1)  # (paths,) the probability of each
+piles = torch.stack([each[every[:, 3] == k].sum() for k in range(4)])  # (V,) p_k at frame 3
+free = log_probs.clone().requires_grad_()  # (T, V) ln y, each a number of its own
+slopes = torch.autograd.grad(loss_by_definition(free, LABEL), free)[0][3]  # (V,)
+for k in range(4):
+    count, share = (every[:, 3] == k).sum(), piles[k] / piles.sum()
+    print(f"pile {SYMBOLS[k]}: {count:3} paths, {share:.3f} of p; slope of the loss {slopes[k]:6.3f}")
+agree("the slope is minus the pile's share", slopes, -piles / piles.sum())
+summed = torch.zeros(4).double().index_add_(0, states, posteriors[3])  # (V,)
+agree("the share is the posterior, added up by class", piles / piles.sum(), summed)
+agree("and so has the package", package.occupancy[3], summed)
+
+# %% [markdown]
+# **Step 2: through the softmax.** With logits $a^t_j$, $\partial \ln y_k / \partial a_j = [k = j] - y_j$,
+# where $[k = j]$ is 1 if $k = j$ and 0 if not:
 #
 # $$\frac{\partial(-\ln p)}{\partial a^t_j} = -\sum_k o^t_k\big([k=j] - y^t_j\big)
 #   = y^t_j \underbrace{\textstyle\sum_k o^t_k}_{1} - o^t_j = y^t_j - o^t_j$$
@@ -974,6 +1022,8 @@ print(f"{sentences.total():,} sentences: L from {min(lengths)} to {max(lengths)}
 print(f"2L + 1 from {2 * min(lengths) + 1} to {2 * max(lengths) + 1}; a clip has 75 frames")
 assert sentences.total() == 64_000 and (min(lengths), max(lengths), most) == (20, 31, 33)
 assert (2 * min(lengths) + 1, 2 * max(lengths) + 1) == (41, 63)
+mean = sum(L * count for (L, _), count in sentences.items()) / 64_000
+assert 24 < mean < 25, mean
 assert min_frames(alphabet.encode("place green with x three please")) == 33
 
 needs, rule = Counter(), Counter()
@@ -1000,16 +1050,18 @@ assert all(L + R <= 40 < 2 * L + 1 for L, R in sentences)
 # %% [markdown]
 # ## 10. The finished version
 #
-# A real batch is ragged: clips of different lengths, labels of different lengths. The heart of the package's
-# version is one function, with the three moves that you know:
+# A real batch is ragged: clips of different lengths, labels of different lengths. This is the package's
+# recursion in logarithms, with the three moves that you know, for N sequences side by side (`NEVER` is ln 0).
+# Its rescaled twin is in `lessons/ctc_rescaled.py`, together with the bound that chooses between the two.
 
 # %%
 show(ctc._arrivals)
 
 # %% [markdown]
-# Forward and backward run through it *together*: backward is forward on reversed frames and reversed labels
-# (as in `backward_rescaled`), so both are stacked into one batch of $2B$, and 75 steps do the work of 150.
-# The gradient needs no second pass: the occupancy is there as soon as the loss is.
+# In place of `F.pad`, two columns of ln 0 stand on the left: stay, step and jump are three views of one
+# memory. What *arrives* in a state is α without its own frame's class, so run from the end it is β, with
+# nothing to divide out. Both run *together*, the film and the reversed film as one batch of N = $2B$, and 75
+# steps do the work of 150. The gradient needs no second pass: the occupancy is there as soon as the loss is.
 #
 # Values and gradients against torch, on a ragged batch with repeats, in all three reductions:
 
@@ -1040,9 +1092,9 @@ for reduction in ("none", "sum", "mean"):
 # %% [markdown]
 # ## 11. Bug hunt: what torch lets through
 #
-# Every case below comes from real code or a public tracker. None of them crashes `F.ctc_loss`. So for each
-# we write down a **law** that any sane loss obeys, as a check, and hold torch's and the package's loss to it.
-# Read the law, **predict** who breaks it, run.
+# Each case below is an easy mistake, and none of them crashes `F.ctc_loss`. So for each we write down a
+# **law** that any sane loss obeys, as a check, and hold torch's and the package's loss to it. Read the law,
+# **predict** who breaks it, run.
 
 
 # %%
@@ -1315,10 +1367,12 @@ print("4, 6, 20 would give", (4 / 1 + 6 / 2 + 20 / 10) / 3)
 # | forward variable α | probability of all ways to be in a state at a frame |
 # | backward variable β | probability of all ways to finish from a state after a frame |
 # | posterior | probability of a state at a frame, once the label is known: αβ/p |
+# | occupancy | probability of a class at a frame, once the label is known: its states' posteriors, summed |
 # | underflow | a product so small that the number format holds 0 |
 # | log space | keeping logarithms: products become sums, sums become `logsumexp` |
 # | rescaling | dividing each frame's α by its sum, and adding up the logarithms of the sums |
 # | peak | one or two frames in which a letter is probable, between blanks |
+# | blank plateau | the stretch of a CTC training in which the best path is all blanks |
 # | feasible | a label that its clip has frames enough to spell: $T \ge L + R$ |
 #
 # ## Sources

@@ -1196,8 +1196,6 @@ assert math.isclose(corpus, 1 / 8) and math.isclose(mean_rate, 1 / 2)
 #
 # | word | meaning |
 # |---|---|
-# | blank plateau | the stretch of a CTC training in which the best path is all blanks |
-# | occupancy | the probability that a path spelling the sentence is in a class at a frame |
 # | warm start | beginning with frame labels from the word timings, then CTC alone |
 # | warm-up | letting the learning rate rise over the first steps |
 # | gradient clipping | shortening a gradient that is longer than a limit; its direction stays |
