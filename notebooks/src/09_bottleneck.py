@@ -928,8 +928,10 @@ assert each["  its depthwise"] < 5 and each["  its pointwise"] > 70
 # %% [markdown]
 # The bottleneck saves 8.5 times the arithmetic, but only 3.1 times the traffic: each of its layers writes
 # a map that the next one reads again. A depthwise layer does fewer than five multiply-adds for every
-# number that it moves, so the processor mostly waits; a pointwise layer does more than seventy. That is
-# **arithmetic intensity**, and it is why "97 % of the weights" of section 8 is not 97 % of the time.
+# number that it moves, a pointwise layer more than seventy: so the one is paced by fetching, the other by
+# multiplying. That is **arithmetic intensity**, and it is why "97 % of the weights" of section 8 is not
+# 97 % of the time. (It is not the whole story: how well a library has written a layer for your processor
+# counts as well. We have not taken the two apart.)
 #
 # The second reason is **overhead**: calling a layer costs some microseconds whatever it does, and three
 # layers cost that three times (the block's two ReLUs come on top). At 16 channels there is little else. So
