@@ -45,7 +45,7 @@ COURSE: tuple[Notebook, ...] = (
     Notebook(
         8, "train_lipnet", "Train LipNet", "a training run: plateau, fall, alignments, saliency", 2, True
     ),
-    Notebook(9, "bottleneck", "The bottleneck", "589,824 weights become 69,632", 1),
+    Notebook(9, "bottleneck", "The bottleneck", "589,824 weights become 69,632", 1, True),
     Notebook(10, "conv_lstm", "ConvLSTM", "an LSTM whose state is an image", 2),
     Notebook(11, "bottleneck_lstm", "Bottleneck-LSTM", "the cell from the paper's equations", 2),
     Notebook(12, "video_detection", "Video detection", "a small detector, with and without memory", 3),

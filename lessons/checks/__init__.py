@@ -25,7 +25,6 @@ MODULES = {
     "07": "lip_data",
     "08": "train_lipnet",
     "09": "bottleneck",
-    "10": "conv_lstm",
 }
 
 
