@@ -21,9 +21,11 @@ export OMP_NUM_THREADS = 1
 .PHONY: lab test browser notebooks lint clean
 .DELETE_ON_ERROR:
 
-# In a container you are often root, and JupyterLab starts for root only when told so.
+# The root is this folder, so that the notebooks' links to docs/ open. In a container you are often root, and
+# JupyterLab starts for root only when told so.
 lab: $(VENV)/.ok
-	$(PY) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
+	$(PY) -m jupyterlab --ServerApp.root_dir=. $(if $(filter 0,$(shell id -u)),--allow-root) \
+		notebooks/00_start_here.ipynb
 
 test: $(VENV)/.ok
 	$(PY) -m pytest tests $(sort $(wildcard notebooks/*.ipynb)) --nbval --nbval-current-env \
