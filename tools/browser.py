@@ -143,6 +143,15 @@ def browser() -> Iterator[Browser]:
 # One notebook
 
 
+def whole(path: Path) -> bool:
+    """Has JupyterLab written all of the file? While it writes, the file is no JSON."""
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
 def cell_faults(path: Path) -> Iterator[str]:
     """Cells of the saved notebook that failed or were not run."""
     cells = nbformat.read(path, as_version=4).cells
@@ -226,9 +235,9 @@ def run(chromium: Browser, address: str, path: Path) -> tuple[int, list[str]]:
         page.get_by_text("Run All Cells", exact=True).click()
         page.locator(".jp-CodeCell .jp-InputPrompt", has_text="[1]:").first.wait_for(timeout=OPEN * 1000)
         wait(ran, RUN, "Run All Cells")
-        saved = path.stat().st_mtime_ns
+        old = path.stat().st_mtime_ns
         page.keyboard.press("Control+s")
-        wait(lambda: path.stat().st_mtime_ns != saved, MOVE, "saving")
+        wait(lambda: path.stat().st_mtime_ns != old and whole(path), MOVE, "saving")
         faults += cell_faults(path)
         sliders = page.locator(".jp-CodeCell .widget-slider").count()
         if not faults:  # after a failed cell the sliders may not be there
