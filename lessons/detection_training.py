@@ -40,13 +40,13 @@ class Recipe:
         seed: of weights and training clips. The test clips are always the same.
     """
 
-    frame_steps: int = 500
-    frame_batch: int = 48
-    steps: int = 800
-    clips: int = 8
-    n_frames: int = 10
+    frame_steps: int = 1200
+    frame_batch: int = 20
+    steps: int = 1600
+    clips: int = 4
+    n_frames: int = 8
     vanish: float = 0.75
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     hidden_channels: int = 64
     test_clips: int = 120
     test_frames: int = 16

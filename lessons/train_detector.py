@@ -23,7 +23,7 @@ from lessons.files import atomic
 
 PRESETS = {
     "full": Recipe(),
-    "short": Recipe(frame_steps=300, steps=200),
+    "short": Recipe(frame_steps=600, steps=800, clips=3, n_frames=5),
     "tiny": Recipe(2, 4, 2, 2, 3, hidden_channels=8, test_clips=3, test_frames=4),  # to see that it runs
 }
 
