@@ -2,7 +2,11 @@
 
 from lessons.figures.alignment import alignment, trellis
 from lessons.figures.beams import beams, path_shares
+from lessons.figures.box_rows import box_rows
 from lessons.figures.boxed import boxed
+from lessons.figures.break_even import break_even
+from lessons.figures.cell_diagram import cell_diagram
+from lessons.figures.centre_maps import centre_maps
 from lessons.figures.confusion import confusion
 from lessons.figures.counts import counts
 from lessons.figures.course_map import course_map
@@ -17,11 +21,14 @@ from lessons.figures.filmstrip import filmstrip
 from lessons.figures.flow import trellis_flow, trellis_steps
 from lessons.figures.gates import gates
 from lessons.figures.kernels import kernels
+from lessons.figures.lanes import lanes
 from lessons.figures.layer_shares import layer_shares
 from lessons.figures.memory_cells import memory_cells
 from lessons.figures.memory_walk import memory_walk
+from lessons.figures.overlaps import overlaps
 from lessons.figures.peaks import peaks
 from lessons.figures.plateau import plateau
+from lessons.figures.precision_recall import precision_recall
 from lessons.figures.reading_order import reading_order
 from lessons.figures.saliency import saliency
 from lessons.figures.saturation import saturation
@@ -36,7 +43,11 @@ __all__ = [
     "Layer",
     "alignment",
     "beams",
+    "box_rows",
     "boxed",
+    "break_even",
+    "cell_diagram",
+    "centre_maps",
     "confusion",
     "counts",
     "course_map",
@@ -50,12 +61,15 @@ __all__ = [
     "filmstrip",
     "gates",
     "kernels",
+    "lanes",
     "layer_shares",
     "memory_cells",
     "memory_walk",
+    "overlaps",
     "path_shares",
     "peaks",
     "plateau",
+    "precision_recall",
     "reading_order",
     "saliency",
     "saturation",

@@ -83,13 +83,13 @@ def curves(
         )  # fmt: skip
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.margins(x=0.01)
-    _name_the_ends(ax, ends)
+    name_the_ends(ax, ends)
     if title:
         ax.set_title(title)
     return fig
 
 
-def _name_the_ends(ax, ends: list[tuple[float, float, str, str]]) -> None:
+def name_the_ends(ax, ends: list[tuple[float, float, str, str]]) -> None:
     """Write each run's name in its colour to the right of its last point, moved apart where they crowd."""
     ax.autoscale_view()  # else the limits are still 0 to 1 when nothing has asked for them
     heights = [
