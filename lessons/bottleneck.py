@@ -20,11 +20,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from numbers import Integral
 
 from torch import nn
 
 RESNET50 = ((3, 64, 56), (4, 128, 28), (6, 256, 14), (3, 512, 7))
 """Four stages: how many blocks, the width of their 3x3, the side of their maps (He et al., Table 1)."""
+
+
+def check_count(name: str, value: int) -> None:
+    """Refuse what cannot be a number of channels: 0, or 89.6, which is 0.35 of 256."""
+    if not isinstance(value, Integral):
+        raise ValueError(f"{name}={value!r}, expected a whole number: use int(...)")
+    if value < 1:
+        raise ValueError(f"{name}={value}, expected 1 or more")
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Conv:
             As many groups as channels is a depthwise convolution.
 
     Raises:
-        ValueError: a number below 1, an even kernel, or groups that do not divide the channels.
+        ValueError: no whole number of 1 or more, an even kernel, or groups that do not divide the channels.
     """
 
     in_channels: int
@@ -48,8 +57,7 @@ class Conv:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value < 1:
-                raise ValueError(f"{name}={value}, expected 1 or more")
+            check_count(name, value)
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={self.kernel_size} is even, expected 1, 3, 5, ...: use an odd one")
         if self.in_channels % self.groups or self.out_channels % self.groups:
@@ -64,7 +72,13 @@ class Conv:
         return self.out_channels * (self.in_channels // self.groups) * self.kernel_size**2
 
     def multiply_adds(self, height: int, width: int) -> int:
-        """Every weight meets every place of the output map, ``height`` x ``width``, once."""
+        """Every weight meets every place of the output map, ``height`` x ``width``, once.
+
+        Raises:
+            ValueError: no whole number of 1 or more.
+        """
+        check_count("height", height)
+        check_count("width", width)
         return self.weights * height * width
 
     def build(self, bias: bool = False) -> nn.Conv2d:
@@ -128,7 +142,17 @@ def resnet50() -> tuple[tuple[Conv, ...], ...]:
     return tuple(stages)
 
 
-class Bottleneck(nn.Sequential):
+class Block(nn.Sequential):
+    """Layers in a row whose constructor takes numbers, not layers."""
+
+    def __getitem__(self, i: int | slice) -> nn.Module:
+        """One layer, or a plain ``nn.Sequential`` of some of them: part of a block is no such block."""
+        if isinstance(i, slice):
+            return nn.Sequential(OrderedDict(list(self.named_children())[i]))
+        return super().__getitem__(i)
+
+
+class Bottleneck(Block):
     """:func:`bottleneck` as a module, with a ReLU between its convolutions.
 
     ResNet's block also normalises after each convolution and adds its input to its output.
@@ -155,7 +179,7 @@ class Bottleneck(nn.Sequential):
         super().__init__(layers)
 
 
-class DepthwiseSeparable(nn.Sequential):
+class DepthwiseSeparable(Block):
     """:func:`separable` as a module: two convolutions with nothing between them.
 
     MobileNet normalises and rectifies after each of the two; here they stand bare, so that the pair is one

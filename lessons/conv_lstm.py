@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lessons.bottleneck import Conv, depthwise
+from lessons.bottleneck import Conv, check_count, depthwise
 from lessons.recurrent import check_floats
 
 Activation = Literal["tanh", "relu", "relu6"]
@@ -286,10 +286,9 @@ def start_lstm(
 
 
 def check_channels(input_channels: int, hidden_channels: int) -> None:
-    """Refuse a layer without channels."""
-    for name, value in dict(input_channels=input_channels, hidden_channels=hidden_channels).items():
-        if value < 1:
-            raise ValueError(f"{name}={value}, expected 1 or more")
+    """Refuse a layer without channels, or with a part of one."""
+    check_count("input_channels", input_channels)
+    check_count("hidden_channels", hidden_channels)
 
 
 def check_clip(x: Tensor) -> None:

@@ -190,6 +190,9 @@ def test_resnet50_as_built_has_the_weights_on_paper():
         ((4, 4, 2), "kernel_size=2 is even"),
         ((4, 6, 3, 4), "groups=4 must divide in_channels=4 and out_channels=6"),
         ((6, 4, 3, 4), "groups=4 must divide in_channels=6 and out_channels=4"),
+        ((256, 0.35 * 256), r"out_channels=89.6, expected a whole number: use int\(...\)"),
+        ((4, float("nan")), "out_channels=nan, expected a whole number"),
+        ((4, "4"), "out_channels='4', expected a whole number"),
     ],
 )
 def test_a_convolution_that_cannot_be_is_refused_by_name(arguments, message):
@@ -202,3 +205,35 @@ def test_modules_refuse_what_the_paper_refuses():
         Bottleneck(4, 0, 4)
     with pytest.raises(ValueError, match="kernel_size=4 is even"):
         DepthwiseSeparable(4, 4, 4)
+    for (height, width), named in {(0, 4): "height=0", (4, -1): "width=-1", (2.5, 4): "height=2"}.items():
+        with pytest.raises(ValueError, match=named):
+            multiply_adds(Conv(4, 4), height=height, width=width)
+
+
+@pytest.mark.parametrize("block", [Bottleneck(4, 2, 3), DepthwiseSeparable(4, 3)])
+def test_torch_names_wrong_channels_and_types(block):
+    with pytest.raises(RuntimeError, match="to have 4 channels, but got 5 channels"):
+        block(torch.zeros(1, 5, 3, 3))
+    with pytest.raises(RuntimeError, match="(?i)double"):
+        block(torch.zeros(1, 4, 3, 3).double())
+
+
+@pytest.mark.parametrize("block", [Bottleneck(4, 2, 3), DepthwiseSeparable(4, 3)])
+@pytest.mark.parametrize("shape", [(1, 4, 1, 1), (2, 4, 1, 7), (0, 4, 3, 5)])
+def test_any_batch_and_any_map(block, shape):
+    assert block(torch.zeros(shape)).shape == (shape[0], 3, *shape[2:])
+
+
+def test_a_part_of_a_block_is_a_plain_sequence():
+    block = Bottleneck(4, 2, 3)
+    x = torch.randn(2, 4, 3, 5)
+    part = block[:4]
+    assert type(part) is nn.Sequential and list(dict(part.named_children())) == [
+        "reduce",
+        "relu1",
+        "conv",
+        "relu2",
+    ]
+    torch.testing.assert_close(block[4:](part(x)), block(x))
+    assert block[0] is block.reduce and block[-1] is block.expand and len(block[5:]) == 0
+    torch.testing.assert_close(DepthwiseSeparable(4, 3)[:1](x).shape, x.shape)

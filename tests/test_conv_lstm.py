@@ -460,6 +460,7 @@ def test_what_is_no_clip_is_refused(network):
         ((0, 2), "input_channels=0"),
         ((3, 0), "hidden_channels=0"),
         ((3, -1), "hidden_channels=-1"),
+        ((3, 0.35 * 256), "hidden_channels=89.6, expected a whole number"),
         ((3, 2, 4), "kernel_size=4 is even"),
     ],
 )
