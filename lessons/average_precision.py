@@ -21,15 +21,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lessons.boxes import Detections, check_boxes, iou
+from lessons.boxes import Detections, check_boxes, check_device, check_share, check_together, iou
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is in one frame: boxes (n, 4) and their classes (n,)."""
+    """What is in one frame: boxes (n, 4) and their classes (n,).
+
+    Raises:
+        ValueError: not as many of each, or not both on one device.
+    """
 
     boxes: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        check_together(self.boxes, labels=self.labels)
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,11 @@ def match(found: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
 
     Returns:
         (n,) indices into ``true``, or -1: a false alarm.
+
+    Raises:
+        ValueError: something that is no box, two devices, or a threshold outside 0 … 1.
     """
+    check_share("threshold", threshold)
     overlap = iou(found, true).tolist()  # (n, m); plain numbers, since one by one they are faster
     free, taken = set(range(len(true))), []
     for row in overlap:
@@ -95,15 +106,19 @@ def precision_recall(
 
     Raises:
         ValueError: not as many detections as truths, no true box of this class (its recall would be 0 / 0),
-            or something that is no box.
+            something that is no box, a score that is NaN, two devices, or a threshold outside 0 … 1.
     """
+    check_share("threshold", threshold)
     if len(detections) != len(truths):
         raise ValueError(f"detections of {len(detections)} frames, truths of {len(truths)}: expected as many")
     n_true, scores, right = 0, [torch.empty(0)], [torch.empty(0, dtype=torch.bool)]
     for found, true in zip(detections, truths, strict=True):
+        check_device("detections", found.boxes, "truths", true.boxes)
         check_boxes("truths", true.boxes)
         true_boxes = true.boxes[true.labels == label]
         n_true += len(true_boxes)
+        if found.scores.isnan().any():
+            raise ValueError("detections holds a score that is NaN: it has no place in the order")
         mine = found.labels == label
         order = found.scores[mine].argsort(descending=True, stable=True)
         scores.append(found.scores[mine][order])

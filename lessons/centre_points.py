@@ -19,7 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lessons.boxes import Detections, area, check_boxes, clip_boxes, nms
+from lessons.boxes import (
+    Detections,
+    area,
+    as_floats,
+    check_boxes,
+    check_device,
+    check_share,
+    clip_boxes,
+    nms,
+)
 
 STRIDE = 8  # pixels of the picture to a cell of the map, each way
 
@@ -54,19 +63,24 @@ def targets(boxes: Tensor, labels: Tensor, classes: int, size: tuple[int, int]) 
         size: (H, W) of the pictures.
 
     Raises:
-        ValueError: something that is no box, shapes that do not fit, or a label outside -1 … classes - 1.
+        ValueError: something that is no box, shapes or devices that do not fit, a label that is no whole
+            number or outside -1 … classes - 1, a picture without pixels.
     """
+    rows, columns = cells(size)
+    if labels.is_floating_point():
+        raise ValueError(f"labels is {labels.dtype}, expected whole numbers: use .long()")
     if labels.shape != boxes.shape[:-1] or labels.dim() != 2:
         raise ValueError(
             f"boxes has shape {tuple(boxes.shape)} and labels {tuple(labels.shape)}, "
             "expected (frames, objects, 4) and (frames, objects)"
         )
+    check_device("labels", labels, "boxes", boxes)
     check_boxes("boxes", boxes)
     if labels.numel() and not -1 <= int(labels.min()) <= int(labels.max()) < classes:
         raise ValueError(f"labels from {labels.min()} to {labels.max()}, expected -1 to {classes - 1}")
+    labels = labels.long()  # what one_hot wants
     boxes = clip_boxes(boxes, size) / STRIDE  # in cells from here on
     there = (labels >= 0) & (area(boxes) > 0)  # (frames, objects)
-    rows, columns = (-(-pixels // STRIDE) for pixels in size)  # H', W'
     centre = (boxes[..., :2] + boxes[..., 2:]).flip(-1) / 2  # (frames, objects, 2): y, x
     sides = (boxes[..., 2:] - boxes[..., :2]).flip(-1)  # (frames, objects, 2): height, width
 
@@ -88,6 +102,18 @@ def targets(boxes: Tensor, labels: Tensor, classes: int, size: tuple[int, int]) 
     return Targets(heat, frame, row, column, torch.cat([within, sides.log()], -1))
 
 
+def cells(size: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) of a picture -> (H', W') of its map: cells that the border cuts count whole.
+
+    Raises:
+        ValueError: a picture without pixels.
+    """
+    if min(size) < 1:
+        raise ValueError(f"size={tuple(size)}, expected (H, W) of 1 pixel or more")
+    rows, columns = (-(-pixels // STRIDE) for pixels in size)
+    return rows, columns
+
+
 def _bell(centre: Tensor, side: Tensor, n_cells: int) -> Tensor:
     """(...) -> (..., n_cells): a Gaussian at the middles of the cells of a line."""
     middles = torch.arange(n_cells, device=centre.device) + 0.5
@@ -104,7 +130,13 @@ def focal_loss(logits: Tensor, heat: Tensor) -> Tensor:
 
     Args:
         logits, heat: (frames, classes, H', W').
+
+    Raises:
+        ValueError: shapes or devices that differ.
     """
+    if logits.shape != heat.shape:
+        raise ValueError(f"logits has shape {tuple(logits.shape)}, heat {tuple(heat.shape)}: expected one")
+    check_device("logits", logits, "heat", heat)
     y = logits.sigmoid()
     at_centre = heat == 1
     found = (1 - y) ** 2 * F.logsigmoid(logits)
@@ -119,13 +151,14 @@ def detection_loss(maps: Tensor, wanted: Targets) -> Tensor:
         maps: (frames, classes + 4, H', W').
 
     Raises:
-        ValueError: maps of another shape than the targets were made for.
+        ValueError: maps of another shape, or on another device, than the targets.
     """
     n_frames, classes, rows, columns = wanted.heat.shape
     if maps.shape != (n_frames, classes + 4, rows, columns):
         raise ValueError(
             f"maps has shape {tuple(maps.shape)}, expected {(n_frames, classes + 4, rows, columns)}"
         )
+    check_device("maps", maps, "the targets", wanted.heat)
     loss = focal_loss(maps[:, :classes], wanted.heat)
     if len(wanted.frame):
         numbers = maps[wanted.frame, classes:, wanted.row, wanted.column]  # (centres, 4)
@@ -150,19 +183,29 @@ def decode(
         one :class:`Detections` a frame.
 
     Raises:
-        ValueError: fewer than five channels, or maps with NaN.
+        ValueError: fewer than five channels, maps with NaN or of another size than such pictures have, or a
+            number out of range.
     """
     if maps.dim() != 4 or maps.shape[1] < 5:
         raise ValueError(f"maps has shape {tuple(maps.shape)}, expected (frames, classes + 4, H', W')")
+    if maps.shape[2:] != cells(size):
+        raise ValueError(
+            f"maps has {maps.shape[2]} x {maps.shape[3]} cells, expected {' x '.join(map(str, cells(size)))} "
+            f"for pictures of size {tuple(size)}"
+        )
+    check_share("least", least)
+    if most < 1:
+        raise ValueError(f"most={most}, expected 1 or more")
     if maps.isnan().any():
         raise ValueError("maps holds NaN: has the training diverged, or was there NaN in the picture?")
+    maps = as_floats(maps)  # a box in half precision would be off by some pixels in a large picture
     classes, rows, columns = maps.shape[1] - 4, *maps.shape[2:]
     scores = maps[:, :classes].sigmoid().flatten(1)  # (frames, classes * H' * W')
     scores, places = scores.topk(min(most, scores.shape[1]), dim=1)  # (frames, most), the surest first
-    labels, cells = places // (rows * columns), places % (rows * columns)
+    labels, cell = places // (rows * columns), places % (rows * columns)
     numbers = maps[:, classes:].flatten(2)  # (frames, 4, H' * W')
-    numbers = numbers.gather(2, cells[:, None].expand(-1, 4, -1)).transpose(1, 2)  # (frames, most, 4)
-    corner = torch.stack([cells // columns, cells % columns], -1)  # (frames, most, 2): y, x of the cell
+    numbers = numbers.gather(2, cell[:, None].expand(-1, 4, -1)).transpose(1, 2)  # (frames, most, 4)
+    corner = torch.stack([cell // columns, cell % columns], -1)  # (frames, most, 2): y, x of the cell
     centre = (corner + numbers[..., :2]) * STRIDE
     sides = numbers[..., 2:].clamp(max=8).exp() * STRIDE  # the clamp: a wild guess must not become infinite
     boxes = torch.cat([(centre - sides / 2).flip(-1), (centre + sides / 2).flip(-1)], -1)  # x0, y0, x1, y1

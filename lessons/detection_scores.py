@@ -45,20 +45,38 @@ def detect(
     """Find things in films (N, T, H, W) of bytes: a list for each film, of one ``Detections`` a frame.
 
     With ``forget``, the state is thrown away after every frame: what is found then owes nothing to memory.
+    The model may be on any device; what it found comes back to the CPU.
+
+    Raises:
+        ValueError: frames that are no such films or have no frames, or a batch size below 1.
     """
+    if frames.ndim != 4 or frames.dtype != np.uint8 or frames.shape[1] == 0:
+        raise ValueError(
+            f"frames is {frames.dtype} {tuple(frames.shape)}, expected uint8 (N, T, H, W), at least one frame"
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}, expected 1 or more")
     model.eval()
+    device = next(model.parameters()).device
     size, n_frames = frames.shape[2:], frames.shape[1]
     found: list[list[Detections]] = []
     for start in range(0, len(frames), batch_size):
-        x = to_input(torch.from_numpy(frames[start : start + batch_size]))  # (T, B, 1, H, W)
+        x = to_input(torch.from_numpy(frames[start : start + batch_size]).to(device))  # (T, B, 1, H, W)
         maps = torch.cat([model(frame[None])[0] for frame in x]) if forget else model(x)[0]
-        flat = decode(maps.transpose(0, 1).flatten(0, 1), size)  # B*T, all frames of a film together
+        flat = decode(maps.transpose(0, 1).flatten(0, 1).cpu(), size)  # B*T, all frames of a film together
         found += [flat[i : i + n_frames] for i in range(0, len(flat), n_frames)]
     return found
 
 
 def score(found: list[list[Detections]], clips: MovingClips) -> Score:
-    """Compare what was found with what is there."""
+    """Compare what was found with what is there.
+
+    Raises:
+        ValueError: not as many films, or frames in them, as the clips have.
+    """
+    lengths, expected = [len(film) for film in found], [clips.frames.shape[1]] * len(clips)
+    if lengths != expected:
+        raise ValueError(f"found has films of {lengths} frames, expected {expected}, as the clips")
     boxes, labels = torch.from_numpy(clips.boxes), torch.from_numpy(clips.labels)
     there = labels >= 0  # (N, objects)
     truths = [

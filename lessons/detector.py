@@ -21,6 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from lessons.bottleneck import Block
 from lessons.bottleneck_lstm import BottleneckLSTM
 from lessons.conv_lstm import ConvLSTM
 from lessons.recurrent import check_floats
@@ -41,7 +42,7 @@ def separable(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequen
     )
 
 
-class Backbone(nn.Sequential):
+class Backbone(Block):
     """(B, C, H, W) -> (B, 128, H', W') with H' = H / 8 rounded up, W' alike: one feature map a picture."""
 
     OUT = 128
@@ -187,12 +188,26 @@ class Detector(nn.Module):
 
     def join(self, features: Tensor, state: State = None) -> tuple[Tensor, State]:
         """The second: features (T, B, 128, H', W') and the state -> maps, and the new state."""
+        if features.dim() != 5 or features.shape[2] != Backbone.OUT:
+            raise ValueError(
+                f"features has shape {tuple(features.shape)}, expected (T, B, {Backbone.OUT}, H', W'), "
+                "as see() makes them"
+            )
+        check_floats("features", features, self.head[-1].weight)
         remembered, state = self.memory(features, state)  # (T, B, D, H', W')
         maps = self.head(remembered.flatten(0, 1))  # (T*B, classes + 4, H', W')
         return maps.unflatten(0, features.shape[:2]), state
 
     def use_backbone(self, other: Detector) -> None:
-        """Take over another detector's backbone and freeze it; training then changes what comes after it."""
+        """Take over another detector's backbone and freeze it; training then changes what comes after it.
+
+        Raises:
+            ValueError: a backbone for other frames.
+        """
+        if other.in_channels != self.in_channels:
+            raise ValueError(
+                f"other reads frames of {other.in_channels} channels, expected {self.in_channels}, as here"
+            )
         self.backbone.load_state_dict(other.backbone.state_dict())
         self.backbone.requires_grad_(False)
         self.train(self.training)
@@ -209,8 +224,10 @@ def to_input(frames: Tensor) -> Tensor:
     """Bytes of grey film (B, T, H, W) -> what the detector reads: (T, B, 1, H, W) float, about -2 to 2.
 
     Raises:
-        ValueError: wrong rank or type.
+        ValueError: no tensor, wrong rank or type.
     """
+    if not isinstance(frames, Tensor):
+        raise ValueError(f"frames is a {type(frames).__name__}, expected a tensor: use torch.from_numpy(...)")
     if frames.dim() != 4 or frames.dtype != torch.uint8:
         raise ValueError(f"frames is {frames.dtype} {tuple(frames.shape)}, expected uint8 (B, T, H, W)")
     return (frames.transpose(0, 1)[:, :, None].float() - 128) / 64

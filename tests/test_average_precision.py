@@ -91,22 +91,39 @@ def test_bad_input_is_named():
         mean_average_precision([NOTHING], [truth([[5, 0, 1, 9]], [0])])
     with pytest.raises(ValueError, match="NaN"):
         mean_average_precision([detections([[math.nan, 0, 1, 1]], [0.5], [0])], [truth([HERE], [0])])
+    with pytest.raises(ValueError, match="a score that is NaN"):
+        mean_average_precision([detections([HERE], [math.nan], [0])], [truth([HERE], [0])])
+    with pytest.raises(ValueError, match=r"labels has shape \(1,\), expected \(2,\)"):
+        truth([HERE, THERE], [0])
+    for threshold in (-0.1, 50, math.nan):  # 50 per cent is 0.5
+        with pytest.raises(ValueError, match=f"threshold={threshold}, expected 0 to 1"):
+            mean_average_precision([NOTHING], [truth([HERE], [0])], threshold)
+    elsewhere = Truth(torch.zeros(1, 4, device="meta"), torch.zeros(1, device="meta"))
+    with pytest.raises(ValueError, match="detections is on cpu, truths on meta"):
+        precision_recall([NOTHING], [elsewhere], 0)
 
 
-def random_set(seed: int, n_frames: int = 250, classes: int = 3) -> tuple[list[Detections], list[Truth]]:
-    """Things, most of them found more or less exactly, and false alarms that are less sure."""
+def random_set(
+    seed: int, n_frames: int = 250, classes: int = 3, most: int = 5, room: float = 50, ties: bool = False
+) -> tuple[list[Detections], list[Truth]]:
+    """Things, most of them found more or less exactly, and false alarms that are less sure.
+
+    Up to ``most`` things a frame, in a square of ``room`` pixels; with ``ties``, many scores are the same.
+    """
     rng = np.random.default_rng(seed)
     found, true = [], []
     for _ in range(n_frames):
-        n = rng.integers(0, 5)
-        corner, side = rng.uniform(0, 50, (n, 2)), rng.uniform(6, 25, (n, 2))
+        n = rng.integers(0, most)
+        corner, side = rng.uniform(0, room, (n, 2)), rng.uniform(6, 25, (n, 2))
         boxes, labels = np.concatenate([corner, corner + side], 1), rng.integers(0, classes, n)
         seen = rng.random(n) < 0.8
         moved = boxes[seen] + rng.normal(0, 1.5, (seen.sum(), 4))
+        moved = np.sort(moved.reshape(-1, 2, 2), 1).reshape(-1, 4)  # none turned over
         n_alarms = rng.integers(0, 4)
-        alarm = rng.uniform(0, 50, (n_alarms, 2))
+        alarm = rng.uniform(0, room, (n_alarms, 2))
         alarms = np.concatenate([alarm, alarm + rng.uniform(6, 25, (n_alarms, 2))], 1)
         scores = np.concatenate([rng.beta(4, 2, seen.sum()), rng.beta(2, 4, n_alarms)])
+        scores = np.round(scores, 1) if ties else scores
         kinds = np.concatenate([labels[seen], rng.integers(0, classes, n_alarms)])
         found.append(detections(np.concatenate([moved, alarms]).tolist(), scores.tolist(), kinds.tolist()))
         true.append(truth(boxes.tolist(), labels.tolist()))
@@ -142,21 +159,36 @@ def coco(found: list[Detections], true: list[Truth]) -> tuple[float, float]:
     return evaluation.stats[0], evaluation.stats[1]
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_agrees_with_coco(seed):
-    found, true = random_set(seed)
-    everywhere, at_half = coco(found, true)
-    assert 0.3 < at_half < 0.9
+SETS = {
+    "plain": {},
+    "one class": dict(classes=1),
+    "many classes": dict(classes=6, n_frames=120),
+    "crowded, so that boxes compete": dict(most=12, room=20, classes=2, n_frames=80),
+    "equal scores": dict(ties=True),
+    "mostly empty frames": dict(most=2),
+}
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("kind", SETS)
+def test_agrees_with_coco(kind, seed):
+    found, true = random_set(seed, **SETS[kind])
+    _, at_half = coco(found, true)
+    assert 0.2 < at_half < 0.9
     assert mean_average_precision(found, true) == pytest.approx(at_half, abs=0.005)
-    if seed == 0:
-        each = [mean_average_precision(found, true, t / 100) for t in range(50, 100, 5)]
-        assert np.mean(each) == pytest.approx(everywhere, abs=0.005)
 
 
-def test_read_at_101_recalls_it_is_coco_exactly():
-    found, true = random_set(3)
+def test_agrees_with_coco_at_higher_thresholds():
+    found, true = random_set(4, n_frames=60)
+    each = [mean_average_precision(found, true, t / 100) for t in range(50, 100, 5)]
+    assert np.mean(each) == pytest.approx(coco(found, true)[0], abs=0.005)
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_read_at_101_recalls_it_is_coco_exactly(kind):
+    found, true = random_set(3, **SETS[kind])
     each = []
-    for label in range(3):
+    for label in range(SETS[kind].get("classes", 3)):
         curve = precision_recall(found, true, label)
         # numpy's 0.29 and torch's differ in the last bit, and COCO uses numpy's.
         place = torch.searchsorted(curve.recall, torch.from_numpy(np.linspace(0, 1, 101)))

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lessons.boxes import area, check_boxes, clip_boxes, iou, nms
+from lessons.boxes import Detections, area, check_boxes, check_together, clip_boxes, iou, nms
 
 corners = st.tuples(*[st.integers(0, 9)] * 4)
 
@@ -100,8 +100,57 @@ def test_what_is_no_box_is_refused(boxes, message):
         iou(torch.zeros(1, 4), boxes)
 
 
-def test_nms_names_what_does_not_fit():
-    with pytest.raises(ValueError, match="2 boxes, 1 scores"):
-        nms(torch.zeros(2, 4), torch.zeros(1), torch.zeros(2))
-    with pytest.raises(ValueError, match="NaN"):
-        nms(torch.zeros(1, 4), torch.tensor([float("nan")]), torch.zeros(1))
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64, torch.float16, torch.bfloat16])
+def test_areas_do_not_overflow_where_numbers_are_small(dtype):
+    """20 x 20 in uint8 would be 144, 240 x 240 in int16 -7,936 and in float16 close to infinity."""
+    side = 20 if dtype is torch.uint8 else 240
+    boxes = torch.tensor([[0, 0, side, side], [side // 2, 0, side, side]], dtype=dtype)
+    assert area(boxes).tolist() == [side**2, side**2 / 2]
+    assert iou(boxes, boxes).tolist() == [[1, 0.5], [0.5, 1]]
+    assert clip_boxes(boxes, (10, 500)).tolist() == [[0, 0, side, 10], [side / 2, 0, side, 10]]
+    assert nms(boxes, torch.tensor([0.5, 0.6]), torch.zeros(2), 0.4).tolist() == [1]
+
+
+def test_doubles_stay_doubles():
+    one = torch.ones(1, 4, dtype=torch.float64)
+    assert iou(one, one.float()).dtype == area(one).dtype == torch.float64
+
+
+META, ONE, SCORE = torch.zeros(1, 4, device="meta"), torch.zeros(1, 4), torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.zeros(2, 4), torch.zeros(1), torch.zeros(2)), r"scores has shape \(1,\), expected \(2,\)"),
+        ((ONE, SCORE, torch.zeros(1, 1)), r"labels has shape \(1, 1\), expected \(1,\)"),
+        ((ONE[0], SCORE, SCORE), r"boxes has shape \(4,\), expected \(n, 4\)"),
+        ((ONE, torch.tensor([float("nan")]), SCORE), "scores holds NaN"),
+        ((torch.tensor([[5.0, 5, 2, 7]]), SCORE, SCORE), "boxes holds .* expected x0 <= x1"),
+        ((ONE, SCORE, SCORE, 1.5), "threshold=1.5, expected 0 to 1"),
+        ((ONE, SCORE, SCORE, float("nan")), "threshold=nan, expected 0 to 1"),
+        ((META, SCORE, SCORE), r"scores is on cpu, boxes on meta: use .to\(...\)"),
+        ((ONE, SCORE, SCORE.to("meta")), "labels is on meta, boxes on cpu"),
+    ],
+)
+def test_nms_names_what_does_not_fit(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        nms(*arguments)
+
+
+def test_iou_names_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"b has shape \(4,\), expected \(n, 4\): use \[None\]"):
+        iou(ONE, ONE[0])
+    with pytest.raises(ValueError, match="a is on cpu, b on meta"):
+        iou(ONE, META)
+    with pytest.raises(ValueError, match="boxes is a list, expected a tensor"):
+        check_boxes("boxes", [[0, 0, 1, 1]])
+
+
+def test_detections_are_as_many_boxes_as_scores_and_labels():
+    assert len(Detections(ONE, SCORE, SCORE)) == 1
+    for arguments in ((ONE, torch.zeros(2), SCORE), (ONE, SCORE, torch.zeros(0)), (ONE[:0], SCORE, SCORE)):
+        with pytest.raises(ValueError, match="one for each box"):
+            Detections(*arguments)
+    with pytest.raises(ValueError, match="scores is on meta"):
+        check_together(ONE, scores=SCORE.to("meta"))

@@ -85,11 +85,27 @@ def test_boxes_over_the_border_count_by_what_is_inside():
         (boxes([0, 0, 4, 4]), torch.tensor([[-2]]), "expected -1 to 2"),
         (boxes([0, 0, 4, 4]), torch.tensor([0]), r"\(frames, objects\)"),
         (torch.zeros(1, 1, 5), torch.tensor([[0]]), "expected .*x0, y0, x1, y1"),
+        (boxes([0, 0, 4, 4]), torch.tensor([[0.0]]), "labels is torch.float32, expected whole numbers"),
+        (boxes([0, 0, 4, 4]), torch.zeros(1, 1, dtype=torch.long, device="meta"), "labels is on meta"),
     ],
 )
 def test_bad_boxes_are_named(b, labels, message):
     with pytest.raises(ValueError, match=message):
         targets(b, labels, 3, SIZE)
+
+
+def test_targets_of_any_number_type_are_the_same():
+    b, labels = boxes([16, 24, 40, 36]), torch.tensor([[1]])
+    wanted = targets(b, labels, 3, SIZE)
+    for dtype in (torch.uint8, torch.int64, torch.float16):
+        found = targets(b.to(dtype), labels.to(torch.int8), 3, (64, 400))
+        torch.testing.assert_close(found.heat[..., :8], wanted.heat)
+        torch.testing.assert_close(found.numbers, wanted.numbers)
+
+
+def test_a_picture_without_pixels_has_no_targets():
+    with pytest.raises(ValueError, match=r"size=\(0, 64\), expected \(H, W\) of 1 pixel or more"):
+        targets(boxes([0, 0, 4, 4]), torch.tensor([[0]]), 1, (0, 64))
 
 
 # Loss
@@ -138,6 +154,10 @@ def test_the_loss_of_the_truth_is_nothing_and_counts_centres_only():
     assert (detection_loss(moved, found) - detection_loss(maps, found)).item() == pytest.approx(0.5 / 2)
     with pytest.raises(ValueError, match=r"expected \(1, 7, 8, 8\)"):
         detection_loss(maps[:, :6], found)
+    with pytest.raises(ValueError, match="maps is on meta, the targets on cpu"):
+        detection_loss(maps.to("meta"), found)
+    with pytest.raises(ValueError, match=r"logits has shape \(1, 3, 8, 8\), heat \(1, 1, 8, 8\)"):
+        focal_loss(found.heat, found.heat[:, :1])  # which torch would repeat
 
 
 # Decoding
@@ -190,11 +210,31 @@ def test_neighbours_that_found_the_same_thing_become_one():
         (torch.zeros(1, 4, 8, 8), r"classes \+ 4"),
         (torch.zeros(1, 1, 5, 8, 8), r"classes \+ 4"),
         (torch.full((1, 5, 8, 8), math.nan), "NaN"),
+        (torch.zeros(1, 5, 8, 9), "8 x 9 cells, expected 8 x 8 for pictures of size"),
+        (torch.zeros(1, 5, 0, 8), "0 x 8 cells, expected 8 x 8"),
     ],
 )
 def test_maps_that_cannot_be_read(maps, message):
     with pytest.raises(ValueError, match=message):
         decode(maps, SIZE)
+
+
+@pytest.mark.parametrize("settings", [dict(least=math.nan), dict(most=0), dict(threshold=1.5)])
+def test_decoding_refuses_numbers_out_of_range(settings):
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"{name}="):
+        decode(torch.zeros(1, 5, 8, 8), SIZE, **settings)
+
+
+def test_maps_in_half_precision_give_boxes_in_single():
+    """640 pixels: between two numbers that float16 has there, half a pixel lies."""
+    wanted = targets(boxes([600.3, 8, 630.3, 40]), torch.tensor([[0]]), 1, (64, 640))
+    maps = torch.full((1, 5, 8, 80), -9.0)
+    maps[0, 0, wanted.row, wanted.column] = 9
+    maps[0, 1:, wanted.row, wanted.column] = wanted.numbers.T
+    (found,) = decode(maps.half(), (64, 640), least=0.5)
+    assert found.boxes.dtype == torch.float32
+    assert (found.boxes - torch.tensor([600.3, 8, 630.3, 40])).abs().max() < 0.05
 
 
 # The network
@@ -346,6 +386,22 @@ def test_another_device_or_type_than_the_weights_is_refused():
         make("averaging")(x, torch.zeros(1, 128, 2, 2, device="meta"))
 
 
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_features_that_no_backbone_makes_are_refused(memory):
+    for features in (torch.zeros(2, 128, 2, 2), torch.zeros(1, 2, 64, 2, 2)):
+        with pytest.raises(ValueError, match=r"expected \(T, B, 128, H', W'\)"):
+            make(memory).join(features)
+    with pytest.raises(ValueError, match="features is on meta"):
+        make(memory).join(torch.zeros(1, 2, 128, 2, 2, device="meta"))
+
+
+def test_the_backbone_for_other_frames_is_refused_and_a_part_of_it_is_a_network():
+    with pytest.raises(ValueError, match="other reads frames of 3 channels, expected 1"):
+        make().use_backbone(make(in_channels=3))
+    backbone = make().backbone
+    assert backbone[:4](torch.zeros(1, 1, 16, 16)).shape == (1, 32, 4, 4) and len(backbone[4:]) == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [(dict(memory="gru"), "'gru', expected one of none"), (dict(classes=0), "classes=0")],
@@ -363,3 +419,5 @@ def test_input_is_bytes_of_film():
         to_input(frames.float())
     with pytest.raises(ValueError, match=r"\(B, T, H, W\)"):
         to_input(frames[0])
+    with pytest.raises(ValueError, match=r"frames is a ndarray, expected a tensor: use torch.from_numpy"):
+        to_input(frames.numpy())
