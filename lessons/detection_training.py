@@ -38,6 +38,9 @@ class Recipe:
         hidden_channels: D of the memory.
         test_clips, test_frames: what to test on.
         seed: of weights and training clips. The test clips are always the same.
+
+    Raises:
+        ValueError: a count below 1, no rate to learn at, a share outside 0 … 1.
     """
 
     frame_steps: int = 1200
@@ -51,6 +54,16 @@ class Recipe:
     test_clips: int = 120
     test_frames: int = 16
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            least = 0 if name == "seed" else 1
+            if isinstance(value, int) and name not in ("vanish", "learning_rate") and value < least:
+                raise ValueError(f"{name}={value}, expected {least} or more")
+        if not 0 <= self.vanish <= 1:
+            raise ValueError(f"vanish={self.vanish}, expected a share from 0 to 1")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate={self.learning_rate}, expected more than 0")
 
 
 @dataclass

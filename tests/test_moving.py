@@ -194,11 +194,26 @@ def test_empty_places_and_no_clips():
         (dict(vanish=np.array([0.1, 0.2, 0.3])), "one for each of 4"),
         (dict(vanish=0.9, burst=2.0), "burst: 2.0"),
         (dict(vanish=0.1, burst=0.5), "burst: 0.5"),
+        (dict(vanish=0.1, burst=float("nan")), "burst: nan"),
     ],
 )
 def test_numbers_out_of_range_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         draw(**settings)
+
+
+def test_a_seed_is_no_generator():
+    with pytest.raises(ValueError, match=r"rng is a int, expected a generator: use np.random.default_rng"):
+        moving_clips(1, 0)
+
+
+def test_a_slice_of_clips_is_clips_and_a_place_is_refused():
+    clips = draw(3, n_frames=2)
+    part = clips[1:]
+    assert len(part) == 2 and (part.frames == clips.frames[1:]).all() and len(clips[5:]) == 0
+    for place in (1, np.array([0, 2])):
+        with pytest.raises(ValueError, match="expected a slice"):
+            clips[place]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +225,9 @@ def test_numbers_out_of_range_are_named(settings, message):
         (dict(noise=-0.1), "noise: -0.1"),
         (dict(heights=(12, 60)), "heights"),
         (dict(heights=(0, 20)), "heights"),
+        (dict(heights=(float("nan"), 20)), "heights: .*nan"),
+        (dict(noise=float("nan")), "noise: nan"),
+        (dict(size=(1, 1)), "heights: .* within size"),
     ],
 )
 def test_impossible_scenes_are_refused(settings, message):

@@ -99,7 +99,52 @@ def test_forgetting_is_a_film_of_single_frames():
     assert detect(model, frames[:0]) == []
 
 
+def test_films_that_cannot_be_read_are_refused():
+    model, frames = Detector(2, "averaging", 4), np.zeros((2, 3, 16, 16), np.uint8)
+    for wrong in (frames[0], frames[:, :0], frames.astype(float)):
+        for forget in (False, True):
+            with pytest.raises(ValueError, match=r"expected uint8 \(N, T, H, W\), at least one frame"):
+                detect(model, wrong, forget)
+    with pytest.raises(ValueError, match="batch_size=-1"):
+        detect(model, frames, batch_size=-1)
+
+
+def test_as_many_frames_must_be_found_as_there_are():
+    clips = still_clip([1, 1, 1])
+    for found in (film([[HERE]] * 2), [], film([[HERE]] * 3) * 2):
+        with pytest.raises(ValueError, match=r"expected \[3\], as the clips"):
+            score(found, clips)
+
+
+def test_nothing_to_find():
+    empty = score(
+        film([[HERE]] * 2), moving_clips(1, np.random.default_rng(0), 2, scene=Scene(objects=(0, 0)))
+    )
+    assert math.isnan(empty.ap50) and math.isnan(empty.flicker) and empty.precision == 0
+    none = score([], moving_clips(0, np.random.default_rng(0), 2))
+    assert math.isnan(none.ap50) and math.isnan(none.precision)
+    one = score(film([[HERE]]), still_clip([1]))  # no pair of frames, no flicker
+    assert math.isnan(one.flicker) and one.ap50 == 1
+
+
 # Training
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(clips=0), "clips=0, expected 1 or more"),
+        (dict(frame_steps=-1), "frame_steps=-1, expected 1"),
+        (dict(seed=-1), "seed=-1, expected 0 or more"),
+        (dict(vanish=75), "vanish=75, expected a share"),
+        (dict(vanish=math.nan), "vanish=nan"),
+        (dict(learning_rate=0), "learning_rate=0, expected more than 0"),
+        (dict(learning_rate=math.nan), "learning_rate=nan"),
+    ],
+)
+def test_recipes_that_train_nothing_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**settings)
 
 
 def test_targets_come_in_the_order_of_the_maps():

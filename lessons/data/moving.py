@@ -42,7 +42,13 @@ class MovingClips:
         return len(self.frames)
 
     def __getitem__(self, clips: slice) -> MovingClips:
-        """Some of the clips."""
+        """Some of the clips: ``clips[3:5]``, or ``clips[3:4]`` for one.
+
+        Raises:
+            ValueError: a place instead of a slice, with which the axis of clips would go.
+        """
+        if not isinstance(clips, slice):
+            raise ValueError(f"clips[{clips!r}], expected a slice, which keeps the axis of clips: clips[3:4]")
         return MovingClips(self.frames[clips], self.boxes[clips], self.labels[clips], self.visible[clips])
 
 
@@ -65,8 +71,13 @@ def moving_clips(
         scene: what clips look like; ``Scene()`` if None.
 
     Raises:
-        ValueError: a number out of range, or a burst shorter than the frames that such a share must miss.
+        ValueError: a number out of range, a burst shorter than the frames that such a share must miss, or a
+            seed in place of a generator.
     """
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(
+            f"rng is a {type(rng).__name__}, expected a generator: use np.random.default_rng(seed)"
+        )
     scene = scene or Scene()
     if n < 0 or n_frames < 1:
         raise ValueError(f"n: {n}, n_frames: {n_frames}; expected n of 0 or more and 1 frame or more")
