@@ -295,6 +295,8 @@ def check_clip(x: Tensor) -> None:
     """Refuse what is no clip (T, B, C, H, W), or a clip without frames."""
     if torch.jit.is_scripting():
         return
+    if not isinstance(x, Tensor):
+        raise ValueError(f"x is a {type(x).__name__}, expected a tensor: use torch.as_tensor(...)")
     if x.dim() != 5:
         raise ValueError(f"x has shape {tuple(x.shape)}, expected (T, B, C, H, W)")
     if x.shape[0] == 0:

@@ -175,12 +175,12 @@ class Detector(nn.Module):
 
     def see(self, x: Tensor) -> Tensor:
         """The first part of ``forward``: frames (T, B, C, H, W) -> features (T, B, 128, H', W')."""
+        check_floats("x", x, self.head[-1].weight)
         if x.dim() != 5 or x.shape[2] != self.in_channels or 0 in (x.shape[0], *x.shape[3:]):
             raise ValueError(
                 f"x has shape {tuple(x.shape)}, expected (T, B, C, H, W) with C = {self.in_channels} "
                 "and at least one frame and one pixel"
             )
-        check_floats("x", x, self.head[-1].weight)
         if not bool(torch.isfinite(x).all()):
             raise ValueError("x holds NaN or infinity: a memory would keep it for the rest of the film")
         frames = x.flatten(0, 1)  # (T*B, C, H, W)
@@ -188,12 +188,12 @@ class Detector(nn.Module):
 
     def join(self, features: Tensor, state: State = None) -> tuple[Tensor, State]:
         """The second: features (T, B, 128, H', W') and the state -> maps, and the new state."""
+        check_floats("features", features, self.head[-1].weight)
         if features.dim() != 5 or features.shape[2] != Backbone.OUT:
             raise ValueError(
                 f"features has shape {tuple(features.shape)}, expected (T, B, {Backbone.OUT}, H', W'), "
                 "as see() makes them"
             )
-        check_floats("features", features, self.head[-1].weight)
         remembered, state = self.memory(features, state)  # (T, B, D, H', W')
         maps = self.head(remembered.flatten(0, 1))  # (T*B, classes + 4, H', W')
         return maps.unflatten(0, features.shape[:2]), state

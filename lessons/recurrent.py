@@ -204,7 +204,9 @@ def under_autocast(tensor: Tensor) -> bool:
 
 
 def check_floats(name: str, tensor: Tensor, parameter: Tensor) -> None:
-    """Refuse a tensor that is not where and what the parameters are."""
+    """Refuse a tensor that is not where and what the parameters are, or no tensor at all."""
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{name} is a {type(tensor).__name__}, expected a tensor: use torch.as_tensor(...)")
     if tensor.device != parameter.device:
         raise ValueError(f"{name} is on {tensor.device}, the parameters on {parameter.device}: use .to(...)")
     # Under autocast the products bring both to one dtype themselves.

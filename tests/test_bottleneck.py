@@ -214,7 +214,7 @@ def test_modules_refuse_what_the_paper_refuses():
 def test_torch_names_wrong_channels_and_types(block):
     with pytest.raises(RuntimeError, match="to have 4 channels, but got 5 channels"):
         block(torch.zeros(1, 5, 3, 3))
-    with pytest.raises(RuntimeError, match="(?i)double"):
+    with pytest.raises(RuntimeError, match=r"(?i)double"):
         block(torch.zeros(1, 4, 3, 3).double())
 
 

@@ -417,6 +417,8 @@ X, H = torch.zeros(2, 3, 4, 5), torch.zeros(2, 2, 4, 5)
         (X[..., :0], None, r"x has shape \(2, 3, 4, 0\), expected H and W of 1 or more"),
         (X.double(), None, "x is torch.float64, the parameters are torch.float32"),
         (X.to("meta"), None, "x is on meta, the parameters on cpu"),
+        (X.numpy(), None, "x is a ndarray, expected a tensor"),
+        (X, H.numpy(), "h is a ndarray, expected a tensor"),
         (X, H[:1], r"h has shape \(1, 2, 4, 5\), expected .* \(2, 2, 4, 5\).*start with no state"),
         (X, H[..., 1:], r"h has shape \(2, 2, 4, 4\), expected .* \(2, 2, 4, 5\)"),
         (X, H[:, :1], r"h has shape \(2, 1, 4, 5\), expected .* \(2, 2, 4, 5\)"),
@@ -444,6 +446,8 @@ def test_c_is_checked_as_h_is():
 def test_what_is_no_clip_is_refused(network):
     with pytest.raises(ValueError, match="x has no frames"):
         network(torch.zeros(0, 2, 3, 4, 5))
+    with pytest.raises(ValueError, match="x is a list, expected a tensor"):
+        network([X])
     with pytest.raises(ValueError, match=r"x has shape \(2, 3, 4, 5\), expected \(T, B, C, H, W\)"):
         network(X)
     with pytest.raises(ValueError, match=r"expected \(B, 3, H, W\)"):

@@ -382,6 +382,8 @@ def test_another_device_or_type_than_the_weights_is_refused():
         make()(x.to("meta"))
     with pytest.raises(ValueError, match=r"float64, the parameters are torch.float32"):
         make()(x.double())
+    with pytest.raises(ValueError, match="x is a ndarray, expected a tensor"):
+        make()(x.numpy())
     with pytest.raises(ValueError, match="state is on meta"):
         make("averaging")(x, torch.zeros(1, 128, 2, 2, device="meta"))
 
