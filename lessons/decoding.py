@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,15 @@ from torch import Tensor
 
 from lessons.ctc import NEVER, collapse, forward_backward
 from lessons.ctc_input import check_log_probs
-from lessons.language_models import CharNGram, GridGrammar, LanguageModel, text_log_prob
+from lessons.language_models import (
+    ANY_TEXT,
+    Automaton,
+    CharNGram,
+    GridGrammar,
+    LanguageModel,
+    automaton,
+    text_log_prob,
+)
 
 __all__ = ["CharNGram", "GridGrammar", "LanguageModel", "beam_search_decode", "greedy_decode"]
 
@@ -94,12 +102,14 @@ def beam_search_decode(
     if len(log_probs) > 0:
         check_log_probs(log_probs[:, None], torch.tensor([len(log_probs)], device=log_probs.device))
     frames = log_probs.detach().double().cpu().numpy()  # (T, V)
-    prior = _Prior(lm if alpha > 0 else None, alpha, beta, blank, classes=frames.shape[1])
+    if lm is None or alpha == 0:
+        lm, alpha = ANY_TEXT, 1.0
+    language = automaton(lm, frames.shape[1], blank)
 
     # The beam: P prefixes. At first there is one, the empty prefix, as if a blank stood before the frames.
-    tree = _PrefixTree()
-    nodes = [tree.ROOT]  # P nodes of the tree
-    states = [prior.start]  # P states of the language model
+    tree = _PrefixTree(frames.shape[1])
+    nodes = np.array([tree.ROOT])  # (P,) the prefixes, as nodes of the tree
+    states = np.array([language.START])  # (P,) what the language model remembers of each
     last = np.array([blank])  # (P,) the last label
     after_blank = np.array([0.0])  # (P,) log probability of the prefix's paths that end in a blank
     after_label = np.array([NEVER])  # (P,) and of those that end in its last label
@@ -117,137 +127,128 @@ def beam_search_decode(
         grow[:, blank] = NEVER
 
         # When it grows into a prefix that the beam holds already, its paths are added there.
-        row_of = {node: row for row, node in enumerate(nodes)}
-        parent_row = np.array([row_of.get(tree.parents[node], -1) for node in nodes])  # (P,)
+        parent_row = tree.parent_rows(nodes)  # (P,)
         child = np.flatnonzero(parent_row >= 0)
         meeting = parent_row[child], last[child]
         stay_label[child] = np.logaddexp(stay_label[child], grow[meeting])
         grow[meeting] = NEVER
 
         # The best `beam_width` of all these become the next beam.
-        gain = np.stack([prior.gain(state) for state in states])  # (P, V)
+        gain = alpha * language.log_probs(states) + beta  # (P, V)
         stay_score = np.logaddexp(stay_blank, stay_label) + bonus  # (P,)
         grow_score = grow + gain + bonus[:, None]  # (P, V)
         kept = _best(np.concatenate((stay_score, grow_score.ravel())), beam_width)
         stays = kept[kept < width]  # rows
         rows, labels = np.divmod(kept[kept >= width] - width, len(frame))  # rows that grow, and by what
-        grown = list(zip(rows.tolist(), labels.tolist(), strict=True))
 
-        nodes = [nodes[row] for row in stays] + [tree.child(nodes[row], label) for row, label in grown]
-        states = [states[row] for row in stays] + [prior.after(states[row], label) for row, label in grown]
+        nodes = np.concatenate((nodes[stays], tree.children(nodes[rows], labels)))
+        states = np.concatenate((states[stays], language.after(states[rows], labels)))
         last = np.concatenate((last[stays], labels))
         after_blank = np.concatenate((stay_blank[stays], np.full(len(rows), NEVER)))
         after_label = np.concatenate((stay_label[stays], grow[rows, labels]))
         bonus = np.concatenate((bonus[stays], bonus[rows] + gain[rows, labels]))
-        if not nodes:
+        if len(nodes) == 0:
             break
 
-    scores = np.logaddexp(after_blank, after_label) + bonus + [prior.end(state) for state in states]  # (P,)
-    ranked = [row for row in np.argsort(-scores, kind="stable") if scores[row] > NEVER]
-    if not ranked:
-        return [_best_allowed_path(frames, prior)]
-    return [(tree.spell(nodes[row]), float(scores[row])) for row in ranked]
+    ends = np.array([language.end(state) for state in states.tolist()])  # (P,)
+    scores = np.logaddexp(after_blank, after_label) + bonus + alpha * ends  # (P,)
+    ranked = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > NEVER)]  # the best first
+    if len(ranked) == 0:
+        return [_best_allowed_path(frames, language, alpha, beta, blank)]
+    return list(zip(tree.spell(nodes[ranked].tolist()), scores[ranked].tolist(), strict=True))
 
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:
     """Return the places of the ``count`` highest scores, in no order, without those that are -inf."""
-    places = np.argpartition(-scores, count - 1)[:count] if len(scores) > count else np.arange(len(scores))
-    return places[scores[places] > NEVER]
+    # The lowest of any `count` scores is a floor. The first ones are the beam as it is: a high floor, so that
+    # few are left to be partitioned.
+    places = np.flatnonzero((scores >= scores[:count].min()) & (scores > NEVER))
+    if len(places) > count:
+        places = places[np.argpartition(-scores[places], count - 1)[:count]]
+    return places
 
 
 class _PrefixTree:
-    """Prefixes as nodes of a tree: the same prefix is always the same node, even when it left the beam."""
+    """Prefixes as nodes of a tree: the same prefix is always the same node, even when it left the beam.
+
+    Nodes are numbers and the tree is a few tables over them, so a whole beam is looked up at once.
+    """
 
     ROOT = 0
 
-    def __init__(self) -> None:
-        self.parents = [-1]
-        self._labels = [-1]
-        self._children: dict[tuple[int, int], int] = {}
+    def __init__(self, classes: int, room: int = 2048) -> None:
+        self._size = 1  # N, the nodes that there are; the tables have room for more
+        self._child = np.zeros((room, classes), dtype=np.int32)  # (N, V) the root where there is none yet
+        self._parent = np.full(room, -1)  # (N,)
+        self._label = np.full(room, -1)  # (N,) the last label of each prefix
+        self._row = np.full(room, -1)  # (N,) scratch; the last entry, which is the root's parent, stays -1
 
-    def child(self, node: int, label: int) -> int:
-        """Return the node of the prefix of ``node`` with ``label`` after it."""
-        if (node, label) not in self._children:
-            self._children[node, label] = len(self.parents)
-            self.parents.append(node)
-            self._labels.append(label)
-        return self._children[node, label]
+    def parent_rows(self, nodes: np.ndarray) -> np.ndarray:
+        """Return (P,): the place in ``nodes`` (P,) of each node's parent, -1 where it is not among them."""
+        self._row[nodes] = np.arange(len(nodes))
+        found = self._row[self._parent[nodes]]  # (P,)
+        self._row[nodes] = -1
+        return found
 
-    def spell(self, node: int) -> list[int]:
-        """Return the prefix of a node."""
-        labels = []
-        while node != self.ROOT:
-            labels.append(self._labels[node])
-            node = self.parents[node]
-        return labels[::-1]
+    def children(self, nodes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return (K,): the nodes of the prefixes of ``nodes`` (K,) with ``labels`` (K,) after them."""
+        while self._size + len(nodes) >= len(self._row):
+            self._grow()
+        found = self._child[nodes, labels]  # (K,)
+        new = np.flatnonzero(found == self.ROOT)
+        found[new] = np.arange(self._size, self._size + len(new))
+        self._size += len(new)
+        self._child[nodes, labels] = found
+        self._parent[found], self._label[found] = nodes, labels
+        return found
 
+    def spell(self, nodes: Iterable[int]) -> list[list[int]]:
+        """Return the prefix of each node."""
+        parent, label = self._parent.tolist(), self._label.tolist()  # lists: quicker one by one
+        prefixes = []
+        for node in nodes:
+            prefix = []
+            while node != self.ROOT:
+                prefix.append(label[node])
+                node = parent[node]
+            prefixes.append(prefix[::-1])
+        return prefixes
 
-class _Prior:
-    """Language model and length bonus as rows over the classes, each asked for once a state.
-
-    Without a language model there is one state, None, and it allows everything.
-    """
-
-    def __init__(self, lm: LanguageModel | None, alpha: float, beta: float, blank: int, classes: int) -> None:
-        self.lm, self.alpha, self.beta, self.blank, self.classes = lm, alpha, beta, blank, classes
-        self.start = lm.start() if lm else None
-        self._rows: dict[Hashable, tuple[np.ndarray, list[Hashable]]] = {}
-        self._ends: dict[Hashable, float] = {}
-
-    def gain(self, state: Hashable) -> np.ndarray:
-        """Return (V,): alpha log p(label | state) + beta for each label; -inf at the blank."""
-        return self._row(state)[0]
-
-    def after(self, state: Hashable, label: int) -> Hashable:
-        return self._row(state)[1][label]
-
-    def end(self, state: Hashable) -> float:
-        if state not in self._ends:
-            self._ends[state] = self.alpha * self.lm.end(state) if self.lm else 0.0
-        return self._ends[state]
-
-    def of(self, label: Sequence[int]) -> float:
-        """Return what language model and length add to the score of a whole label."""
-        return self.beta * len(label) + (self.alpha * text_log_prob(self.lm, label) if self.lm else 0.0)
-
-    def _row(self, state: Hashable) -> tuple[np.ndarray, list[Hashable]]:
-        if state not in self._rows:
-            gain, after = np.full(self.classes, float(self.beta)), [None] * self.classes
-            for label in range(self.classes):
-                if self.lm and label != self.blank:
-                    log_prob, after[label] = self.lm.step(state, label)
-                    gain[label] += self.alpha * log_prob
-            gain[self.blank] = NEVER
-            self._rows[state] = gain, after
-        return self._rows[state]
+    def _grow(self) -> None:
+        """Twice as many nodes."""
+        self._child = np.concatenate((self._child, np.zeros_like(self._child)))
+        for name in ("_parent", "_label", "_row"):
+            table = getattr(self, name)
+            setattr(self, name, np.concatenate((table, np.full_like(table, -1))))
 
 
-def _best_allowed_path(frames: np.ndarray, prior: _Prior) -> tuple[list[int], float]:
+def _best_allowed_path(
+    frames: np.ndarray, language: Automaton, alpha: float, beta: float, blank: int
+) -> tuple[list[int], float]:
     """Return the label of the most probable path among all that may end, and the label's score.
 
     Viterbi over pairs (state of the language model, class of the frame): paths that meet in a pair have the
     same future, so only the best of them goes on. Exact, however unlikely the label.
     """
     # pair -> (score of its best path, the path's label as a chain: (chain of the labels before, last label))
-    best: dict[tuple[Hashable, int], tuple[float, tuple | None]] = {(prior.start, prior.blank): (0.0, None)}
+    best: dict[tuple[int, int], tuple[float, tuple | None]] = {(language.START, blank): (0.0, None)}
     for frame in frames.tolist():
         moves = []
         for (state, held), (score, chain) in best.items():
-            moves.append(((state, prior.blank), score + frame[prior.blank], chain))
-            if held != prior.blank:
+            moves.append(((state, blank), score + frame[blank], chain))
+            if held != blank:
                 moves.append(((state, held), score + frame[held], chain))
-            gain = prior.gain(state)
-            for label in np.flatnonzero(gain > NEVER).tolist():
+            for label, log_prob, after in language.arcs(state):
                 if label != held:
-                    grown = score + frame[label] + float(gain[label])
-                    moves.append(((prior.after(state, label), label), grown, (chain, label)))
+                    grown = score + frame[label] + (alpha * log_prob + beta)
+                    moves.append(((after, label), grown, (chain, label)))
         best = {}
         for pair, score, chain in moves:
             if score > best.get(pair, (NEVER, None))[0]:
                 best[pair] = score, chain
 
     score, chain = max(
-        ((score + prior.end(state), chain) for (state, _), (score, chain) in best.items()),
+        ((score + alpha * language.end(state), chain) for (state, _), (score, chain) in best.items()),
         key=lambda pair: pair[0],
         default=(NEVER, None),
     )
@@ -261,5 +262,5 @@ def _best_allowed_path(frames: np.ndarray, prior: _Prior) -> tuple[list[int], fl
         chain, last = chain
         label.append(last)
     label.reverse()
-    likelihood = forward_backward(torch.from_numpy(frames), label, prior.blank).log_likelihood.item()
-    return label, likelihood + prior.of(label)
+    likelihood = forward_backward(torch.from_numpy(frames), label, blank).log_likelihood.item()
+    return label, likelihood + alpha * text_log_prob(language.lm, label) + beta * len(label)

@@ -176,6 +176,22 @@ def test_a_narrow_beam_keeps_what_the_plain_one_keeps(seed):
     assert found == pytest.approx(plain_beam_search(log_probs, 3), abs=1e-9)
 
 
+def test_a_long_clip_fills_the_tree_many_times_over():
+    log_probs = random_log_probs(3, 40, 6, scale=0.5)
+    found = beam_search_decode(log_probs, 150)  # some 4,000 prefixes on the way
+    plain = plain_beam_search(log_probs, 150)
+    assert {tuple(label): score for label, score in found} == pytest.approx(plain, abs=1e-9)
+
+
+def test_a_clip_is_read_alike_alone_and_after_others():
+    rng = np.random.default_rng(1)
+    sentences = [random_sentence(rng) for _ in range(4)]
+    clips = [spoken(sentence, rng, noise=2.0) for sentence in sentences]
+    lm = CharNGram(sentences)
+    in_turn = [beam_search_decode(clip, 20, lm, 0.5, 1.0) for clip in clips]
+    assert beam_search_decode(clips[-1], 20, CharNGram(sentences), 0.5, 1.0) == in_turn[-1]
+
+
 def test_alpha_nought_switches_the_language_model_off():
     log_probs = random_log_probs(5, 5, 3)
     assert beam_search_decode(log_probs, lm=OnlyThese((1, 1)), alpha=0.0) == beam_search_decode(log_probs)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lessons.grammar import LETTERS, SLOTS, random_sentence
-from lessons.language_models import CharNGram, GridGrammar, text_log_prob
+from lessons.language_models import Automaton, CharNGram, GridGrammar, automaton, text_log_prob
 from lessons.text import Alphabet
 
 AB = Alphabet("ab")
@@ -131,3 +131,47 @@ def test_the_grammars_letters_are_alike():
         _, state = lm.step(state, label)
     for letter in LETTERS:
         assert lm.step(state, Alphabet().encode(letter).item())[0] == pytest.approx(-math.log(25))
+
+
+# ---- as a table --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["grammar", "1-gram", "4-gram"])
+def test_the_table_says_what_the_model_says(name):
+    rng = np.random.default_rng(0)
+    sentences = [random_sentence(rng) for _ in range(40)]
+    lm = GridGrammar() if name == "grammar" else CharNGram(sentences, order=int(name[0]))
+    table = Automaton(lm, classes=28)
+    met = set()
+    for sentence in sentences:  # hundreds of states: the table grows on the way
+        state, number = lm.start(), table.START
+        for label in Alphabet().encode(sentence).tolist():
+            (row,) = table.log_probs(np.array([number]))  # (1, V)
+            assert row[0] == -math.inf
+            assert row[1:].tolist() == [lm.step(state, other)[0] for other in range(1, 28)]
+            arcs = table.arcs(number)
+            assert [arc[0] for arc in arcs] == np.flatnonzero(row > -math.inf).tolist()
+            assert all(p == row[k] and after == table.after(number, k) for k, p, after in arcs)
+            _, state = lm.step(state, label)
+            number = int(table.after(np.array([number]), np.array([label]))[0])
+            assert table.end(number) == lm.end(state)
+            met.add(number)
+    assert len(met) > 64 or name == "1-gram"
+
+
+def test_each_class_of_a_state_is_asked_once():
+    asked = []
+
+    class Listening(CharNGram):
+        def step(self, state, label):
+            asked.append((state, label))
+            return super().step(state, label)
+
+    lm = Listening(["ab", "ba"], order=2, alphabet=AB)
+    table = automaton(lm, 3, 0)
+    for _ in range(2):
+        table.log_probs(np.array([0, 0, 0]))
+        state = table.after(np.array([0, 0]), np.array([1, 2]))
+        table.log_probs(state)
+    assert len(asked) == len(set(asked)) == 2 * 3  # two classes; states: start, after a, after b
+    assert automaton(lm, 3, 0) is table and automaton(lm, 3, 1) is not table
