@@ -1358,8 +1358,10 @@ assert math.isclose(stay.sum() + grow.sum(), 1)
 # Now the finished source. What is new in it:
 # - Logarithms: a product becomes a sum, a sum `logaddexp`, and 0 is `NEVER`, minus infinity. `stay` is two
 #   arrays, since the two numbers must not be mixed before the next frame.
-# - Prefixes are nodes of a tree. The same prefix is always the same node, so a child finds its parent's row
-#   by number, also when the parent was dropped and came back.
+# - Prefixes are nodes of a tree, and nodes are numbers. The same prefix is always the same node, so a child
+#   finds its parent's row by number, also when the parent was dropped and came back.
+# - The language model is a table, `language`: a row for each of its states, filled when the state is first
+#   met and kept for the next clips. So all prefixes of a frame are charged with one look into it.
 # - Pruning: P stays and P·V growths lie in one list, of which the best `beam_width` are kept. A place below
 #   P is a stay; from the others `divmod` tells the row and the column.
 # - `gain` and `bonus` are the language model and β, added where a prefix grows, and nowhere else.
