@@ -34,6 +34,7 @@ from lessons.text import Alphabet
 
 FPS = 25  # GRID's frames a second: what the models were trained on
 ALPHABET = Alphabet()
+GRAMMAR = GridGrammar()  # one for all clips: the decoder keeps what it has asked
 Decoder = Literal["greedy", "beam", "grammar"]
 
 
@@ -110,7 +111,7 @@ def decode(log_probs: Tensor, decoder: Decoder) -> list[int]:
     """(T, V) -> the classes of the sentence."""
     if decoder == "greedy":
         return greedy_decode(log_probs[:, None])[0]
-    return beam_search_decode(log_probs, lm=GridGrammar() if decoder == "grammar" else None)[0][0]
+    return beam_search_decode(log_probs, lm=GRAMMAR if decoder == "grammar" else None)[0][0]
 
 
 def find_words(log_probs: Tensor, labels: list[int]) -> tuple[Word, ...]:
