@@ -82,6 +82,8 @@ def match(found: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
         ValueError: something that is no box, two devices, or a threshold outside 0 … 1.
     """
     check_share("threshold", threshold)
+    if 0 in (len(found), len(true)):  # so it is for most classes in most frames
+        return torch.full((len(found),), -1)
     overlap = iou(found, true).tolist()  # (n, m); plain numbers, since one by one they are faster
     free, taken = set(range(len(true))), []
     for row in overlap:
@@ -120,6 +122,8 @@ def precision_recall(
         if found.scores.isnan().any():
             raise ValueError("detections holds a score that is NaN: it has no place in the order")
         mine = found.labels == label
+        if not mine.any():
+            continue
         order = found.scores[mine].argsort(descending=True, stable=True)
         scores.append(found.scores[mine][order])
         right.append(match(found.boxes[mine][order], true_boxes, threshold) >= 0)
