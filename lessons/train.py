@@ -1,6 +1,7 @@
 """Train LipNet: ``python -m lessons.train --preset small --data data/grid --out runs/small``.
 
-Run the same command again after a stop and it goes on where it was.
+Run the same command again after a stop and it goes on where it was. Several processes share the work, one for
+each GPU: ``torchrun --nproc-per-node 8 -m lessons.train --preset full ...``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from lessons.data.augmentation import move
 from lessons.data.clips import ClipSet
 from lessons.data.mouths import synthetic_clips
 from lessons.decoding import beam_search_decode
+from lessons.distributed import join
 from lessons.files import atomic
 from lessons.language_models import GridGrammar
 from lessons.lipnet import LipNet
@@ -117,8 +119,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="passes over the clips, in place of the preset's")
     parser.add_argument("--clips", type=int, default=2000, help="synthetic training clips (default 2000)")
     parser.add_argument("--seed", type=int, default=0)
-    # The layers are small: a second thread saves a fifth of the time.
-    threads = min(2, os.cpu_count() or 1)
+    # The layers are small: a second thread saves a fifth of the time, where there is a core for it.
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # that torchrun started on this machine
+    threads = max(1, min(2, (os.cpu_count() or 1) // processes))
     parser.add_argument("--threads", type=int, default=threads, help="CPU threads (default %(default)s)")
     args = parser.parse_args(argv)
     for name in ("epochs", "clips", "threads"):
@@ -137,8 +140,12 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(args.seed)
     model = make()
     n_weights = sum(p.numel() for p in model.parameters())
-    print(f"{args.preset}: {n_weights:,} weights, {len(training)} + {len(validation)} clips")
-    model, rows = train(model, training, validation, settings, args.out)
+    with join() as processes:
+        if processes.first:
+            print(f"{args.preset}: {n_weights:,} weights, {len(training)} + {len(validation)} clips")
+        model, rows = train(model, training, validation, settings, args.out, processes=processes)
+    if not processes.first:
+        return
     about = {"preset": args.preset, "data": Path(args.data).name, "training_clips": str(len(training))}
     weights = args.out / "model.safetensors"
     checkpoint.save(model, weights, about, half=True)
@@ -150,6 +157,7 @@ def main(argv: list[str] | None = None) -> None:
         "minutes": round(rows[-1]["seconds"] / 60, 1),
         "cpu_minutes": round(rows[-1]["cpu_seconds"] / 60, 1),
         "threads": args.threads,
+        "processes": processes.size,
         "python": platform.python_version(),
         "torch": torch.__version__,
         **found,

@@ -2,15 +2,18 @@
 
 All chance is drawn from (seed, step): a step's augmentation and dropout depend on nothing that came before.
 So a run that was killed needs no random state to go on from: it repeats the steps since its last checkpoint
-and arrives at the same numbers, bit for bit on a CPU.
+and arrives at the same numbers, bit for bit on a CPU. Several processes arrive at them too, but for the order
+of sums (lessons.distributed).
 """
 
 from __future__ import annotations
 
 import copy
 import csv
+import hashlib
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +29,7 @@ from lessons.ctc import min_frames
 from lessons.data.batch import Batch, training_batch
 from lessons.data.clips import ClipSet
 from lessons.decoding import greedy_decode
+from lessons.distributed import ALONE, Processes, use_whole_batch
 from lessons.files import atomic
 from lessons.lipnet import LipNet
 from lessons.metrics import cer, wer
@@ -116,27 +120,36 @@ def best_precision(device: torch.device) -> torch.dtype:
 
 @torch.no_grad()
 def read_clips(
-    model: LipNet, clips: ClipSet, device: torch.device | None = None, batch_size: int = 20
+    model: LipNet,
+    clips: ClipSet,
+    device: torch.device | None = None,
+    batch_size: int = 20,
+    indices: Sequence[int] | None = None,
 ) -> tuple[Tensor, float]:
-    """Log-probabilities (T, N, V) of all clips, and their mean CTC loss a character."""
+    """Log-probabilities (T, N, V) of all clips or those at ``indices``; their mean CTC loss a character."""
     device = device or next(model.parameters()).device
+    indices = range(len(clips)) if indices is None else indices
     training, log_probs, losses = model.training, [], []
     model.eval()
-    for start in range(0, len(clips), batch_size):
-        indices = range(start, min(start + batch_size, len(clips)))
-        batch = training_batch(clips, indices, None, model.in_channels).to(device)
+    for start in range(0, len(indices), batch_size):
+        batch = training_batch(clips, indices[start : start + batch_size], None, model.in_channels).to(device)
         logits = model(batch.x, batch.lengths)  # (T, B, V)
         losses.append(ctc(logits, batch, model).item() * len(batch.lengths))
         log_probs.append(logits.float().log_softmax(-1).cpu())
     model.train(training)
-    return torch.cat(log_probs, dim=1), sum(losses) / len(clips)
+    return torch.cat(log_probs, dim=1), sum(losses) / len(indices)
 
 
-def evaluate(model: LipNet, clips: ClipSet, device: torch.device | None = None) -> Reading:
-    """Read all clips greedily and compare with what was said."""
-    log_probs, loss = read_clips(model, clips, device)  # (T, N, V)
-    labels = greedy_decode(log_probs, model.output_lengths(torch.from_numpy(clips.lengths)))
-    texts = tuple(ALPHABET.decode(label) for label in labels)
+def evaluate(
+    model: LipNet, clips: ClipSet, device: torch.device | None = None, processes: Processes = ALONE
+) -> Reading:
+    """Read all clips greedily and compare with what was said; several processes share the reading."""
+    indices = processes.share(range(len(clips)))
+    log_probs, loss = read_clips(model, clips, device, indices=indices)  # (T, N, V)
+    labels = greedy_decode(log_probs, model.output_lengths(torch.from_numpy(clips.lengths[list(indices)])))
+    # What is put together are sentences, not rates: each clip then weighs by its words, as with one process.
+    texts = tuple(processes.gather([ALPHABET.decode(label) for label in labels]))
+    loss = processes.total(loss * (len(indices) / len(clips)))
     return Reading(loss, cer(clips.transcripts, texts), wer(clips.transcripts, texts), texts)
 
 
@@ -149,6 +162,7 @@ def train(
     device: torch.device | None = None,
     precision: torch.dtype | None = None,
     progress: bool = True,
+    processes: Processes = ALONE,
 ) -> tuple[LipNet, list[dict[str, float]]]:
     """Train ``model``; go on from ``out`` when an earlier run with the same settings was cut off there.
 
@@ -160,18 +174,24 @@ def train(
         device: the GPU when there is one, if None.
         precision: of the convolutions; ``best_precision`` if None.
         progress: show a bar.
+        processes: those that train together (``lessons.distributed.join``), each with the same arguments. The
+            first alone writes to ``out`` and shows the bar; a run may go on with fewer or more of them.
 
     Returns:
         (the averaged model in ``eval`` mode, one row an epoch).
 
     Raises:
-        ValueError: no clips, a sentence too long for its frames, or ``out`` holds another run's checkpoint.
+        ValueError: no clips, a sentence too long for its frames, ``out`` holds another run's checkpoint, or
+            processes that differ in what they start from or are more than the clips of a batch.
+        ConnectionError: another process stopped or fell silent.
     """
     device = device or lessons.device()
     precision = precision or best_precision(device)
     _check_clips(training, model)
+    _check_processes(processes, settings, validation)
     model.to(device, memory_format=torch.channels_last_3d).train()  # the layout fast convolutions want
     average = copy.deepcopy(model).eval()
+    next_part = use_whole_batch(model, processes)
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() <= 1]
     optimiser = torch.optim.AdamW(
@@ -192,9 +212,15 @@ def train(
     rows: list[dict[str, float]] = []
     if checkpoint is not None and checkpoint.is_file():
         rows = _resume(checkpoint, run, model, average, optimiser, scaler)
+    processes.agree({**run, "epochs done": len(rows), "weights": _digest(model)})
     seconds, cpu_seconds = (rows[-1]["seconds"], rows[-1]["cpu_seconds"]) if rows else (0.0, 0.0)
 
-    bar = tqdm(total=total, initial=len(rows) * steps_per_epoch, unit="step", disable=not progress)
+    bar = tqdm(
+        total=total,
+        initial=len(rows) * steps_per_epoch,
+        unit="step",
+        disable=not (progress and processes.first),
+    )
     for epoch in range(len(rows), settings.epochs):
         began, cpu_began, losses = time.perf_counter(), time.process_time(), []
         order = np.random.default_rng((settings.seed, epoch)).permutation(len(training))
@@ -203,33 +229,38 @@ def train(
             rng = np.random.default_rng((settings.seed, epoch, start))
             torch.manual_seed(settings.seed * 1_000_003 + step)  # dropout
             indices = order[start : start + settings.batch_size]
-            batch = training_batch(training, indices, rng if settings.augmented else None, model.in_channels)
-            batch = batch.to(device)
+            part = processes.part(len(indices))
+            next_part(part)
+            chance = rng if settings.augmented else None
+            batch = training_batch(training, indices, chance, model.in_channels, part.places).to(device)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, total, settings)
 
             x = batch.x.contiguous(memory_format=torch.channels_last_3d)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 logits = model(x, batch.lengths)  # (T, B, V)
-            loss = ctc_loss = ctc(logits, batch, model)
+            # Each loss is a mean, over clips or over frames: our share of these is our share of the loss.
+            loss = ctc_loss = ctc(logits, batch, model) * part.share(np.ones(len(indices)))
             # With word timings the frames have labels at first; CTC takes over by the middle of the run.
             share = max(0.0, 1 - 2 * step / total) if settings.start == "timings" else 0.0
             if share > 0:
-                loss = loss + share * timing_loss(logits, batch, model)
+                frames = part.share(training.lengths[indices])
+                loss = loss + share * frames * timing_loss(logits, batch, model)
             optimiser.zero_grad()
             scaler.scale(loss).backward()
+            processes.add_gradients(model.parameters())
             scaler.unscale_(optimiser)
             nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
             scaler.step(optimiser)
             scaler.update()
             _update_average(average, model, min(settings.average, (1 + step) / (10 + step)))
 
-            losses.append(ctc_loss.item())
+            losses.append(processes.total(ctc_loss.item()))
             bar.set_postfix(_shown(losses[-1], rows), refresh=False)
             bar.update()
-        reading = evaluate(average, validation, device)
+        reading = evaluate(average, validation, device, processes)
         seconds += time.perf_counter() - began
-        cpu_seconds += time.process_time() - cpu_began
+        cpu_seconds += processes.total(time.process_time() - cpu_began)
         rows.append(
             {
                 "epoch": epoch + 1,
@@ -243,7 +274,7 @@ def train(
             }
         )
         bar.set_postfix(_shown(losses[-1], rows))
-        if checkpoint is not None:
+        if checkpoint is not None and processes.first:
             _write_log(checkpoint.with_name("log.csv"), rows)
             state = {
                 "run": run,
@@ -271,6 +302,19 @@ def _check_clips(clips: ClipSet, model: LipNet) -> None:
                 f"clip {name}: {text!r} needs {needed} frames (one a character, one more between equal "
                 f"neighbours), the model makes {available}: leave the clip out or upsample"
             )
+
+
+def _check_processes(processes: Processes, settings: Settings, validation: ClipSet) -> None:
+    """Refuse more processes than there are clips to share."""
+    for what, n_clips in (("batch_size", settings.batch_size), ("validation clips", len(validation))):
+        if n_clips < processes.size:
+            raise ValueError(f"{what}: {n_clips} for {processes.size} processes: each needs at least one")
+
+
+def _digest(model: nn.Module) -> str:
+    """A few characters that differ when any weight does."""
+    weights = (value.detach().cpu().contiguous().numpy() for value in model.state_dict().values())
+    return hashlib.sha256(b"".join(value.tobytes() for value in weights)).hexdigest()[:8]
 
 
 def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:

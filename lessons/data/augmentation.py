@@ -6,6 +6,8 @@ network that saw every mouth in one place reads only there, and the next face de
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -69,22 +71,28 @@ def move(clips: Tensor, rows: Tensor, columns: Tensor, zoom: Tensor, padding: st
     return F.grid_sample(clips, grid, padding_mode=padding, align_corners=False)  # (B, T, H, W)
 
 
-def augment(clips: Tensor, rng: np.random.Generator) -> Tensor:
+def augment(
+    clips: Tensor, rng: np.random.Generator, places: Sequence[int] | None = None, n_clips: int | None = None
+) -> Tensor:
     """Mirror half of the clips, move and zoom each one; the frames of a clip stay together.
 
     Args:
         clips: (B, T, H, W) float, before normalisation.
         rng: source of chance.
+        places, n_clips: the clips are those at ``places`` of a batch of ``n_clips``, for all of which chance
+            is drawn: a clip fares the same whoever has it. None: they are the whole batch.
 
     Returns:
         (B, T, H, W) float.
     """
-    n_clips, _, height, width = clips.shape
+    height, width = clips.shape[2:]
+    places = list(range(len(clips)) if places is None else places)
+    n_clips = n_clips or len(clips)
 
     def uniform(limit: float) -> Tensor:
-        return torch.from_numpy(rng.uniform(-limit, limit, n_clips)).to(clips)  # (B,)
+        return torch.from_numpy(rng.uniform(-limit, limit, n_clips)[places]).to(clips)  # (B,)
 
-    mirrored = torch.from_numpy(rng.random(n_clips) < 0.5).to(clips.device)  # (B,)
+    mirrored = torch.from_numpy(rng.random(n_clips)[places] < 0.5).to(clips.device)  # (B,)
     clips = torch.where(mirrored[:, None, None, None], clips.flip(-1), clips)
     rows, columns = uniform(SHIFT_ROWS * height), uniform(SHIFT_COLUMNS * width)
     zoom = 1 + uniform(ZOOM)

@@ -76,23 +76,33 @@ class Batch:
 
 
 def training_batch(
-    clips: ClipSet, indices: Sequence[int], rng: np.random.Generator | None, channels: int = 1
+    clips: ClipSet,
+    indices: Sequence[int],
+    rng: np.random.Generator | None,
+    channels: int = 1,
+    places: Sequence[int] | None = None,
 ) -> Batch:
     """Collect the clips at ``indices``, augmented by ``rng`` or as they are when it is None.
 
-    A model with three input ``channels`` is shown the grey picture three times.
+    A model with three input ``channels`` is shown the grey picture three times. With ``places`` only the
+    clips at these places of ``indices`` are collected, but chance is drawn for all of them: so several
+    processes that share a batch change each clip just as one process would.
     """
+    n_clips = len(indices)
+    places = range(n_clips) if places is None else places
+    lengths = [int(clips.lengths[i]) for i in indices]
+    shown = [np.arange(n) if rng is None else jitter_frames(n, rng) for n in lengths]
+    indices = [indices[place] for place in places]
     frames, labels = [], []
-    for i in indices:
-        n_frames = int(clips.lengths[i])
-        chosen = np.arange(n_frames) if rng is None else jitter_frames(n_frames, rng)
+    for i, chosen in zip(indices, (shown[place] for place in places), strict=True):
+        n_frames = len(chosen)
         padding = (0, clips.frames.shape[1] - n_frames)
         frames.append(np.pad(clips.frames[i, chosen], (padding, (0, 0), (0, 0))))
         labels.append(np.pad(frame_labels(clips.segments[i], n_frames, ALPHABET)[chosen], padding))
     x = torch.from_numpy(np.stack(frames)).float()  # (B, T, H, W)
     if rng is not None:
-        x = augment(x, rng)
-    lengths = torch.from_numpy(clips.lengths[list(indices)])  # (B,)
+        x = augment(x, rng, places, n_clips)
+    lengths = torch.from_numpy(clips.lengths[indices])  # (B,)
     x = normalise(x, lengths)[:, None].expand(-1, channels, -1, -1, -1)  # (B, C, T, H, W)
     targets = [ALPHABET.encode(clips.transcripts[i]) for i in indices]
     return Batch(
