@@ -29,7 +29,7 @@ from lessons.ctc_input import (
     check_type,
     pad_targets,
 )
-from lessons.ctc_rescaled import begin_and_end, extended_states, rescaled_forward_backward, reverse_frames
+from lessons.ctc_rescaled import begin_and_end, extended_states, rescaled_forward_backward
 
 NEVER = float("-inf")  # log 0
 
@@ -358,14 +358,14 @@ def _batch_forward_backward(
     first_states, final_states = begin_and_end(states, target_lengths)  # (B, S)
 
     emission = log_probs.gather(2, states.expand(frames, -1, -1))  # (T, B, S)
-    mirrored = reverse_frames(emission, input_lengths).flip(2)  # (T, B, S) both orders reversed
+    mirrored = _reverse_frames(emission, input_lengths).flip(2)  # (T, B, S) both orders reversed
     arrivals = _arrivals(
         torch.cat((emission, mirrored), dim=1),  # (T, 2B, S)
         torch.cat((states, states.flip(1))),  # (2B, S)
         torch.cat((first_states, final_states.flip(1))),  # (2B, S) backward starts where forward ends
     )  # (T, 2B, S)
     before = arrivals[:, :batch]  # (T, B, S) all ways to get to state s at frame t
-    after = reverse_frames(arrivals[:, batch:].flip(2), input_lengths)  # (T, B, S) all ways to go on from it
+    after = _reverse_frames(arrivals[:, batch:].flip(2), input_lengths)  # (T, B, S) all ways to go on from it
     through = before + emission + after  # (T, B, S) all paths through (t, s)
 
     # Every path passes some state of the first frame. With no frames, the only label is the empty one.
@@ -378,6 +378,13 @@ def _batch_forward_backward(
     occupancy = torch.zeros_like(log_probs).scatter_add_(2, states.expand(frames, -1, -1), posteriors)
     padding = torch.arange(frames, device=device)[:, None] >= input_lengths  # (T, B)
     return -log_likelihood, occupancy.masked_fill_(padding[:, :, None], 0)  # (B,), (T, B, V)
+
+
+def _reverse_frames(x: Tensor, lengths: Tensor) -> Tensor:
+    """``x`` (T, B, S) with each sample's first ``lengths`` frames in reverse; the rest is filler."""
+    frames, batch, _ = x.shape
+    index = lengths - 1 - torch.arange(frames, device=x.device)[:, None]  # (T, B)
+    return x[index.clamp(min=0), torch.arange(batch, device=x.device)]  # (T, B, S)
 
 
 def _arrivals(emission: Tensor, states: Tensor, starts: Tensor) -> Tensor:

@@ -1,30 +1,37 @@
-"""CTC's forward-backward in plain probabilities, rescaled at every frame: fast, and it knows when it may err.
+"""CTC's forward-backward in plain probabilities, rescaled as it goes: fast, and it knows when it may err.
 
 The recursion of :mod:`lessons.ctc` adds logarithms of sums, and a logarithm costs many times an addition. In
-plain probabilities α would vanish after a few hundred frames; so each frame's α is divided by its sum c_t,
-and the c_t are multiplied (their logarithms added) at the end (Graves et al. 2006, §4.1; Rabiner 1989, §V.A).
+plain probabilities α would vanish after a few hundred frames; so every few frames it is divided by its sum
+c_t, and the logarithms of the c_t are added at the end (Graves et al. 2006, §4.1; Rabiner 1989, §V.A). β
+likewise, with sums of its own.
 
-What can still be lost is a state whose α falls below the smallest float64 before it is divided. That matters
-only if the best path goes through it. All that was lost at frame t is, at the end, worth at most
+What can still be lost is a number that falls below the smallest float64 before it is divided. Lost from α at
+frame t, it would at the end have been worth at most
 
-    S · 10^-300 · (c_0 … c_{t-1}) · (M_{t+1} … M_{T-1}),
+    10^-300 · (all c before t) · (M_{t+1} … M_{T-1}),
 
 with M_u the most that a frame can give to the ways out of one state: they have at most three different
-classes, so it is the smaller of 1 and three times the best emission. Where this, added over the frames, is
-below the rounding of the likelihood itself, the result is as good as that of the logarithms. Elsewhere the
-caller must take those.
+classes, so it is the smaller of 1 and three times the best emission. For β the same holds with time
+reversed, and what a product of both loses is worth at most 10^-300 · (all c before t) · (all c of β after t).
+Where these, added over all frames and states, are below the rounding of the likelihood itself, the result is
+as good as that of the logarithms. Elsewhere the caller must take those.
+
+Time goes where memory does. So states come before the batch, (S, B): neighbours in s are then neighbours
+of whole rows, and every operation runs over one block. Nothing of size (T, S, B) is made but the ways to
+arrive, which become the ways through in place.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-LOST = math.log(1e-300)  # an α below this may have been rounded, to fewer digits or to 0
+LOST = math.log(1e-300)  # a number below this may have been rounded, to fewer digits or to 0
 ROUNDING = math.log(2**-53)  # what float64 does not see beside 1
+EVERY = 8  # frames between two divisions
 
 
 def extended_states(targets: Tensor, blank: int) -> Tensor:
@@ -41,15 +48,6 @@ def begin_and_end(states: Tensor, target_lengths: Tensor) -> tuple[Tensor, Tenso
     return (position < 2).expand_as(states), (position >= last - 1) & (position <= last)
 
 
-def reverse_frames(x: Tensor, lengths: Tensor) -> Tensor:
-    """``x`` (T, B, …) with each sample's first ``lengths`` frames in reverse; the rest is filler."""
-    frames, batch = x.shape[:2]
-    if bool((lengths == frames).all()):
-        return x.flip(0)
-    index = lengths - 1 - torch.arange(frames, device=x.device)[:, None]  # (T, B)
-    return x[index.clamp(min=0), torch.arange(batch, device=x.device)]  # (T, B, …)
-
-
 def rescaled_forward_backward(
     log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,74 +62,109 @@ def rescaled_forward_backward(
     Returns:
         losses (B,), occupancies (T, B, V), and sure (B,) bool: where it is False, the other two mean nothing.
     """
-    frames, batch, classes = log_probs.shape
     states = extended_states(targets, blank)  # (B, S)
-    first, final = begin_and_end(states, target_lengths)  # (B, S)
+    first, final = (mask.T.to(log_probs) for mask in begin_and_end(states, target_lengths))  # (S, B)
+    states = states.T.contiguous()  # (S, B)
+    probs = log_probs.exp().transpose(1, 2).contiguous()  # (T, V, B)
 
-    # Backward is forward on the reversed frames and the reversed extended label: one recursion for both.
-    probabilities = F.pad(log_probs.exp(), (0, 1))  # (T, B, V+1): one class more, which never occurs
-    probabilities = torch.cat([probabilities, reverse_frames(probabilities, input_lengths)], dim=1)
-    both = torch.cat([states, states.flip(1)])  # (2B, S)
-    never = both.new_full((2 * batch, 2), classes)  # two states before the first, so that s-1 and s-2 exist
-    index = torch.cat([never, both], dim=1).expand(frames, -1, -1)  # (T, 2B, S+2)
-    alpha = probabilities.gather(2, index)  # (T, 2B, S+2): as yet what each state's class emits
-    most = (3 * alpha.amax(2)).clamp(max=1).log()  # (T, 2B) log M
-    jumps = (index[0, :, 2:] != index[0, :, :-2]).to(alpha)  # (2B, S) not between blanks, nor equal labels
-    log_scales = _recur(alpha, jumps, torch.cat([first, final.flip(1)])).log()  # (T, 2B)
+    through, log_alpha_sums = _forward(probs, states, first)  # (T, S, B) ways to arrive, (T, B)
+    log_beta_sums = _backward(probs, states, final, input_lengths, through)  # now all ways but their emission
 
-    # The ways on from a state are, seen from the end, the ways to arrive there before its frame emits.
-    onward = torch.empty_like(alpha[:, batch:, 2:])  # (T, B, S)
-    onward[0] = final.flip(1)
-    stay, step, jump = _moves(alpha[:-1, batch:])  # (T-1, B, S) each
-    torch.add(stay, step, out=onward[1:]).addcmul_(jump, jumps[batch:])
-    # (T, B, S) paths through (t, s), each row with a scale of its own
-    through = reverse_frames(onward, input_lengths).flip(2).mul_(alpha[:, :batch, 2:])
-    sums = through.sum(2, keepdim=True)  # (T, B, 1)
+    # All states of a class emit the same, so it can wait until they are together.
+    occupancy = torch.zeros_like(probs).scatter_add_(1, states.expand_as(through), through)
+    occupancy = occupancy.mul_(probs)  # (T, V, B), each frame with a scale of its own
+    sums = occupancy.sum(1, keepdim=True)  # (T, 1, B)
+    valid = torch.arange(len(probs), device=probs.device)[:, None] < input_lengths  # (T, B)
+    occupancy = occupancy.div_(sums).masked_fill_(~valid[:, None], 0).transpose(1, 2)  # (T, B, V)
 
-    valid = torch.arange(frames, device=log_probs.device)[:, None] < input_lengths  # (T, B)
-    padding = ~valid.repeat(1, 2)  # (T, 2B)
-    most, log_scales = most.masked_fill(padding, 0), log_scales.masked_fill(padding, 0)
-    # α of the first frame has its own scale, the ways on from there those of all frames after it.
-    after_first = log_scales[:, batch:].sum(0) - _last_valid(log_scales[:, batch:], input_lengths)  # (B,)
-    log_likelihood = sums[0, :, 0].log() + log_scales[0, :batch] + after_first  # (B,)
+    # (T, B) logarithms: of what 1 stands for in α before frame t and in β after it, and of the Ms there
+    before = log_alpha_sums.cumsum(0) - log_alpha_sums
+    after = log_beta_sums.sum(0) - log_beta_sums.cumsum(0)
+    most = (3 * probs.amax(1)).clamp(max=1).log().masked_fill(~valid, 0)  # (T, B) log M
+    most_before, most_after = most.cumsum(0) - most, most.sum(0) - most.cumsum(0)
 
-    # (T, 2B) what 1 in a frame, before it is divided, is worth at the end
-    worth = log_scales.cumsum(0) - log_scales + (most.sum(0) - most.cumsum(0))
-    bound = worth.amax(0) + LOST + math.log(frames * states.shape[1])  # (2B,)
-    sure = (bound.view(2, batch) < log_likelihood + ROUNDING).all(0) & (input_lengths > 0)  # False if NaN
-
-    occupancy = torch.zeros_like(log_probs).scatter_add_(2, states.expand(frames, -1, -1), through)
-    occupancy = occupancy.div_(sums).masked_fill_(~valid[:, :, None], 0)  # (T, B, V)
+    log_likelihood = sums[0, 0].log() + after[0]  # (B,)
+    worth = torch.stack([before + most_after, after + most_before, before + after])  # (3, T, B)
+    worth = worth.masked_fill(~valid, -math.inf).amax((0, 1))  # (B,)
+    bound = worth + LOST + math.log(3 * through[..., 0].numel())  # (B,) of T·S numbers, each in three places
+    sure = (bound < log_likelihood + ROUNDING) & (input_lengths > 0)  # (B,) False if NaN
     return -log_likelihood, occupancy, sure
 
 
-def _moves(alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """alpha (…, S+2) -> three views (…, S) of it: state s itself, s-1 and s-2."""
-    return alpha[..., 2:], alpha[..., 1:-1], alpha[..., :-2]
-
-
-def _recur(alpha: Tensor, jumps: Tensor, starts: Tensor) -> Tensor:
-    """Turn emissions into α, in place and divided by its sum at every frame; return the sums.
+def _forward(probs: Tensor, states: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """All ways to arrive in a state (T, S, B), before it emits, and the logarithms of the sums of α (T, B).
 
     Args:
-        alpha: (T, N, S+2) probability of each state's class at each frame, two states of 0 before the first.
-        jumps: (N, S) 1 where a path may come from two states before.
-        starts: (N, S) bool, the states in which a path may begin.
-
-    Returns:
-        (T, N): α at t times the sums of all frames up to t is the true one.
+        probs: (T, V, B).
+        states: (S, B) the extended labels.
+        first: (S, B) 1 where a path may begin.
     """
-    arrive, sums = starts.to(alpha), []  # (N, S)
-    for before, now in zip([None, *alpha.unbind(0)], alpha.unbind(0), strict=False):  # (N, S+2) each
-        if before is not None:
-            stay, step, jump = _moves(before)
+    emit, jumps = _emitter(probs, states), _jumps(states).to(probs)
+    arrivals = probs.new_empty(len(probs), *states.shape)  # (T, S, B)
+    alpha = probs.new_zeros(len(states) + 2, states.shape[1])  # (S+2, B): two 0s before the first
+    stay, step, jump = alpha[2:], alpha[1:-1], alpha[:-2]  # (S, B) each: state s itself, s-1 and s-2
+    sums = probs.new_ones(len(probs), states.shape[1])  # (T, B)
+    for t, arrive in enumerate(arrivals):  # (S, B)
+        if t == 0:
+            arrive.copy_(first)
+        else:
             torch.add(stay, step, out=arrive).addcmul_(jump, jumps)
-        new = now[:, 2:].mul_(arrive)
-        sums.append(new.sum(1, keepdim=True))  # (N, 1)
-        new.div_(sums[-1])
-    return torch.cat(sums, dim=1).T  # (T, N)
+        emit(t, stay).mul_(arrive)
+        if t % EVERY == EVERY - 1:
+            sums[t] = _rescale(stay)
+    return arrivals, sums.log()
 
 
-def _last_valid(x: Tensor, lengths: Tensor) -> Tensor:
-    """x (T, B) -> (B,), its value at each sample's last frame."""
-    return x.gather(0, (lengths - 1).clamp(min=0)[None])[0]
+def _backward(probs: Tensor, states: Tensor, final: Tensor, lengths: Tensor, through: Tensor) -> Tensor:
+    """Multiply ``through`` (T, S, B) by all ways to go on; return the logarithms of the sums of β (T, B).
+
+    Args:
+        probs: (T, V, B).
+        states: (S, B) the extended labels.
+        final: (S, B) 1 where a path may end.
+        lengths: (B,) frames of each sample; before its last frame, seen from the end, β is 0.
+        through: (T, S, B) all ways to arrive.
+    """
+    emit, jumps = _emitter(probs, states), _jumps(states).to(probs).roll(-2, 0)  # (S, B) from s to s+2
+    last_frames = set((lengths - 1).tolist())
+    onward = probs.new_empty(states.shape)  # (S, B)
+    beta = probs.new_zeros(len(states) + 2, states.shape[1])  # (S+2, B): two 0s after the last
+    stay, step, jump = beta[:-2], beta[1:-1], beta[2:]  # (S, B) each: state s itself, s+1 and s+2
+    sums = probs.new_ones(len(probs), states.shape[1])  # (T, B)
+    for t in reversed(range(len(probs))):
+        torch.add(stay, step, out=onward).addcmul_(jump, jumps)
+        if t in last_frames:
+            onward.addcmul_(final, (lengths - 1 == t).to(final))
+        through[t].mul_(onward)
+        emit(t, stay).mul_(onward)
+        if t % EVERY == 0:
+            sums[t] = _rescale(stay)
+    return sums.log()
+
+
+def _emitter(probs: Tensor, states: Tensor) -> Callable[[int, Tensor], Tensor]:
+    """A function that writes what each state's class emits at frame t into a tensor (S, B) and returns it."""
+    batch = states.shape[1]
+    index = (states * batch + torch.arange(batch, device=states.device)).flatten()  # (S·B,) into V·B
+    frames = probs.flatten(1)  # (T, V·B)
+
+    def emit(t: int, out: Tensor) -> Tensor:
+        torch.index_select(frames[t], 0, index, out=out.view(-1))
+        return out
+
+    return emit
+
+
+def _jumps(states: Tensor) -> Tensor:
+    """(S, B) bool: where a path may come from two states before: not between blanks, nor equal labels."""
+    allowed = torch.zeros_like(states, dtype=torch.bool)
+    allowed[2:] = states[2:] != states[:-2]
+    return allowed
+
+
+def _rescale(x: Tensor) -> Tensor:
+    """Divide ``x`` (S, B) in place by its sums over the states, and return them (B,). 0 counts as 1."""
+    sums = x.sum(0)  # (B,)
+    sums.masked_fill_(sums == 0, 1)
+    x.div_(sums)
+    return sums
