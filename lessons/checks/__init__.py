@@ -25,6 +25,9 @@ MODULES = {
     "07": "lip_data",
     "08": "train_lipnet",
     "09": "bottleneck",
+    "10": "conv_lstm",
+    "11": "bottleneck_lstm",
+    "12": "video_detection",
 }
 
 
