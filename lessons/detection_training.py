@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -116,14 +117,16 @@ def train_memories(
         torch.manual_seed(recipe.seed)
         models.append(Detector(len(scene.kinds), memory, recipe.hidden_channels))
         models[-1].use_backbone(per_frame)
-
-    def draw(step: int) -> MovingClips:
-        rng = np.random.default_rng((recipe.seed, 2, step))
-        vanish = rng.uniform(0, recipe.vanish, recipe.clips)
-        return moving_clips(recipe.clips, rng, recipe.n_frames, vanish, scene=scene)
-
+    draw = partial(hiding_clips, recipe, scene)
     logs = fit(models, draw, recipe.steps, recipe.learning_rate, checkpoint, asdict(recipe), progress)
     return dict(zip(memories, zip(models, logs, strict=True), strict=True))
+
+
+def hiding_clips(recipe: Recipe, scene: Scene, step: int) -> MovingClips:
+    """The clips of one step of stage 2."""
+    rng = np.random.default_rng((recipe.seed, 2, step))
+    vanish = rng.uniform(0, recipe.vanish, recipe.clips)
+    return moving_clips(recipe.clips, rng, recipe.n_frames, vanish, scene=scene)
 
 
 def fit(

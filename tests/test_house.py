@@ -34,6 +34,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MOD
 GROUND = {"course", "files", "grammar", "metrics", "source", "text"}
 PROGRAMS = {
     "bench",
+    "compare_cells",
     "detection_scores",
     "detection_training",
     "detector_table",

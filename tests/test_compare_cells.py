@@ -1,0 +1,48 @@
+"""The command that changes one thing in the cell at a time: what it changes, and that it fills its table."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import pytest
+import torch
+
+from lessons import compare_cells
+from lessons.compare_cells import CELLS, COLUMNS, RECIPE, TESTS
+from lessons.detection_training import Recipe
+
+
+def test_each_cell_differs_in_what_its_name_says():
+    cells = {}
+    for name, make in CELLS.items():
+        torch.manual_seed(0)
+        cells[name] = make(128, 64).cell
+    usual = cells["as it is"]
+    settings = {
+        name: (cell.variant, cell.activation, cell.update.forget_bias) for name, cell in cells.items()
+    }
+    assert settings == {
+        "as it is": ("paper", "relu6", 1),
+        "no φ after the bottleneck": ("blog", "relu6", 1),
+        "first values of the blog": ("paper", "relu6", 1),
+        "forget bias 0": ("paper", "relu6", 0),
+        "tanh for φ": ("paper", "tanh", 1),
+    }
+    for name, cell in cells.items():
+        same = [torch.equal(a, b) for a, b in zip(cell.parameters(), usual.parameters(), strict=True)]
+        assert same == [name != "first values of the blog"] * 4
+    spread = cells["first values of the blog"].depthwise.weight.std().item()
+    assert usual.depthwise.weight.std().item() / spread == pytest.approx(math.sqrt(128), rel=0.1)
+
+
+def test_half_of_the_training():
+    assert 2 * RECIPE.steps == Recipe().steps and 2 * RECIPE.frame_steps == Recipe().frame_steps
+
+
+def test_the_table_is_complete(tmp_path):
+    compare_cells.main(["--tiny", "--seed", "0", "--out", str(tmp_path / "cells.csv")])
+    with open(tmp_path / "cells.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS and {row["seed"] for row in rows} == {"0"}
+    assert [(row["cell"], row["test"]) for row in rows] == [(c, t) for c in CELLS for t in TESTS]
