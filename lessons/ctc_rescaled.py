@@ -99,17 +99,19 @@ def _forward(probs: Tensor, states: Tensor, first: Tensor) -> tuple[Tensor, Tens
         states: (S, B) the extended labels.
         first: (S, B) 1 where a path may begin.
     """
-    emit, jumps = _emitter(probs, states), _jumps(states).to(probs)
+    jumps = _jumps(states).to(probs)  # (S, B)
     arrivals = probs.new_empty(len(probs), *states.shape)  # (T, S, B)
     alpha = probs.new_zeros(len(states) + 2, states.shape[1])  # (S+2, B): two 0s before the first
     stay, step, jump = alpha[2:], alpha[1:-1], alpha[:-2]  # (S, B) each: state s itself, s-1 and s-2
+    emit = _emitter(probs, states, out=stay)
     sums = probs.new_ones(len(probs), states.shape[1])  # (T, B)
     for t, arrive in enumerate(arrivals):  # (S, B)
         if t == 0:
             arrive.copy_(first)
         else:
             torch.add(stay, step, out=arrive).addcmul_(jump, jumps)
-        emit(t, stay).mul_(arrive)
+        emit(t)
+        stay.mul_(arrive)
         if t % EVERY == EVERY - 1:
             sums[t] = _rescale(stay)
     return arrivals, sums.log()
@@ -125,32 +127,33 @@ def _backward(probs: Tensor, states: Tensor, final: Tensor, lengths: Tensor, thr
         lengths: (B,) frames of each sample; before its last frame, seen from the end, β is 0.
         through: (T, S, B) all ways to arrive.
     """
-    emit, jumps = _emitter(probs, states), _jumps(states).to(probs).roll(-2, 0)  # (S, B) from s to s+2
-    last_frames = set((lengths - 1).tolist())
+    jumps = _jumps(states).to(probs).roll(-2, 0)  # (S, B) from s to s+2
+    frames, last_frames = through.unbind(0), set((lengths - 1).tolist())
     onward = probs.new_empty(states.shape)  # (S, B)
     beta = probs.new_zeros(len(states) + 2, states.shape[1])  # (S+2, B): two 0s after the last
     stay, step, jump = beta[:-2], beta[1:-1], beta[2:]  # (S, B) each: state s itself, s+1 and s+2
+    emit = _emitter(probs, states, out=stay)
     sums = probs.new_ones(len(probs), states.shape[1])  # (T, B)
     for t in reversed(range(len(probs))):
         torch.add(stay, step, out=onward).addcmul_(jump, jumps)
         if t in last_frames:
             onward.addcmul_(final, (lengths - 1 == t).to(final))
-        through[t].mul_(onward)
-        emit(t, stay).mul_(onward)
+        frames[t].mul_(onward)
+        emit(t)
+        stay.mul_(onward)
         if t % EVERY == 0:
             sums[t] = _rescale(stay)
     return sums.log()
 
 
-def _emitter(probs: Tensor, states: Tensor) -> Callable[[int, Tensor], Tensor]:
-    """A function that writes what each state's class emits at frame t into a tensor (S, B) and returns it."""
+def _emitter(probs: Tensor, states: Tensor, out: Tensor) -> Callable[[int], None]:
+    """A function that writes into ``out`` (S, B) what each state's class emits at frame t."""
     batch = states.shape[1]
     index = (states * batch + torch.arange(batch, device=states.device)).flatten()  # (S·B,) into V·B
-    frames = probs.flatten(1)  # (T, V·B)
+    frames, flat = probs.flatten(1).unbind(0), out.view(-1)  # (V·B,) each, (S·B,)
 
-    def emit(t: int, out: Tensor) -> Tensor:
-        torch.index_select(frames[t], 0, index, out=out.view(-1))
-        return out
+    def emit(t: int) -> None:
+        torch.index_select(frames[t], 0, index, out=flat)
 
     return emit
 
