@@ -117,6 +117,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, help="folder for log, weights, results")
     parser.add_argument("--start", choices=("timings", "plain"), default="timings")
     parser.add_argument("--epochs", type=int, help="passes over the clips, in place of the preset's")
+    parser.add_argument("--batch-size", type=int, help="clips in a step of all processes, not the preset's")
     parser.add_argument("--clips", type=int, default=2000, help="synthetic training clips (default 2000)")
     parser.add_argument("--seed", type=int, default=0)
     # The layers are small: a second thread saves a fifth of the time, where there is a core for it.
@@ -124,9 +125,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     threads = max(1, min(2, (os.cpu_count() or 1) // processes))
     parser.add_argument("--threads", type=int, default=threads, help="CPU threads (default %(default)s)")
     args = parser.parse_args(argv)
-    for name in ("epochs", "clips", "threads"):
+    for name in ("epochs", "batch_size", "clips", "threads"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
-            parser.error(f"--{name} is {getattr(args, name)}, expected 1 or more")
+            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected 1 or more")
     return args
 
 
@@ -135,7 +136,13 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments(argv)
     torch.set_num_threads(args.threads)
     make, size, settings = PRESETS[args.preset]
-    settings = replace(settings, start=args.start, seed=args.seed, epochs=args.epochs or settings.epochs)
+    settings = replace(
+        settings,
+        start=args.start,
+        seed=args.seed,
+        epochs=args.epochs or settings.epochs,
+        batch_size=args.batch_size or settings.batch_size,
+    )
     training, validation = load_clips(args.data, size, args.clips)
     torch.manual_seed(args.seed)
     model = make()

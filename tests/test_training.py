@@ -173,11 +173,12 @@ def test_the_command_writes_all_it_promises(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "load_clips", lambda *_: (bars(8, 0), bars(4, 1)))
     monkeypatch.setattr(command, "grammar_texts", lambda log_probs, _: ["a"] * log_probs.shape[1])
     out = tmp_path / "run"
-    command.main(["--out", str(out), "--epochs", "2"])
+    command.main(["--out", str(out), "--epochs", "2", "--batch-size", "3"])
     names = ["last.pt", "log.csv", "model.safetensors", "results.json"]
     assert sorted(p.name for p in out.iterdir()) == names
     found = json.loads((out / "results.json").read_text())
-    assert found["settings"]["epochs"] == 2 and len(found["sentences"]) == 4
+    assert found["settings"]["epochs"] == 2 and found["settings"]["batch_size"] == 3
+    assert len(found["sentences"]) == 4
     assert set(found["misplaced_greedy_wer"]) == set(command.MISPLACED)
     assert found["misplaced_greedy_wer"]["as cropped"] == found["greedy"]["wer"]
     # The weights on disk (float16) read as the trained model does.
@@ -185,7 +186,7 @@ def test_the_command_writes_all_it_promises(tmp_path, monkeypatch, capsys):
     assert "WER" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("wrong", [["--preset", "huge"], ["--epochs", "0"], []])
+@pytest.mark.parametrize("wrong", [["--preset", "huge"], ["--epochs", "0"], ["--batch-size", "0"], []])
 def test_the_command_refuses_bad_arguments(wrong, capsys, tmp_path):
     with pytest.raises(SystemExit) as caught:
         command.main([*wrong, *(["--out", str(tmp_path)] if wrong else [])])
