@@ -28,24 +28,24 @@ def bottleneck_lstm_step(function: Callable) -> None:
         (1, 1, 1, 1, 1, "small", "One channel, one pixel, one memory: put numbers into the five lines."),
         (1, 2, 2, 1, 3, "x = 0", "x is 0 here: follow h. What happens to it before the 1 × 1, and after?"),
         (1, 2, 3, 4, 5, "negative", "The bottleneck's sums are negative here. Read the line of b again."),
-        (1, 2, 3, 4, 5, "large", "Large numbers: which φ has this cell, and where does it stand?"),
-        (1, 3, 2, 5, 4, "", "Which of the four gates is which? And is each channel looked at with a filter "
+        (1, 3, 2, 5, 4, "small", "Which of the four gates is which? And is each channel looked at with a filter "
          "of its own?"),
+        (1, 2, 3, 4, 5, "large", "Large numbers: which φ has this cell, and where does it stand?"),
         (2, 3, 2, 4, 5, "", "Every clip of the batch, every place: which one is wrong?"),
     ]  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     for b, c, d, height, width, change, hint in cases:
         x, h, memory = (_random((b, n, height, width), generator) for n in (c, d, d))
-        x, h, memory = x.abs(), h.abs(), 1 + 3 * memory.abs()
+        x, h = x.abs(), h.abs()
+        memory = 6 * memory if change == "no gates" else 0.5 * memory.abs()
         cell = BottleneckLSTMCell(c, d).double()
         weights = [_random(tuple(w.shape), generator) for w in cell.parameters()]
         if change == "no gates":
             weights[3].zero_()
-        if change == "small":
-            weights = [0.3 * w.abs() for w in weights]
+        if change in ("small", "x = 0"):
+            weights = [0.4 * w.abs() for w in weights]
         if change == "x = 0":
             x.zero_()
-            weights = [w.abs() for w in weights]
         if change == "negative":
             weights[0].abs_()
             weights[1] = -weights[1].abs()
@@ -191,7 +191,7 @@ def forget_bias(function: Callable) -> None:
         (10, 0.5**10, "Half is kept each frame: take the share of one frame first."),
         (2, 0.25, "c is multiplied once a frame, so what must one frame leave?"),
         (30, 0.5, "A share of one half after thirty frames needs more than one half each frame."),
-        (10, 0.001, "The bias may be negative."),
+        (10, 1e-6, "The bias may be negative."),
         (500, 0.9, "For many frames the gate must be almost 1; compute the logarithm with care."),
     ]
     for frames, share, hint in cases:
