@@ -212,7 +212,8 @@ def train(
     rows: list[dict[str, float]] = []
     if checkpoint is not None and checkpoint.is_file():
         rows = _resume(checkpoint, run, model, average, optimiser, scaler)
-    processes.agree({**run, "epochs done": len(rows), "weights": _digest(model)})
+    start = {"precision": precision, "epochs done": len(rows), "weights": _digest(model)}
+    processes.agree({**run, **start})
     seconds, cpu_seconds = (rows[-1]["seconds"], rows[-1]["cpu_seconds"]) if rows else (0.0, 0.0)
 
     bar = tqdm(

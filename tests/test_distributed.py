@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +55,10 @@ def test_the_parts_of_a_batch_count_every_clip_once(n_clips, size):
     assert sum(m * share for m, share in zip(means, shares, strict=True)) == pytest.approx(mean)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(1, 7), st.integers(1, 4), st.integers(0, 99))
 def test_a_clip_is_changed_the_same_whichever_process_has_it(n_clips, size, seed):
-    talker, indices = clips(9, 0), [3, 1, 8, 0, 2, 7, 5][:n_clips]
+    talker, indices = clips(10, 0), [3, 1, 8, 0, 2, 7, 5][:n_clips]
     whole = training_batch(talker, indices, np.random.default_rng(seed))
     for rank in range(size):
         places = list(Processes(rank, size).part(n_clips).places)
@@ -97,10 +96,10 @@ def test_the_replaced_layers_keep_parameters_names_and_answers():
 
 
 def test_more_processes_than_clips_to_share_are_refused():
-    with pytest.raises(ValueError, match="batch_size: 4 for 5 processes"):
-        train(tiny(), clips(9, 0), clips(5, 1), SETTINGS, progress=False, processes=Processes(0, 5))
+    with pytest.raises(ValueError, match="batch_size: 3 for 5 processes"):
+        train(tiny(), clips(10, 0), clips(5, 1), SETTINGS, progress=False, processes=Processes(0, 5))
     with pytest.raises(ValueError, match="validation clips: 2 for 3 processes"):
-        train(tiny(), clips(9, 0), clips(2, 1), SETTINGS, progress=False, processes=Processes(0, 3))
+        train(tiny(), clips(10, 0), clips(2, 1), SETTINGS, progress=False, processes=Processes(0, 3))
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
@@ -131,7 +130,7 @@ def test_without_torchrun_one_is_alone(monkeypatch):
 @pytest.fixture(scope="module")
 def one() -> dict:
     """What one process arrives at."""
-    return {start: run(replace(SETTINGS, start=start), None) for start in ("timings", "plain")}
+    return run(SETTINGS, None)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +143,7 @@ def folder(tmp_path_factory) -> Path:
     def stopping(self, *args, **kwargs):
         nonlocal steps
         steps += 1
-        if steps == 5:
+        if steps == 6:
             raise KeyboardInterrupt
         return step(self, *args, **kwargs)
 
@@ -195,7 +194,7 @@ def test_loss_gradients_and_statistics_are_the_whole_batchs(two, n_clips):
 def agree(found: dict, expected: dict) -> None:
     """Weights and log of two runs are the same but for the order of float32 sums.
 
-    In another order a sum of float32 numbers comes out up to about 1e-6 of its size away. Nine steps of Adam
+    In another order a sum of float32 numbers comes out about 1e-6 of its size away. Twelve steps of Adam
     carry that to about 3e-6 in the weights, which move by up to 0.6 themselves.
     """
     first = tiny().state_dict()
@@ -211,25 +210,24 @@ def agree(found: dict, expected: dict) -> None:
             assert row[name] == pytest.approx(wanted[name], rel=1e-5)
 
 
-@pytest.mark.parametrize("start", ["timings", "plain"])
-def test_two_processes_arrive_where_one_does(one, two, start):
+def test_two_processes_arrive_where_one_does(one, two):
     for found in two:
-        agree(found[start], one[start])
+        agree(found["whole"], one)
     for kind in ("model", "average"):  # among each other not a bit may differ: they would drift apart
-        for name, value in two[0][start][kind].items():
-            assert torch.equal(value, two[1][start][kind][name]), name
+        for name, value in two[0]["whole"][kind].items():
+            assert torch.equal(value, two[1]["whole"][kind][name]), name
 
 
 def test_two_go_on_where_one_was_stopped(one, two):
     for found in two:
-        agree(found["resumed"], one["timings"])
+        agree(found["resumed"], one)
 
 
 def test_one_goes_on_where_two_were_stopped(one, folder, tmp_path):
     shutil.copytree(folder / "cut", tmp_path / "cut")
     with open(tmp_path / "cut" / "log.csv") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1"]
-    agree(run(SETTINGS, tmp_path / "cut"), one["timings"])
+    agree(run(SETTINGS, tmp_path / "cut"), one)
 
 
 def test_a_silent_process_is_an_error_not_a_hang(folder):
@@ -259,8 +257,8 @@ def test_the_command_writes_once(folder):
     assert results["processes"] == 2 and results["clips"] == len(results["sentences"]) == 5
     checkpoint.load(out / "model.safetensors")
     printed = (folder / "out").read_text()
-    assert printed.count("9 + 5 clips") == 1 and printed.count("with the grammar") == 1
-    assert (folder / "err").read_text().count("3/3") >= 1  # the bar
+    assert printed.count("10 + 5 clips") == 1 and printed.count("with the grammar") == 1
+    assert (folder / "err").read_text().count("4/4") >= 1  # the bar
 
 
 def test_threads_leave_a_core_to_every_process(monkeypatch):
