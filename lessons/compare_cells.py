@@ -48,8 +48,6 @@ CELLS: dict[str, Callable[[int, int], BottleneckLSTM]] = {
     "as it is": BottleneckLSTM,
     "no φ after the bottleneck": lambda c, d: BottleneckLSTM(c, d, variant="blog"),
     "first values of the blog": lambda c, d: blog_values(BottleneckLSTM(c, d)),
-    "forget bias 0": lambda c, d: BottleneckLSTM(c, d, forget_bias=0.0),
-    "tanh for φ": lambda c, d: BottleneckLSTM(c, d, activation="tanh"),
 }
 
 
