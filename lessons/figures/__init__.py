@@ -24,6 +24,7 @@ from lessons.figures.kernels import kernels
 from lessons.figures.lanes import lanes
 from lessons.figures.layer_shares import layer_shares
 from lessons.figures.memory_cells import memory_cells
+from lessons.figures.memory_film import memory_film
 from lessons.figures.memory_walk import memory_walk
 from lessons.figures.overlaps import overlaps
 from lessons.figures.peaks import peaks
@@ -64,6 +65,7 @@ __all__ = [
     "lanes",
     "layer_shares",
     "memory_cells",
+    "memory_film",
     "memory_walk",
     "overlaps",
     "path_shares",

@@ -1,0 +1,1316 @@
+# %% [markdown]
+# # 10 · ConvLSTM
+#
+# **You will give an LSTM a memory that is a picture, prove that it is still an LSTM, and watch that memory
+# follow a thing that nobody can see any more.**
+#
+# *About 110 minutes to read and solve; all cells together run in about a minute on one CPU core.*
+#
+# **You need**: the LSTM and its gates (notebook 03), convolution, padding and receptive fields (notebook 02),
+# weights against multiply-adds (notebook 09).
+#
+# **You will be able to**
+# - say what a recurrent layer on flattened pictures cannot know, and what that costs in weights;
+# - write a ConvLSTM cell from its equations, with and without peepholes, and prove it against `nn.LSTMCell`;
+# - say how far a memory sees, and how fast a thing may move before its memory loses it;
+# - carry state through streams in which videos begin and end, and train on films longer than your computer's
+#   memory;
+# - find four defects of recurrent code that live in public repositories, each by a test of a few lines.
+
+# %%
+import copy
+import math
+from dataclasses import replace
+from textwrap import shorten
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm.auto import tqdm
+
+from lessons import figures, gru
+from lessons.checks import agree, check
+from lessons.conv_lstm import ConvGRUCell, ConvLSTM, ConvLSTMCell, LSTMUpdate, OverFrames
+from lessons.counting import count
+from lessons.data.moving import Scene, moving_clips
+from lessons.source import show
+
+# %% [markdown]
+# ## 1. A list does not know its neighbours
+#
+# A thing moves through a small picture. Our films in this notebook have one thing, a shape or a digit, and
+# 24 × 24 pixels.
+
+# %%
+SCENE = Scene(
+    size=(24, 24), objects=(1, 1), heights=(5, 7), speeds=(0.8, 2.0), contrast=(0.35, 0.5), noise=0.05,
+    flicker=0.02, blur=(0, 0.3),
+)  # fmt: skip
+
+
+def pixels(clips):
+    """Bytes (N, T, H, W) -> floats around 0, (T, N, 1, H, W): time first, one channel."""
+    return (torch.from_numpy(clips.frames).float().transpose(0, 1)[:, :, None] - 128) / 64
+
+
+clean = moving_clips(
+    40, np.random.default_rng(1), 12, scene=replace(SCENE, noise=0, flicker=0, size=(24, 30))
+)
+wide = pixels(clean)  # (12, 40, 1, 24, 30)
+wide = wide - wide.mean(dim=(0, 2, 3, 4), keepdim=True)  # each film around its own mean (notebook 01)
+films, shifted = wide[..., :24], wide[..., 6:]  # (12, 40, 1, 24, 24): the camera turned by 6 pixels
+print(f"{films.shape[1]} films of {films.shape[0]} frames, {films[0, 0].numel()} numbers a frame")
+
+# %% [markdown]
+# The LSTM of notebook 03 reads a **list** of $F$ numbers each frame. A picture becomes a list by flattening:
+# row after row, $F = 24 \cdot 24 = 576$. Two questions. **Predict** both answers:
+#
+# 1. Throw the 576 pixels into another order, the same for every frame and film. How much harder is the film
+#    to read for an LSTM?
+# 2. Turn the camera by 6 pixels. How much does the LSTM's memory of the film change? Compare with the change
+#    when you show it *another film*.
+
+# %%
+_ = torch.manual_seed(0)
+lstm = nn.LSTM(576, 64).double()
+order = torch.randperm(576)  # (F,)
+
+
+def memory_of(network, x):
+    """The memory h after the last frame: x (T, B, F) -> (B, D)."""
+    return network(x)[1][0][0].detach()
+
+
+lists = films.flatten(2).double()  # (T, B, F)
+reordered = copy.deepcopy(lstm)
+reordered.weight_ih_l0.data = lstm.weight_ih_l0.data[:, order]  # the columns in the same new order
+agree("shuffled film, shuffled columns", memory_of(reordered, lists[..., order]), memory_of(lstm, lists))
+
+here, there = memory_of(lstm, lists), memory_of(lstm, shifted.flatten(2).double())  # (B, D)
+turned = (here - there).norm(dim=1).mean()
+others = torch.pdist(here).mean()
+print(f"the camera turned by 6 pixels moves the memory by {turned / others:.1f} of what another film does")
+assert 0.6 * others < turned
+figures.film_rows(
+    {
+        "the film": films[::2, 0, 0],
+        "pixels shuffled": lists[::2, 0, order].unflatten(1, (24, 24)),
+        "camera turned": shifted[::2, 0, 0],
+    },
+    [f"frame {t}" for t in range(0, 12, 2)],
+    title="For an LSTM on lists the second film is as good as the first, and the third a different one",
+)
+
+# %% [markdown]
+# 1. **Not at all harder.** To every LSTM that reads the film belongs one that reads the shuffled film just as
+#    well: the columns of its matrix in the new order. torch draws all columns alike, so it starts with the
+#    one as likely as with the other. That two pixels are neighbours is nowhere in it.
+# 2. A film that is moved a little is **another film**. What the LSTM has learnt about a thing in the middle
+#    says nothing about the same thing at the border; it must learn every place anew.
+#
+# And it is dear. Suppose the memory is to be as large as the picture, one number for each pixel:
+
+# %%
+flat = sum(p.numel() for p in nn.LSTM(576, 576, device="meta").parameters())
+conv = sum(p.numel() for p in ConvLSTM(1, 1, 3).parameters())
+print(f"LSTM from 576 pixels to a memory of 576: {flat:,} weights")
+print(f"what this notebook builds, from a picture to a picture of memory: {conv} weights")
+assert flat == 4 * 576 * (576 + 576 + 2) == 2_658_816 and conv == 4 * 9 * 2 + 4 == 76
+
+# %% [markdown]
+# (Nobody would use a memory of one channel; but 16 channels are only a few thousand weights.) Notebook 02
+# met both troubles in a single picture, and answered with convolution: look at neighbours, and use the same
+# filter everywhere. Do the same to the LSTM.
+
+# %% [markdown]
+# ## 2. Gates that are convolutions
+#
+# Replace every product with a matrix by a convolution, $*$. The state $h, c$ becomes a stack of $D$ maps, as
+# large as the input's. So do the gates: each **place** now has its own $i, f, o$, made from what its
+# neighbourhood shows and remembers (Shi et al. 2015):
+#
+# $$\begin{aligned}
+# i &= \sigma(W_i * x + U_i * h + b_i) && f = \sigma(W_f * x + U_f * h + b_f)\\
+# g &= \tanh(W_g * x + U_g * h + b_g) && o = \sigma(W_o * x + U_o * h + b_o)\\
+# c' &= f \odot c + i \odot g && h' = o \odot \tanh(c')
+# \end{aligned}$$
+#
+# This is a **ConvLSTM**. Shapes: $x$ is $(B, C, H, W)$, all else $(B, D, H, W)$.
+#
+# Eight convolutions? One. $W * x + U * h$ is one convolution of $x$ and $h$ laid side by side as channels,
+# `torch.cat([x, h], dim=1)`, with the two weights side by side as well. And four gates are $4D$ output
+# channels, in torch's order **i, f, g, o**. So there is one weight, $(4D,\, C + D,\, k,\, k)$, and one bias.
+#
+# ### Exercise 1 · `conv_lstm_step` · difficulty ★★☆ · 12 minutes
+#
+# One frame. `tensor.chunk(4, dim=1)` cuts channels into four. The map must keep its size, for any odd $k$.
+
+
+# %%
+def conv_lstm_step(x, h, c, weight, bias):
+    """x (B, C, H, W), h and c (B, D, H, W), weight (4D, C + D, k, k), bias (4D,) -> the new (h, c)."""
+    raise NotImplementedError
+
+
+check("10.conv_lstm_step", conv_lstm_step)
+
+# %% [markdown]
+# <details><summary><b>Help: "Sizes of tensors must match except in dimension 1"</b></summary>
+#
+# `torch.cat([x, h], dim=1)` lays channels side by side; batch, rows and columns must be equal. If the rows
+# differ by 2, the last step's convolution had no padding: a kernel of $k$ needs `padding=k // 2`. If the
+# batch differs, the state is that of another batch: see section 7.
+#
+# </details>
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def conv_lstm_step_solution(x, h, c, weight, bias):
+    """The equations, line by line."""
+    xh = torch.cat([x, h], dim=1)  # (B, C + D, H, W)
+    gates = F.conv2d(xh, weight, bias, padding=weight.shape[-1] // 2)  # (B, 4D, H, W)
+    i, f, g, o = gates.chunk(4, dim=1)  # (B, D, H, W) each
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    h = torch.sigmoid(o) * torch.tanh(c)
+    return h, c
+
+
+# %%
+check("10.conv_lstm_step", conv_lstm_step_solution)
+
+# %% [markdown]
+# ### Is it still an LSTM?
+#
+# With a kernel of $1 \times 1$ no place sees another, and notebook 09 proved that such a convolution is a
+# linear layer at every pixel. So each place must be an LSTM by itself. Against `nn.LSTMCell`, values and
+# gradients; then the same with $3 \times 3$ against the package's cell:
+
+
+# %%
+def same(name, ours, theirs, inputs):
+    """Values and gradients of two results (h, c) agree; the gradient from above is random."""
+    agree(f"{name}, values", torch.stack(ours), torch.stack(theirs), tolerance=1e-12)
+    above = torch.randn(2, *theirs[0].shape, generator=torch.Generator().manual_seed(1)).double()
+    gradients = [torch.autograd.grad((torch.stack(y) * above).sum(), inputs) for y in (ours, theirs)]
+    largest = max((a - b).abs().max().item() for a, b in zip(*gradients, strict=True))
+    approximate = all(torch.allclose(a, b) for a, b in zip(*gradients, strict=True))
+    print(f"{name}, {len(inputs)} gradients: approximate {approximate}, largest difference below 1e-12")
+    assert approximate and largest < 1e-12
+
+
+_ = torch.manual_seed(0)
+x = torch.randn(2, 5, 6, 7).double().requires_grad_()  # (B, C, H, W)
+h, c = (torch.randn(2, 4, 6, 7).double().requires_grad_() for _ in range(2))  # (B, D, H, W)
+cell = nn.LSTMCell(5, 4).double()
+weight = torch.cat([cell.weight_ih, cell.weight_hh], dim=1)[:, :, None, None]  # (4D, C + D, 1, 1)
+ours = conv_lstm_step_solution(x, h, c, weight, cell.bias_ih + cell.bias_hh)
+
+rows = [t.permute(0, 2, 3, 1).flatten(0, 2) for t in (x, h, c)]  # (B, ·, H, W) -> (BHW, ·): places as a batch
+theirs = cell(rows[0], (rows[1], rows[2]))  # (BHW, D) each
+theirs = tuple(t.unflatten(0, (2, 6, 7)).permute(0, 3, 1, 2) for t in theirs)  # (B, D, H, W)
+same("1 x 1 against nn.LSTMCell", ours, theirs, [x, h, c, *cell.parameters()])
+
+package = ConvLSTMCell(5, 4, 3).double()
+ours = conv_lstm_step_solution(x, h, c, package.gates.weight, package.gates.bias)
+same("3 x 3 against lessons.conv_lstm", ours, package(x, (h, c)), [x, h, c, *package.parameters()])
+
+# %% [markdown]
+# ### Count it
+#
+# One convolution from $C + D$ channels to $4D$, at every place of the map:
+#
+# $$\text{weights} = 4D\,(C + D)\,k^2 \;(+\,4D \text{ biases}), \qquad
+#   \text{multiply-adds a frame} = 4D\,(C + D)\,k^2 \cdot HW$$
+#
+# The map's size is in the second and not in the first. **Predict**: what happens to both when the map's sides
+# double? And what does the flattened LSTM's count of weights do?
+
+# %%
+for side in (12, 24):
+    cost = count(ConvLSTMCell(8, 10, 3), torch.zeros(1, 8, side, side))
+    listed = 4 * 10 * side**2 * (8 * side**2 + 10 * side**2 + 2)  # memory and input as lists
+    print(
+        f"{side} x {side}: {cost.weights:,} weights, {cost.multiply_adds / 1e6:.2f} M multiply-adds a frame;",
+        end=" ",
+    )
+    print(f"an LSTM on lists: {listed / 1e6:,.0f} M weights")
+    assert cost.weights == 4 * 10 * 18 * 9 + 40 == 6_520 and cost.multiply_adds == 6_480 * side**2
+    assert round(listed / 1e6) == {12: 15, 24: 239}[side]
+
+# %% [markdown]
+# The same weights, four times the work: it is a convolution. The list needs sixteen times the weights. (Still,
+# $9 \cdot 4D(C + D)$ is a lot for a phone when $C = 1024$. Notebook 11 is about that.)
+
+# %% [markdown]
+# ## 3. Move the film, and the memory moves along
+#
+# Section 1 again, now with a ConvLSTM. Film of 9 frames, moved down by 2 places and right by 3; `torch.roll`
+# pushes what leaves on one side in at the other. **Predict**: is the memory of the moved film the moved
+# memory? Everywhere?
+
+# %%
+_ = torch.manual_seed(0)
+network = ConvLSTM(1, 6, 3).double()
+x = torch.randn(9, 1, 1, 26, 26).double()  # (T, B, C, H, W)
+
+
+def moved(maps):
+    return torch.roll(maps, (2, 3), dims=(-2, -1))
+
+
+with torch.no_grad():
+    gap = (network(moved(x))[0] - moved(network(x)[0])).abs().amax((1, 2))  # (T, H, W)
+equal = gap < 1e-12  # (T, H, W)
+inner = [int(equal[t, 2 + t + 1 : 25 - t, 3 + t + 1 : 25 - t].all()) for t in range(9)]
+print(f"places with equal memory: {int(equal[0].sum())} of {26 * 26} after one frame,", end=" ")
+print(f"{int(equal[8].sum())} after nine")
+assert all(inner) and equal[0].sum() == 22 * 22 and equal[8].sum() == 6 * 5
+figures.memory_film(
+    {"difference": gap[::2].clamp(max=0.1)},
+    [f"after {t + 1} frame{'s' if t else ''}" for t in range(0, 9, 2)],
+    title="Memory of the moved film against the moved memory: white is equal",
+    width=8.0,
+)
+
+# %% [markdown]
+# Yes, exactly, wherever the border has not been heard of. This is **translation equivariance**: move the
+# input, and the output moves along. What it has learnt at one place holds at every place. At the border it
+# fails, and must: the padding's zeros do not move with the film, and at the seam of the roll pixels have new
+# neighbours. And look at how the difference spreads: **one place a frame** from each side, for the memory of
+# each frame reads its neighbours' memory. Keep that speed in mind for section 6.
+
+# %% [markdown]
+# ## 4. Peepholes
+#
+# In the equations above the gates see $x$ and $h$. They do not see $c$, the memory that they rule, except for
+# what the output gate lets out: $h = o \odot \tanh(c)$. Is a gate shut, what is behind it cannot be seen.
+# **Peepholes** let the gates look at $c$ itself. This is the form of Shi et al., their equation 3:
+#
+# $$\begin{aligned}
+# i &= \sigma(W_i * x + U_i * h + w_i \odot c + b_i)\\
+# f &= \sigma(W_f * x + U_f * h + w_f \odot c + b_f)\\
+# c' &= f \odot c + i \odot \tanh(W_g * x + U_g * h + b_g)\\
+# o &= \sigma(W_o * x + U_o * h + w_o \odot c' + b_o)
+# \end{aligned}$$
+#
+# Mind the dashes. $i$ and $f$ decide what becomes of the **old** $c$, so they see it; $o$ decides what to
+# show of the **new** one, so it sees $c'$. The candidate sees neither. And it is $\odot$, not $*$: a product
+# number by number (the **Hadamard product**). A place looks only at itself, a channel only at itself.
+#
+# ### Exercise 2 · `with_peepholes` · difficulty ★★☆ · 10 minutes
+#
+# The second half of a cell: from the sums inside the gates (before $\sigma$ and tanh, without peepholes) and
+# the old $c$ to the new state. The three $w$ are $(D, H, W)$, or $(D, 1, 1)$, as you will see below; torch
+# stretches both over the batch.
+
+
+# %%
+def with_peepholes(gates, c, w_i, w_f, w_o):
+    """gates (B, 4D, H, W) in the order i, f, g, o; c (B, D, H, W); w (D, H, W) or (D, 1, 1) -> (h, c)."""
+    raise NotImplementedError
+
+
+check("10.with_peepholes", with_peepholes)
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def with_peepholes_solution(gates, c, w_i, w_f, w_o):
+    """i and f see the old c, o sees the new one."""
+    i, f, g, o = gates.chunk(4, dim=1)  # (B, D, H, W) each
+    i = torch.sigmoid(i + w_i * c)
+    f = torch.sigmoid(f + w_f * c)
+    c = f * c + i * torch.tanh(g)
+    o = torch.sigmoid(o + w_o * c)
+    return o * torch.tanh(c), c
+
+
+# %%
+check("10.with_peepholes", with_peepholes_solution)
+_ = torch.manual_seed(0)
+update = LSTMUpdate(4, peepholes=True).double()
+gates, c = (
+    torch.randn(2, 16, 6, 7).double().requires_grad_(),
+    torch.randn(2, 4, 6, 7).double().requires_grad_(),
+)
+peepholes = list(update.parameters())  # of i, f and o, (D, 1, 1) each
+for w in peepholes:
+    w.data.normal_()
+ours = with_peepholes_solution(gates, c, *peepholes)
+same("peepholes against lessons.conv_lstm", ours, update(gates, c), [gates, c, *peepholes])
+
+# %% [markdown]
+# ### What a number for each place costs
+#
+# In the paper each $w$ is as large as the state, $(D, H, W)$. Count, for the cell that we shall train (8
+# channels to 10, maps of 12 × 12), and for the size of notebook 11 (1024 channels to 256, maps of 10 × 10):
+
+# %%
+for C, D, side in ((8, 10, 12), (1024, 256, 10)):
+    convolution, each_place, each_channel = 4 * D * (C + D) * 9, 3 * D * side**2, 3 * D
+    print(f"D = {D}: convolution {convolution:,}, peepholes {each_place:,} for each place,", end=" ")
+    print(f"{each_channel} for each channel")
+    assert (convolution, each_place, each_channel) in ((6_480, 4_320, 30), (11_796_480, 76_800, 768))
+
+x = torch.randn(2, 1, 8, 12, 12)  # (T, B, C, H, W)
+_ = torch.manual_seed(0)
+gates_of = nn.Conv2d(8 + 10, 40, 3, padding=1)
+
+
+def two_frames(x, peephole):
+    """h after two frames, all three peepholes the same (B, D, H, W)."""
+    h = c = torch.zeros(1, 10, *x.shape[-2:])
+    for frame in x:
+        h, c = with_peepholes_solution(gates_of(torch.cat([frame, h], dim=1)), c, *[peephole] * 3)
+    return h.detach()
+
+
+for name, w in (("for each place", torch.randn(10, 12, 12)), ("for each channel", torch.randn(10, 1, 1))):
+    gap = (two_frames(moved(x), w) - moved(two_frames(x, w))).abs()[..., 5:-3, 6:-3].max().item()
+    print(
+        f"{name}: moved film against moved memory, away from the border: {'equal' if gap < 1e-6 else 'different'}"
+    )
+    assert (gap < 1e-6) == (name == "for each channel") and (gap < 1e-6 or gap > 0.01)
+try:
+    two_frames(torch.randn(2, 1, 8, 10, 10), torch.randn(10, 12, 12))
+except RuntimeError as error:
+    print("on a map of 10 x 10:", error)
+else:
+    raise AssertionError("peepholes for each place fitted another map")
+
+# %% [markdown]
+# A number for each place has three prices. It is many weights in a small network: two thirds as many again as
+# the convolution. It **ties the cell to one size of map**. And it gives up what section 3 won, for the same
+# sight is now weighed differently at every place. (If your camera never moves, that may be what you want: the
+# sky is always on top.) `lessons.conv_lstm` takes one number for each channel, which keeps any map and
+# equivariance, and can no longer tell places apart. Both start at 0: a new cell does not use them.
+
+# %% [markdown]
+# ## 5. How long a spot stays
+#
+# A map of memory, one spot written at frame 0, then nothing. With weights of 0 and $b_f$ for the forget
+# gate, each frame multiplies the spot by $\sigma(b_f)$. **Predict**: how much is left after 10 frames with
+# $b_f = 0$, as torch starts an LSTM? With 1?
+
+# %%
+spot = torch.zeros(1, 1, 9, 9)  # (B, D, H, W)
+spot[0, 0, 3:6, 3:6] = torch.tensor([[0.4, 0.7, 0.4], [0.7, 1.0, 0.7], [0.4, 0.7, 0.4]])
+fading = {}
+for bias in (0, 1, 3):
+    cell = ConvLSTMCell(1, 1, forget_bias=float(bias))
+    for parameter in cell.parameters():
+        _ = parameter.data.zero_()
+    state, seen = (torch.zeros_like(spot), spot), [spot]
+    for _ in range(10):
+        state = cell(torch.zeros(1, 1, 9, 9), state)
+        seen.append(state[1])
+    fading[f"bias {bias}"] = torch.cat(seen).detach()[:, 0]  # (11, H, W)
+    left = fading[f"bias {bias}"][-1, 4, 4].item()
+    print(f"bias {bias}: {1 / (1 + math.exp(-bias)):.2f} a frame, {left:.3f} of the spot after 10 frames")
+    assert math.isclose(left, (1 / (1 + math.exp(-bias))) ** 10, rel_tol=1e-5)
+    assert f"{left:.3f}" == {0: "0.001", 1: "0.044", 3: "0.615"}[bias]
+figures.memory_film(
+    {name: film[::2] for name, film in fading.items()},
+    [f"frame {t}" for t in range(0, 11, 2)],
+    title="The memory c of a spot seen at frame 0",
+    width=7.5,
+)
+
+# %% [markdown]
+# Forty times more is left with a **forget bias** of 1. Notebook 03 said why: a gate is a place where memory
+# can be learnt, and what has faded before the loss arrives cannot be learnt from. So
+# `ConvLSTMCell(…, forget_bias=1.0)` adds 1 inside the forget gate's $\sigma$. A trained network may move it
+# anywhere.
+
+# %% [markdown]
+# ## 6. How far the memory sees
+#
+# $h_t$ reads $x_t$ through a kernel of 3 × 3, and $h_{t-1}$ as well, which has read its own surroundings. So
+# the receptive field (notebook 02) grows with time. Ask autograd: of the memory at the middle place after the
+# last frame, which pixels of which frame does it depend on?
+
+# %%
+_ = torch.manual_seed(0)
+network = ConvLSTM(1, 8, 3, forget_bias=1.0).double()
+x = torch.randn(6, 1, 1, 15, 15).double().requires_grad_()  # (T, B, C, H, W)
+middle = network(x)[1][0][0, :, 7, 7]  # (D,)
+influence = sum(torch.autograd.grad(unit, x, retain_graph=True)[0].abs() for unit in middle)[
+    :, 0, 0
+]  # (T, H, W)
+back = influence.flip(0)  # 0, 1, 2 … frames back
+sides = [int((frame > 0).any(dim=1).sum()) for frame in back]
+print("frames back:", list(range(6)))
+print("side of the square that is seen:", sides)
+assert sides == [2 * (k + 1) + 1 for k in range(6)] == [3, 5, 7, 9, 11, 13]
+relative = (back / back.amax((1, 2), keepdim=True)).clamp(
+    min=1e-6
+)  # (T, H, W): each frame by its own largest
+figures.memory_film(
+    {"influence": torch.where(back > 0, relative.log10() + 6, 0)},
+    [f"{k} frame{'s' if k != 1 else ''} back: {side} × {side}" for k, side in enumerate(sides)],
+    squares=sides,
+    title="What the memory at the middle depends on (powers of ten, each frame by its own largest)",
+)
+
+# %% [markdown]
+# $k$ frames back it sees $2(k + 1) + 1$ places a side: **one place further for each frame**. Influence is not
+# evenly spread; most of it stays near the middle.
+#
+# Read the same the other way round: news travels **at most one place a frame**. If a thing moves faster than
+# that, its memory cannot keep up with it; kernels of 5 × 5 would allow two places. What is seen in the
+# current frame can be a step ahead.
+#
+# ### Exercise 3 · `frames_to_hear` · difficulty ★★☆ · 8 minutes
+#
+# Something shows up at a distance of `rows` and `columns` from a place. How many frames ago must it have
+# been, at least, for this place's memory to depend on it now? 0 is this very frame. If it never can, answer
+# `math.inf`. Input and memory go through the same odd kernel of $k \times k$.
+
+
+# %%
+def frames_to_hear(kernel_size, rows, columns):
+    """k and a distance -> 0, 1, 2, … frames, or math.inf."""
+    raise NotImplementedError
+
+
+check("10.frames_to_hear", frames_to_hear)
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def frames_to_hear_solution(kernel_size, rows, columns):
+    """Each convolution reaches k // 2 places; the first one is free, it is that of this frame."""
+    distance, step = max(rows, columns), kernel_size // 2
+    if distance == 0:
+        return 0
+    if step == 0:
+        return math.inf
+    return math.ceil(distance / step) - 1
+
+
+# %%
+check("10.frames_to_hear", frames_to_hear_solution)
+for k in (1, 3, 5):
+    print(
+        f"kernel {k}: from border to border of a 12 x 12 map in {frames_to_hear_solution(k, 11, 11)} frames"
+    )
+assert [frames_to_hear_solution(k, 11, 11) for k in (1, 3, 5)] == [math.inf, 10, 5]
+assert all(
+    (back[k] > 0)[7, 7 + d] == (frames_to_hear_solution(3, 0, d) <= k) for k in range(6) for d in range(8)
+)
+
+# %% [markdown]
+# ## 7. State goes in, state comes out
+#
+# A cell is a function: frame and state in, state out. It keeps nothing. Then *who calls it* decides what is
+# remembered, and when it ends:
+
+# %%
+show(OverFrames.forward)
+
+# %%
+_ = torch.manual_seed(0)
+network = ConvLSTM(1, 4, 3, forget_bias=1.0).double()
+film = torch.randn(10, 2, 1, 8, 9).double()  # (T, B, C, H, W)
+whole, last = network(film)
+first, state = network(film[:6])
+second, state = network(film[6:], state)
+agree("in two pieces, with the state handed on", torch.cat([first, second]).detach(), whole.detach())
+agree("the same film again, with no state", network(film)[0].detach(), whole.detach())
+for shape in ((3, 1, 1, 8, 9), (3, 5, 1, 1, 1), (3, 2, 1, 11, 4)):
+    assert network(torch.randn(shape).double())[0].shape == (3, shape[1], 4, *shape[3:])
+print("other batches and other maps need no preparation")
+try:
+    network(film[:, :1], state)
+except ValueError as error:
+    print("ValueError:", error)
+else:
+    raise AssertionError("a state of two clips was taken for one")
+
+# %% [markdown]
+# ### Exercise 4 · `read_stream` · difficulty ★★★ · 15 minutes
+#
+# $B$ cameras send frames. Now and then one of them starts a **new video**; `new[t, b]` says so. From that
+# frame on, the memory of camera $b$ must know nothing of what was before, while the other cameras' memories
+# go on. Return $h$ after every frame. Autograd must still work, so do not write *into* tensors that are in
+# use; multiply, or use `torch.where`.
+
+
+# %%
+def read_stream(cell, x, new):
+    """cell(x_t, state) -> (h, c); x (T, B, C, H, W), new (T, B) bool -> h after every frame (T, B, D, H, W)."""
+    raise NotImplementedError
+
+
+check("10.read_stream", read_stream)
+
+# %% [markdown]
+# <details><summary><b>Help: "The size of tensor a (3) must match the size of tensor b (4)"</b></summary>
+#
+# `new[t]` is (B,), the state (B, D, H, W), and torch lines axes up from the right. Give it the missing axes:
+# `new[t][:, None, None, None]` is (B, 1, 1, 1).
+#
+# </details>
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def read_stream_solution(cell, x, new):
+    """An old state is multiplied by 0 where a video begins, by 1 elsewhere."""
+    state, seen = None, []
+    for frame, begins in zip(x, new, strict=True):  # (B, C, H, W), (B,)
+        if state is not None:
+            keep = (~begins).to(x.dtype)[:, None, None, None]  # (B, 1, 1, 1)
+            state = tuple(s * keep for s in state)  # (B, D, H, W) each
+        state = cell(frame, state)
+        seen.append(state[0])
+    return torch.stack(seen)  # (T, B, D, H, W)
+
+
+# %%
+check("10.read_stream", read_stream_solution)
+
+# %% [markdown]
+# ## 8. The same with a GRU
+#
+# Any recurrent cell can be treated like this. A **ConvGRU** (Ballas et al. 2015) has three gates' worth of
+# convolutions in place of four, and one map of memory in place of two:
+#
+# $$r, z = \sigma(W * [x, h] + b), \quad n = \tanh(W_n * [x,\, r \odot h] + b_n), \quad
+#   h' = (1 - z) \odot n + z \odot h$$
+#
+# It resets **before** the product (notebook 03, section 8). Hence two convolutions that must wait for each
+# other: the candidate's needs $r$.
+
+# %%
+_ = torch.manual_seed(0)
+cell, conv_cell = gru.GRUCell(5, 4, reset="before").double(), ConvGRUCell(5, 4, 1).double()
+weight = torch.cat([cell.weight_ih, cell.weight_hh], dim=1)[:, :, None, None].detach()  # (3D, C + D, 1, 1)
+bias = (cell.bias_ih + cell.bias_hh).detach()  # (3D,)
+for layer, part in ((conv_cell.gates, slice(0, 8)), (conv_cell.candidate, slice(8, 12))):
+    layer.weight.data, layer.bias.data = weight[part].clone(), bias[part].clone()
+x = torch.randn(2, 5, 6, 7).double().requires_grad_()  # (B, C, H, W)
+h = torch.randn(2, 4, 6, 7).double().requires_grad_()  # (B, D, H, W)
+rows = [t.permute(0, 2, 3, 1).flatten(0, 2) for t in (x, h)]  # (BHW, ·)
+theirs = cell(*rows).unflatten(0, (2, 6, 7)).permute(0, 3, 1, 2)  # (B, D, H, W)
+same("ConvGRU, 1 x 1, against a GRU that resets before", (conv_cell(x, h),), (theirs,), [x, h])
+
+kinds = {"ConvLSTM": ConvLSTMCell(8, 10), "ConvGRU": ConvGRUCell(8, 10)}
+costs = {name: count(kind, torch.zeros(1, 8, 12, 12)) for name, kind in kinds.items()}
+for name, cost in costs.items():
+    print(f"{name}: {cost.weights:,} weights, {cost.multiply_adds:,} multiply-adds a frame of 12 x 12")
+assert costs["ConvLSTM"].weights * 3 == costs["ConvGRU"].weights * 4
+assert costs["ConvLSTM"].multiply_adds * 3 == costs["ConvGRU"].multiply_adds * 4
+
+# %% [markdown]
+# ## 9. A task for a memory: where is it now?
+#
+# The thing moves, turns back at the borders, and for some frames it **cannot be seen**, as behind a pillar.
+# Say at every frame, seen or not, in which of 12 × 12 places its centre is. The film below is the same one
+# twice; the pixels differ only where the thing is.
+
+
+# %%
+def films_with(hidden, n, seed, scene=SCENE):
+    """n films whose thing is hidden where `hidden` (T,) is True: x (T, N, 1, H, W), centres (T, N, 2).
+
+    Drawn twice with the same chance, once with the thing and once without. Centres are (row, column) in
+    places of two pixels.
+    """
+    there, gone = (
+        moving_clips(n, np.random.default_rng(seed), len(hidden), vanish=share, scene=scene)
+        for share in (0.0, 1.0)
+    )
+    frames = torch.where(torch.tensor(hidden)[:, None, None, None, None], pixels(gone), pixels(there))
+    return frames, centres(there)  # (T, N, 1, H, W), (T, N, 2)
+
+
+def centres(clips):
+    left, top, right, bottom = (
+        torch.from_numpy(clips.boxes[:, :, 0]).transpose(0, 1).unbind(-1)
+    )  # (T, N) each
+    return torch.stack([top + bottom, left + right], dim=-1) / 4
+
+
+def as_bytes(x):
+    return (x * 64 + 128).round().byte().numpy()
+
+
+x, where = films_with([False] * 12, 1, seed=4)
+y, _ = films_with([t in range(4, 9) for t in range(12)], 1, seed=4)
+assert torch.equal(x[:4], y[:4]) and not torch.equal(x[4:9], y[4:9]) and torch.equal(x[9:], y[9:])
+figures.memory_film(
+    {"seen": as_bytes(x[:, 0, 0]), "hidden for a time": as_bytes(y[:, 0, 0])},
+    [f"frame {t}" for t in range(12)],
+    title="One film twice",
+    hidden=[t in range(4, 9) for t in range(12)],
+)
+
+# %% [markdown]
+# Four networks, trained on the same films with the same loss. All start with the same sort of **eye**, one
+# convolution that makes 8 maps of 12 × 12 of a frame; all end with scores for 144 places, of which the true
+# one should be the highest (cross-entropy).
+#
+# - **no memory**: a ConvLSTM cell whose every frame is its first. It has the same weights as the third; only
+#   nothing is carried from frame to frame.
+# - **memory, 1 × 1**: a ConvLSTM with kernels of 1. Each place remembers for itself.
+# - **memory, 3 × 3**: a ConvLSTM.
+# - **LSTM on lists**: the maps flattened into 1,152 numbers, and a memory of 64.
+
+
+# %%
+class Finder(nn.Module):
+    """(T, B, 1, H, W) -> scores of the places (T, B, H', W'), each two pixels a side."""
+
+    def __init__(self, kernel_size, carry=True):
+        super().__init__()
+        self.eye = nn.Conv2d(1, 8, 5, stride=2, padding=2)
+        self.memory = ConvLSTM(8, 10, kernel_size, forget_bias=1.0)
+        self.head = nn.Conv2d(10, 1, 3, padding=1)
+        self.carry = carry
+
+    def forward(self, x):
+        T, B = x.shape[:2]
+        seen = self.eye(x.flatten(0, 1)).relu()  # (TB, 8, H', W')
+        seen = seen.unflatten(0, (T, B)) if self.carry else seen[None]  # else TB films of one frame
+        h, _ = self.memory(seen)  # (T, B, 10, H', W')
+        return self.head(h.flatten(0, 1))[:, 0].unflatten(0, (T, B))  # (T, B, H', W')
+
+
+class ListFinder(nn.Module):
+    """(T, B, 1, 24, 24) -> scores of the places (T, B, 12, 12)."""
+
+    def __init__(self, D=64):
+        super().__init__()
+        self.eye = nn.Conv2d(1, 8, 5, stride=2, padding=2)
+        self.memory, self.head = nn.LSTM(8 * 144, D), nn.Linear(D, 144)
+
+    def forward(self, x):
+        T, B = x.shape[:2]
+        seen = self.eye(x.flatten(0, 1)).relu()  # (TB, 8, 12, 12)
+        h, _ = self.memory(seen.flatten(1).unflatten(0, (T, B)))  # (T, B, 1152) -> (T, B, 64)
+        return self.head(h).unflatten(2, (12, 12))  # (T, B, 12, 12)
+
+
+def loss_of(scores, where):
+    place = where[..., 0].long() * scores.shape[3] + where[..., 1].long()  # (T, B): its number
+    return F.cross_entropy(scores.flatten(2).flatten(0, 1), place.flatten())
+
+
+# %% [markdown]
+# **Predict** before you train. The thing has been seen for 8 frames and then is hidden. How far off, on
+# average, is each network's answer in the first hidden frame? In the fifth? (The map is 12 places wide; who
+# always says "in the middle" is off by 4 to 5 places.)
+
+# %%
+rng = np.random.default_rng(0)
+FILMS = [moving_clips(16, rng, 14, vanish=0.4, burst=4.0, scene=SCENE) for _ in range(100)]
+BATCHES = [(pixels(clips), centres(clips)) for clips in FILMS]  # x (14, 16, 1, 24, 24), centres (14, 16, 2)
+
+
+def train(model, steps, rate):
+    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
+    for step in tqdm(range(steps), desc=type(model).__name__):
+        x, where = BATCHES[step % len(BATCHES)]
+        loss = loss_of(model(x), where)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+    return model.eval()
+
+
+PLAN = {
+    "memory, 3 × 3": (lambda: Finder(3), 200, 0.01),
+    "LSTM on lists": (ListFinder, 300, 0.004),
+    "memory, 1 × 1": (lambda: Finder(1), 120, 0.01),
+    "no memory": (lambda: Finder(3, carry=False), 40, 0.01),
+}
+models = {}
+for name, (make, steps, rate) in PLAN.items():
+    _ = torch.manual_seed(0)
+    models[name] = train(make(), steps, rate)
+
+# %%
+HIDDEN = [False] * 8 + [True] * 8
+x_test, where_test = films_with(HIDDEN, 300, seed=1000)  # films that no network has seen
+
+
+def error(model, x, where):
+    """(T,): how far the likeliest place is from the true centre, in places, on average."""
+    with torch.no_grad():
+        scores = model(x)  # (T, N, H', W')
+    place = scores.flatten(2).argmax(2)  # (T, N)
+    found = torch.stack([place // scores.shape[3], place % scores.shape[3]], dim=-1) + 0.5  # (T, N, 2)
+    return (found - where).norm(dim=2).mean(1)
+
+
+errors = {name: error(model, x_test, where_test) for name, model in models.items()}
+guess = (where_test - 6).norm(dim=2).mean().item()
+print("                    weights   off by, in places: seen   hidden 1st   5th frame")
+for name, values in errors.items():
+    weights = sum(p.numel() for p in models[name].parameters())
+    print(f"{name:15} {weights:11,} {values[7]:26.0f} {values[8]:12.0f} {values[12]:11.0f}")
+print(f"always the middle: {guess:.0f}")
+seen = {name: values[:8].mean().item() for name, values in errors.items()}
+assert all(values[7] < 1.2 for values in errors.values())
+assert errors["no memory"][8:].min() > 5 > guess
+assert errors["memory, 3 × 3"][8] < 0.8 and errors["memory, 3 × 3"][12] < 2.9
+assert errors["memory, 1 × 1"][8] < 1.2 and errors["memory, 1 × 1"][12] > 4.5
+assert all(
+    errors["memory, 3 × 3"][t] < errors[name][t] - 0.4
+    for t in range(8, 13)
+    if t > 8
+    for name in list(errors)[1:]
+)
+figures.curves(
+    {name: (np.arange(-2, 9), values[5:]) for name, values in errors.items()},
+    xlabel="frames hidden (0: seen for the last time)",
+    ylabel="off by (places)",
+    level=guess,
+    level_label="always the middle",
+    ylim=(0, 8),
+    title="Where is it now? 300 films that no network has seen",
+    height=3.8,
+)
+
+# %% [markdown]
+# While the thing can be seen, all four find it. Then:
+#
+# - **Without memory** there is nothing to go by: the answer is worse than "in the middle".
+# - **1 × 1** remembers *where it was*, and is right for a frame; but each place remembers for itself, and
+#   nothing can be handed to the neighbour. The thing moves on and the memory stays.
+# - **3 × 3** is off by half a place in the first hidden frame and by about two in the fifth. Its memory
+#   **moves along**. Nobody told it to; it had to know where the thing goes, and found a way to keep that.
+# - **The LSTM on lists** has learnt to move its answer, too, with 47 times the weights. It is less exact
+#   even while it sees. After seven or eight hidden frames there is nothing to choose between the two: after
+#   some turns at the borders, nobody knows any more.
+#
+# Two things that the list cannot do at all. First: **another size.** The trained ConvLSTM on pictures of
+# 36 × 36, where it was trained on 24 × 24:
+
+# %%
+larger = replace(SCENE, size=(36, 36))
+x_large, where_large = films_with(HIDDEN, 100, seed=1001, scene=larger)
+large = error(models["memory, 3 × 3"], x_large, where_large)
+print(f"on 18 x 18 places: seen {large[7]:.0f}, 5th hidden frame {large[12]:.0f} places off")
+assert large[7] < 0.8 and large[12] < 2.9
+print(
+    f"weights: {sum(p.numel() for p in models['LSTM on lists'].parameters()) / sum(p.numel() for p in models['memory, 3 × 3'].parameters()):.0f} to 1"
+)
+assert round(321_376 / 6_819) == 47
+try:
+    models["LSTM on lists"](x_large)
+except RuntimeError as problem:
+    print("LSTM on lists:", problem)
+else:
+    raise AssertionError("the list was read")
+
+# %% [markdown]
+# Second: its state can be looked at. But first, the proof that it is the state that does it, and not some
+# other difference between the networks. **State ablation**: take the trained 3 × 3 network and empty its
+# memory before every frame.
+
+# %%
+without = copy.deepcopy(models["memory, 3 × 3"])
+without.carry = False
+ablated = error(without, x_test, where_test)
+print(
+    f"hidden, 5th frame: {errors['memory, 3 × 3'][12]:.0f} places off with its state, {ablated[12]:.0f} without"
+)
+assert ablated[8:].min() > 4 > 2.9 > errors["memory, 3 × 3"][12]
+
+# %% [markdown]
+# ## 10. The memory as a film
+#
+# Which of the ten channels holds the thing? Ask: where does $h$ differ most at the thing's place from the
+# rest of the map, in the frames in which nobody can see it?
+
+
+# %%
+def watch(model, x):
+    """x (T, B, 1, H, W) -> the gates i, f, o and the state c, h at every frame, (T, B, D, H', W') each."""
+    cell, log = model.memory.cell, {name: [] for name in "ifoch"}
+    seen = model.eye(x.flatten(0, 1)).relu().unflatten(0, x.shape[:2])  # (T, B, 8, H', W')
+    h = c = torch.zeros(x.shape[1], 10, *seen.shape[3:])  # (B, D, H', W')
+    for frame in seen:
+        i, f, _, o = cell.gates(torch.cat([frame, h], dim=1)).chunk(4, dim=1)  # (B, D, H', W') each
+        h, c = cell(frame, (h, c))
+        for name, value in zip("ifoch", (i.sigmoid(), (f + 1).sigmoid(), o.sigmoid(), c, h), strict=True):
+            log[name].append(value)
+    return {name: torch.stack(values).detach() for name, values in log.items()}
+
+
+finder = models["memory, 3 × 3"]
+log = watch(finder, x_test)
+h, (rows, columns) = log["h"], where_test.long().unbind(-1)  # (T, N, D, H', W'), (T, N) each
+t, n = torch.arange(8, 13)[:, None], torch.arange(300)
+at_the_thing = h[t, n, :, rows[8:13], columns[8:13]]  # (5, N, D)
+spread = h[8:13].std(dim=(0, 1, 3, 4))  # (D,)
+contrast = ((at_the_thing.mean((0, 1)) - h[8:13].mean(dim=(0, 1, 3, 4))) / spread).abs()  # (D,)
+best, second = contrast.topk(2).indices.tolist()
+print(f"at the hidden thing, channel A stands out by {contrast[best]:.0f} deviations")
+assert contrast[best] > 1.5
+
+# %% [markdown]
+# The film is one of the 300, chosen because the network does well on it while the thing goes a long way. The
+# ring marks the true place. Red and blue are above and below 0; gates go from white, shut, to blue, open.
+
+# %%
+with torch.no_grad():
+    scores = finder(x_test)  # (T, N, H', W')
+answers = scores.flatten(2).softmax(2).view_as(scores)  # (T, N, H', W')
+place = scores.flatten(2).argmax(2)  # (T, N)
+off = (torch.stack([place // 12, place % 12], dim=-1) + 0.5 - where_test).norm(dim=2)  # (T, N)
+way = (where_test[8:14] - where_test[7:13]).norm(dim=2).sum(0)  # (N,): its length while hidden
+shown = int(torch.where(way > 4, off[8:14].mean(0), 99).argmin())
+frames = list(range(5, 14))
+print(f"in its six hidden frames the thing goes {way[shown]:.0f} places;", end=" ")
+print(f"the answer is off by {off[8:14, shown].mean():.0f} on average, at most {off[8:14, shown].max():.0f}")
+assert way[shown] > 4 and off[8:14, shown].mean() < 1.2
+
+limits = {"input gate": 1.0, "forget gate": 1.0}
+figures.memory_film(
+    {
+        "film": as_bytes(x_test[frames, shown, 0]),
+        "answer": answers[frames, shown],
+        "h, channel A": h[frames, shown, best],
+        "h, channel B": h[frames, shown, second],
+        "c, channel A": log["c"][frames, shown, best],
+        "input gate": log["i"][frames, shown, best],
+        "forget gate": log["f"][frames, shown, best],
+    },
+    [f"frame {t}" + (", hidden" if HIDDEN[t] else "") for t in frames],
+    limits=limits,
+    marks=where_test[frames, shown] / 12,
+    hidden=[HIDDEN[t] for t in frames],
+    title="The memory follows what nobody sees",
+)
+
+# %% [markdown]
+# **This is the picture to keep.** From frame 8 on the camera sees an empty room. In $h$ there is a spot all
+# the same, and it moves. The answer grows wider from frame to frame: the network knows less and less exactly
+# where the thing is, and says so.
+#
+# How can a spot move, when $c' = f \odot c + i \odot g$ keeps everything in its place? By being **written
+# anew** one place further on: $i$ and $g$ read the neighbours' $h$. Where the thing is about to be, the gates
+# write; where it was, they let go. With 1 × 1 kernels there are no neighbours, and nothing moves.
+#
+# Now hide it yourself. From which frame, and for how long? When does the network lose it?
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: the slider is a widget, which lives only while the notebook runs
+from ipywidgets import interact
+
+
+@interact(start=(1, 14), length=(0, 12), film=(0, 9))
+def hide(start=5, length=5, film=0):
+    hidden = [start <= t < start + length for t in range(16)]
+    x, where = films_with(hidden, 10, seed=7)
+    with torch.no_grad():
+        scores = finder(x[:, film : film + 1])[:, 0]  # (T, H', W')
+    frames = list(range(1, 16, 2))
+    return figures.memory_film(
+        {
+            "film": as_bytes(x[frames, film, 0]),
+            "answer": scores.flatten(1).softmax(1).view_as(scores)[frames],
+        },
+        [f"frame {t}" for t in frames],
+        marks=where[frames, film] / 12,
+        hidden=[hidden[t] for t in frames],
+    )
+
+
+# %% [markdown]
+# ## 11. Long films: the gradient in pieces
+#
+# `loss.backward()` after $T$ frames needs what all $T$ frames have computed. A camera's film has no end. So
+# cut it: read a **piece** of some frames, go back through it, then carry the *state* on and let the
+# *gradient* stop. This is **truncated backpropagation through time**. The tool is `detach`: the same numbers,
+# without their history.
+#
+# ### Exercise 5 · `backward_in_pieces` · difficulty ★★☆ · 12 minutes
+#
+# Read the film in pieces of `piece` frames (the last one may be shorter). The loss is the sum of `loss_of(h)`
+# over all frames. Call `backward` once a piece; the gradients add up in `parameter.grad` by themselves.
+# Change no weights.
+
+
+# %%
+def backward_in_pieces(cell, x, loss_of, piece):
+    """cell(x_t, state) -> (h, c), x (T, B, C, H, W) -> the sum of all losses, a number."""
+    raise NotImplementedError
+
+
+check("10.backward_in_pieces", backward_in_pieces)
+
+# %% [markdown]
+# <details><summary><b>Help: "Trying to backward through the graph a second time"</b></summary>
+#
+# The state still carries the history of the piece before, which its own `backward` has freed. Detach **both**
+# $h$ and $c$ where a piece ends. `retain_graph=True` makes the message go away and the trouble grow: see
+# section 12, bug 4.
+#
+# </details>
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def backward_in_pieces_solution(cell, x, loss_of, piece):
+    """The state goes on, its history does not."""
+    state, total = None, 0.0
+    for frames in x.split(piece):  # (piece, B, C, H, W), the last perhaps shorter
+        losses = []
+        for frame in frames:
+            state = cell(frame, state)
+            losses.append(loss_of(state[0]))
+        loss = torch.stack(losses).sum()
+        loss.backward()
+        total += loss.item()
+        state = tuple(s.detach() for s in state)
+    return total
+
+
+# %%
+check("10.backward_in_pieces", backward_in_pieces_solution)
+
+# %% [markdown]
+# What does the cut cost? The loss is the same; the gradient is not. **Predict**: the trained network's film
+# has 16 frames. Cut it into pieces of 8, 4, 2, 1 frames, and compare the direction of the gradient with that
+# of the whole film: 1 is the same direction, 0 none in common.
+
+# %%
+x_some, where_some = BATCHES[0]  # (14, 16, 1, 24, 24): films of the training, where things come and go
+seen = finder.eye(x_some.flatten(0, 1)).relu().unflatten(0, (14, 16)).detach()  # (T, B, 8, 12, 12)
+
+
+def gradient(piece):
+    """The gradient of the memory's weights, cut into pieces."""
+    cell, frames = finder.memory.cell, iter(where_some)
+    cell.zero_grad()
+    total = backward_in_pieces_solution(
+        cell, seen, lambda h: loss_of(finder.head(h).transpose(0, 1), next(frames)[None]), piece
+    )
+    return total, cell.gates.weight.grad.flatten().clone()
+
+
+whole_loss, whole = gradient(14)
+likeness = {}
+for piece in (14, 7, 4, 2, 1):
+    total, found = gradient(piece)
+    likeness[piece] = F.cosine_similarity(found, whole, dim=0).item()
+    print(
+        f"pieces of {piece:2} frames: the same loss {math.isclose(total, whole_loss, rel_tol=1e-5)},", end=" "
+    )
+    print(f"likeness of the gradient {likeness[piece]:.1f}")
+    assert math.isclose(total, whole_loss, rel_tol=1e-5)
+assert likeness[14] > 0.999 and likeness[1] < 0.8 * likeness[7]
+
+# %% [markdown]
+# A piece of one frame asks: *what should I have done in this frame, with the memory as it came?* It never
+# asks what should have been **written** earlier, for that gradient would have to cross a cut. So a piece must
+# be as long as what is to be remembered. What a cut film can still do is *use* a memory of any length.
+
+# %% [markdown]
+# ## 12. Bug hunt: four from the wild
+#
+# All four live in public code of ConvLSTMs and Bottleneck-LSTMs, re-created here in a few lines. In each, the
+# shapes are right and a short training may look fine. For each: **run the test, read its number, name the
+# bug** before you read on.
+#
+# ### Bug 1: the peepholes that never learn
+
+
+# %%
+class Cell1(nn.Module):
+    """A ConvLSTM cell with peepholes. "They need the map's size, so I make them when I know it." """
+
+    def __init__(self, channels, hidden):
+        super().__init__()
+        self.gates = nn.Conv2d(channels + hidden, 4 * hidden, 3, padding=1)
+        self.hidden, self.w_i = hidden, None
+
+    def start(self, n, size):
+        if self.w_i is None:
+            self.w_i, self.w_f, self.w_o = (torch.zeros(1, self.hidden, *size) for _ in range(3))
+        return torch.zeros(n, self.hidden, *size), torch.zeros(n, self.hidden, *size)
+
+    def forward(self, x, state=None):
+        h, c = state or self.start(len(x), x.shape[2:])  # (B, D, H, W) each
+        gates = self.gates(torch.cat([x, h], dim=1))  # (B, 4D, H, W)
+        return with_peepholes_solution(gates, c, self.w_i, self.w_f, self.w_o)
+
+
+def unknown_tensors(model):
+    """Tensors that hang on a module and that neither optimiser, nor state_dict, nor .to() know of."""
+    return {
+        f"{name}.{key}".lstrip("."): value.numel()
+        for name, module in model.named_modules()
+        for key, value in vars(module).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+_ = torch.manual_seed(0)
+cell = Cell1(1, 8)
+_ = cell(torch.randn(2, 1, 5, 6))
+for candidate in (ConvLSTMCell(1, 8, peepholes=True), cell):
+    found = unknown_tensors(candidate)
+    in_dict = [key for key in candidate.state_dict() if "gates" not in key]
+    print(f"{type(candidate).__name__}: unknown to torch {found}, {sum(found.values())} numbers;", end=" ")
+    print(f"peepholes in the state_dict: {len(in_dict)}")
+    assert (sum(found.values()), len(in_dict)) == ((0, 3) if candidate is not cell else (720, 0))
+
+# %% [markdown]
+# A tensor becomes a weight by being an `nn.Parameter` **in `__init__`**. These 720 are plain attributes. No
+# optimiser sees them, so they stay zero for ever; `state_dict` does not save them; `.to()` does not move
+# them. And had somebody set them by hand, saving and loading would lose them without a word:
+
+# %%
+saved, loaded = Cell1(1, 8), Cell1(1, 8)
+x = torch.randn(2, 1, 5, 6, generator=torch.Generator().manual_seed(0))  # (B, C, H, W)
+_ = saved(x), loaded(x)
+saved.w_i += 3.0
+saved.w_o += 3.0
+print(loaded.load_state_dict(saved.state_dict()))
+state = saved(x)
+gap = (saved(x, state)[0] - loaded(x, state)[0]).abs().max().item()
+print(f"saved and loaded, the answer changes by {gap:.1f}")
+assert gap > 0.05
+
+# %% [markdown]
+# ### Bug 2: one batch, one size, one device
+
+
+# %%
+class Cell2(nn.Module):
+    """A ConvLSTM cell that makes its own state, once."""
+
+    def __init__(self, channels, hidden):
+        super().__init__()
+        self.gates = nn.Conv2d(channels + hidden, 4 * hidden, 3, padding=1)
+        self.hidden, self.state = hidden, None
+
+    def forward(self, x):
+        if self.state is None:
+            zeros = torch.zeros(len(x), self.hidden, *x.shape[2:], device="cpu")  # (B, D, H, W)
+            self.state = zeros, zeros.clone()
+        self.state = conv_lstm_step_solution(x, *self.state, self.gates.weight, self.gates.bias)
+        return self.state[0]
+
+
+def trials(make):
+    """What a recurrent cell should survive after its first batch; the ones that fail, with torch's words."""
+    failed = {}
+    for name, (change, x) in {
+        "a smaller batch": (lambda cell: cell, torch.randn(1, 1, 5, 5)),
+        "a larger map": (lambda cell: cell, torch.randn(2, 1, 6, 6)),
+        "bfloat16": (lambda cell: cell.bfloat16(), torch.randn(2, 1, 5, 5).bfloat16()),
+        "another device": (lambda cell: cell.to("meta"), torch.randn(2, 1, 5, 5, device="meta")),
+        "a copy": (copy.deepcopy, torch.randn(2, 1, 5, 5)),
+    }.items():
+        cell = make()
+        out = cell(torch.randn(2, 1, 5, 5))
+        (out if isinstance(out, torch.Tensor) else out[0]).sum().backward()
+        try:
+            change(cell)(x)
+        except RuntimeError as problem:
+            failed[name] = shorten(str(problem), 66, placeholder=" …")
+    return failed
+
+
+_ = torch.manual_seed(0)
+for make in (lambda: ConvLSTMCell(1, 4), lambda: Cell2(1, 4)):
+    failed = trials(make)
+    print(f"{type(make()).__name__}: {len(failed)} of 5 trials fail")
+    for name, words in failed.items():
+        print(f"    {name}: {words}")
+    assert len(failed) == (5 if isinstance(make(), Cell2) else 0)
+
+# %% [markdown]
+# (`"meta"` is a device that follows shapes without numbers. It stands in here for a GPU that you may not
+# have.) All five have one cause: the state is made once, from the first batch, on the device that somebody
+# wrote down. Remedy: `x.new_zeros(…)` or `weight.new_zeros(…)` for each new film, which takes device and
+# dtype from what is there, and sizes from $x$.
+#
+# ### Bug 3: the memory of another video
+#
+# Make `Cell2` survive all that, by keeping its state as long as the shapes fit. Then it survives too much.
+# Our trained network, with a wrapper that keeps the state "so that long videos can be read in pieces". Two
+# videos, one after the other; the second begins with its thing hidden, so an honest answer is "I do not
+# know":
+
+
+# %%
+class Keeps(nn.Module):
+    """Wraps a layer and keeps its state from call to call."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.state = layer, None
+
+    def forward(self, x):
+        out, state = self.layer(x, self.state)
+        self.state = tuple(s.detach() for s in state)
+        return out, state
+
+
+leaky = copy.deepcopy(finder)
+leaky.memory = Keeps(leaky.memory)
+first, _ = films_with([False] * 8, 20, seed=8)  # (T, N, 1, 24, 24)
+other, _ = films_with([False] * 8, 20, seed=9)
+dark, _ = films_with([True] * 8, 20, seed=10)  # the second video: its thing is hidden
+
+
+def sure(scores):
+    """How sure is it of its likeliest place, on average: (T, N, H', W') -> a number, 0 to 1."""
+    return scores[0].flatten(1).softmax(1).amax(1).mean().item()
+
+
+with torch.no_grad():
+    honest = finder(dark)  # (T, N, H', W')
+    _ = leaky(first)
+    after_first = leaky(dark)
+    leaky.memory.state = None
+    _ = leaky(other)
+    after_other = leaky(dark)
+print(
+    f"the same video after two others: answers differ by up to {(after_first - after_other).abs().max():.0f}"
+)
+print(
+    f"how sure of a place in its first, empty frame: {sure(honest):.1f}; with the leak {sure(after_first):.1f}"
+)
+assert (after_first - after_other).abs().max() > 3 and sure(honest) < 0.15 < 0.3 < sure(after_first)
+assert (finder(dark) - honest).abs().max() == 0
+figures.memory_film(
+    {
+        "end of video 1": as_bytes(first[-1, :7, 0]),
+        "start of video 2": as_bytes(dark[0, :7, 0]),
+        "answer, no state": honest[0, :7].flatten(1).softmax(1).unflatten(1, (12, 12)),
+        "answer, leaked": after_first[0, :7].flatten(1).softmax(1).unflatten(1, (12, 12)),
+    },
+    [f"pair {k}" for k in range(1, 8)],
+    limits={"answer, no state": 0.5, "answer, leaked": 0.5},
+    title="A thing from one video, found in the next",
+)
+
+# %% [markdown]
+# The test is one line: **read the same video after two different ones, and compare.** Nothing else shows it,
+# for in training the films of a batch are cut from everywhere, and the network learns to live with a first
+# frame full of strangers. Remedy: the state is the caller's (section 7), and a new video begins with `None`.
+#
+# ### Bug 4: `backward` at every frame
+#
+# A training loop that steps after each frame, to be "online". Without `retain_graph` it stops at the second
+# frame (*Trying to backward through the graph a second time*). Somebody adds `retain_graph=True`, and now:
+
+# %%
+_ = torch.manual_seed(0)
+network = ConvLSTM(1, 4, 3)
+optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
+film, state, version = torch.randn(6, 2, 1, 8, 8), None, []
+try:
+    for t, frame in enumerate(film):  # (B, C, H, W)
+        state = network.cell(frame, state)
+        loss = state[0].square().mean()
+        optimiser.zero_grad()
+        loss.backward(retain_graph=True)
+        optimiser.step()
+        version.append(network.cell.gates.weight._version)
+except RuntimeError as problem:
+    print(f"frame {t}:", str(problem).split(":")[0])
+    print(f"the weight has been changed in place {version[-1] - version[0] + 1} time since frame 0 read it")
+    assert t == 1 and "modified by an inplace operation" in str(problem)
+else:
+    raise AssertionError("the loop went through")
+
+# %% [markdown]
+# `backward` at frame 1 goes on through the state into frame 0. There it needs the weights *with which frame 0
+# was computed*, and `step()` has overwritten them **in place**. torch counts each tensor's changes (its
+# version) and refuses: a gradient at weights that no longer exist would be wrong. Whoever gets round the
+# error, by an old torch or by copying weights, trains on such gradients. And with `retain_graph` the way back
+# grows with every frame.
+#
+# Two right ways, and you have both: gather the losses of a piece, then **one** `backward` and **one** `step`;
+# and `detach` the state where the piece ends. Here with pieces of 3:
+
+# %%
+state = None
+for piece in film.split(3):  # (3, B, C, H, W)
+    out, state = network(piece, state)
+    loss = out.square().mean()
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    state = tuple(s.detach() for s in state)
+print(f"{len(film)} frames in pieces of 3: no error; the state has no history: {state[0].grad_fn is None}")
+assert state[0].grad_fn is None
+
+# %% [markdown]
+# `detach` after *every* frame is what is often advised against this error. It runs, and section 11 has
+# measured what it is: pieces of one frame.
+
+# %% [markdown]
+# ## 13. The finished version
+#
+# The cell of exercise 1, with checks of its input, peepholes and forget bias as options. `LSTMUpdate` is
+# exercise 2, and the Bottleneck-LSTM of notebook 11 uses it, too.
+
+# %%
+show(ConvLSTMCell.forward)
+
+# %%
+show(LSTMUpdate)
+
+# %% [markdown]
+# ## Recap
+#
+# - An LSTM on flattened pictures does not know which pixels are neighbours, and must learn every place anew.
+# - A ConvLSTM is an LSTM at every place, whose gates read the neighbourhood of input and memory. With 1 × 1
+#   it is `nn.LSTMCell`, to the last digit. Weights: $4D(C + D)k^2 + 4D$, whatever the size of the map.
+# - Peepholes: $i$ and $f$ see the old $c$, $o$ the new. One number for each place ties the cell to one map.
+# - The memory sees one place further for each frame back (3 × 3), and can follow nothing faster than that.
+# - Memory as an image found the hidden thing, where the same network without memory was lost, and kernels of
+#   1 × 1 could remember but not follow.
+# - State goes in and comes out. Read the same video after two others: the answer must not change.
+# - Truncated backpropagation carries the state over the cut and stops the gradient. One `backward`, one
+#   `step` for each piece.
+# - A plain tensor on a module is unknown to optimiser, `state_dict` and `.to()`.
+#
+# ## Glossary
+#
+# | word | meaning |
+# |---|---|
+# | ConvLSTM | an LSTM whose state is a stack of maps and whose gates are convolutions |
+# | ConvGRU | the same with a GRU |
+# | place | one position of a map, with all its channels |
+# | peephole | lets a gate see the memory $c$ itself, weighed number by number |
+# | Hadamard product | two arrays of one shape multiplied number by number, $\odot$ |
+# | translation equivariance | move the input, and the output moves along |
+# | forget bias | a number added inside the forget gate's sigmoid, so that a new network keeps more |
+# | occlusion | a thing is there and cannot be seen |
+# | state ablation | emptying the memory of a trained network before every frame, to see what it was worth |
+# | truncated backpropagation through time | the gradient in pieces: the state crosses a cut, the gradient not |
+# | detach | the same numbers without the history by which autograd goes back |
+# | in place | writing into a tensor's own memory, so that what stood there is lost |
+#
+# ## Sources
+#
+# - X. Shi, Z. Chen, H. Wang, D.-Y. Yeung, W.-K. Wong, W.-C. Woo, *Convolutional LSTM Network: A Machine
+#   Learning Approach for Precipitation Nowcasting*, [arXiv 1506.04214](https://arxiv.org/abs/1506.04214):
+#   equation 3 (the cell, with peepholes).
+# - N. Ballas, L. Yao, C. Pal, A. Courville, *Delving Deeper into Convolutional Networks for Learning Video
+#   Representations*, [arXiv 1511.06432](https://arxiv.org/abs/1511.06432): the ConvGRU.
+# - M. Liu, M. Zhu, *Mobile Video Object Detection with Temporally-Aware Feature Maps*,
+#   [arXiv 1711.06368](https://arxiv.org/abs/1711.06368): Table 6, things that vanish from frames, after which
+#   our films are made.
+# - Bugs 1 to 4: public PyTorch code of the Bottleneck-LSTM, among it `vikrant7/mobile-vod-bottleneck-lstm`;
+#   its users met bug 4 in [issues 25, 28 and
+#   31](https://github.com/vikrant7/mobile-vod-bottleneck-lstm/issues/25).
+#
+# **Next**: notebook 11. A ConvLSTM from 1024 channels to 256 has 11.8 million weights. The Bottleneck-LSTM
+# does with 601,344.
