@@ -26,10 +26,10 @@ def bottleneck_lstm_step(function: Callable) -> None:
          "The last convolution gives 0 everywhere here, so only the update is at work. Look at the constant "
          "beside f, at φ(c′), and at the order in which you return the two."),
         (1, 1, 1, 1, 1, "small", "One channel, one pixel, one memory: put numbers into the five lines."),
-        (1, 2, 2, 1, 3, "x = 0", "x is 0 here: follow h. What happens to it before the 1 × 1, and after?"),
+        (1, 2, 2, 1, 3, "x = 0", "x is 0 here: follow h. What happens to it before the 1 × 1, and then?"),
         (1, 2, 3, 4, 5, "negative", "The bottleneck's sums are negative here. Read the line of b again."),
-        (1, 3, 2, 5, 4, "small", "Which of the four gates is which? And is each channel looked at with a filter "
-         "of its own?"),
+        (1, 3, 2, 5, 4, "small", "Which of the four gates is which? And is each channel looked at with a "
+         "filter of its own?"),
         (1, 2, 3, 4, 5, "large", "Large numbers: which φ has this cell, and where does it stand?"),
         (2, 3, 2, 4, 5, "", "Every clip of the batch, every place: which one is wrong?"),
     ]  # fmt: skip
