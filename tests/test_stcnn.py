@@ -1,5 +1,7 @@
 """Convolution over space and time against its definition and against torch's own."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lessons.stcnn import STCNN, Conv3d, MaxPool3d, conv3d, conv3d_loops, max_pool3d
+from lessons import conv3d_columns
+from lessons.stcnn import STCNN, Conv3d, MaxPool3d, conv3d, conv3d_loops, conv3d_matmul, max_pool3d
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 
@@ -46,11 +49,19 @@ def assert_same(ours, theirs):
         torch.testing.assert_close(a, b, rtol=TOLERANCE[b.dtype], atol=TOLERANCE[b.dtype])
 
 
-@settings(max_examples=50, deadline=None)
-@given(convolutions())
-def test_conv3d_and_its_gradients_equal_torch(case):
+@settings(max_examples=40, deadline=None)
+@given(convolutions(), st.sampled_from([1, 2000, 2**22]))
+def test_conv3d_and_its_gradients_equal_torch_however_many_frames_a_chunk_has(case, chunk):
     tensors, options = case
-    assert_same(with_gradients(conv3d, tensors, options), with_gradients(F.conv3d, tensors, options))
+    with patch.dict(conv3d_columns.CHUNK, cpu=chunk):
+        assert_same(with_gradients(conv3d, tensors, options), with_gradients(F.conv3d, tensors, options))
+
+
+@settings(max_examples=25, deadline=None)
+@given(convolutions())
+def test_the_matrix_product_and_its_gradients_equal_torch(case):
+    tensors, options = case
+    assert_same(with_gradients(conv3d_matmul, tensors, options), with_gradients(F.conv3d, tensors, options))
 
 
 @settings(max_examples=15, deadline=None)
@@ -60,7 +71,7 @@ def test_the_loops_and_their_gradients_equal_torch(case):
     assert_same(with_gradients(conv3d_loops, tensors, options), with_gradients(F.conv3d, tensors, options))
 
 
-@pytest.mark.parametrize("function", [conv3d, conv3d_loops])
+@pytest.mark.parametrize("function", [conv3d, conv3d_matmul, conv3d_loops])
 def test_a_filter_that_subtracts_the_last_frame_sees_motion_and_not_stillness(function):
     clip = torch.zeros(1, 1, 3, 1, 4)
     clip[0, 0, 0, 0, 1] = clip[0, 0, 1, 0, 1] = clip[0, 0, 2, 0, 2] = 1  # still, still, one step right
@@ -76,6 +87,66 @@ def test_one_number_means_the_same_for_time_height_and_width():
 
 def test_an_empty_batch_gives_an_empty_batch():
     assert conv3d(torch.randn(0, 2, 3, 4, 5), torch.randn(6, 2, 1, 1, 1)).shape == (0, 6, 3, 4, 5)
+
+
+def test_the_chunks_cover_every_frame_once_and_hold_what_they_may():
+    x = torch.zeros(1, 4, 10, 6, 6)
+    geometry = conv3d_columns.Geometry((3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1, (10, 6, 6))
+    frame = 4 * 3 * 3 * 6 * 6 * 4  # bytes of a frame's columns: C * kh * kw * H' * W' floats
+    assert geometry.columns(x[0, :, 2:4]).nbytes == 2 * frame
+    for chunk, sizes in ((1, [1] * 10), (3 * frame, [3, 3, 3, 1]), (99 * frame, [10])):
+        with patch.dict(conv3d_columns.CHUNK, cpu=chunk):
+            chunks = list(geometry.chunks(x))
+        assert [c.stop - c.start for c in chunks] == sizes
+        assert [f for c in chunks for f in range(c.start, c.stop)] == list(range(10))
+
+
+@pytest.mark.parametrize("wanted", [(True, False, False), (False, True, False), (False, False, True)])
+def test_a_gradient_that_nobody_wants_is_not_computed(wanted):
+    tensors = torch.randn(2, 2, 4, 5, 6), torch.randn(3, 2, 3, 3, 3), torch.randn(3)
+    leaves = [t.requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
+    names = ("stamp", "columns")  # what the gradient of x, and of the weight, is made with
+    out = conv3d(*leaves, padding=1)
+    expected = torch.autograd.grad(F.conv3d(*leaves, padding=1).square().sum(), leaves[wanted.index(True)])
+    with patch.multiple(
+        conv3d_columns.Geometry,
+        **dict.fromkeys([name for name, used in zip(names, wanted[:2], strict=True) if not used], None),
+    ):  # calling None would raise
+        out.square().sum().backward()
+    assert [leaf.grad is not None for leaf in leaves] == list(wanted)
+    torch.testing.assert_close(leaves[wanted.index(True)].grad, expected[0], rtol=1e-4, atol=1e-4)
+
+
+def test_numerical_differences_agree_with_the_gradient_for_strides_padding_dilation_and_groups():
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 4, 4, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 1, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(2, dtype=torch.float64, requires_grad=True)
+    torch.autograd.gradcheck(lambda *t: conv3d(*t, (2, 1, 2), (1, 0, 1), (2, 1, 2), 2), (x, weight, bias))
+
+
+def test_a_second_derivative_is_refused_and_the_matrix_product_has_it():
+    x, weight = torch.randn(1, 1, 2, 3, 3), torch.randn(1, 1, 2, 2, 2, requires_grad=True)
+    (grad,) = torch.autograd.grad(conv3d(x, weight).pow(3).sum(), weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+    (grad,) = torch.autograd.grad(conv3d_matmul(x, weight).pow(3).sum(), weight, create_graph=True)
+    grad.sum().backward()
+    assert weight.grad.any()
+
+
+def test_a_single_output_leaves_the_bias_alone():
+    bias = torch.ones(2)
+    conv3d(torch.ones(1, 1, 1, 1, 1), torch.ones(2, 1, 1, 1, 1), bias)
+    assert bias.tolist() == [1, 1]
+
+
+def test_nothing_but_clip_and_weight_is_kept_for_the_way_back():
+    x, weight = torch.randn(1, 2, 4, 5, 6), torch.randn(3, 2, 3, 3, 3, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        conv3d(x, weight, padding=1)
+    assert {t.data_ptr() for t in kept} == {x.data_ptr(), weight.data_ptr()}
 
 
 def test_nan_pixels_come_through():
@@ -102,7 +173,7 @@ def test_nan_pixels_come_through():
         ((1, 2, 5, 6, 7), (4, 2, 1, 1, 1), {"bias": torch.zeros(3)}, r"bias has shape \(3,\)"),
     ],
 )
-@pytest.mark.parametrize("function", [conv3d, conv3d_loops])
+@pytest.mark.parametrize("function", [conv3d, conv3d_matmul, conv3d_loops])
 def test_what_does_not_fit_is_refused_by_name(function, x, weight, options, message):
     with pytest.raises(ValueError, match=message):
         function(torch.zeros(x), torch.zeros(weight), **options)
@@ -220,6 +291,17 @@ def test_autocast_computes_in_half_precision_as_torch_does():
     block = STCNN(1, 2, 3, padding=1, dropout=0.0, layers="lessons")
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert block(torch.randn(1, 1, 3, 4, 4)).dtype == torch.bfloat16
+
+
+def test_the_gradient_of_a_weight_adds_up_in_single_precision_under_autocast():
+    torch.manual_seed(0)
+    x, weight = torch.rand(4, 2, 50, 4, 4), torch.rand(3, 2, 3, 3, 3, requires_grad=True)  # nothing cancels
+    (exact,) = torch.autograd.grad(conv3d(x, weight, padding=1).sum(), weight)
+    with torch.autocast("cpu", dtype=torch.bfloat16), patch.dict(conv3d_columns.CHUNK, cpu=1):
+        out = conv3d(x, weight, padding=1)
+    (grad,) = torch.autograd.grad(out.float().sum(), weight)
+    assert out.dtype == torch.bfloat16 and grad.dtype == torch.float32
+    torch.testing.assert_close(grad, exact, rtol=0.01, atol=0)  # 200 parts added in bfloat16 lose more
 
 
 def test_normalisation_stands_between_convolution_and_relu_and_replaces_the_bias():
