@@ -14,7 +14,14 @@ from lessons.data import mouth_crop
 from lessons.data.drawn_face import draw_face, talk
 from lessons.data.faults import broken_frames, distance_from_median, picture_fault
 from lessons.data.grid import find_mouth_set
-from lessons.data.mouth_crop import NoFaceError, crop_mouth, find_faces, is_mouth_crop, smooth
+from lessons.data.mouth_crop import (
+    MouthFollower,
+    NoFaceError,
+    crop_mouth,
+    find_faces,
+    is_mouth_crop,
+    smooth,
+)
 from lessons.data.pixels import resize_area, to_grey
 from lessons.data.video import read_video, write_video
 
@@ -55,6 +62,32 @@ def test_a_moving_face_is_followed_without_trembling() -> None:
     columns = np.array([mouth_place(frame)[1] for frame in crop_mouth(frames)])
     assert np.abs(columns[8:-8] - 63.5).max() < 5  # unfollowed it would run over 90 columns
     assert np.abs(np.diff(columns)).max() < 2.5
+
+
+def test_a_face_is_followed_while_its_film_goes_on() -> None:
+    frames = np.stack([draw_face(x=150 + x) for x in range(26)])  # 25 pixels to the right
+    follower = MouthFollower()
+    pieces = [follower.follow(piece) for piece in (frames[:1], frames[1:4], frames[4:5], frames[5:26])]
+    assert [len(piece) for piece in pieces] == [1, 3, 1, 21]
+    columns = np.array([mouth_place(frame)[1] for frame in np.concatenate(pieces)])
+    assert np.abs(columns[:5] - 63.5).max() < 8 and np.abs(columns[5:] - 63.5).max() < 6
+    np.testing.assert_array_equal(MouthFollower().follow(frames), crop_mouth(frames))  # all in one piece
+
+
+def test_frames_before_the_first_face_wait_for_it() -> None:
+    frames = talk(12)
+    frames[:4] = 0
+    follower = MouthFollower(every=3)  # looks at 0, 3, 6, 9
+    assert [len(follower.follow(piece)) for piece in np.split(frames, [2, 5, 6, 8])] == [0, 0, 0, 8, 4]
+    assert follower.follow(frames[:0]).shape == (0, 64, 128, 3)
+
+
+def test_fewer_looks_find_the_same_mouth() -> None:
+    frames = np.stack([draw_face(x=150 + x) for x in range(26)])
+    at, _ = find_faces(frames, every=10)
+    assert at.tolist() == [0, 10, 20]
+    columns = [np.array([mouth_place(f)[1] for f in crop_mouth(frames, every)]) for every in (5, 10)]
+    assert np.abs(columns[0] - columns[1])[:20].max() < 4
 
 
 def test_the_largest_face_counts() -> None:

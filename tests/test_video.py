@@ -18,7 +18,14 @@ from PIL import Image
 
 from lessons.data import video
 from lessons.data.pixels import area_weights, resize_area, to_grey
-from lessons.data.video import VideoError, read_video, read_video_and_rate, write_gif, write_video
+from lessons.data.video import (
+    VideoError,
+    frames_of,
+    read_video,
+    read_video_and_rate,
+    write_gif,
+    write_video,
+)
 
 
 def ramp(n: int = 12, height: int = 48, width: int = 64) -> np.ndarray:
@@ -42,6 +49,16 @@ def test_frames_keep_their_order(tmp_path: Path) -> None:
     frames = np.repeat(np.arange(20, 220, 10, dtype=np.uint8), 32 * 32 * 3).reshape(-1, 32, 32, 3)
     write_video(tmp_path / "a.mp4", frames)
     assert np.abs(read_video(tmp_path / "a.mp4").mean(axis=(1, 2, 3)) - np.arange(20, 220, 10)).max() < 3
+
+
+def test_frames_come_one_by_one_before_the_last_is_decoded(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", ramp(20), fps=30)
+    whole = read_video(tmp_path / "a.mp4")
+    for (frame, rate), expected in zip(frames_of(tmp_path / "a.mp4"), whole, strict=True):
+        assert rate == 30 and (frame == expected).all()
+    (tmp_path / "cut.mpg").write_bytes(b"")
+    with pytest.raises(VideoError, match="the file is empty"):
+        next(frames_of(tmp_path / "cut.mpg"))
 
 
 def test_grey_frames_are_written_grey(tmp_path: Path) -> None:

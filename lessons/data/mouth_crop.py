@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-EVERY = 5  # frames from one look for a face to the next
+EVERY = 5  # frames from one look for a face to the next, unless told otherwise
 SIGMA = 5.0  # frames, of the Gaussian that smooths the way of the mouth
 DOWN = 0.32  # mouth below the middle of the face box, in box widths
 WIDTH, HEIGHT = 0.60, 0.30  # of the window, in box widths
@@ -60,11 +60,12 @@ def is_mouth_crop(frames: np.ndarray) -> bool:
     return width == 2 * height and height <= 2 * OUT[0]
 
 
-def find_faces(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_faces(frames: np.ndarray, every: int = EVERY) -> tuple[np.ndarray, np.ndarray]:
     """Look for the largest face in every fifth frame.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB.
+        every: frames from one look to the next.
 
     Returns:
         at: (K,) the frames that show a face.
@@ -78,7 +79,7 @@ def find_faces(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     shrink = min(1.0, LOOK / min(frames.shape[1:3]))
     at, boxes = [], []
-    for t in range(0, len(frames), EVERY):
+    for t in range(0, len(frames), every):
         picture = cv2.cvtColor(frames[t], cv2.COLOR_RGB2GRAY)  # (H, W)
         if shrink < 1:
             picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
@@ -98,13 +99,14 @@ def smooth(values: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
     return np.convolve(np.pad(values, reach, mode="edge"), weights / weights.sum(), mode="valid")  # (T,)
 
 
-def crop_mouth(frames: np.ndarray) -> np.ndarray:
+def crop_mouth(frames: np.ndarray, every: int = EVERY) -> np.ndarray:
     """Cut the mouth out of a film of one face, of any size and frame rate.
 
     Parts of the window outside the picture repeat the picture's edge.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB.
+        every: frames from one look for the face to the next; the looks take most of the time.
 
     Returns:
         (T, 64, 128, 3) uint8 RGB.
@@ -116,18 +118,58 @@ def crop_mouth(frames: np.ndarray) -> np.ndarray:
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise ValueError(f"frames: {frames.dtype} {frames.shape}, expected uint8 (T, H, W, 3) RGB, T >= 1")
-    at, boxes = find_faces(frames)
-    looks = len(range(0, len(frames), EVERY))
+    at, boxes = find_faces(frames, every)
+    looks = len(range(0, len(frames), every))
     if 2 * len(at) < looks or not len(at):
         raise NoFaceError(
             f"a face in {len(at)} of the {looks} pictures looked at ({frames.shape[2]}x{frames.shape[1]}); "
             "expected one upright face from the front, at least a quarter of the shorter side wide"
         )
+    x, y, width = _way_of_the_mouth(at, boxes, len(frames))
+    return _cut(frames, x, y, width)  # (T, 64, 128, 3)
+
+
+class MouthFollower:
+    """The mouth of a film whose end is not known yet, cut out piece by piece.
+
+    The place in a frame is what :func:`crop_mouth` would say of the film that ends with its piece: nothing is
+    known of where the face goes next. Frames before the first face wait for it, and are given with it.
+
+    Args:
+        every: frames from one look for the face to the next.
+    """
+
+    def __init__(self, every: int = EVERY) -> None:
+        self._every = every
+        self._seen = 0  # T, the frames so far
+        self._waiting: list[np.ndarray] = []  # pieces without a face to cut by
+        self._at: list[int] = []  # the frames that show a face
+        self._boxes: list[np.ndarray] = []  # and the boxes there, (3,) each
+
+    def follow(self, frames: np.ndarray) -> np.ndarray:
+        """The next frames (N, H, W, 3) uint8 -> their mouths (N, 64, 128, 3); none before the first face."""
+        first_look = -self._seen % self._every
+        at, boxes = find_faces(frames[first_look:], self._every)
+        self._at += (self._seen + first_look + at).tolist()
+        self._boxes += list(boxes)
+        self._seen += len(frames)
+        self._waiting.append(frames)
+        if not self._at:
+            return np.empty((0, *OUT, 3), dtype=np.uint8)
+        frames, self._waiting = np.concatenate(self._waiting), []  # (N', H, W, 3)
+        x, y, width = _way_of_the_mouth(np.array(self._at), np.stack(self._boxes), self._seen)
+        return _cut(frames, x[-len(frames) :], y[-len(frames) :], width)  # (N', 64, 128, 3)
+
+
+def _way_of_the_mouth(
+    at: np.ndarray, boxes: np.ndarray, n_frames: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Boxes (K, 3) in the frames ``at`` (K,) -> x and y of the mouth in all frames, (T,) both; the width."""
     width = float(np.median(boxes[:, 2]))
-    every_frame = np.arange(len(frames))
+    every_frame = np.arange(n_frames)
     x = smooth(np.interp(every_frame, at, boxes[:, 0]))  # (T,)
     y = smooth(np.interp(every_frame, at, boxes[:, 1])) + DOWN * width  # (T,)
-    return _cut(frames, x, y, width)  # (T, 64, 128, 3)
+    return x, y, width
 
 
 def _cut(frames: np.ndarray, x: np.ndarray, y: np.ndarray, face_width: float) -> np.ndarray:

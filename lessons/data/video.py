@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -36,12 +37,25 @@ def read_video(path: str | Path) -> np.ndarray:
 
 def read_video_and_rate(path: str | Path) -> tuple[np.ndarray, float | None]:
     """As :func:`read_video`, with the frames a second too (None when the file does not say)."""
+    frames, rates = zip(*frames_of(path), strict=True)
+    return np.stack(frames), rates[0]  # (T, H, W, 3)
+
+
+def frames_of(path: str | Path) -> Iterator[tuple[np.ndarray, float | None]]:
+    """Decode a file picture by picture, for work that begins before the last one is there.
+
+    Yields:
+        (H, W, 3) uint8 RGB, and the frames a second (None when the file does not say).
+
+    Raises:
+        VideoError: as :func:`read_video`, when the fault is reached.
+    """
     path = Path(path)
     if not path.is_file():
         raise VideoError(f"{path}: no such file; give the path of a video (mp4, mpg, avi, mov, ...)")
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty (0 bytes); copy or download it again")
-    frames: list[np.ndarray] = []
+    n_frames = 0
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
@@ -50,17 +64,18 @@ def read_video_and_rate(path: str | Path) -> tuple[np.ndarray, float | None]:
             stream.codec_context.thread_count = 1  # small pictures: threads cost more than they bring
             _check_index(path, stream)
             rate = float(stream.average_rate) if stream.average_rate else None
-            _decode(path, container, stream, frames)
+            for rgb in _decode(path, container, stream):  # (H, W, 3)
+                n_frames += 1
+                yield rgb, rate
     except (av.error.FFmpegError, OSError) as error:
-        if frames:
-            raise VideoError(f"{path}: decoding broke off after {len(frames)} pictures; {AGAIN}") from error
+        if n_frames:
+            raise VideoError(f"{path}: decoding broke off after {n_frames} pictures; {AGAIN}") from error
         reason = getattr(error, "strerror", None) or error
         raise VideoError(
             f"{path}: it does not decode as a video ({reason}); give a video file, or if it is one, {AGAIN}"
         ) from error
-    if not frames:
+    if not n_frames:
         raise VideoError(f"{path}: a video without a single picture; {AGAIN}")
-    return np.stack(frames), rate  # (T, H, W, 3)
 
 
 def _check_index(path: Path, stream: av.VideoStream) -> None:
@@ -72,20 +87,22 @@ def _check_index(path: Path, stream: av.VideoStream) -> None:
         raise VideoError(f"{path}: its index tells of {needed} bytes, it has {found}; {AGAIN}")
 
 
-def _decode(path: Path, container: av.container.InputContainer, stream: av.VideoStream, frames: list) -> None:
+def _decode(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[np.ndarray]:
     to_rgb = VideoReformatter()  # one for all pictures: a new one for each doubles the time
-    for picture in container.decode(stream):
+    first = None
+    for n, picture in enumerate(container.decode(stream)):
         if picture.is_corrupt:  # how a truncated MPEG-1 file shows, which has no index to break
-            raise VideoError(f"{path}: picture {len(frames)} is damaged; {AGAIN}")
+            raise VideoError(f"{path}: picture {n} is damaged; {AGAIN}")
         rgb = to_rgb.reformat(picture, format="rgb24").to_ndarray()  # (H, W, 3)
         quarter_turns = round(getattr(picture, "rotation", 0) / 90)  # phones film upright and note it
         rgb = np.ascontiguousarray(np.rot90(rgb, quarter_turns))
-        if frames and rgb.shape != frames[0].shape:
-            raise VideoError(
-                f"{path}: size changes from {frames[0].shape[:2]} to {rgb.shape[:2]}; re-encode it to one"
-            )
-        frames.append(rgb)
-        if len(frames) * rgb.nbytes > MAX_BYTES:
+        first = rgb.shape if first is None else first
+        if rgb.shape != first:
+            raise VideoError(f"{path}: size changes from {first[:2]} to {rgb.shape[:2]}; re-encode it to one")
+        yield rgb
+        if (n + 1) * rgb.nbytes > MAX_BYTES:
             raise VideoError(
                 f"{path}: more than {MAX_BYTES / 1e9:.1f} GB of pictures of {rgb.shape[1]}x{rgb.shape[0]}; "
                 f"cut or shrink it first: ffmpeg -i {path.name} -t 10 -vf scale=-2:480 short.mp4"
