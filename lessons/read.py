@@ -2,6 +2,10 @@
 
 The sentence of each clip stands alone on its line on standard output. How sure each word is, the time taken
 and what went wrong go to standard error, so that the output can be piped.
+
+With ``--stream`` the clip is shown to the model a few pictures at a time. Each word comes on its own line as
+soon as it holds, after the number of pictures seen by then. The sentence comes last, and is what the whole
+clip reads, as without ``--stream``.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,17 +28,20 @@ from lessons import checkpoint
 from lessons.ctc import forced_align
 from lessons.data.batch import normalise
 from lessons.data.faults import broken_frames, picture_fault
-from lessons.data.mouth_crop import NoFaceError, crop_mouth, is_mouth_crop
+from lessons.data.mouth_crop import MouthFollower, NoFaceError, crop_mouth, is_mouth_crop
 from lessons.data.pixels import resize_area, to_grey
-from lessons.data.video import read_video_and_rate, write_gif
+from lessons.data.video import frames_of, read_video_and_rate, write_gif
 from lessons.decoding import beam_search_decode, greedy_decode
 from lessons.figures.film import film
 from lessons.language_models import GridGrammar
 from lessons.lipnet import LipNet
+from lessons.streaming import StableWord, Stream
 from lessons.text import Alphabet
 
 FPS = 25  # GRID's frames a second: what the models were trained on
 ALPHABET = Alphabet()
+LOOK_EVERY = 10  # pictures from one look for the face to the next: half of the data's looks, the same reading
+STREAM_EVERY = 5  # pictures from one reading of a stream to the next
 GRAMMAR = GridGrammar()  # one for all clips: the decoder keeps what it has asked
 Decoder = Literal["greedy", "beam", "grammar"]
 
@@ -77,13 +85,17 @@ def mouth_frames(path: str | Path) -> tuple[np.ndarray, str]:
         VideoError, NoFaceError: no usable video, no face.
         ValueError: pictures broken throughout.
     """
-    frames, rate = read_video_and_rate(path)  # (T, H, W, 3)
+    return _mouth(path, *read_video_and_rate(path))
+
+
+def _mouth(path: str | Path, frames: np.ndarray, rate: float | None) -> tuple[np.ndarray, str]:
+    """The same from the film's frames (T, H, W, 3), decoded; the path is for the messages."""
     if rate is not None and abs(rate - FPS) > 0.1:
         n_frames = max(1, round(len(frames) * FPS / rate))
         nearest = np.arange(n_frames) * rate / FPS
         frames = frames[np.minimum(nearest.round().astype(int), len(frames) - 1)]  # (T', H, W, 3)
     try:
-        mouth = frames if is_mouth_crop(frames) else crop_mouth(frames)  # (T', 64, 128, 3)
+        mouth = frames if is_mouth_crop(frames) else crop_mouth(frames, LOOK_EVERY)  # (T', 64, 128, 3)
     except NoFaceError as error:
         raise NoFaceError(f"{path}: {error}") from error
     broken = broken_frames(mouth)  # (T',)
@@ -146,12 +158,62 @@ def read(path: str | Path, model: LipNet, decoder: Decoder = "greedy") -> tuple[
     """
     began = time.perf_counter()
     mouth, warning = mouth_frames(path)
+    return _reading(path, mouth, warning, model, decoder, began), mouth
+
+
+def _reading(
+    path: str | Path, mouth: np.ndarray, warning: str, model: LipNet, decoder: Decoder, began: float
+) -> Reading:
+    """What a whole clip says, and the seconds since ``began``."""
     log_probs = log_probabilities(model, mouth)  # (T, V)
-    labels = decode(log_probs, decoder)
-    words = find_words(log_probs, labels)
+    words = find_words(log_probs, decode(log_probs, decoder))
     sentence = " ".join(word.text for word in words)
-    seconds = time.perf_counter() - began
-    return Reading(str(path), sentence, words, round(seconds, 3), len(mouth) / FPS, warning), mouth
+    seconds = round(time.perf_counter() - began, 3)
+    return Reading(str(path), sentence, words, seconds, len(mouth) / FPS, warning)
+
+
+def read_stream(
+    path: str | Path, model: LipNet, tell: Callable[[StableWord], None], decoder: Decoder = "greedy"
+) -> tuple[Reading, np.ndarray]:
+    """Read one clip as if its pictures were just arriving.
+
+    A stream knows less than :func:`read`: not yet where the face goes next, how light the clip will be or
+    which pictures are damaged. So when the clip is complete it is read once more as a whole.
+
+    Args:
+        path, model, decoder: see :func:`read`. The words on the way are always read greedily: a beam may
+            change its first word with the last picture, and a grammar allows no half sentence.
+        tell: called with each word as soon as it holds.
+
+    Returns:
+        the same as :func:`read`.
+
+    Raises:
+        ValueError: see :func:`mouth_frames`.
+    """
+    began = time.perf_counter()
+    stream, follower = Stream(model), MouthFollower(LOOK_EVERY)
+    frames, piece, shown = [], [], 0
+
+    def look(last: bool = False) -> None:
+        pictures = np.stack(piece) if piece else frames[0][None][:0]  # (N, H, W, 3)
+        piece.clear()
+        mouth = pictures if is_mouth_crop(pictures) else follower.follow(pictures)  # (N', H', W', 3)
+        grey = resize_area(to_grey(mouth), model.frame_size)  # (N', H, W)
+        for word in stream.push(torch.from_numpy(grey), last):
+            tell(word)
+
+    for frame, rate in frames_of(path):  # (H, W, 3)
+        frames.append(frame)
+        step = rate / FPS if rate is not None and abs(rate - FPS) > 0.1 else 1.0
+        while round(shown * step) < len(frames):  # at 25 frames a second some come twice, or not at all
+            piece.append(frame)
+            shown += 1
+            if len(piece) == STREAM_EVERY:
+                look()
+    look(last=True)
+    mouth, warning = _mouth(path, np.stack(frames), rate)
+    return _reading(path, mouth, warning, model, decoder, began), mouth
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -160,6 +222,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("clips", nargs="+", metavar="CLIP", help="a video of a face, or of a mouth")
     parser.add_argument("--model", default=checkpoint.TRAINED[0], help="a .safetensors file, or %(default)s")
     parser.add_argument("--decoder", choices=get_args(Decoder), default="greedy")
+    parser.add_argument("--stream", action="store_true", help="print each word as soon as it holds")
     parser.add_argument("--json", action="store_true", help="print all that is known, one JSON object a line")
     parser.add_argument("--out", type=Path, metavar="FILM.gif", help="write the clip with its words under it")
     args = parser.parse_args(argv)
@@ -181,7 +244,16 @@ def main(argv: list[str] | None = None) -> int:
     # A bar for many clips in a terminal; none where standard error goes to a file.
     for path in tqdm(args.clips, unit="clip", disable=None if len(args.clips) > 1 else True):
         try:
-            reading, mouth = read(path, model, args.decoder)
+            told: list[StableWord] = []
+            if args.stream:
+
+                def tell(word: StableWord, told: list[StableWord] = told) -> None:
+                    told.append(word)
+                    tqdm.write(json.dumps(asdict(word)) if args.json else f"{word.told:4d}  {word.text}")
+
+                reading, mouth = read_stream(path, model, tell, args.decoder)
+            else:
+                reading, mouth = read(path, model, args.decoder)
             if args.out is not None:
                 write_gif(args.out, film(mouth, [(w.start, w.end, w.text) for w in reading.words]), FPS)
         except (OSError, ValueError, RuntimeError) as error:
@@ -193,6 +265,9 @@ def main(argv: list[str] | None = None) -> int:
             tqdm.write(json.dumps({**asdict(reading), "real_time_factor": round(factor, 3)}))
         else:
             tqdm.write(reading.sentence)
+        if told and [word.text for word in told] != reading.sentence.split():
+            on_the_way = " ".join(word.text for word in told)
+            tqdm.write(f"warning: {path}: on the way it read {on_the_way!r}", file=sys.stderr)
         if reading.warning:
             tqdm.write(f"warning: {reading.warning}", file=sys.stderr)
         sure = " ".join(f"{word.text} {word.confidence:.0%}" for word in reading.words)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lessons import checkpoint, read
 from lessons.data.grid import find_mouth_set
+from lessons.data.mouths import synthetic_clips
 from lessons.data.video import write_video
 from lessons.figures.film import film
 from lessons.grammar import sentence_from_id
@@ -140,6 +141,59 @@ def test_a_missing_model_is_named(clip, capsys, tmp_path):
     assert not out and "none.safetensors" in err
 
 
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory):
+    """Films of the synthetic talker, at 25 and at 50 pictures a second, and what he says."""
+    clips, folder = synthetic_clips(2, seed=3), tmp_path_factory.mktemp("talker")
+    for name, frames, fps in (("a", clips.frames[0], 25), ("b", np.repeat(clips.frames[1], 2, axis=0), 50)):
+        write_video(folder / f"{name}.mp4", frames, fps)
+    return [str(folder / "a.mp4"), str(folder / "b.mp4")], clips.transcripts
+
+
+@pytest.mark.parametrize("decoder", ["greedy", "grammar"])
+def test_a_stream_ends_with_the_sentence_of_the_whole_clip(talker, capsys, decoder):
+    films, said = talker
+    model = ["--model", checkpoint.TRAINED[1], "--decoder", decoder]
+    assert read.main([*films, *model]) == 0
+    plain = capsys.readouterr().out.splitlines()
+    assert wer(said, plain) <= 2 / 12
+    assert read.main([*films, *model, "--stream"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for sentence in plain:
+        end = lines.index(sentence)
+        told, lines = [line.split() for line in lines[:end]], lines[end + 1 :]
+        assert " ".join(word for _, word in told) == sentence
+        at = [int(frame) for frame, _ in told]
+        assert at == sorted(at) and at[-1] == 75 and at[2] < 60  # words come while the clip goes on
+    assert not lines
+
+
+def test_a_stream_in_json(talker, capsys):
+    films, _ = talker
+    assert read.main([films[0], "--model", checkpoint.TRAINED[1], "--stream", "--json"]) == 0
+    *told, reading = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [word["text"] for word in told] == reading["sentence"].split()
+    assert all(0 <= word["start"] < word["end"] <= word["told"] <= 75 for word in told)
+    assert reading["video_seconds"] == 3.0
+
+
+def test_words_that_were_taken_back_are_told(weights, clip, monkeypatch, capsys):
+    say(monkeypatch, "now at two")  # what the whole clip reads
+    monkeypatch.setattr(read.Stream, "push", lambda self, _, last: [read.StableWord("no", 3, 5, 9)] * last)
+    assert read.main([str(clip), "--model", str(weights), "--stream"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "   9  no\nnow at two\n"
+    assert "on the way it read 'no'" in err
+
+
+def test_what_cannot_be_streamed_is_named(weights, tmp_path, capsys):
+    wall = tmp_path / "wall.mp4"
+    write_video(wall, np.full((10, 96, 96, 3), 120, dtype=np.uint8))
+    assert read.main([str(wall), str(tmp_path / "none.mp4"), "--model", str(weights), "--stream"]) == 1
+    out, err = capsys.readouterr()
+    assert not out and f"error: {wall}: a face in 0 of" in err and "none.mp4: no such file" in err
+
+
 GRID = find_mouth_set()
 
 
@@ -150,6 +204,16 @@ def test_raw_films_of_a_face_are_read(capsys):
     assert read.main([*map(str, clips), "--decoder", "grammar"]) == 0
     sentences = capsys.readouterr().out.splitlines()
     assert wer([sentence_from_id(p.stem) for p in clips], sentences) <= 3 / 24
+
+
+@pytest.mark.skipif(GRID is None or not (GRID / "raw" / "s1").is_dir(), reason="needs the raw GRID samples")
+def test_raw_films_are_streamed(capsys):
+    clip = GRID / "raw" / "s1" / "bbwt1a.mpg"
+    assert read.main([str(clip)]) == read.main([str(clip), "--stream"]) == 0
+    plain, *words, sentence = capsys.readouterr().out.splitlines()
+    assert plain == sentence
+    assert wer([sentence], [" ".join(word.split()[1] for word in words)]) <= 1 / 6
+    assert int(words[2].split()[0]) < 75
 
 
 @pytest.mark.skipif(GRID is None or not (GRID / "raw" / "s1").is_dir(), reason="needs the raw GRID samples")
