@@ -125,7 +125,7 @@ check("11.bottleneck_lstm_step", bottleneck_lstm_step)
 #
 # </details>
 #
-# <details><summary><b>Help: "Sizes of tensors must match except in dimension 1"</b></summary>
+# <details><summary><b>Help: "Expected size 8 but got size 10 for tensor number 1 in the list"</b></summary>
 #
 # `torch.cat([x, h], dim=1)` needs maps of one size. A 3 × 3 convolution without `padding=1` makes the map two
 # rows and two columns smaller, and then $h$ no longer fits beside it.
