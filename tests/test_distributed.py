@@ -247,6 +247,11 @@ def test_all_get_what_was_shared_out(two):
     assert [found["shares"] for found in two] == [list(range(7))] * 2
 
 
+def test_the_first_alone_writes(folder):
+    assert sorted(path.name for path in (folder / "written by 0").iterdir()) == ["last.pt", "log.csv"]
+    assert not (folder / "written by 1").exists()
+
+
 def test_the_command_writes_once(folder):
     out = folder / "command"
     names = ["last.pt", "log.csv", "model.safetensors", "results.json"]

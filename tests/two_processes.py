@@ -93,7 +93,7 @@ def together(folder: Path) -> None:
     """All that two processes do; at the end one of them stops."""
     with join() as processes:
         found = {f"layers {n}": layers(n, processes) for n in (5, 4, 1)}
-        found["whole"] = run(SETTINGS, None, processes)
+        found["whole"] = run(SETTINGS, folder / f"written by {processes.rank}", processes)
         found["resumed"] = run(SETTINGS, folder / "one process began", processes)
         found["shares"] = processes.gather(processes.share(list(range(7))))
         try:
