@@ -749,11 +749,12 @@ assert word_error_rate["Baseline-2D"] > 2 * word_error_rate["LipNet"]
 # %% [markdown]
 # ## 10. The finished version
 #
-# This is `conv3d` as the package has it. It is your matrix product from section 5 with one difference.
-# Find it before you read on: how large is its matrix of windows?
+# This is the matrix product as the package has it, for batches, strides, padding, dilation (gaps between
+# the places of a filter) and groups. It is yours from section 5 with one difference. Find it before you read
+# on: how large is its matrix of windows?
 
 # %%
-show(stcnn.conv3d)
+show(stcnn.conv3d_matmul)
 
 # %% [markdown]
 # It lays out the windows of *single frames* ($k_h k_w$ copies of each pixel, not $k_t k_h k_w$), lets
@@ -767,7 +768,23 @@ for name, copied in [("all windows", 75 * 16 * 32 * 75), ("windows of frames", 7
 assert math.prod((3, 5, 5)) == 3 * 25
 
 # %% [markdown]
-# Three versions, one meaning. Values and gradients, on random shapes:
+# Still, 25 copies of a whole batch fit into no cache, and autograd keeps them all until the way back. So
+# `stcnn.conv3d`, which the layer `stcnn.Conv3d` calls, takes the same product **a few frames at a time**, and
+# it has its own `backward`: the one that you derived in section 6. Where is the sum of $\delta$ times $x$,
+# and where are kernels stamped? (`pile` is $\delta$, in the order in which the $k_t$ slices of the filters
+# meet each frame.)
+
+# %%
+show(stcnn.Conv3dColumns.forward)
+show(stcnn.Conv3dColumns.backward)
+
+# %% [markdown]
+# (`.mT` turns a matrix's rows into columns.) `pile @ columns.mT` is the first: each $\delta$ times the
+# pixels that it met, added up over all places. `filters.mT @ pile` is a patch for every place, the sum of
+# the kernels, each times its $\delta$, and `stamp` adds the patches onto the frames. `backward` lays the
+# columns out anew, since that takes less time than to keep them in memory and fetch them.
+#
+# All versions, one meaning. Values and gradients, on random shapes:
 
 # %%
 _ = torch.manual_seed(0)
@@ -781,14 +798,15 @@ for channels, out, size, kernel, stride, padding in [
     bias = torch.randn(out).double().requires_grad_()  # (O,)
     results = [
         conv3d_plain(x, weight, bias, stride, padding),  # yours
-        stcnn.conv3d(x[None], weight, bias, stride, padding)[0],  # the package's
+        stcnn.conv3d_matmul(x[None], weight, bias, stride, padding)[0],  # the package's two
+        stcnn.conv3d(x[None], weight, bias, stride, padding)[0],
         F.conv3d(x[None], weight, bias, stride, padding)[0],  # torch's
     ]
     delta = torch.randn_like(results[0])  # (O, T', H', W'): an arbitrary gradient from above
     gradients = [torch.autograd.grad(y, (x, weight, bias), delta) for y in results]
-    for name, y, gradient in zip(("plain", "package"), results, gradients, strict=False):
-        agree(f"{name:7} kernel {kernel}", y, results[2])
-        for ours, theirs in zip(gradient, gradients[2], strict=True):
+    for name, y, gradient in zip(("loops", "product", "by chunks"), results, gradients, strict=False):
+        agree(f"{name:9} kernel {kernel}", y, results[-1])
+        for ours, theirs in zip(gradient, gradients[-1], strict=True):
             assert torch.allclose(ours, theirs, rtol=0, atol=1e-10)
 
 # %% [markdown]
