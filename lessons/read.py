@@ -85,17 +85,28 @@ def mouth_frames(path: str | Path) -> tuple[np.ndarray, str]:
         VideoError, NoFaceError: no usable video, no face.
         ValueError: pictures broken throughout.
     """
-    return _mouth(path, *read_video_and_rate(path))
+    frames, rate = read_video_and_rate(path)  # (T, H, W, 3)
+    step = _step(rate)
+    if step != 1:
+        nearest = np.round(np.arange(len(frames) / step + 1) * step).astype(int)
+        frames = frames[nearest[nearest < len(frames)]]  # (T', H, W, 3)
+    return _mouth(path, frames)
 
 
-def _mouth(path: str | Path, frames: np.ndarray, rate: float | None) -> tuple[np.ndarray, str]:
-    """The same from the film's frames (T, H, W, 3), decoded; the path is for the messages."""
-    if rate is not None and abs(rate - FPS) > 0.1:
-        n_frames = max(1, round(len(frames) * FPS / rate))
-        nearest = np.arange(n_frames) * rate / FPS
-        frames = frames[np.minimum(nearest.round().astype(int), len(frames) - 1)]  # (T', H, W, 3)
+def _step(rate: float | None) -> float:
+    """Pictures of the film from one of the 25 a second to the next."""
+    return 1.0 if rate is None or abs(rate - FPS) <= 0.1 else rate / FPS
+
+
+def _mouth(
+    path: str | Path, frames: np.ndarray, follower: MouthFollower | None = None
+) -> tuple[np.ndarray, str]:
+    """The same from pictures (T, H, W, 3) at 25 a second; a follower that saw them has found the faces."""
     try:
-        mouth = frames if is_mouth_crop(frames) else crop_mouth(frames, LOOK_EVERY)  # (T', 64, 128, 3)
+        if is_mouth_crop(frames):
+            mouth = frames  # (T, H, W, 3)
+        else:
+            mouth = crop_mouth(frames, LOOK_EVERY, follower.faces() if follower else None)  # (T, 64, 128, 3)
     except NoFaceError as error:
         raise NoFaceError(f"{path}: {error}") from error
     broken = broken_frames(mouth)  # (T',)
@@ -193,26 +204,25 @@ def read_stream(
     """
     began = time.perf_counter()
     stream, follower = Stream(model), MouthFollower(LOOK_EVERY)
-    frames, piece, shown = [], [], 0
+    frames, seen, looked = [], 0, 0  # at 25 a second; in the film; at the last look
 
     def look(last: bool = False) -> None:
-        pictures = np.stack(piece) if piece else frames[0][None][:0]  # (N, H, W, 3)
-        piece.clear()
+        nonlocal looked
+        piece, looked = frames[looked:], len(frames)
+        pictures = np.stack(piece or frames[:1])[: len(piece)]  # (N, H, W, 3)
         mouth = pictures if is_mouth_crop(pictures) else follower.follow(pictures)  # (N', H', W', 3)
         grey = resize_area(to_grey(mouth), model.frame_size)  # (N', H, W)
         for word in stream.push(torch.from_numpy(grey), last):
             tell(word)
 
     for frame, rate in frames_of(path):  # (H, W, 3)
-        frames.append(frame)
-        step = rate / FPS if rate is not None and abs(rate - FPS) > 0.1 else 1.0
-        while round(shown * step) < len(frames):  # at 25 frames a second some come twice, or not at all
-            piece.append(frame)
-            shown += 1
-            if len(piece) == STREAM_EVERY:
+        seen += 1
+        while round(len(frames) * _step(rate)) < seen:  # a slow film shows a picture twice, a fast one skips
+            frames.append(frame)
+            if len(frames) - looked == STREAM_EVERY:
                 look()
     look(last=True)
-    mouth, warning = _mouth(path, np.stack(frames), rate)
+    mouth, warning = _mouth(path, np.stack(frames), follower)
     return _reading(path, mouth, warning, model, decoder, began), mouth
 
 

@@ -12,11 +12,13 @@ Three things in LipNet look ahead, each in its own way.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections import deque
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lessons.lipnet import LipNet
@@ -46,41 +48,41 @@ class StableWord:
 class StreamingBlock:
     """One convolution block over pieces of a clip: the same frames as the block gives on the whole clip.
 
-    A kernel of kt frames reaches r = kt // 2 frames back and ahead. So the last frames of a piece wait for
-    the next piece, and as many before them are held for their sake.
+    A kernel of kt = 2r + 1 frames reaches r frames back and r ahead. So the last 2r frames of a piece are
+    held for the next, whose first answers need them. The block's padding in time becomes ours: zeros before
+    the first frame and after the last, and nowhere between.
 
     Args:
         block: in ``eval`` mode, of stride 1 in time and with r frames of padding.
     """
 
     def __init__(self, block: STCNN) -> None:
-        conv = block.conv
-        reach, stride, padding = conv.kernel_size[0] // 2, conv.stride[0], conv.padding[0]
-        if stride != 1 or padding != reach:
+        stride, padding = block.conv.stride[0], block.conv.padding[0]
+        self.reach = block.conv.kernel_size[0] // 2  # r
+        if stride != 1 or padding != self.reach:
             raise ValueError(
-                f"block has stride {stride} and padding {padding} in time: expected 1 and {reach}, "
+                f"block has stride {stride} and padding {padding} in time: expected 1 and {self.reach}, "
                 "so that it gives a frame for each frame"
             )
-        self.block, self.reach = block, reach
+        self.block = block
+        self.conv = copy.copy(block.conv)  # the same weights
+        self.conv.padding = (0, *block.conv.padding[1:])
         self.held: Tensor | None = None  # (1, C, N, H, W)
-        self.given = 0  # the first of the held frames, whose answers were given
 
     def __call__(self, x: Tensor | None, last: bool) -> Tensor | None:
         """The next piece (1, C, N, H, W) -> the answers that are known by it (1, O, N', H', W').
 
-        None is a piece without frames. ``last``: nothing follows, and the block's own padding is the end.
+        None is a piece without frames. ``last``: nothing follows.
         """
         x = torch.cat([piece for piece in (self.held, x) if piece is not None], dim=2)  # (1, C, N, H, W)
-        known = x.shape[2] if last else x.shape[2] - self.reach  # of these frames all neighbours are here
-        if known <= self.given:
-            self.held = x
+        before = self.reach if self.held is None else 0
+        after = self.reach if last else 0
+        x = F.pad(x, (0, 0, 0, 0, before, after))  # (1, C, N, H, W)
+        self.held = x[:, :, -2 * self.reach :]
+        if x.shape[2] <= 2 * self.reach:
             return None
-        # At both ends of x the block sees its padding. At the clip's own ends that is as it should be; inside
-        # the clip those answers are wrong, and left out.
-        answers = self.block(x)[:, :, self.given : known]  # (1, O, N', H', W')
-        first = max(0, known - self.reach)
-        self.held, self.given = x[:, :, first:], known - first
-        return answers
+        block = self.block
+        return block.pool(block.relu(block.norm(self.conv(x))))  # (1, O, N', H', W')
 
 
 class FrontEnd:

@@ -80,6 +80,10 @@ def test_frames_before_the_first_face_wait_for_it() -> None:
     follower = MouthFollower(every=3)  # looks at 0, 3, 6, 9
     assert [len(follower.follow(piece)) for piece in np.split(frames, [2, 5, 6, 8])] == [0, 0, 0, 8, 4]
     assert follower.follow(frames[:0]).shape == (0, 64, 128, 3)
+    for found, expected in zip(follower.faces(), find_faces(frames, every=3), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    whole = crop_mouth(frames, every=3)
+    np.testing.assert_array_equal(crop_mouth(frames, every=3, faces=follower.faces()), whole)
 
 
 def test_fewer_looks_find_the_same_mouth() -> None:

@@ -99,7 +99,9 @@ def smooth(values: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
     return np.convolve(np.pad(values, reach, mode="edge"), weights / weights.sum(), mode="valid")  # (T,)
 
 
-def crop_mouth(frames: np.ndarray, every: int = EVERY) -> np.ndarray:
+def crop_mouth(
+    frames: np.ndarray, every: int = EVERY, faces: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
     """Cut the mouth out of a film of one face, of any size and frame rate.
 
     Parts of the window outside the picture repeat the picture's edge.
@@ -107,6 +109,7 @@ def crop_mouth(frames: np.ndarray, every: int = EVERY) -> np.ndarray:
     Args:
         frames: (T, H, W, 3) uint8 RGB.
         every: frames from one look for the face to the next; the looks take most of the time.
+        faces: what :func:`find_faces` gave, where it is known already.
 
     Returns:
         (T, 64, 128, 3) uint8 RGB.
@@ -118,7 +121,7 @@ def crop_mouth(frames: np.ndarray, every: int = EVERY) -> np.ndarray:
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise ValueError(f"frames: {frames.dtype} {frames.shape}, expected uint8 (T, H, W, 3) RGB, T >= 1")
-    at, boxes = find_faces(frames, every)
+    at, boxes = find_faces(frames, every) if faces is None else faces
     looks = len(range(0, len(frames), every))
     if 2 * len(at) < looks or not len(at):
         raise NoFaceError(
@@ -143,22 +146,25 @@ class MouthFollower:
         self._every = every
         self._seen = 0  # T, the frames so far
         self._waiting: list[np.ndarray] = []  # pieces without a face to cut by
-        self._at: list[int] = []  # the frames that show a face
-        self._boxes: list[np.ndarray] = []  # and the boxes there, (3,) each
+        self._at, self._boxes = np.empty(0, dtype=np.int64), np.empty((0, 3))  # see find_faces
 
     def follow(self, frames: np.ndarray) -> np.ndarray:
         """The next frames (N, H, W, 3) uint8 -> their mouths (N, 64, 128, 3); none before the first face."""
         first_look = -self._seen % self._every
         at, boxes = find_faces(frames[first_look:], self._every)
-        self._at += (self._seen + first_look + at).tolist()
-        self._boxes += list(boxes)
+        self._at = np.concatenate((self._at, self._seen + first_look + at))  # (K,)
+        self._boxes = np.concatenate((self._boxes, boxes))  # (K, 3)
         self._seen += len(frames)
         self._waiting.append(frames)
-        if not self._at:
+        if not len(self._at):
             return np.empty((0, *OUT, 3), dtype=np.uint8)
         frames, self._waiting = np.concatenate(self._waiting), []  # (N', H, W, 3)
-        x, y, width = _way_of_the_mouth(np.array(self._at), np.stack(self._boxes), self._seen)
+        x, y, width = _way_of_the_mouth(self._at, self._boxes, self._seen)
         return _cut(frames, x[-len(frames) :], y[-len(frames) :], width)  # (N', 64, 128, 3)
+
+    def faces(self) -> tuple[np.ndarray, np.ndarray]:
+        """What :func:`find_faces` gives on all frames so far."""
+        return self._at, self._boxes
 
 
 def _way_of_the_mouth(
