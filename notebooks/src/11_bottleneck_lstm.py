@@ -679,8 +679,8 @@ assert round(fewer, 1) == 10.5 and round(hidden_things, 1) == 8.6
 #
 # $$D + 9 < 3C$$
 #
-# For the cell of Table 1, which saves the $9D$ of a depthwise convolution over $h$, the 9 drops out: $D <
-# 3C$. (The paper writes $M$ for $C$ and $N$ for $D$: $N + 9 < 3M$. A comment in the released code says it in
+# For the cell of Table 1, which saves the $9D$ of a depthwise convolution over $h$, the 9 drops out:
+# $D < 3C$. (The paper writes $M$ for $C$ and $N$ for $D$: $N + 9 < 3M$. A comment in the released code says it in
 # words: unless the input has less than a third of the state's channels.) Exactly? Try every pair up to 100,
 # and some thousands of large ones:
 
@@ -979,7 +979,7 @@ assert max(map(abs, changes)) < by_seed
 # %% [markdown]
 # Another seed matters more than any of the changes. **Our toy does not show that φ or the first weights of
 # section 13 matter for accuracy; the blog's cell was not worse.** (Nor does it show that they never do:
-# four trainings are few.) So we do not say that the blog's cell learns badly. What we can say, and show, is
+# five trainings are few.) So we do not say that the blog's cell learns badly. What we can say, and show, is
 # that it is not the published cell, what it cannot compute, and in which ways it breaks.
 
 # %% [markdown]
@@ -1395,8 +1395,8 @@ with torch.no_grad():
 #
 # ## Sources
 #
-# - M. Liu, M. Zhu, *Mobile Video Object Detection with Temporally-Aware Feature Maps*, CVPR 2018, [arXiv
-#   1711.06368](https://arxiv.org/abs/1711.06368), doi 10.1109/CVPR.2018.00596: Table 1 (the cell), equation 4
+# - M. Liu, M. Zhu, *Mobile Video Object Detection with Temporally-Aware Feature Maps*, CVPR 2018,
+#   [arXiv 1711.06368](https://arxiv.org/abs/1711.06368), doi 10.1109/CVPR.2018.00596: Table 1 (the cell), equation 4
 #   (its cost), Tables 3 to 5 (weights, multiply-adds, accuracy).
 # - The authors' code, `lstm_object_detection` in
 #   [tensorflow/models](https://github.com/tensorflow/models), Apache 2.0: the depthwise convolution over
