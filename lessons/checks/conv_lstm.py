@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -31,8 +32,8 @@ def _lstm_on_windows(x: Tensor, h: Tensor, c: Tensor, weight: Tensor, bias: Tens
     """torch's LSTM cell, which reads at every place the window of [x, h] around it as one list of numbers."""
     size, (n, hidden, height, width) = weight.shape[-1], c.shape
     windows = F.unfold(torch.cat([x, h], 1), size, padding=size // 2)  # (B, (C + D) k², HW)
-    cell = nn.LSTMCell(windows.shape[1], hidden, dtype=weight.dtype)
-    values = (weight.flatten(1), torch.zeros_like(cell.weight_hh), bias, torch.zeros_like(bias))
+    cell = nn.LSTMCell(windows.shape[1], hidden, device="meta")  # its numbers are given below
+    values = (weight.flatten(1), weight.new_zeros(4 * hidden, hidden), bias, torch.zeros_like(bias))
 
     def to_rows(maps: Tensor) -> Tensor:
         return maps.flatten(2).transpose(1, 2).flatten(0, 1)  # (B, D, H, W) -> (B HW, D)
@@ -62,12 +63,13 @@ def conv_lstm_step(function: Callable) -> None:
     reads_x[0][:, 3:] = 0
     reads_h[0][:, :3] = 0
     cases = [
-        (by_hand(SHUT, OPEN, 0.7, OPEN), (2, 4, 5), "The forget gate is 1 and the input gate 0 here, so c must "
-         "stay as it was. Which quarter of the channels is which gate?"),
-        (by_hand(OPEN, SHUT, 0.7, OPEN), (2, 4, 5), "The input gate is 1 and the forget gate 0 here: c is the "
-         "candidate. Through which function does g go, and c on its way to h?"),
+        (by_hand(SHUT, OPEN, 0.7, OPEN), (2, 4, 5), "The forget gate is 1 and the input gate 0 here, so c "
+         "must stay as it was. Which quarter of the channels is which gate?"),
+        (by_hand(OPEN, SHUT, 0.7, OPEN), (2, 4, 5), "The input gate is 1 and the forget gate 0 here: c is "
+         "the candidate. Through which function does g go, and c on its way to h?"),
         (by_hand(0.3, -0.4, 0.7, 1.1), (2, 4, 5), "Only the bias is not 0: four sums, four functions."),
-        (reads_x, (1, 1, 1), "The weight's inputs are C channels of x, then D of h. Only those of x are not 0."),
+        (reads_x, (1, 1, 1), "The weight's inputs are C channels of x, then D of h. Only those of x are not "
+         "0."),
         (reads_h, (1, 1, 1), "The weight's inputs are C channels of x, then D of h. Only those of h are not "
          "0, of the OLD h."),
         (random(2, 3, 1), (2, 4, 5), "A kernel of 1: every place by itself. Compare your lines with the "
@@ -144,6 +146,10 @@ def with_peepholes(function: Callable) -> None:
             expect_close(ours, theirs, name, hint, tolerance=1e-9)
             if not ours.requires_grad:
                 raise AssertionError(f"{name} has no gradient: peepholes must be able to learn.")
+        reached = torch.autograd.grad(found[0].sum(), arguments, allow_unused=True)
+        for name, gradient in zip(("gates", "c", "w_i", "w_f", "w_o"), reached, strict=True):
+            if gradient is None:
+                raise AssertionError(f"with_peepholes: no gradient comes back to {name}: it could not learn.")
 
 
 def _spread(kernel_size: int, rows: int, columns: int) -> float:
@@ -193,7 +199,7 @@ def _each_video_alone(cell: nn.Module, x: Tensor, new: Tensor) -> Tensor:
     for b in range(x.shape[1]):
         cuts = [0, *(t for t in range(1, len(x)) if new[t, b]), len(x)]
         frames = []
-        for start, end in zip(cuts[:-1], cuts[1:], strict=True):
+        for start, end in pairwise(cuts):
             state = None
             for t in range(start, end):
                 state = cell(x[t, b : b + 1], state)
@@ -216,7 +222,7 @@ def read_stream(function: Callable) -> None:
         (none, "One video, from its first frame to its last: the state of each frame goes into the next."),
         ([[1, 1, 1], [0, 0, 0], [1, 1, 1], [0, 0, 0], [0, 0, 0]],
          "At frame 2 a new video begins in all streams: frame 2 itself is read with an empty memory, both "
-         "h and c."),
+         "h and c, and the answers before it stay as they are."),
         ([[1, 1, 1], [0, 0, 0], [0, 1, 0], [1, 0, 0], [0, 1, 0]],
          "A new video begins in one stream while the others go on: empty the memory of that one only. And "
          "what is already in the answer must not change."),
@@ -274,8 +280,8 @@ def backward_in_pieces(function: Callable) -> None:
     cases = [
         (1, 1, "One frame, one piece: its loss, its gradient."),
         (4, 4, "One piece for all frames: the whole gradient."),
-        (4, 2, "Two pieces: the second starts with the state of the first, and its gradient stops there. h and "
-         "c both."),
+        (4, 2, "Two pieces: the second starts with the state of the first, and its gradient stops there. h "
+         "and c both."),
         (4, 1, "Every frame is a piece: the state goes on, the gradient does not."),
         (5, 2, "The last piece is shorter: its frames count as well."),
         (3, 8, "A piece longer than the film: it is the whole film."),
@@ -298,11 +304,10 @@ def backward_in_pieces(function: Callable) -> None:
         if any(not torch.equal(p, weights[key]) for key, p in cell.named_parameters()):
             raise AssertionError(f"{name} it changed the weights. Leave the step to the caller's optimiser.")
         if len(reads) != n_frames:
-            raise AssertionError(
-                f"{name} loss_of was called {len(reads)} times, expected once a frame. {hint}"
-            )
+            times = f"{len(reads)} times, expected once a frame"
+            raise AssertionError(f"{name} loss_of was called {times}. {hint}")
         try:
-            found = float(found)
+            found = float(found.detach() if isinstance(found, Tensor) else found)
         except (TypeError, ValueError):
             raise AssertionError(f"{name} it gave {found!r}, expected the sum of the losses") from None
         if not math.isclose(found, expected, rel_tol=1e-9):
