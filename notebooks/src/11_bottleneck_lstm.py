@@ -680,7 +680,8 @@ assert round(fewer, 1) == 10.5 and round(hidden_things, 1) == 8.6
 # $$D + 9 < 3C$$
 #
 # For the cell of Table 1, which saves the $9D$ of a depthwise convolution over $h$, the 9 drops out:
-# $D < 3C$. (The paper writes $M$ for $C$ and $N$ for $D$: $N + 9 < 3M$. A comment in the released code says it in
+# $D < 3C$. (The paper writes $M$ for $C$ and $N$ for $D$: $N + 9 < 3M$. A comment in the released code
+# says it in
 # words: unless the input has less than a third of the state's channels.) Exactly? Try every pair up to 100,
 # and some thousands of large ones:
 
@@ -1396,7 +1397,8 @@ with torch.no_grad():
 # ## Sources
 #
 # - M. Liu, M. Zhu, *Mobile Video Object Detection with Temporally-Aware Feature Maps*, CVPR 2018,
-#   [arXiv 1711.06368](https://arxiv.org/abs/1711.06368), doi 10.1109/CVPR.2018.00596: Table 1 (the cell), equation 4
+#   [arXiv 1711.06368](https://arxiv.org/abs/1711.06368), doi 10.1109/CVPR.2018.00596: Table 1 (the
+#   cell), equation 4
 #   (its cost), Tables 3 to 5 (weights, multiply-adds, accuracy).
 # - The authors' code, `lstm_object_detection` in
 #   [tensorflow/models](https://github.com/tensorflow/models), Apache 2.0: the depthwise convolution over
