@@ -1,0 +1,249 @@
+"""The detectors that come with the course: small, whole, and as good as their card and our claims say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from lessons import compare_cells
+from lessons.bottleneck_lstm import BottleneckLSTM
+from lessons.detection_scores import evaluate
+from lessons.detection_training import Recipe
+from lessons.detector import MEMORIES, Detector
+from lessons.detector_table import (
+    COLUMNS,
+    TEST_SEED,
+    TESTS,
+    TRAINED,
+    clips_of,
+    load,
+    mean_and_spread,
+    read_table,
+)
+
+ROWS = read_table()
+RESULTS = json.loads((TRAINED / "results.json").read_text(encoding="utf-8"))
+CARD = (TRAINED / "README.md").read_text(encoding="utf-8")
+PROSE = " ".join(CARD.split())
+SEEDS = (0, 1, 2)
+FILTERS = {memory: RESULTS["trainings"]["0"][memory]["memory_filter_weights"] for memory in MEMORIES}
+with open(TRAINED / "losses.csv", newline="", encoding="utf-8") as file:
+    LOSSES = list(csv.DictReader(file))
+with open(TRAINED / "cells.csv", newline="", encoding="utf-8") as file:
+    CELLS = list(csv.DictReader(file))
+
+
+def points(
+    memory: str, test: str = "0.5", column: str = "ap50", state: str = "carried", seed: int | None = None
+) -> float:
+    """In per cent: of one seed, or the mean over all."""
+    rows = [row for row in ROWS if seed in (None, row["seed"])]
+    return 100 * mean_and_spread(rows, column, memory, test, state)[0]
+
+
+def stated(pattern: str) -> list[float]:
+    """The numbers that the card's prose has where the pattern has groups."""
+    found = re.search(pattern, PROSE)
+    assert found, f"the card does not say {pattern!r}"
+    return [float(number.replace(",", "")) for number in found.groups()]
+
+
+# The files
+
+
+def test_all_together_is_small():
+    assert sum(path.stat().st_size for path in TRAINED.rglob("*") if path.is_file()) < 2_000_000
+
+
+def test_every_seed_took_every_test():
+    keys = {(row["seed"], row["memory"], row["test"], row["state"]) for row in ROWS}
+    assert len(keys) == len(ROWS) == len(SEEDS) * (len(MEMORIES) * len(TESTS) + len(MEMORIES) - 1)
+    assert RESULTS["seeds"] == list(SEEDS) and {row["seed"] for row in ROWS} == set(SEEDS)
+    assert list(ROWS[0]) == list(COLUMNS)
+
+
+def test_they_are_of_the_recipe_and_the_clips_in_the_code():
+    assert {**RESULTS["recipe"], "seed": 0} == vars(Recipe())
+    assert RESULTS["test_seed"] == TEST_SEED
+    assert RESULTS["command"] == "python -m lessons.train_detector --seed 0 1 2 --out OUT"
+
+
+@pytest.mark.parametrize("training", ["per_frame", *MEMORIES])
+def test_every_seeds_loss_came_down(training):
+    recipe = Recipe()
+    for seed in SEEDS:
+        rows = [row for row in LOSSES if (row["seed"], row["training"]) == (str(seed), training)]
+        steps, losses = ([float(row[key]) for row in rows] for key in ("step", "loss"))
+        last = recipe.frame_steps if training == "per_frame" else recipe.steps
+        assert steps == list(range(20, last + 1, 20)) and np.isfinite(losses).all()
+        assert np.mean(losses[-5:]) < 0.4 * losses[0]
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_weights_are_as_many_as_stated_and_sound(memory):
+    model, training = load(memory), RESULTS["trainings"]["0"][memory]
+    assert isinstance(model, Detector) and not model.training and model.config["memory"] == memory
+    assert sum(p.numel() for p in model.parameters()) == training["weights"]
+    assert sum(p.numel() for p in model.memory.parameters() if p.dim() == 4) == FILTERS[memory]
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def test_all_memories_share_a_backbone():
+    backbones = [load(memory).backbone.state_dict() for memory in MEMORIES]
+    for other in backbones[1:]:
+        assert all((other[name] == value).all() for name, value in backbones[0].items())
+
+
+@pytest.mark.parametrize("memory", ["none", "bottleneck_lstm"])
+def test_the_weights_do_as_the_table_says(memory):
+    found = evaluate(load(memory), clips_of("0.5")[:24])
+    (row,) = (
+        r for r in ROWS if (r["seed"], r["memory"], r["test"], r["state"]) == (0, memory, "0.5", "carried")
+    )
+    # 24 clips of 120, about 50 things: a share p of them has a standard error of 7 points at most
+    assert found.ap50 == pytest.approx(row["ap50"], abs=0.15)
+    assert found.hidden_recall == pytest.approx(row["hidden_recall"], abs=0.15)
+    assert found.flicker == pytest.approx(row["flicker"], abs=0.1)
+
+
+def test_a_name_that_is_no_memory_is_a_path(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"gru\.safetensors"):
+        load(tmp_path / "gru.safetensors")
+
+
+# What is claimed, of the mean and of each seed
+
+
+def test_at_a_tenth_of_the_weights():
+    assert FILTERS["bottleneck_lstm"] <= FILTERS["conv_lstm"] / 10
+
+
+@pytest.mark.parametrize("seed", [None, *SEEDS])
+def test_the_bottleneck_remembers(seed):
+    ours = points("bottleneck_lstm", seed=seed)
+    assert ours >= points("none", seed=seed) + 30
+    assert ours >= points("averaging", seed=seed) + 8
+    assert ours >= points("conv_lstm", seed=seed) - 2
+    flicker = points("bottleneck_lstm", column="flicker", seed=seed)
+    assert points("none", column="flicker", seed=seed) >= 3 * flicker
+
+
+@pytest.mark.parametrize("seed", [None, *SEEDS])
+@pytest.mark.parametrize("memory", ["averaging", "conv_lstm", "bottleneck_lstm"])
+def test_without_its_state_it_is_a_detector_without_memory(memory, seed):
+    forgotten = points(memory, state="forgotten", seed=seed)
+    assert forgotten == pytest.approx(points("none", seed=seed), abs=3)
+    assert (
+        points("none", column="hidden_recall", seed=seed)
+        < 1
+        < 40
+        < points(memory, column="hidden_recall", seed=seed)
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_the_more_is_hidden_the_less_is_found(memory, seed):
+    found = [points(memory, test, seed=seed) for test in ("0", "0.25", "0.5", "0.75")]
+    assert found == sorted(found, reverse=True)
+    if memory != "none":  # together, frames of absence are harder than strewn
+        assert points(memory, "0.5 in bursts", seed=seed) < found[2]
+
+
+# The card
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+def test_the_card_states_the_measured_figures(memory):
+    lines = re.findall(rf"^\| {memory} \| (.+) \|$", CARD, flags=re.M)
+    cells = [cell for line in lines for cell in line.split(" | ")]
+    wanted = [(test, "ap50", "carried") for test in TESTS]
+    wanted += [("0.5", column, "carried") for column in ("hidden_recall", "flicker", "precision")]
+    wanted += [("0.5", "ap50", "carried" if memory == "none" else "forgotten")]
+    expected = []
+    for test, column, state in wanted:
+        mean, spread = mean_and_spread(ROWS, column, memory, test, state)
+        expected.append(f"{100 * mean:.1f} ± {100 * spread:.1f}")
+    expected.insert(len(TESTS), f"{FILTERS[memory]:,}")
+    assert cells == expected
+
+
+def test_the_card_reads_its_figures_rightly():
+    ours, none = points("bottleneck_lstm"), points("none")
+    rounded = dict(abs=0.0501)
+    assert stated(r"is (\S+) points above no memory and (\S+) above averaging") == pytest.approx(
+        [ours - none, ours - points("averaging")], **rounded
+    )
+    less = points("none", column="flicker") / points("bottleneck_lstm", column="flicker")
+    assert stated(r"flickers (\S+) times less than without memory") == pytest.approx([less], **rounded)
+    assert stated(r"it falls to (\S+), where the detector without memory is \((\S+)\)") == pytest.approx(
+        [points("bottleneck_lstm", state="forgotten"), none], **rounded
+    )
+    assert stated(r"comes out (\S+) points ahead of ConvLSTM at p = 0\.5, with (\S+) times") == pytest.approx(
+        [ours - points("conv_lstm"), FILTERS["conv_lstm"] / FILTERS["bottleneck_lstm"]], **rounded
+    )
+    share = 100 * (points("averaging") - none) / (ours - none)
+    assert stated(r"brings (\S+) % of the gain") == pytest.approx([share], abs=0.51)
+    assert stated(r"it costs: (\S+) at p = 0, below the (\S+) without memory") == pytest.approx(
+        [points("averaging", "0"), points("none", "0")], **rounded
+    )
+    assert points("averaging", "0") < points("none", "0")
+
+
+def test_behind_the_bar_all_lose_more_than_a_third():
+    for memory in MEMORIES:
+        assert points(memory, "bar") < 2 / 3 * points(memory, "0")
+    best = max(MEMORIES, key=lambda memory: points(memory, "bar"))
+    assert best == "averaging"
+    assert stated(r"Averaging does best there \((\S+), and (\S+) without memory\)") == pytest.approx(
+        [points("averaging", "bar"), points("none", "bar")], abs=0.0501
+    )
+
+
+def test_the_card_states_the_recipe_and_the_minutes():
+    recipe = RESULTS["recipe"]
+    assert stated(r"backbone and head on (\S+) x (\S+) clean frames") == [
+        recipe["frame_steps"],
+        recipe["frame_batch"],
+    ]
+    assert stated(r"new head on (\S+) x (\S+) clips of (\S+) frames, p drawn from 0 to (\S+) for") == [
+        recipe[name] for name in ("steps", "clips", "n_frames", "vanish")
+    ]
+    minutes = [
+        np.mean([RESULTS["trainings"][str(seed)][training]["cpu_seconds"] for seed in SEEDS]) / 60
+        for training in ("per_frame", "none", "averaging", "conv_lstm", "bottleneck_lstm")
+    ]
+    assert stated(
+        r"takes (\S+) CPU minutes for stage 1, then (\S+) for none, (\S+) for averaging, (\S+) for ConvLSTM "
+        r"and (\S+) for Bottleneck-LSTM"
+    ) == pytest.approx(minutes, abs=0.0501)
+
+
+# One thing changed in the cell
+
+
+def changed(cell: str, test: str) -> float:
+    """AP50 in per cent."""
+    (row,) = (row for row in CELLS if (row["cell"], row["test"]) == (cell, test))
+    return 100 * float(row["ap50"])
+
+
+def test_the_card_states_what_changes_in_the_cell_do():
+    assert list(CELLS[0]) == list(compare_cells.COLUMNS) and {row["seed"] for row in CELLS} == {"0"}
+    assert "`python -m lessons.compare_cells --seed 0 --out cells.csv`" in PROSE
+    for cell in compare_cells.CELLS:
+        (line,) = re.findall(rf"^\| {cell} \| (.+) \|$", CARD, flags=re.M)
+        assert line.split(" | ") == [f"{changed(cell, test):.1f}" for test in compare_cells.TESTS]
+
+
+def test_neither_phi_nor_first_values_are_shown_to_matter():
+    for cell in ("no φ after the bottleneck", "first values of the blog"):
+        for test in compare_cells.TESTS:
+            assert changed(cell, test) == pytest.approx(changed("as it is", test), abs=3)
+    assert changed("no φ after the bottleneck", "0.5") > changed("as it is", "0.5")
+    assert 11 < BottleneckLSTM(128, 64).cell.depthwise.in_channels ** 0.5 < 11.5
