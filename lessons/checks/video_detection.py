@@ -41,12 +41,14 @@ def _share_of_pixels(a: tuple, b: tuple) -> float:
 
 def iou(function: Callable) -> None:
     """function(a, b), two boxes (x0, y0, x1, y1) -> their intersection over union."""
-    corners = "A box is left, top, right, bottom: the last two numbers are a corner, no width and height."
+    paper = (
+        "Draw both boxes on squared paper. The last two numbers are a corner, a side is x1 - x0 long with "
+        "nothing added, and the union counts what both cover once."
+    )
     cases = [
         ((2, 3, 7, 9), (2, 3, 7, 9), "A box with itself: what is the union of the two?"),
-        ((10, 20, 14, 28), (12, 22, 16, 30), corners),
-        ((0, 0, 4, 4), (2, 0, 6, 4), "The union counts what both cover once. And a side is x1 - x0 long, "
-         "with nothing added."),
+        ((10, 20, 14, 28), (12, 22, 16, 30), paper),
+        ((0, 0, 4, 4), (2, 0, 6, 4), paper),
         ((0, 0, 9, 9), (3, 4, 5, 6), "One box within the other: the union is the larger one."),
         ((0, 0, 4, 4), (6, 0, 9, 4), "Side by side: they share nothing, and nothing is not less than 0."),
         ((0, 0, 4, 4), (6, 7, 9, 9), "Apart in both directions: two negative sides must not make an area."),
@@ -171,10 +173,10 @@ def flicker(function: Callable) -> None:
     """function(found) (things, T) bool -> the share of frame pairs that differ."""
     cases = [
         (
-            [[1, 0, 1, 1]],
-            "One thing, four frames: how many pairs of frames that follow each other are there?",
+            [[0, 1, 1]],
+            "Three frames: how many pairs that follow each other? A thing found anew counts as well.",
         ),
-        ([[0, 1, 1]], "Both ways count: lost and found again."),
+        ([[1, 0, 1, 1]], "Both ways count, lost and found again. Compare each frame with the one before it."),
         ([[1, 0, 0, 0], [1, 1, 1, 1]], "A row is a thing: compare its frames, not the things of a frame."),
         ([[1, 1, 1, 0]], "The last frame and the first do not follow each other."),
         ([[0, 1, 1, 1, 1]], "Compare each frame with the one before it, not with the first."),

@@ -65,10 +65,20 @@ def truth_boxes(clips, film, frames):
     return [{"seen": seen[t], "there, but not to be seen": hidden[t]} for t in frames]
 
 
-chosen, film = range(2, 12), 5
+def easy_to_look_at(clips):
+    """The first film with two things of two kinds whose boxes never touch."""
+    for film, labels in enumerate(clips.labels):
+        one, *others = torch.from_numpy(clips.boxes[film][:, labels >= 0]).transpose(0, 1)  # each (T, 4)
+        if len(others) == 1 and len(set(labels[labels >= 0])) == 2:
+            if not any(iou(a[None], b[None]) > 0 for a, b in zip(one, others[0], strict=True)):
+                return film
+    raise ValueError("no such film")
+
+
+chosen, plain_film = range(2, 12), easy_to_look_at(FILMS["0"])
 figures.box_rows(
-    {TITLES[name]: clips.frames[film, chosen] for name, clips in FILMS.items()},
-    {TITLES[name]: truth_boxes(clips, film, chosen) for name, clips in FILMS.items()},
+    {TITLES[name]: clips.frames[plain_film, chosen] for name, clips in FILMS.items()},
+    {TITLES[name]: truth_boxes(clips, plain_film, chosen) for name, clips in FILMS.items()},
     [f"frame {t}" for t in chosen],
     dashed=["there, but not to be seen"],
 )
@@ -269,7 +279,7 @@ def centre_target_solution(box, stride):
 # %%
 check("12.centre_target", centre_target_solution)
 
-film, t = 5, 6
+film, t = plain_film, 6
 there = clips.labels[film] >= 0
 boxes = torch.from_numpy(clips.boxes[film, t][there])  # (n, 4)
 labels = torch.from_numpy(clips.labels[film][there])  # (n,)
@@ -447,22 +457,25 @@ rate = {}
 for name, found in ways.items():
     shown = sum(int((frame.scores >= SURE).sum()) for frame in found)
     value = ap.mean_average_precision(found, all_truths(everything))
-    rate[name] = shown / n_things, value
-    print(f"{name:15} {rate[name][0]:.1f} boxes shown for each thing, AP50 {100 * value:.0f}")
-assert rate["peaks"][0] < 1.15 and rate["all cells"][0] < 2
+    curves_of = [ap.precision_recall(found, all_truths(everything), k) for k in range(len(CLASSES))]
+    ever = np.mean([float(curve.recall[-1]) for curve in curves_of])  # at whatever score
+    rate[name] = shown / n_things, value, ever
+    print(f"{name:15} {rate[name][0]:.1f} boxes shown for each thing, AP50 {100 * value:.0f}", end="")
+    print(f", found at any score {ever:.0%}")
+assert rate["peaks"][0] < 1.15 and rate["all cells"][0] < 1.5
 assert (
     rate["peaks"][0] - rate["peaks, NMS"][0] < 0.02 and abs(rate["peaks"][1] - rate["peaks, NMS"][1]) < 0.01
 )
 assert abs(rate["all cells"][1] - rate["all cells, NMS"][1]) < 0.06
+assert rate["all cells, NMS"][1] > rate["peaks"][1] and rate["all cells, NMS"][2] > rate["peaks"][2]
 
 # %% [markdown]
-# Look at three things. Without any tidying there are one or two boxes for a thing, not dozens: only the
-# cell of the centre and a neighbour or two were ever asked to claim it. Peaks alone bring that to about
-# one; and **after peaks NMS finds nothing left to do.** That is why detectors of points hardly need it. NMS
-# without peaks does a little better in AP here. It compares boxes where peaks compare cells: a second thing
-# in the cell next door can stay, and so can weak second guesses, which cost AP nothing when they come last
-# in the list.
-#
+# Look at three things. Without any tidying there is little more than one box for a thing, not dozens: only
+# the cell of the centre, and perhaps a neighbour, was ever asked to claim it. Peaks alone leave about one;
+# and **after peaks NMS finds nothing left to do.** That is why detectors of points hardly need it. Third,
+# NMS on all cells has the better AP here, since it finds more in the end: it compares boxes where peaks
+# compare cells. If the surest cell is wrong about its box, a neighbour's guess may be right, and stays, for
+# the two boxes overlap little. AP charges nothing for guesses that come last.
 #
 # `decode` looks at all cells and uses NMS, which costs a few comparisons among twenty boxes:
 
@@ -858,21 +871,19 @@ print(f"can be seen {seen:.0%}, has been seen by now {seen_by_now:.0%}")
 for name, result in (("state carried", carried), ("state thrown away", forgotten)):
     print(f"{name:18} AP50 {100 * result.ap50:.0f}, hidden things found {result.hidden_recall:.0%}", end="")
     print(f", flicker {result.flicker:.0%}")
-assert (
-    carried.ap50 > 0.6 and carried.ap50 > forgotten.ap50 + 0.15
-)  # measured with three seeds: 0.78 to 0.80, and 0.30 above
+assert carried.ap50 > 0.6 and carried.ap50 > forgotten.ap50 + 0.15  # measured: 0.80, and 0.32 above
 assert carried.hidden_recall > 0.35 and forgotten.hidden_recall < 0.05
+assert carried.ap50 - forgotten.ap50 > 0.45 * (seen_by_now - forgotten.ap50)
 assert forgotten.ap50 < seen + 0.03 and forgotten.flicker > 2 * carried.flicker
 
 # %% [markdown]
-# Nearly as much as a perfect memory could add. With its state thrown away the same network finds no hidden
-# thing at all and stays below the first ceiling: **whatever it gained, it had remembered.** (The asserts
-# ask for half of what was measured: 400 steps are few, and a training differs a little from processor to
-# processor.)
+# About two thirds of what a perfect memory could add. With its state thrown away the same network finds no
+# hidden thing at all and stays at the first ceiling: **whatever it gained, it had remembered.** (The
+# asserts leave room: 400 steps are few, and a training differs a little from processor to processor.)
 #
 # ## 8. The table
 #
-# The course's own detectors: all four memories, the six kinds of section 1, three seeds; the command stands
+# The course's own detectors: all four memories, the six kinds of section 1; the command stands
 # in `results.json` beside the table. No test film was seen in training, and no test chose the weights.
 
 # %%
@@ -933,17 +944,31 @@ for bar, met in BARS.items():
     print(f"  {bar:48} {'yes' if met else 'NO'}")
 for other in MEMORIES[:3]:
     print(f"  {ours - at_half[other]:+5.1f} against {NAMES[other]}")
-for test in TESTS:
-    print(f"best in test {test!r:16} {NAMES[max(MEMORIES, key=lambda memory: cell(memory, test)[0])]}")
+winners = {test: max(MEMORIES, key=lambda memory: cell(memory, test)[0]) for test in TESTS}
+for test, memory in winners.items():
+    print(f"best in test {test!r:16} {NAMES[memory]}")
+gain = (at_half["averaging"] - at_half["none"]) / (ours - at_half["none"])
+print(f"averaging brings {gain:.0%} of the Bottleneck-LSTM's gain at p = 0.5")
+assert all(BARS.values()) and 0.5 < gain < 0.85
+assert at_half["none"] > 100 * without - 8 and cell("averaging", "0")[0] < cell("none", "0")[0]
+assert winners["bar"] == "averaging"
 
 # %% [markdown]
-# TODO-TABLE
+# The Bottleneck-LSTM passes every line, and where two memories differ by less than their spread, read
+# nothing into it. But look at the others with the same eyes.
+#
+# - **No memory** is not a weak detector: at $p = 0.5$ it stands close to its ceiling of section 1. It finds
+#   nearly everything that can be seen. It is the task that is beyond it.
+# - **Averaging**, which has nothing to learn in its memory, brings more than half of the gain. Try it
+#   first. It costs when nothing is hidden: there it is *worse* than no memory, for a mean over frames
+#   smears what moves. And it wins in the last test (section 11).
+# - **ConvLSTM** has no advantage here from its fourteenfold weights.
 #
 # **What this table does not show.** It holds one form of the Bottleneck-LSTM. It was not made to tell
 # whether the φ after the bottleneck, the forget bias or the first weights of notebook 11 matter, and
-# nothing in it shows that they do. All detectors had the same steps at the same learning rate, which may
-# suit one better than another; and the things are drawn. Read "no worse than ConvLSTM here, for a fifteenth
-# of the weights", not "better".
+# nothing in it shows that they do. (`python -m lessons.compare_cells` changes one of them at a time.) All
+# detectors had the same steps at the same learning rate, which may suit one better than another; and the
+# things are drawn. Read "no worse than ConvLSTM here, for a fourteenth of the weights", not "better".
 #
 # ### Is it the memory?
 #
@@ -1002,7 +1027,7 @@ def found_things(films, clips):
 
 is_found = {memory: found_things(found[memory], half) for memory in MEMORIES}
 visible = half.visible >= UNSEEN  # (N, T, objects)
-i, k = 5, 0
+i, k = plain_film, int(np.flatnonzero(half.labels[plain_film] >= 0)[0])
 figures.lanes(
     {"to be seen": visible[i, :, k]} | {f"found, {NAMES[m]}": is_found[m][i, :, k] for m in MEMORIES},
     title=f"One thing, a {CLASSES[half.labels[i, k]]}, at p = 0.5",
@@ -1032,16 +1057,18 @@ def flicker_solution(found):
 # %%
 check("12.flicker", flicker_solution)
 
-there = torch.from_numpy(half.labels >= 0)  # (N, objects)
+there_in_half = torch.from_numpy(half.labels >= 0)  # (N, objects)
 for memory in MEMORIES:
-    rows = is_found[memory].transpose(1, 2)[there]  # (N, T, objects) -> (things, T)
+    rows = is_found[memory].transpose(1, 2)[there_in_half]  # (N, T, objects) -> (things, T)
     mine = flicker_solution(rows)
     mean, spread = cell(memory, "0.5", "flicker")
     print(f"{NAMES[memory]:16} here {100 * mine:.0f} %, in the table {mean:.1f} ± {spread:.1f} %")
     assert abs(100 * mine - per_seed(memory, "0.5", "flicker")[0]) < 4
 from_package = evaluate(models["none"], half).flicker
-assert math.isclose(flicker_solution(is_found["none"].transpose(1, 2)[there]), from_package, rel_tol=1e-5)
-seen_rows = torch.from_numpy(visible).transpose(1, 2)[there]
+assert math.isclose(
+    flicker_solution(is_found["none"].transpose(1, 2)[there_in_half]), from_package, rel_tol=1e-5
+)
+seen_rows = torch.from_numpy(visible).transpose(1, 2)[there_in_half]
 print(f"what can be seen flickers by itself: {flicker_solution(seen_rows):.0%}")
 assert abs(flicker_solution(seen_rows) - 0.5) < 0.05
 
@@ -1171,7 +1198,7 @@ figures.film_rows(
         "memory h": memory[chosen, 0, best["memory h"]],
         f"heat, {kind}": heat[chosen],
     },
-    [f"{'hidden' if during[t] else t}" for t in chosen],
+    ["hidden" if hidden[t] else f"frame {t}" for t in chosen],
 )
 
 # %% [markdown]
@@ -1202,7 +1229,9 @@ for memory in MEMORIES:
     luck, held_on = (held[memory][part].float().mean() for part in (never, unseen & ~never))
     print(f"{NAMES[memory]:16} finds {luck:4.0%} of the first, {held_on:4.0%} of the second")
     assert luck < 0.06 and (held_on > 0.3) == (memory != "none")
-AGES = np.arange(1, 8)
+AGES = np.arange(1, 7)
+print("hidden for 1, 2 … 6 frames:", *(int((there & (ago == n)).sum()) for n in AGES), "cases")
+assert (there & (ago == 6)).sum() >= 10
 figures.curves(
     {NAMES[m]: [100 * held[m][there & (ago == n)].float().mean().item() for n in AGES] for m in MEMORIES},
     AGES,
@@ -1213,11 +1242,11 @@ figures.curves(
 )
 
 # %% [markdown]
-# What was never seen, nobody finds: no memory passes the second ceiling. And what was seen fades. After one
-# frame most things are still held, after five few. The films of the training were eight frames long, their
-# things gone by the toss of a coin: long absences were rare in it, and a memory learns to hold as long as
-# it pays. Besides, things move on where nobody sees them, and a box that does not follow falls below an IoU
-# of 0.5.
+# What was never seen, nobody finds: no memory passes the second ceiling. And what was seen fades: after one
+# frame nearly all is still held, after six little. In training, things were gone by the toss of a coin, so
+# long absences were rare, and a memory learns to hold as long as it pays. Besides, things move on where
+# nobody sees them, and a box that does not follow falls below an IoU of 0.5. (We have not taken the two
+# apart.)
 #
 # ### A bar that nobody had shown it
 #
@@ -1233,21 +1262,22 @@ for memory in MEMORIES:
     clean, behind = cell(memory, "0")[0], cell(memory, "bar")[0]
     precision = cell(memory, "bar", "precision")[0]
     print(f"{NAMES[memory]:16} without bar {clean:.0f}, with bar {behind:.0f}; precision {precision:.0f} %")
-    assert behind < 0.7 * clean and behind < 100 * to_see
-in_bar = detect(models["bottleneck_lstm"], bar.frames[5:6])[0]
-chosen = range(2, 14)
+    assert behind < 0.75 * clean and behind < 100 * to_see
+assert cell("bottleneck_lstm", "bar", "precision")[0] < cell("none", "bar", "precision")[0]
+in_bar = detect(models["bottleneck_lstm"], bar.frames[plain_film : plain_film + 1])[0]
+chosen = range(3, 14)
 figures.box_rows(
-    {"Bottleneck-LSTM": bar.frames[5, chosen]},
+    {"Bottleneck-LSTM": bar.frames[plain_film, chosen]},
     {"Bottleneck-LSTM": shown_boxes(in_bar, chosen)},
     [f"frame {t}" for t in chosen],
 )
 
 # %% [markdown]
-# Everybody loses about half, and memory saves next to nothing, though nearly all of these things *have been
-# seen*. Look at the boxes: the bar's own edges and faces are taken for things, in its place and after it.
-# That is what a network is: it has learnt that things blink, not that things are. A memory trained on one
-# kind of absence is no memory for another. If you know what will hide things on your road, put it into your
-# training films.
+# Everybody loses more than a quarter, though nearly all of these things *have been seen*. Look at the
+# boxes: the bar is taken for things, and a memory holds on to a false alarm as faithfully as to a thing, so
+# that of the boxes which the Bottleneck-LSTM shows fewer are right than without memory. A network learns
+# what its films hold. These taught it that things blink, not that things go behind others. If you know what
+# will hide things on your road, put it into your training films.
 #
 # ## 12. Bug hunt 3: a state that leaks
 #
@@ -1292,28 +1322,24 @@ assert not torch.allclose(once, third)
 
 # %%
 for memory in ("bottleneck_lstm", "conv_lstm"):
-    watcher, leaked = Watcher(models[memory]), []
-    for film in half.frames:
-        leaked += watcher.watch(film)
-    fresh = [frame for film in found[memory] for frame in film]
-    value = {
-        name: 100 * ap.mean_average_precision(frames, all_truths(half))
-        for name, frames in (("fresh", fresh), ("leaked", leaked))
-    }
-    print(f"{NAMES[memory]:16} AP50 with a fresh state {value['fresh']:.0f}, leaked {value['leaked']:.0f}")
+    watcher = Watcher(models[memory])
+    runs = {"fresh": found[memory], "leaked": [watcher.watch(film) for film in half.frames]}
+    value = {}
+    for name, films in runs.items():
+        flat = [frame for film in films for frame in film]
+        value[name] = 100 * ap.mean_average_precision(flat, all_truths(half))
+        shown = np.mean([int((frame.scores >= SURE).sum()) for frame in flat])
+        at_end = found_things(films, half)[:, -1][there_in_half].float().mean()
+        print(f"{NAMES[memory]:16} {name:6} state: AP50 {value[name]:.0f}, {shown:.1f} boxes a frame", end="")
+        print(f", {at_end:.0%} of the things found in the last frame")
     assert value["leaked"] < value["fresh"] - 5
 
-first = [found_things([leaked[16 * n : 16 * n + 16] for n in range(len(half))], half), is_found["conv_lstm"]]
-print("ConvLSTM, leaked: things found in frame 0 and in frame 15:", end=" ")
-print(
-    " and ".join(f"{first[0][:, t][torch.from_numpy(half.labels >= 0)].float().mean():.0%}" for t in (0, 15))
-)
-
 # %% [markdown]
-# The last film's things haunt the next one's first frames, and with a ConvLSTM the damage goes on longer
-# than that. No loading of weights helps, for **state is not in the `state_dict`**. The public PyTorch port
-# of the paper's detector keeps its state in this way, and reloads its weights every ten frames to be rid of
-# it. The remedy is what `Detector` does: state in, state out, and `None` where a film begins.
+# The films before leave **ghosts**: boxes of things that are not in this film, carried along to its end.
+# With the ConvLSTM they also cover what is there. No loading of weights helps, for **state is not in the
+# `state_dict`**. The public PyTorch port of the paper's detector keeps its state in this way, and its
+# evaluation reloads the weights every ten frames, which resets nothing. The remedy is what `Detector` does:
+# state in, state out, and `None` where a film begins.
 #
 # ## Recap
 #
