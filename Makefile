@@ -1,6 +1,7 @@
 # make lab        make the environment and open the course in JupyterLab
 # make test       unit tests, notebook guard, every notebook
 # make browser    run the notebooks in JupyterLab in a headless Chromium and move their sliders (ONLY=02)
+# make bench      every piece of ours timed beside torch's own
 # make notebooks  run the notebooks and write them, and docs/ from them (ONLY=02: those that begin with 02)
 # make lint       ruff
 # make clean      throw the environment away
@@ -18,7 +19,7 @@ endif
 # One thread: the order of sums, and so the printed figures, are then the same on every machine.
 export OMP_NUM_THREADS = 1
 
-.PHONY: lab test browser notebooks lint clean
+.PHONY: lab test browser bench notebooks lint clean
 .DELETE_ON_ERROR:
 
 # The root is this folder, so that the notebooks' links to docs/ open. In a container you are often root, and
@@ -33,6 +34,9 @@ test: $(VENV)/.ok
 
 browser: $(VENV)/.ok
 	$(PY) -m tools.browser $(ONLY)
+
+bench: $(VENV)/.ok
+	$(PY) -m lessons.bench
 
 notebooks: $(VENV)/.ok
 	$(PY) tools/notebooks.py build $(ONLY)

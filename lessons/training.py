@@ -118,6 +118,30 @@ def best_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
+def make_optimiser(model: nn.Module, settings: Settings) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices and filters, not on biases and norms.
+
+    Fused: all weights are moved by one call in place of a dozen for each.
+    """
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+
+
+def logits_of(model: LipNet, x: Tensor, lengths: Tensor, precision: torch.dtype) -> Tensor:
+    """The model's logits (T, B, V) for clips x (B, C, T, H, W), its convolutions in ``precision``.
+
+    The layout in which channels are neighbours in memory is the one that fast convolutions want.
+    """
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+        return model(x, lengths)
+
+
 @torch.no_grad()
 def read_clips(
     model: LipNet,
@@ -189,19 +213,10 @@ def train(
     precision = precision or best_precision(device)
     _check_clips(training, model)
     _check_processes(processes, settings, validation)
-    model.to(device, memory_format=torch.channels_last_3d).train()  # the layout fast convolutions want
+    model.to(device, memory_format=torch.channels_last_3d).train()
     average = copy.deepcopy(model).eval()
     next_part = use_whole_batch(model, processes)
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() <= 1]
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        betas=(0.9, 0.98),
-    )
+    optimiser = make_optimiser(model, settings)
     # float16 loses gradients below 6e-8; the scaler keeps them above. It does nothing for other formats.
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     steps_per_epoch = math.ceil(len(training) / settings.batch_size)
@@ -237,9 +252,7 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, total, settings)
 
-            x = batch.x.contiguous(memory_format=torch.channels_last_3d)
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits = model(x, batch.lengths)  # (T, B, V)
+            logits = logits_of(model, batch.x, batch.lengths, precision)  # (T, B, V)
             # Each loss is a mean, over clips or over frames: our share of these is our share of the loss.
             loss = ctc_loss = ctc(logits, batch, model) * part.share(np.ones(len(indices)))
             # With word timings the frames have labels at first; CTC takes over by the middle of the run.
