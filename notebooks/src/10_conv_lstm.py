@@ -104,8 +104,8 @@ figures.film_rows(
 # 1. **Not at all harder.** To every LSTM that reads the film belongs one that reads the shuffled film just as
 #    well: the columns of its matrix in the new order. torch draws all columns alike, so it starts with the
 #    one as likely as with the other. That two pixels are neighbours is nowhere in it.
-# 2. Nearly as much: a film that is moved a little is **another film**. What the LSTM has learnt about a thing in the middle
-#    says nothing about the same thing at the border; it must learn every place anew.
+# 2. Nearly as much: a film that is moved a little is **another film**. What the LSTM has learnt about a
+#    thing in the middle says nothing about the same thing at the border; it must learn every place anew.
 #
 # And it is dear. Suppose the memory is to be as large as the picture, one number for each pixel:
 
@@ -920,9 +920,23 @@ figures.memory_film(
 #
 # How can a spot move, when $c' = f \odot c + i \odot g$ keeps everything in its place? Only by being
 # **written anew** one place further on, by $i \odot g$, for which both read the neighbours' $h$. Look at the
-# gates: around the spot the forget gate is open, and keeps; behind it the input gate is nearly shut. With
-# 1 × 1 kernels there are no neighbours to read, and nothing moves.
-#
+# gates: around the spot the forget gate is open, and keeps; where the thing has been, the input gate is at its
+# palest, and nothing is written. With 1 × 1 kernels there are no neighbours to read, and nothing moves. Over
+# all 300 films:
+
+# %%
+t = torch.arange(9, 12)[:, None]  # hidden since frame 8
+input_gate, forget_gate = (log[name][:, :, best] for name in "if")  # (T, N, H', W') each
+here = (t, n, rows[9:12], columns[9:12])
+four_before = (t, n, rows[5:8], columns[5:8])
+print(f"input gate: {input_gate[here].mean():.1f} at the hidden thing,", end=" ")
+print(f"{input_gate[four_before].mean():.1f} where it was four frames ago")
+print(f"forget gate: {forget_gate[here].mean():.1f} at the hidden thing,", end=" ")
+print(f"{forget_gate[9:12].mean():.1f} over the whole map")
+assert input_gate[here].mean() > input_gate[four_before].mean() + 0.1
+assert forget_gate[here].mean() > forget_gate[9:12].mean() + 0.1
+
+# %% [markdown]
 # Now hide it yourself. From which frame, and for how long? When does the network lose it?
 
 # %% tags=["nbval-ignore-output"]
