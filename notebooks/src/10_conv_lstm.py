@@ -920,9 +920,9 @@ figures.memory_film(
 #
 # How can a spot move, when $c' = f \odot c + i \odot g$ keeps everything in its place? Only by being
 # **written anew** one place further on, by $i \odot g$, for which both read the neighbours' $h$. Look at the
-# gates: around the spot the forget gate is open, and keeps; where the thing has been, the input gate is at its
-# palest, and nothing is written. With 1 × 1 kernels there are no neighbours to read, and nothing moves. Over
-# all 300 films:
+# gates: around the spot the forget gate is open, and keeps; where the thing has been, the input gate is at
+# its palest, and little is written. With 1 × 1 kernels there are no neighbours to read, and nothing moves.
+# Over all 300 films:
 
 # %%
 t = torch.arange(9, 12)[:, None]  # hidden since frame 8
