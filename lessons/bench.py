@@ -30,6 +30,7 @@ from lessons.lipnet import LipNet
 from lessons.plain_lipnet import PlainLipNet, plain_step
 from lessons.stcnn import conv3d
 from lessons.timing import Work, compare
+from lessons.train import fastest_layers
 from lessons.training import Settings, best_precision, logits_of, make_optimiser
 
 FRAMES = 75  # T of LipNet
@@ -108,7 +109,7 @@ def cell_pair(against: str, device: torch.device) -> Pair:
 def lipnet_pair(device: torch.device) -> Pair:
     """A training step of LipNet on two clips: the course's against the one commonly ported."""
     clips = 2
-    ours = LipNet().to(device, memory_format=torch.channels_last_3d)
+    ours = LipNet(layers=fastest_layers()).to(device, memory_format=torch.channels_last_3d)
     plain = PlainLipNet().load(ours).to(device)
     x = torch.randn(clips, 3, FRAMES, 64, 128, device=device)  # (B, C, T, H, W)
     targets = torch.randint(1, 28, (clips, 25), device=device)  # (B, L)

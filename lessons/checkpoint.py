@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lessons.files import atomic
-from lessons.lipnet import LipNet
+from lessons.lipnet import Layers, LipNet
 
 Model = TypeVar("Model", bound=nn.Module)
 TRAINED = ("lipnet_small_grid_s1", "lipnet_small_synthetic")  # what comes with the course: lessons/trained/
@@ -43,7 +43,7 @@ def save(
         part.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
-def load(path: str | Path, layers: Literal["lessons", "torch"] = "torch") -> LipNet:
+def load(path: str | Path, layers: Layers = "torch") -> LipNet:
     """Rebuild a LipNet from its file, ready to read (``eval`` mode, on the CPU).
 
     Args:

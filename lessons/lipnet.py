@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lessons import gru, stcnn
 
+Layers = Literal["lessons", "torch", "mixed"]
 KERNELS = ((3, 5, 5), (3, 5, 5), (3, 3, 3))  # (time, height, width), Table 3 of the paper
 
 
@@ -41,8 +42,9 @@ class LipNet(nn.Module):
             narrows the features to ``projection`` values before the GRUs, where LipNet has 77 % of its
             weights.
         projection: width of that narrowing; used by the compact form alone.
-        layers: ``"torch"`` runs on torch's convolution and GRU, ``"lessons"`` on this course's own. The
-            state_dict and the answers are the same.
+        layers: ``"torch"`` runs on torch's convolution and GRU, ``"lessons"`` on this course's own,
+            ``"mixed"`` on torch's convolution and our GRU, which together train fastest on a CPU
+            (``python -m lessons.bench``). The state_dict and the answers are the same.
 
     Raises:
         ValueError: an unknown ``head`` or ``layers``, or frames too small to halve as often as needed.
@@ -60,13 +62,13 @@ class LipNet(nn.Module):
         upsample: int = 1,
         compact: bool = False,
         projection: int = 160,
-        layers: Literal["lessons", "torch"] = "torch",
+        layers: Layers = "torch",
     ) -> None:
         super().__init__()
         if head not in ("linear", "mlp"):
             raise ValueError(f"head={head!r}: expected 'linear' or 'mlp'")
-        if layers not in ("lessons", "torch"):
-            raise ValueError(f"layers={layers!r}: expected 'lessons' or 'torch'")
+        if layers not in get_args(Layers):
+            raise ValueError(f"layers={layers!r}: expected 'lessons', 'torch' or 'mixed'")
         if upsample < 1:
             raise ValueError(f"upsample={upsample}: expected 1 (as many frames as the clip) or more")
         # What rebuilds this model beside its weights; `layers` is how it computes, not what it is.
@@ -101,7 +103,7 @@ class LipNet(nn.Module):
                 norm=compact,
                 # A channel is half of what a narrow layer knows, so the compact form drops fewer.
                 dropout=dropout / 3 if compact else dropout,
-                layers=layers,
+                layers="lessons" if layers == "lessons" else "torch",
             )
             blocks.append(block)
             height, width = _after(block, height, width)
@@ -120,7 +122,7 @@ class LipNet(nn.Module):
             features = projection
         else:
             self.projection = nn.Identity()
-        recurrent = gru.GRU if layers == "lessons" else nn.GRU
+        recurrent = nn.GRU if layers == "torch" else gru.GRU
         self.gru1 = recurrent(features, hidden_size, bidirectional=True)
         self.gru2 = recurrent(2 * hidden_size, hidden_size, bidirectional=True)
         self.dropout = nn.Dropout(dropout)
@@ -133,7 +135,7 @@ class LipNet(nn.Module):
         self.reset_parameters()
 
     @classmethod
-    def small(cls, layers: Literal["lessons", "torch"] = "torch") -> LipNet:
+    def small(cls, layers: Layers = "torch") -> LipNet:
         """The model that trains on a CPU: grey 32 x 64 frames, 925,068 weights."""
         return cls(1, (32, 64), (16, 32, 64), hidden_size=128, dropout=0.3, compact=True, layers=layers)
 
@@ -233,7 +235,7 @@ class LipNet(nn.Module):
         return None if bool((lengths == x.shape[2]).all()) else lengths
 
 
-def load_public_checkpoint(path: str | Path, layers: Literal["lessons", "torch"] = "torch") -> LipNet:
+def load_public_checkpoint(path: str | Path, layers: Layers = "torch") -> LipNet:
     """Load weights of the public PyTorch port (``VIPL-Audio-Visual-Speech-Understanding/LipNet-PyTorch``).
 
     Its keys are conv1 ... conv3, gru1, gru2 and FC; its alphabet is ours (blank, space, A to Z). It returns

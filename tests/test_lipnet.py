@@ -101,9 +101,10 @@ def test_public_checkpoint_refuses_what_is_not_one(tmp_path, port):
 @pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 @pytest.mark.parametrize("lengths", [None, [9, 5]])
-def test_our_layers_and_torchs_give_the_same(compact, head, lengths):
+@pytest.mark.parametrize("layers", ["lessons", "mixed"])
+def test_our_layers_and_torchs_give_the_same(compact, head, lengths, layers):
     theirs = tiny(compact, head=head, layers="torch")
-    ours = tiny(compact, head=head, layers="lessons")
+    ours = tiny(compact, head=head, layers=layers)
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 1, 9, 16, 32, dtype=torch.float64)
     lengths = None if lengths is None else torch.tensor(lengths)

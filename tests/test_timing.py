@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -36,7 +37,7 @@ def test_work_that_is_the_same_has_ratio_1_and_three_times_the_work_3(monkeypatc
 def test_they_take_turns():
     order = []
     compare(lambda: order.append("ours"), lambda: order.append("theirs"), CPU, pairs=2)
-    runs = [order[0], *(b for a, b in zip(order, order[1:], strict=False) if a != b)]
+    runs = [order[0], *(b for a, b in itertools.pairwise(order) if a != b)]
     assert runs[:2] == ["ours", "theirs"]  # warm-up
     assert "".join(name[0] for name in runs).count("ot") >= 3
 
