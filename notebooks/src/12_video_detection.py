@@ -1399,7 +1399,6 @@ for memory in ("bottleneck_lstm", "conv_lstm"):
 # | precision, recall | the share of right ones among the boxes; among the true ones, the share found |
 # | average precision, AP50 | area under the hull of precision against recall; at an IoU of 0.5 |
 # | mAP | the mean of the average precisions of all classes |
-# | backbone | the part of a detector that sees each frame alone |
 # | frozen | not trained any further |
 # | held out | not seen in training |
 # | state ablation | throwing the state away to see what it was worth |
