@@ -46,9 +46,9 @@ COURSE: tuple[Notebook, ...] = (
         8, "train_lipnet", "Train LipNet", "a training run: plateau, fall, alignments, saliency", 2, True
     ),
     Notebook(9, "bottleneck", "The bottleneck", "589,824 weights become 69,632", 1, True),
-    Notebook(10, "conv_lstm", "ConvLSTM", "an LSTM whose state is an image", 2),
-    Notebook(11, "bottleneck_lstm", "Bottleneck-LSTM", "the cell from the paper's equations", 2),
-    Notebook(12, "video_detection", "Video detection", "a small detector, with and without memory", 3),
+    Notebook(10, "conv_lstm", "ConvLSTM", "an LSTM whose state is an image", 1, True),
+    Notebook(11, "bottleneck_lstm", "Bottleneck-LSTM", "the cell from the paper's equations", 1, True),
+    Notebook(12, "video_detection", "Video detection", "a small detector, with and without memory", 1, True),
     Notebook(13, "capstone", "Capstone", "one stream: find the mouth, then read it", 2),
     Notebook(14, "scale_and_ship", "Scale and ship", "mixed precision, compile, many processes, export", 2),
 )
