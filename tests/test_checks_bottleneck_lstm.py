@@ -109,6 +109,22 @@ def same(x):
     return x
 
 
+def gates_interleaved(x, h, c, depthwise, bottleneck, spatial, gates):
+    mixed = torch.cat([gates[k::4] for k in range(4)])  # right_cell cuts it where the slip would have cut
+    return right_cell(x, h, c, depthwise, bottleneck, spatial, mixed)
+
+
+def b_added_to_s(x, h, c, depthwise, bottleneck, spatial, gates):
+    middle = torch.zeros_like(spatial)
+    middle[:, :, 1, 1] = 1
+    return right_cell(x, h, c, depthwise, bottleneck, spatial + middle, gates)
+
+
+def x_and_h_apart(squeeze, c, d):
+    x, h = inputs(c, d)
+    return bool(torch.allclose(squeeze(x, h), squeeze(x, 0 * h) + squeeze(0 * x, h), rtol=1e-2, atol=0.1))
+
+
 def count(
     first=lambda c, d, v: c + d * (v in ("released", "equation")), second=None, squeeze=None, gates=None
 ):
@@ -186,10 +202,14 @@ WRONG = {
         ("gates i, f, o, g", cell(order="ifog"), "put numbers into|Which of the four"),
         ("gates f, i, g, o", cell(order="figo"), "put numbers into|Which of the four"),
         ("gates i, g, f, o", cell(order="igfo"), "put numbers into|Which of the four"),
-        ("h before x", cell(swap=True), "put numbers into|x is 0 here"),
+        ("h before x", cell(swap=True), "which stands first"),
         ("x not looked at", cell(around=lambda x, w: x), "put numbers into"),
-        ("no padding", cell(around=lambda x, w: F.conv2d(x, w, groups=x.shape[1])), "stopped with"),
-        ("no groups", cell(around=lambda x, w: F.conv2d(x, w, padding=1)), "stopped with"),
+        ("no padding", cell(around=lambda x, w: F.conv2d(x, w, groups=x.shape[1])),
+         "Expected size 2 but got size 4 for tensor number 1 in the list"),
+        ("no groups", cell(around=lambda x, w: F.conv2d(x, w, padding=1)),
+         r"weight of size \[2, 1, 3, 3\], expected input.* to have 1 channels"),
+        ("gates interleaved", gates_interleaved, "Which of the four gates"),
+        ("b added to s", b_added_to_s, "put numbers into"),
         ("filters turned", cell(around=lambda x, w: F.conv2d(x, w.transpose(2, 3), padding=1,
                                                               groups=x.shape[1])), "looked at with a filter"),
         ("one filter for all", cell(around=lambda x, w: F.conv2d(x, w[:1].expand_as(w), padding=1,
@@ -218,6 +238,9 @@ WRONG = {
         ("one shared in equation", count(second=lambda c, d, v: 9 * d), "depthwise filters of its own"),
         ("gates of equation read 4D", count(gates=lambda c, d, v: 4 * d * d * (4 if v == "equation" else 1)),
          "not four times D"),
+        ("four bottlenecks in equation",
+         lambda c, d, v="paper": count()(c, d, v) + 3 * (c + d) * d * (v == "equation"), "of its own"),
+        ("one number for all variants", lambda c, d, v="paper": count()(c, d), "what is put side by side"),
         ("released as paper", count(first=lambda c, d, v: c + d * (v == "equation")), "h too"),
         ("blog has no bottleneck", lambda c, d, v="paper": count()(c, d, v) - (v == "blog") * (c + d) * d,
          "φ has no weights"),
@@ -240,6 +263,7 @@ WRONG = {
         ("cut off", detective(close=lambda left, p, n: int(left / 1e6 * 10**n) / 10**n == p),
          "33.7 and 33.8"),
         ("at most", detective(close=lambda left, p, n: round(left / 1e6, n) <= p), "wrong"),
+        ("within one", detective(close=lambda left, p, n: abs(left / 1e6 - p) < 1), "5.54 prints"),
         ("not in millions", detective(close=lambda left, p, n: round(left, n) == p), "empty one"),
         ("one set of names", lambda costs, p, n: set().union(*detective()(costs, p, n)),
          "empty one|set of names"),
@@ -263,6 +287,7 @@ WRONG = {
         ("negative outputs", lambda s, c, d: bool((s(*inputs(c, d, 30)) < 0).any()), "tanh"),
         ("small outputs", lambda s, c, d: bool(s(*inputs(c, d, 30)).abs().max() > 6), "ReLU|tanh"),
         ("x alone, h doubled", lambda s, c, d: doubling(lambda x, h: s(x, 0 * h), c, d), "twice the input"),
+        ("x and h apart", x_and_h_apart, "Give it larger inputs"),
         ("always", lambda s, c, d: True, "True for a bottleneck with ReLU"),
         ("never", lambda s, c, d: False, "False for a bottleneck with no φ"),
         ("x for h", lambda s, c, d: bool(s(*inputs(d, c)).any()), "the x that you gave to squeeze"),
@@ -274,6 +299,8 @@ WRONG = {
         ("the gate, not the bias", lambda n, p: p ** (1 / n), "one half"),
         ("no root", lambda n, p: math.log(p / (1 - p)), "take the share of one frame"),
         ("share over frames", lambda n, p: math.log(p / n / (1 - p / n)), "one frame"),
+        ("inverse over frames", lambda n, p: math.log(p / (1 - p)) / n, "take the share of one frame"),
+        ("logarithm to base 10", lambda n, p: math.log10(p ** (1 / n) / (1 - p ** (1 / n))), "invert the"),
         ("logarithm alone", lambda n, p: math.log(p ** (1 / n)), "one half"),
         ("minus", lambda n, p: -math.log(p ** (1 / n) / (1 - p ** (1 / n))), "invert the sigmoid"),
         ("tanh inverted", lambda n, p: math.atanh(p ** (1 / n)), "one half"),

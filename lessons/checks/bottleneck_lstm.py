@@ -22,11 +22,12 @@ def bottleneck_lstm_step(function: Callable) -> None:
     """function(x, h, c, depthwise, bottleneck, spatial, gates) -> the new (h, c)."""
     shapes = "(B, D, H, W), as h and c had it."
     cases = [  # B, C, D, H, W, what to change, hint
-        (1, 2, 3, 2, 2, "no gates",
+        (1, 2, 3, 4, 4, "no gates",
          "The last convolution gives 0 everywhere here, so only the update is at work. Look at the constant "
          "beside f, at φ(c′), and at the order in which you return the two."),
-        (1, 1, 1, 1, 1, "small", "One channel, one pixel, one memory: put numbers into the five lines."),
-        (1, 2, 2, 1, 3, "x = 0", "x is 0 here: follow h. What happens to it before the 1 × 1, and then?"),
+        (1, 1, 1, 1, 1, "small", "One channel, one pixel, one memory: put numbers into the five lines. In "
+         "[x̃, h], which stands first?"),
+        (1, 2, 1, 1, 3, "x = 0", "x is 0 here: follow h. What happens to it before the 1 × 1, and then?"),
         (1, 2, 3, 4, 5, "negative", "The bottleneck's sums are negative here. Read the line of b again."),
         (1, 3, 2, 5, 4, "small", "Which of the four gates is which? And is each channel looked at with a "
          "filter of its own?"),
@@ -131,7 +132,7 @@ def explanations(function: Callable) -> None:
         wanted = {frozenset(names) for names in expected}
         if set(sets) != wanted:
             less, more = len(wanted - set(sets)), len(set(sets) - wanted)
-            raise AssertionError(f"{where}: {less} explanations missing, {more} wrong. {hint}")
+            raise AssertionError(f"{where}: sets missing {less}, wrong {more}. {hint}")
 
 
 def is_linear(function: Callable) -> None:
