@@ -341,7 +341,7 @@ class _CTC(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad_losses):
         (occupancy,) = ctx.saved_tensors
-        return -occupancy * grad_losses[:, None], None, None, None, None  # (T, B, V)
+        return occupancy * -grad_losses[:, None], None, None, None, None  # (T, B, V)
 
 
 def _batch_forward_backward(

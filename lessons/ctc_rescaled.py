@@ -17,14 +17,13 @@ Where these, added over all frames and states, are below the rounding of the lik
 as good as that of the logarithms. Elsewhere the caller must take those.
 
 Time goes where memory does. So states come before the batch, (S, B): neighbours in s are then neighbours
-of whole rows, and every operation runs over one block. Nothing of size (T, S, B) is made but the ways to
-arrive, which become the ways through in place.
+of whole rows, and every operation runs over one block. Nothing of size (T, S, B) is made but what is emitted
+and the ways to arrive, which become the ways through in place.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -67,8 +66,10 @@ def rescaled_forward_backward(
     states = states.T.contiguous()  # (S, B)
     probs = log_probs.exp().transpose(1, 2).contiguous()  # (T, V, B)
 
-    through, log_alpha_sums = _forward(probs, states, first)  # (T, S, B) ways to arrive, (T, B)
-    log_beta_sums = _backward(probs, states, final, input_lengths, through)  # now all ways but their emission
+    emission = probs.gather(1, states.expand(len(probs), -1, -1))  # (T, S, B)
+
+    through, log_alpha_sums = _forward(emission, states, first)  # (T, S, B) ways to arrive, (T, B)
+    log_beta_sums = _backward(emission, states, final, input_lengths, through)  # now all ways but emission
 
     # All states of a class emit the same, so it can wait until they are together.
     occupancy = torch.zeros_like(probs).scatter_add_(1, states.expand_as(through), through)
@@ -91,71 +92,55 @@ def rescaled_forward_backward(
     return -log_likelihood, occupancy, sure
 
 
-def _forward(probs: Tensor, states: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+def _forward(emission: Tensor, states: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
     """All ways to arrive in a state (T, S, B), before it emits, and the logarithms of the sums of α (T, B).
 
     Args:
-        probs: (T, V, B).
+        emission: (T, S, B) the probability of each state's class.
         states: (S, B) the extended labels.
         first: (S, B) 1 where a path may begin.
     """
-    jumps = _jumps(states).to(probs)  # (S, B)
-    arrivals = probs.new_empty(len(probs), *states.shape)  # (T, S, B)
-    alpha = probs.new_zeros(len(states) + 2, states.shape[1])  # (S+2, B): two 0s before the first
+    jumps = _jumps(states).to(emission)  # (S, B)
+    arrivals = torch.empty_like(emission)  # (T, S, B)
+    alpha = emission.new_zeros(len(states) + 2, states.shape[1])  # (S+2, B): two 0s before the first
     stay, step, jump = alpha[2:], alpha[1:-1], alpha[:-2]  # (S, B) each: state s itself, s-1 and s-2
-    emit = _emitter(probs, states, out=stay)
-    sums = probs.new_ones(len(probs), states.shape[1])  # (T, B)
-    for t, arrive in enumerate(arrivals):  # (S, B)
+    sums = emission.new_ones(len(emission), states.shape[1])  # (T, B)
+    for t, (emit, arrive) in enumerate(zip(emission, arrivals, strict=True)):  # (S, B) each
         if t == 0:
             arrive.copy_(first)
         else:
             torch.add(stay, step, out=arrive).addcmul_(jump, jumps)
-        emit(t)
-        stay.mul_(arrive)
+        torch.mul(arrive, emit, out=stay)
         if t % EVERY == EVERY - 1:
             sums[t] = _rescale(stay)
     return arrivals, sums.log()
 
 
-def _backward(probs: Tensor, states: Tensor, final: Tensor, lengths: Tensor, through: Tensor) -> Tensor:
+def _backward(emission: Tensor, states: Tensor, final: Tensor, lengths: Tensor, through: Tensor) -> Tensor:
     """Multiply ``through`` (T, S, B) by all ways to go on; return the logarithms of the sums of β (T, B).
 
     Args:
-        probs: (T, V, B).
+        emission: (T, S, B) the probability of each state's class.
         states: (S, B) the extended labels.
         final: (S, B) 1 where a path may end.
         lengths: (B,) frames of each sample; before its last frame, seen from the end, β is 0.
         through: (T, S, B) all ways to arrive.
     """
-    jumps = _jumps(states).to(probs).roll(-2, 0)  # (S, B) from s to s+2
-    frames, last_frames = through.unbind(0), set((lengths - 1).tolist())
-    onward = probs.new_empty(states.shape)  # (S, B)
-    beta = probs.new_zeros(len(states) + 2, states.shape[1])  # (S+2, B): two 0s after the last
+    jumps = _jumps(states).to(emission).roll(-2, 0)  # (S, B) from s to s+2
+    emit, frames, last_frames = emission.unbind(0), through.unbind(0), set((lengths - 1).tolist())
+    onward = torch.empty_like(jumps)  # (S, B)
+    beta = emission.new_zeros(len(states) + 2, states.shape[1])  # (S+2, B): two 0s after the last
     stay, step, jump = beta[:-2], beta[1:-1], beta[2:]  # (S, B) each: state s itself, s+1 and s+2
-    emit = _emitter(probs, states, out=stay)
-    sums = probs.new_ones(len(probs), states.shape[1])  # (T, B)
-    for t in reversed(range(len(probs))):
+    sums = emission.new_ones(len(emission), states.shape[1])  # (T, B)
+    for t in reversed(range(len(emission))):
         torch.add(stay, step, out=onward).addcmul_(jump, jumps)
         if t in last_frames:
             onward.addcmul_(final, (lengths - 1 == t).to(final))
         frames[t].mul_(onward)
-        emit(t)
-        stay.mul_(onward)
+        torch.mul(onward, emit[t], out=stay)
         if t % EVERY == 0:
             sums[t] = _rescale(stay)
     return sums.log()
-
-
-def _emitter(probs: Tensor, states: Tensor, out: Tensor) -> Callable[[int], None]:
-    """A function that writes into ``out`` (S, B) what each state's class emits at frame t."""
-    batch = states.shape[1]
-    index = (states * batch + torch.arange(batch, device=states.device)).flatten()  # (S·B,) into V·B
-    frames, flat = probs.flatten(1).unbind(0), out.view(-1)  # (V·B,) each, (S·B,)
-
-    def emit(t: int) -> None:
-        torch.index_select(frames[t], 0, index, out=flat)
-
-    return emit
 
 
 def _jumps(states: Tensor) -> Tensor:
