@@ -92,7 +92,11 @@ def conv3d_pair(layer: int, device: torch.device) -> Pair:
 
 
 def cell_pair(against: str, device: torch.device) -> Pair:
-    """A Bottleneck-LSTM, 1024 channels to 256 on a map of 10 x 10, one frame, forward (as it is used)."""
+    """A Bottleneck-LSTM, 1024 channels to 256 on a map of 10 x 10, one frame, forward (as it is used).
+
+    "The paper's equations" give each gate a depthwise and a pointwise convolution of its own; the paper's
+    Table 1, and our cell, share the depthwise one.
+    """
     cell = BottleneckLSTMCell(1024, 256).to(device).eval()
     x = torch.randn(1, 1024, 10, 10, device=device)  # (B, C, H, W)
     h, c = torch.randn(2, 1, 256, 10, 10, device=device)  # (B, D, H, W) each
@@ -100,10 +104,14 @@ def cell_pair(against: str, device: torch.device) -> Pair:
     def frame(run: Callable[..., tuple[Tensor, Tensor]]) -> Work:
         return torch.no_grad()(lambda: run(x, (h, c)))
 
-    if against == "ConvLSTM":
-        other = ConvLSTMCell(1024, 256).to(device).eval()
-        return Pair(frame(cell), frame(other), "our ConvLSTM")
-    return Pair(frame(cell), torch.no_grad()(lambda: gates_apart(cell, x, h, c)), "four gates apart")
+    if against == "our ConvLSTM":
+        return Pair(frame(cell), frame(ConvLSTMCell(1024, 256).to(device).eval()), against)
+    other = (
+        cell
+        if against == "four gates apart"
+        else BottleneckLSTMCell(1024, 256, variant="equation").to(device)
+    )
+    return Pair(frame(cell), torch.no_grad()(lambda: gates_apart(other, x, h, c)), against)
 
 
 def lipnet_pair(device: torch.device) -> Pair:
@@ -134,8 +142,9 @@ WORKS: dict[str, Callable[[torch.device], Pair]] = {
     **{f"gru B{n} forward": lambda device, n=n: gru_pair(n, device, backward=False) for n in (8, 32)},
     **{f"gru B{n} both ways": lambda device, n=n: gru_pair(n, device, bidirectional=True) for n in (8, 32)},
     **{f"conv3d conv{n}": lambda device, n=n: conv3d_pair(n, device) for n in (1, 2, 3)},
-    "bottleneck-lstm 1024-256": lambda device: cell_pair("ConvLSTM", device),
-    "bottleneck-lstm gates": lambda device: cell_pair("gates", device),
+    "bottleneck-lstm": lambda device: cell_pair("our ConvLSTM", device),
+    "bottleneck-lstm gates": lambda device: cell_pair("four gates apart", device),
+    "bottleneck-lstm equations": lambda device: cell_pair("the paper's equations", device),
     "lipnet step": lipnet_pair,
 }
 

@@ -153,17 +153,21 @@ def gates_apart(cell: BottleneckLSTMCell, x: Tensor, h: Tensor, c: Tensor) -> tu
     It exists to be read, and to check the cell, which has one product for all four.
 
     Raises:
-        ValueError: a cell with peepholes, or of the variant "equation", which this does not write out.
+        ValueError: a cell with peepholes, which this does not write out.
     """
-    if cell.variant == "equation" or cell.update.peephole_i is not None:
-        raise ValueError("cell has peepholes or variant='equation', expected one with neither")
-    w_i, w_f, w_g, w_o = cell.gates.weight.chunk(4)  # (D, D, 1, 1) each
+    if cell.update.peephole_i is not None:
+        raise ValueError("cell has peepholes, expected one without")
+    conv = nn.functional.conv2d
     b = cell.squeeze(x, h)  # (B, D, H, W)
-    s = cell.spatial(b)  # (B, D, H, W)
-    i = torch.sigmoid(nn.functional.conv2d(s, w_i))
-    f = torch.sigmoid(nn.functional.conv2d(s, w_f) + cell.update.forget_bias)
-    g = phi(nn.functional.conv2d(s, w_g), cell.activation)
-    o = torch.sigmoid(nn.functional.conv2d(s, w_o))
+    if cell.variant == "equation":  # each gate looks around for itself
+        s = [conv(b, w, padding=1, groups=len(w)) for w in cell.spatial.weight.chunk(4)]  # (B, D, H, W) each
+    else:
+        s = 4 * [cell.spatial(b)]
+    w_i, w_f, w_g, w_o = cell.gates.weight.chunk(4)  # (D, D, 1, 1) each
+    i = torch.sigmoid(conv(s[0], w_i))
+    f = torch.sigmoid(conv(s[1], w_f) + cell.update.forget_bias)
+    g = phi(conv(s[2], w_g), cell.activation)
+    o = torch.sigmoid(conv(s[3], w_o))
     c = f * c + i * g
     h = o * phi(c, cell.activation)
     return h, c

@@ -1,8 +1,9 @@
 """What in the Bottleneck-LSTM matters here: one thing changed at a time, ``python -m lessons.compare_cells``.
 
 Every cell stands in the detector of :mod:`lessons.train_detector` and has half of its training, behind
-the same backbone and on the same clips. What differs is named in ``CELLS``. The course's own table is
-``cells.csv`` in ``lessons/trained/video_detector``.
+the same backbone and on the same clips. What differs is named in ``CELLS``. With ``--short`` the training is
+that of notebook 12, of as few steps as you like: two kinds of things, behind the course's own backbone. The
+course's tables are ``cells.csv`` and ``cells_short.csv`` in ``lessons/trained/video_detector``.
 """
 
 from __future__ import annotations
@@ -14,21 +15,25 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from lessons.bottleneck_lstm import BottleneckLSTM
-from lessons.data.moving import Scene
+from lessons.data.moving import MovingClips, Scene, moving_clips
 from lessons.detection_scores import evaluate
 from lessons.detection_training import Recipe, fit, hiding_clips, train_per_frame
 from lessons.detector import Backbone, Detector
-from lessons.detector_table import clips_of
+from lessons.detector_table import TEST_SEED, clips_of, load
+from lessons.detector_table import TESTS as ALL_TESTS
 from lessons.files import atomic
 
-COLUMNS = ("seed", "cell", "test", "ap50", "hidden_recall", "flicker", "precision")
+COLUMNS = ("seed", "steps", "cell", "test", "ap50", "hidden_recall", "flicker", "precision")
 RECIPE = Recipe(frame_steps=600, steps=800)
+SHORT_RECIPE, SHORT_SCENE = Recipe(clips=2, n_frames=6), Scene(kinds=("disc", "cross"), objects=(1, 2))
 TESTS = ("0", "0.5", "0.5 in bursts")
 
 
@@ -52,23 +57,39 @@ CELLS: dict[str, Callable[[int, int], BottleneckLSTM]] = {
 
 
 def run_seed(recipe: Recipe, progress: bool = True) -> list[dict]:
-    """Train and test all ``CELLS`` from one seed: the rows of the table."""
+    """Train and test all ``CELLS`` from one seed, backbone included: the rows of the table."""
     per_frame, _ = train_per_frame(recipe, progress=progress)
+    return compare(recipe, per_frame, Scene(), {test: clips_of(test, recipe) for test in TESTS}, progress)
+
+
+def run_short(recipe: Recipe, progress: bool = True) -> list[dict]:
+    """The same behind the course's own backbone, on two kinds of things."""
+    clips = {}
+    for test in TESTS:
+        rng = np.random.default_rng(TEST_SEED)
+        hidden = ALL_TESTS[test]
+        clips[test] = moving_clips(recipe.test_clips, rng, recipe.test_frames, **hidden, scene=SHORT_SCENE)
+    return compare(recipe, load("none"), SHORT_SCENE, clips, progress)
+
+
+def compare(
+    recipe: Recipe, per_frame: Detector, scene: Scene, clips: dict[str, MovingClips], progress: bool
+) -> list[dict]:
+    """Train all ``CELLS`` side by side behind one backbone, and test them on ``clips``."""
     models = []
     for make in CELLS.values():
         torch.manual_seed(recipe.seed)
-        model = Detector(per_frame.classes, "bottleneck_lstm", recipe.hidden_channels)
+        model = Detector(len(scene.kinds), "bottleneck_lstm", recipe.hidden_channels)
         torch.manual_seed(recipe.seed)  # heads alike, and cells too as far as they are
         model.memory = make(Backbone.OUT, recipe.hidden_channels)
         model.use_backbone(per_frame)
         models.append(model)
-    draw = partial(hiding_clips, recipe, Scene())
-    fit(models, draw, recipe.steps, recipe.learning_rate, progress=progress)
-    clips, rows = {test: clips_of(test, recipe) for test in TESTS}, []
+    fit(models, partial(hiding_clips, recipe, scene), recipe.steps, recipe.learning_rate, progress=progress)
+    rows = []
     for cell, model in zip(CELLS, models, strict=True):
         for test in TESTS:
             found = {key: round(value, 4) for key, value in asdict(evaluate(model, clips[test])).items()}
-            rows.append({"seed": recipe.seed, "cell": cell, "test": test, **found})
+            rows.append({"seed": recipe.seed, "steps": recipe.steps, "cell": cell, "test": test, **found})
     return rows
 
 
@@ -80,13 +101,26 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--out", required=True, type=Path, help="the table, a .csv file")
+    parser.add_argument(
+        "--short",
+        type=int,
+        nargs="+",
+        metavar="STEPS",
+        help="train as notebook 12 does, so many steps; several make a table of each",
+    )
     parser.add_argument("--tiny", action="store_true", help="next to no training, to see that it runs")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    recipe = Recipe(2, 4, 2, 2, 3, hidden_channels=8, test_clips=3, test_frames=4) if args.tiny else RECIPE
+    tiny = dict(clips=2, n_frames=3, test_clips=3, test_frames=4) if args.tiny else {}
+    if args.short:
+        recipes = [replace(SHORT_RECIPE, steps=steps, **tiny) for steps in args.short]
+    else:
+        more = dict(frame_steps=2, frame_batch=4, steps=2, hidden_channels=8) if args.tiny else {}
+        recipes = [replace(RECIPE, **tiny, **more)]
+    run = run_short if args.short else run_seed
     rows: list[dict] = []
-    for seed in args.seed:
-        rows += run_seed(replace(recipe, seed=seed))
+    for recipe, seed in product(recipes, args.seed):
+        rows += run(replace(recipe, seed=seed))
         with atomic(args.out) as part, open(part, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
