@@ -26,6 +26,7 @@ from lessons.figures.layer_shares import layer_shares
 from lessons.figures.memory_cells import memory_cells
 from lessons.figures.memory_film import memory_film
 from lessons.figures.memory_walk import memory_walk
+from lessons.figures.number_formats import number_bits, number_range
 from lessons.figures.overlaps import overlaps
 from lessons.figures.peaks import peaks
 from lessons.figures.plateau import plateau
@@ -38,7 +39,9 @@ from lessons.figures.shape_ladder import Layer, shape_ladder
 from lessons.figures.space_time import space_time, space_time_cube
 from lessons.figures.spread import spread
 from lessons.figures.strip import strip
+from lessons.figures.throughput import throughput
 from lessons.figures.weight_bars import weight_bars
+from lessons.figures.work_lanes import work_lanes
 
 __all__ = [
     "Layer",
@@ -67,6 +70,8 @@ __all__ = [
     "memory_cells",
     "memory_film",
     "memory_walk",
+    "number_bits",
+    "number_range",
     "overlaps",
     "path_shares",
     "peaks",
@@ -81,8 +86,10 @@ __all__ = [
     "space_time_cube",
     "spread",
     "strip",
+    "throughput",
     "trellis",
     "trellis_flow",
     "trellis_steps",
     "weight_bars",
+    "work_lanes",
 ]

@@ -1,0 +1,54 @@
+"""The pictures of notebook 14 draw the numbers that they are given, and say what they cannot draw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lessons import figures
+
+
+def test_throughput_has_one_bar_a_setting_and_tells_the_gain():
+    fig = figures.throughput({"plain": [2.0, 2.0, 2.2], "fast": [5.0, 6.0, 7.0]}, title="t")
+    (ax,) = fig.axes
+    np.testing.assert_allclose([bar.get_width() for bar in ax.containers[0]], [2.0, 6.0])
+    assert [text.get_text() for text in ax.texts] == ["2.0", "6.0   3.0 ×"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["plain", "fast"]
+
+
+def test_number_bits_has_a_box_a_bit():
+    fig = figures.number_bits({"float32": (8, 23), "float16": (5, 10)})
+    assert len(fig.axes[0].patches) == 32 + 16
+    assert "5 for the size, 10 for the digits" in [text.get_text() for text in fig.axes[0].texts]
+
+
+def test_number_range_counts_what_is_lost():
+    values = [0.0, 2.0**-30, 2.0**-30, 1.0, -1.0, 2.0**20]
+    fig = figures.number_range({"g": values}, smallest=2.0**-24, normal=2.0**-14, largest=65504.0)
+    assert fig.axes[0].get_title("left") == "g: 40 % become 0, 1 become infinite"
+
+
+def test_work_lanes_draws_every_piece_and_tells_the_end():
+    plans = {"in turn": {"core": [(0, 10, 0), (10, 30, 0)]}, "both": {"a": [(0, 10, 0)], "b": [(10, 25, 0)]}}
+    fig = figures.work_lanes(plans)
+    assert [len(ax.patches) for ax in fig.axes] == [2, 2]
+    assert [ax.get_title("left") for ax in fig.axes] == ["in turn: 30", "both: 25"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: figures.throughput({}), "at least one"),
+        (lambda: figures.throughput({"a": [1.0, 0.0]}), "smallest 0, expected above 0"),
+        (lambda: figures.throughput({"a": [np.nan]}), "NaN"),
+        (lambda: figures.number_bits({}), "expected at least one"),
+        (lambda: figures.number_bits({"a": (0, 3)}), "1 bit or more"),
+        (lambda: figures.number_range({}, smallest=1, normal=2, largest=3), "at least one"),
+        (lambda: figures.number_range({"a": [0.0]}, smallest=1, normal=2, largest=3), "nothing but zeros"),
+        (lambda: figures.work_lanes({}), "no piece"),
+        (lambda: figures.work_lanes({"a": {"b": [(2, 1, 0)]}}), "ends at 1, before"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
