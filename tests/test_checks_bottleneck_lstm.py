@@ -1,12 +1,11 @@
-"""Each exercise of notebook 11: its solution passes, and what learners write by mistake does not.
+"""What learners write by mistake in the exercises of notebook 11 does not pass, and is told why.
 
-The solutions are read out of the notebook's source, so the ones that are tested are the ones that are shown.
+That the shown solutions pass: tests/test_exercises.py.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from itertools import combinations
 from pathlib import Path
 
@@ -16,26 +15,9 @@ import torch.nn.functional as F
 
 from lessons.checks import check
 from lessons.checks.bottleneck_lstm import CHECKS
+from tests.exercises import from_notebook
 
 SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "11_bottleneck_lstm.py"
-
-
-def function_from_notebook(name: str):
-    cells = re.split(r"^# %%", SOURCE.read_text(encoding="utf-8"), flags=re.M)
-    found = [cell for cell in cells if re.search(rf"^def {name}\(", cell, flags=re.M)]
-    assert len(found) == 1, f"{SOURCE}: {len(found)} cells define {name}, expected one"
-    namespace: dict = {"torch": torch, "F": F, "math": math, "combinations": combinations}
-    namespace["check"] = lambda name, function: None
-    exec(found[0].partition("\n")[2], namespace)
-    return namespace[name]
-
-
-@pytest.mark.parametrize("exercise", CHECKS)
-def test_the_shown_solution_passes_and_the_stub_is_not_solved_yet(exercise, capsys):
-    assert check(f"11.{exercise}", function_from_notebook(f"{exercise}_solution")) is None
-    assert capsys.readouterr().out == f"11.{exercise}: correct\n"
-    assert check(f"11.{exercise}", function_from_notebook(exercise)) is None
-    assert capsys.readouterr().out == f"11.{exercise}: not solved yet\n"
 
 
 def test_the_first_solution_has_at_most_fifteen_lines():
@@ -46,7 +28,7 @@ def test_the_first_solution_has_at_most_fifteen_lines():
 @pytest.mark.parametrize("seed", range(5))
 def test_the_solution_of_is_linear_does_not_depend_on_luck(seed):
     torch.manual_seed(seed)
-    check("11.is_linear", function_from_notebook("is_linear_solution"))
+    check("11.is_linear", from_notebook("11", "is_linear_solution"))
 
 
 def test_other_right_answers_pass():
