@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import re
+from pathlib import Path
 
 import faster_coco_eval
 import numpy as np
@@ -19,6 +21,8 @@ from lessons.average_precision import (
     precision_recall,
 )
 from lessons.boxes import Detections
+from lessons.detection_scores import detect
+from lessons.detector_table import clips_of, load
 
 
 def detections(boxes, scores, labels) -> Detections:
@@ -195,3 +199,23 @@ def test_read_at_101_recalls_it_is_coco_exactly(kind):
         hull = torch.cat([curve.hull, torch.zeros(1)])  # a recall that is never reached has precision 0
         each.append(hull[place].mean().item())
     assert np.mean(each) == pytest.approx(coco(found, true)[1], abs=1e-9)
+
+
+def test_notebook_12_keeps_what_coco_says():
+    source = Path(__file__).parent.parent / "notebooks" / "src" / "12_video_detection.py"
+    kept = eval(re.search(r"^COCO = (.+)$", source.read_text(encoding="utf-8"), flags=re.M)[1])
+    boxes = {  # its six boxes: frame -> boxes and scores
+        0: ([(1, 0, 11, 10), (0, 1, 10, 11), (21, 21, 31, 31)], [0.9, 0.8, 0.5]),
+        1: ([(5, 6, 15, 16), (25, 25, 35, 35), (0, 0, 9, 9)], [0.7, 0.6, 0.3]),
+    }
+    found = [detections(corners, scores, [0] * 3) for corners, scores in boxes.values()]
+    true = [truth([(0, 0, 10, 10), (20, 20, 30, 30)], [0, 0]), truth([(5, 5, 15, 15)], [0])]
+    assert coco(found, true)[1] == pytest.approx(kept["the six boxes"], abs=1e-5)
+    clips = clips_of("0")[:16]
+    found = [frame for film in detect(load("none"), clips.frames) for frame in film]
+    true = [
+        Truth(torch.from_numpy(boxes[labels >= 0]), torch.from_numpy(labels[labels >= 0]))
+        for film, labels in zip(clips.boxes, clips.labels, strict=True)
+        for boxes in film
+    ]
+    assert coco(found, true)[1] == pytest.approx(kept["our detector"], abs=2e-3)

@@ -87,6 +87,12 @@ def overlap(plus=0, clamp=max, union="both", corners=lambda box: box, pick=(max,
     return function
 
 
+def enclosed(a, b):
+    """The smallest box around both in place of their union."""
+    union = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
+    return overlap(union="first")(a, b) * (a[2] - a[0]) * (a[3] - a[1]) / union if union else 0.0
+
+
 def keep(low, value):
     return value
 
@@ -271,19 +277,32 @@ WRONG = [
     ("average_precision", lambda right, n: math.nan, "nan", "0 by 0"),
     ("average_precision", lambda right, n: None, "None", "return"),
     ("average_precision", lambda right, n: saw(right, n), "tuple", "expected a number"),
-    ("flicker", lambda found: changed(found).sum() / found.numel(), "too small", "pairs that follow"),
-    ("flicker", lambda found: changed(found).sum(), "too large", "pairs that follow"),
-    ("flicker", lambda found: (found[:, :-1] & ~found[:, 1:]).float().mean(), "too small", "found anew"),
+    ("flicker", lambda found: changed(found).sum() / found.numel(), "too small", "frames that follow"),
+    ("flicker", lambda found: changed(found).sum(), "too large", "frames that follow"),
+    ("flicker", lambda found: (found[:, :-1] & ~found[:, 1:]).float().mean(), "too small", "anew"),
     ("flicker", lambda found: (found != found.roll(1, 1)).float().mean(), "too", ""),
     ("flicker", lambda found: changed(found.T).float().mean() if len(found) > 1 else 0.0, "too", ""),
     ("flicker", lambda found: (found[:, 1:] != found[:, :1]).float().mean() if found.shape[1] > 1 else 0.0,
-     "too", "A thing found anew"),
+     "too", "anew"),
     ("flicker", lambda found: changed(found).float().mean(), "nan", "0 by 0"),
     ("flicker", lambda found: changed(found).float().sum(1).mean(), "too large", "how many pairs"),
     ("flicker", lambda found: changed(found).any(1).float().mean(), "too large", ""),
     ("flicker", lambda found: (found[:, 1:].float() - found[:, :-1].float()).mean(), "too small", ""),
     ("flicker", lambda found: 1 - changed(found).float().mean(), "too small", ""),
     ("flicker", lambda found: (~found).float().mean(), "too", ""),
+    ("flicker", lambda found: (found[1:] != found[:-1]).float().mean(), "too small", "follow each other"),
+    ("flicker", lambda found: (found[:, 2:] != found[:, :-2]).float().mean(), "too large", "follow"),
+    ("iou", enclosed, "too small", "both cover once"),
+    ("iou", lambda a, b: 100 * overlap()(a, b), "too large", "A box with itself"),
+    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(*centred(x0, y0, x1, y1), math.log((y1 - y0) / 2),
+     math.log((x1 - x0) / 2))), "log height", "y1 - y0"),
+    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(*centred(x0, y0, x1, y1)[:2], (y0 + y1) * s / 128,
+     (x0 + x1) * s / 128, math.log(y1 - y0), math.log(x1 - x0))), "y of", "in its cell"),
+    ("peaks", lambda heat: by_pool()(heat).nonzero(), "has shape", "One answer for each cell"),
+    ("peaks", lambda heat: heat == F.max_pool3d(heat[None], 3, 1, 1)[0], "no peak", "peaks of its own"),
+    ("average_precision", lambda right, n: sum(p for p, r in zip(saw(right, n)[0], right, strict=True) if r)
+     / max(sum(right), 1), "too large", "TRUE boxes"),
+    ("average_precision", lambda right, n: 2 * sum(right) / (len(right) + n), "too large", "TRUE boxes"),
     ("flicker", lambda found: None, "None", "return"),
     ("flicker", lambda found: changed(found), "Tensor", "expected a number"),
 ]  # fmt: skip

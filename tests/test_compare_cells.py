@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import math
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from lessons import compare_cells
-from lessons.compare_cells import CELLS, COLUMNS, RECIPE, TESTS
+from lessons.compare_cells import CELLS, COLUMNS, RECIPE, SHORT_RECIPE, SHORT_SCENE, TESTS
+from lessons.data.moving import Scene
 from lessons.detection_training import Recipe
 
 
@@ -38,9 +42,28 @@ def test_half_of_the_training():
     assert 2 * RECIPE.steps == Recipe().steps and 2 * RECIPE.frame_steps == Recipe().frame_steps
 
 
+def test_a_short_training_is_that_of_the_notebook():
+    source = Path(__file__).parent.parent / "notebooks" / "src" / "12_video_detection.py"
+    text = source.read_text(encoding="utf-8")
+    scene, recipe = (
+        re.search(rf"^{name} = (.+?\))(  #.*)?$", text, flags=re.M) for name in ("LIVE", "RECIPE")
+    )
+    assert eval(scene[1], {"Scene": Scene}) == SHORT_SCENE
+    assert eval(recipe[1], {"Recipe": Recipe}) == replace(SHORT_RECIPE, steps=400)
+
+
+def test_the_short_table_is_complete(tmp_path):
+    compare_cells.main(["--tiny", "--short", "1", "2", "--seed", "1", "--out", str(tmp_path / "s.csv")])
+    with open(tmp_path / "s.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS and {row["test"] for row in rows} == {"0.5"}
+    keys = [(row["steps"], row["seed"], row["cell"]) for row in rows]
+    assert keys == [(steps, "1", cell) for steps in "12" for cell in CELLS]
+
+
 def test_the_table_is_complete(tmp_path):
     compare_cells.main(["--tiny", "--seed", "0", "--out", str(tmp_path / "cells.csv")])
     with open(tmp_path / "cells.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == COLUMNS and {row["seed"] for row in rows} == {"0"}
+    assert tuple(rows[0]) == COLUMNS and {(row["seed"], row["steps"]) for row in rows} == {("0", "2")}
     assert [(row["cell"], row["test"]) for row in rows] == [(c, t) for c in CELLS for t in TESTS]

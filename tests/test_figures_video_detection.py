@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 from lessons import figures
-from lessons.figures.style import GREEN, VERMILION
+from lessons.figures.style import BLUE, GREEN, INK, VERMILION
 
 FILM = np.zeros((3, 16, 16), np.uint8)
 BOX = np.array([[2.0, 4, 10, 9]])
@@ -122,6 +122,8 @@ def test_lanes_fills_yes_and_counts_changes():
     assert filled == [True, False, False, True] + [True] * 4 + [False, True, True, True]
     assert [text.get_text() for text in ax.texts] == ["2 changes", "0 changes", "1 change"]
     assert list(ax.lines[0].get_xdata()) == [0.5, 2.5]
+    inked = figures.lanes({"thing": [1], "found": [1]}, inked=["thing"])
+    assert [to_hex(patch.get_facecolor()).upper() for patch in rectangles(inked.axes[0])] == [INK, BLUE]
     for rows, message in (({}, "at least one"), ({"a": [1, 0], "b": [1]}, "one length")):
         with pytest.raises(ValueError, match=message):
             figures.lanes(rows)

@@ -34,8 +34,10 @@ SEEDS = (0, 1, 2)
 FILTERS = {memory: RESULTS["trainings"]["0"][memory]["memory_filter_weights"] for memory in MEMORIES}
 with open(TRAINED / "losses.csv", newline="", encoding="utf-8") as file:
     LOSSES = list(csv.DictReader(file))
-with open(TRAINED / "cells.csv", newline="", encoding="utf-8") as file:
-    CELLS = list(csv.DictReader(file))
+CELLS, SHORT = [], []
+for table, name in ((CELLS, "cells.csv"), (SHORT, "cells_short.csv")):
+    with open(TRAINED / name, newline="", encoding="utf-8") as file:
+        table.extend(csv.DictReader(file))
 
 
 def points(
@@ -99,13 +101,18 @@ def test_all_memories_share_a_backbone():
         assert all((other[name] == value).all() for name, value in backbones[0].items())
 
 
+@pytest.fixture(scope="module")
+def few_clips():
+    return clips_of("0.5", Recipe(test_clips=24))
+
+
 @pytest.mark.parametrize("memory", ["none", "bottleneck_lstm"])
-def test_the_weights_do_as_the_table_says(memory):
-    found = evaluate(load(memory), clips_of("0.5")[:24])
+def test_the_weights_do_as_the_table_says(memory, few_clips):
+    found = evaluate(load(memory), few_clips)
     (row,) = (
         r for r in ROWS if (r["seed"], r["memory"], r["test"], r["state"]) == (0, memory, "0.5", "carried")
     )
-    # 24 clips of 120, about 50 things: a share p of them has a standard error of 7 points at most
+    # 24 clips in place of 120, about 50 things: a share p of them has a standard error of 7 points at most
     assert found.ap50 == pytest.approx(row["ap50"], abs=0.15)
     assert found.hidden_recall == pytest.approx(row["hidden_recall"], abs=0.15)
     assert found.flicker == pytest.approx(row["flicker"], abs=0.1)
@@ -235,15 +242,38 @@ def changed(cell: str, test: str) -> float:
 
 def test_the_card_states_what_changes_in_the_cell_do():
     assert list(CELLS[0]) == list(compare_cells.COLUMNS) and {row["seed"] for row in CELLS} == {"0"}
+    assert {int(row["steps"]) for row in CELLS} == {compare_cells.RECIPE.steps}
     assert "`python -m lessons.compare_cells --seed 0 --out cells.csv`" in PROSE
+    long, short = CARD.split("`python -m lessons.compare_cells --short")
     for cell in compare_cells.CELLS:
-        (line,) = re.findall(rf"^\| {cell} \| (.+) \|$", CARD, flags=re.M)
+        (line,) = re.findall(rf"^\| {cell} \| (.+) \|$", long, flags=re.M)
         assert line.split(" | ") == [f"{changed(cell, test):.1f}" for test in compare_cells.TESTS]
+        (line,) = re.findall(rf"^\| {cell} \| (.+) \|$", short, flags=re.M)
+        both = [after(steps, cell) for steps in (400, 1600)]
+        assert line.split(" | ") == [", ".join(f"{value:.1f}" for value in values) for values in both]
 
 
-def test_neither_phi_nor_first_values_are_shown_to_matter():
+def test_with_time_neither_phi_nor_first_values_are_shown_to_matter():
     for cell in ("no φ after the bottleneck", "first values of the blog"):
         for test in compare_cells.TESTS:
             assert changed(cell, test) == pytest.approx(changed("as it is", test), abs=3)
     assert changed("no φ after the bottleneck", "0.5") > changed("as it is", "0.5")
     assert 11 < BottleneckLSTM(128, 64).cell.depthwise.in_channels ** 0.5 < 11.5
+
+
+def after(steps: int, cell: str) -> list[float]:
+    """AP50 in per cent at p = 0.5 after a short training, one for each seed."""
+    rows = [row for row in SHORT if (row["steps"], row["cell"]) == (str(steps), cell)]
+    assert [row["seed"] for row in rows] == ["0", "1"] and {row["test"] for row in rows} == {"0.5"}
+    return [100 * float(row["ap50"]) for row in rows]
+
+
+def test_first_values_cost_time():
+    assert "`python -m lessons.compare_cells --short 400 1600 --seed 0 1 --out cells_short.csv`" in PROSE
+    assert list(SHORT[0]) == list(compare_cells.COLUMNS)
+    for steps in (400, 1600):
+        usual, no_phi, blog = (np.mean(after(steps, cell)) for cell in compare_cells.CELLS)
+        assert no_phi == pytest.approx(usual, abs=3)
+        assert (usual - blog > 15) == (steps == 400) and usual - blog > -3
+    lost = np.mean(after(400, "as it is")) - np.mean(after(400, "first values of the blog"))
+    assert stated(r"cost (\S+) points after 400 steps") == pytest.approx([lost], abs=0.51)

@@ -173,8 +173,9 @@ def flicker(function: Callable) -> None:
     """function(found) (things, T) bool -> the share of frame pairs that differ."""
     cases = [
         (
-            [[0, 1, 1]],
-            "Three frames: how many pairs that follow each other? A thing found anew counts as well.",
+            [[0, 1, 1], [0, 1, 1]],
+            "Two things, three frames: how many pairs of frames that follow each other has each? A thing "
+            "found anew counts as well.",
         ),
         ([[1, 0, 1, 1]], "Both ways count, lost and found again. Compare each frame with the one before it."),
         ([[1, 0, 0, 0], [1, 1, 1, 1]], "A row is a thing: compare its frames, not the things of a frame."),

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lessons.figures.style import FAINT, PALETTE, RULE, house_style, new_figure, to_numpy
+from lessons.figures.style import FAINT, INK, PALETTE, RULE, house_style, new_figure, to_numpy
 
 
 @house_style()
 def lanes(
-    rows: Mapping[str, Any], *, xlabel: str = "frame", title: str | None = None, width: float = 8.0
+    rows: Mapping[str, Any],
+    *,
+    inked: Sequence[str] = (),
+    xlabel: str = "frame",
+    title: str | None = None,
+    width: float = 8.0,
 ) -> Figure:
     """One box a frame, filled where the row says yes; a tick between two frames that differ.
 
     Args:
         rows: name -> (T,) bool, rows from top to bottom, all of one length.
+        inked: rows in the colour of text, such as the truth; the others take the palette in turn, and so have
+            the colours of :func:`curves`.
     """
     if not rows:
         raise ValueError("rows: empty, expected at least one")
@@ -29,7 +36,9 @@ def lanes(
         raise ValueError(f"rows: of {[len(row) for row in values.values()]} frames, expected one length")
     fig = new_figure(width, 0.42 * len(rows) + (1.0 if title else 0.7))
     ax = fig.add_subplot()
-    for y, ((_, row), colour) in enumerate(zip(values.items(), PALETTE * len(values), strict=False)):
+    palette = iter(PALETTE * len(values))
+    for y, (name, row) in enumerate(values.items()):
+        colour = INK if name in inked else next(palette)
         for t, yes in enumerate(row):
             ax.add_patch(
                 Rectangle(

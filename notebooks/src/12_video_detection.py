@@ -27,9 +27,10 @@ import torch.nn.functional as F
 
 from lessons import average_precision as ap
 from lessons import detector_table, figures
-from lessons.boxes import Detections, area, check_boxes, iou, nms
+from lessons.boxes import Detections, check_boxes, iou, nms
 from lessons.centre_points import STRIDE, decode, detection_loss, focal_loss, targets
 from lessons.checks import agree, check
+from lessons.compare_cells import CELLS
 from lessons.counting import count
 from lessons.data.moving import Scene, moving_clips
 from lessons.detection_scores import SURE, UNSEEN, detect, evaluate
@@ -76,7 +77,7 @@ def easy_to_look_at(clips):
     raise ValueError("no such film")
 
 
-chosen, plain_film = range(2, 10), easy_to_look_at(FILMS["0"])
+chosen, plain_film = range(3, 10), easy_to_look_at(FILMS["0"])
 figures.box_rows(
     {TITLES[name]: clips.frames[plain_film, chosen] for name, clips in FILMS.items()},
     {TITLES[name]: truth_boxes(clips, plain_film, chosen) for name, clips in FILMS.items()},
@@ -591,57 +592,40 @@ print(f"by hand {average_precision_solution(right, 3):.3f}, lessons.average_prec
 
 # %% [markdown]
 # The mean of the APs of all classes is **mAP**; with "right means an IoU of 0.5" one writes **AP50**. The
-# paper's mAP, and all numbers below, are of this kind. COCO's programs read the hull at 101 recalls, 0,
-# 0.01, … 1, in place of taking the area. A third witness, then: theirs, on our detector's real boxes.
+# paper's mAP, and all numbers below, are of this kind.
+#
+# A third witness: COCO's program, by which most detectors are compared. It does not take the area. It reads
+# the hull at 101 recalls, 0, 0.01, … 1, and takes the mean. That is three lines. The numbers in `COCO` are
+# what faster-coco-eval, a build of that program, said to the six boxes and to our detector's boxes on 16
+# films. (A test of the course asks it again.)
 
 # %%
+COCO = {"the six boxes": 0.75644, "our detector": 0.89422}
+
+
+def coco_ap(curve):
+    """The mean of the hull's height at 101 recalls; 0 at a recall that is never reached."""
+    height = torch.cat([curve.hull, torch.zeros(1)])  # (n + 1,)
+    return height[torch.searchsorted(curve.recall, torch.from_numpy(np.linspace(0, 1, 101)))].mean().item()
+
+
+six = [curve]
 found = detect(per_frame, everything.frames)  # a list for each film, of one Detections a frame
 flat, truths = [frame for film in found for frame in film], all_truths(everything)
-ours = ap.mean_average_precision(flat, truths)
-
-
-def coco_ap50(found, truths, classes):
-    """The same by faster-coco-eval: boxes as (x, y, width, height), in its own files' form."""
-    import contextlib
-    import io
-
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    def rows(frame, number, boxes, labels, **more):
-        return [
-            {"image_id": frame, "category_id": int(k), "bbox": [x0, y0, x1 - x0, y1 - y0], **more}
-            | {name: values[i].item() for name, values in number.items()}
-            for i, ((x0, y0, x1, y1), k) in enumerate(zip(boxes.tolist(), labels, strict=True))
-        ]
-
-    true = [
-        r
-        for f, t in enumerate(truths)
-        for r in rows(f, {"area": area(t.boxes)}, t.boxes, t.labels, iscrowd=0)
-    ]
-    mine = [r for f, d in enumerate(found) for r in rows(f, {"score": d.scores}, d.boxes, d.labels)]
-    data = {
-        "images": [{"id": f, "width": 64, "height": 64} for f in range(len(truths))],
-        "categories": [{"id": k, "name": str(k)} for k in range(classes)],
-        "annotations": [row | {"id": i} for i, row in enumerate(true, start=1)],
-    }
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(data)
-        scores = COCOeval_faster(truth, truth.loadRes(mine), iouType="bbox")
-        scores.evaluate()
-        scores.accumulate()
-        scores.summarize()
-    return float(scores.stats[1])
-
-
-try:
-    theirs = coco_ap50(flat, truths, len(CLASSES))
-except ModuleNotFoundError:  # pip install faster-coco-eval
-    theirs = ours
-print(f"AP50 {100 * ours:.0f}; COCO's way differs by less than half a point")
-assert abs(ours - theirs) < 0.005
+real = [ap.precision_recall(flat, truths, k) for k in range(len(CLASSES))]
+print(" " * 15 + "area  at 101 recalls  faster-coco-eval")
+for (name, theirs), curves_of in zip(COCO.items(), (six, real), strict=True):
+    exact, read_off = (np.mean([way(c) for c in curves_of]) for way in (lambda c: c.area, coco_ap))
+    print(f"{name:14} {exact:4.2f} {read_off:15.2f} {theirs:17.2f}")
+    assert abs(read_off - theirs) < (
+        1e-5 if curves_of is six else 2e-3
+    )  # scores differ a little by processor
+    assert abs(exact - theirs) < 0.005
+assert math.isclose(np.mean([c.area for c in real]), ap.mean_average_precision(flat, truths))
 
 # %% [markdown]
+# Area or 101 points: they differ by less than half a point of a hundred.
+#
 # ### Bug hunt 2: a score that loves repetition
 #
 # A colleague has written an AP of his own, a line shorter than `walk`. He finds that his detector gets
@@ -787,10 +771,10 @@ seen = [
     (c.visible >= UNSEEN)[(c.labels >= 0)[:, None].repeat(RECIPE.n_frames, 1)] for c in map(draw, range(100))
 ]
 print(f"nothing to be seen at {1 - np.concatenate(seen).mean():.0%} of the targets")
-assert 0.33 < 1 - np.concatenate(seen).mean() < 0.42
+assert 0.36 < 1 - np.concatenate(seen).mean() < 0.44
 
 # %% [markdown]
-# - **It would be taught nonsense.** At three targets in eight, the frame holds nothing of the thing. A
+# - **It would be taught nonsense.** At four targets in ten, the frame holds nothing of the thing. A
 #   memory can learn there what it is for. A backbone, which sees one frame, is asked to see what is not in
 #   it.
 # - **It is cheaper.** The backbone has no gradient to compute, and one look at a film serves all four
@@ -875,11 +859,11 @@ for name, result in (("state carried", carried), ("state thrown away", forgotten
     print(f", flicker {result.flicker:.0%}")
 assert carried.ap50 > 0.6 and carried.ap50 > forgotten.ap50 + 0.15  # measured: 0.80, and 0.32 above
 assert carried.hidden_recall > 0.35 and forgotten.hidden_recall < 0.05
-assert carried.ap50 - forgotten.ap50 > 0.45 * (seen_by_now - forgotten.ap50)
+assert carried.ap50 - forgotten.ap50 > 0.5 * (seen_by_now - forgotten.ap50)  # measured: 0.73
 assert forgotten.ap50 < seen + 0.03 and forgotten.flicker > 2 * carried.flicker
 
 # %% [markdown]
-# About two thirds of what a perfect memory could add. With its state thrown away the same network finds no
+# More than half of what a perfect memory could add. With its state thrown away the same network finds no
 # hidden thing at all and stays at the first ceiling: **whatever it gained, it had remembered.** (The
 # asserts leave room: 400 steps are few, and a training differs a little from processor to processor.)
 #
@@ -972,33 +956,53 @@ assert winners["bar"] == "averaging"
 # ### Which part of the cell does it?
 #
 # The table holds one form of the Bottleneck-LSTM. Notebook 11 made much of the φ after the bottleneck and
-# of first weights that keep a signal's size. Does it show here? `python -m lessons.compare_cells` trains
-# the cell with one thing changed at a time, with half of the steps. **Predict** the order.
+# of first values that keep a signal's size. Does it show here? `python -m lessons.compare_cells` trains the
+# cell with one thing changed at a time: first as you did in section 7, two kinds of things and 400 steps,
+# two trainings of each; then with four times the steps; then, once, on six kinds with half of the table's
+# training. **Predict** the order in each column.
 
 # %%
-with open(detector_table.TRAINED / "cells.csv", newline="", encoding="utf-8") as file:
-    rows = list(csv.DictReader(file))
-cells, of_seeds = list(dict.fromkeys(row["cell"] for row in rows)), len({row["seed"] for row in rows})
-print(
-    f"AP50, mean of {of_seeds} training{'s' if of_seeds > 1 else ''} of each       p = 0  p = 0.5  in bursts"
-)
-against = {}
-for name in cells:
-    each = [
-        np.mean([100 * float(row["ap50"]) for row in rows if (row["cell"], row["test"]) == (name, test)])
-        for test in ("0", "0.5", "0.5 in bursts")
-    ]
-    against[name] = np.array(each)
-    print(f"{name:34} {each[0]:6.1f} {each[1]:8.1f} {each[2]:10.1f}")
-for name in ("no φ after the bottleneck", "first values of the blog"):
-    assert (abs(against[name] - against["as it is"]) < 4).all()
+BLOG = "first values of the blog"
+
+
+def changed_cells(name):
+    """(kind of cell, steps) -> AP50 at p = 0.5 in per cent, of each training."""
+    trials = {}
+    with open(detector_table.TRAINED / name, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["test"] == "0.5":
+                trials.setdefault((row["cell"], int(row["steps"])), []).append(100 * float(row["ap50"]))
+    return trials
+
+
+trials = changed_cells("cells_short.csv") | changed_cells("cells.csv")
+columns = {400: "2 kinds, 400", 1600: "2 kinds, 1,600", 800: "6 kinds, 800"}
+print(f"{'AP50 at p = 0.5 after … steps':32}" + "".join(f"{title:>18}" for title in columns.values()))
+for name in CELLS:
+    each = {steps: trials[name, steps] for steps in columns}
+    print(f"{name:32}" + "".join(f"{' and '.join(f'{v:.0f}' for v in each[n]):>18}" for n in columns))
+    behind = {steps: np.mean(trials["as it is", steps]) - np.mean(each[steps]) for steps in columns}
+    assert all(abs(behind[steps]) < 3 for steps in columns if (name, steps) != (BLOG, 400))
+slow = min(trials["as it is", 400]) - max(trials[BLOG, 400])
+assert slow > 15  # the better of the two against the worse of the others
+
+_ = torch.manual_seed(0)
+usual, blog = CELLS["as it is"](128, 64).cell, CELLS[BLOG](128, 64).cell
+small = [
+    float(a.weight.std() / b.weight.std())
+    for a, b in ((usual.depthwise, blog.depthwise), (usual.spatial, blog.spatial))
+]
+print("the blog's depthwise filters start {:.0f} and {:.0f} times smaller".format(*small))
 
 # %% [markdown]
-# **This toy shows neither to matter.** Without φ the cell does no worse, and first weights that are far too
-# small end where the others do: with hundreds of steps, there is time to grow. Differences of two or three
-# points between single trainings say nothing. So if you build the cell as in the paper, you do it to be
-# faithful, not because of this table. (In the 400 steps of section 7 it might look different. Try it, with
-# more than one seed.)
+# **Bad first values cost time, and here not the end result.** After 400 steps the cell whose depthwise
+# filters start so small is far behind in both trainings; with four times the steps it has made up for it. So
+# beware of short trials: they may measure how a network starts, not how good it gets. And if your training is
+# short, or dear, first values are worth the care that notebook 11 takes.
+#
+# **φ is not shown to matter**, at any length: without it the cell does no worse. Two trainings, or one, say
+# nothing about differences of two or three points. If you build φ, you do it to be faithful to the paper, not
+# because of this table.
 #
 # ### Is it the memory?
 #
@@ -1060,6 +1064,7 @@ visible = half.visible >= UNSEEN  # (N, T, objects)
 i, k = plain_film, int(np.flatnonzero(half.labels[plain_film] >= 0)[0])
 figures.lanes(
     {"to be seen": visible[i, :, k]} | {f"found, {NAMES[m]}": is_found[m][i, :, k] for m in MEMORIES},
+    inked=["to be seen"],
     title=f"One thing, a {CLASSES[half.labels[i, k]]}, at p = 0.5",
 )
 
@@ -1165,7 +1170,8 @@ figures.box_rows(
 )
 
 # %% [markdown]
-# Without memory the boxes blink; with it they hold, and they hold *where the thing would be*. Move through
+# Without memory the boxes blink; with it they hold, and through the long gap they hold *where the thing
+# would be*. Move through
 # other films yourself, and lower the score from which on a box is shown: what is it that appears first?
 
 # %% tags=["nbval-ignore-output"]
@@ -1263,8 +1269,10 @@ for memory in MEMORIES:
 AGES = np.arange(1, 7)
 print("hidden for 1, 2 … 6 frames:", *(int((there & (ago == n)).sum()) for n in AGES), "cases")
 assert (there & (ago == 6)).sum() >= 10
+fading = {m: [100 * held[m][there & (ago == n)].float().mean().item() for n in AGES] for m in MEMORIES}
+assert fading["bottleneck_lstm"][0] > 85 and max(after[-1] for after in fading.values()) < 25
 figures.curves(
-    {NAMES[m]: [100 * held[m][there & (ago == n)].float().mean().item() for n in AGES] for m in MEMORIES},
+    {NAMES[m]: fading[m] for m in MEMORIES},
     AGES,
     xlabel="frames since it was last seen",
     ylabel="found, %",
@@ -1274,10 +1282,10 @@ figures.curves(
 
 # %% [markdown]
 # What was never seen, nobody finds: no memory passes the second ceiling. And what was seen fades: after one
-# frame nearly all is still held, after six little. In training, things were gone by the toss of a coin, so
-# long absences were rare, and a memory learns to hold as long as it pays. Besides, things move on where
-# nobody sees them, and a box that does not follow falls below an IoU of 0.5. (We have not taken the two
-# apart.)
+# frame the Bottleneck-LSTM still holds nearly all, after six nobody holds much. In training, things were gone
+# by the toss of a coin, so long absences were rare, and a memory learns to hold as long as it pays. Besides,
+# things move on where nobody sees them, and a box that does not follow falls below an IoU of 0.5. (We have
+# not taken the two apart.)
 #
 # ### A bar that nobody had shown it
 #
@@ -1293,19 +1301,23 @@ for memory in MEMORIES:
     clean, behind = cell(memory, "0")[0], cell(memory, "bar")[0]
     precision = cell(memory, "bar", "precision")[0]
     print(f"{NAMES[memory]:16} without bar {clean:.0f}, with bar {behind:.0f}; precision {precision:.0f} %")
-    assert behind < 0.75 * clean and behind < 100 * to_see
+    assert behind < 2 / 3 * clean and behind < 100 * to_see
 assert cell("bottleneck_lstm", "bar", "precision")[0] < cell("none", "bar", "precision")[0]
 in_bar = detect(models["bottleneck_lstm"], bar.frames[plain_film : plain_film + 1])[0]
-chosen = range(4, 13)
+chosen = range(4, 11)
 figures.box_rows(
-    {"Bottleneck-LSTM": bar.frames[plain_film, chosen]},
-    {"Bottleneck-LSTM": shown_boxes(in_bar, chosen)},
+    dict.fromkeys(("what is there", "Bottleneck-LSTM"), bar.frames[plain_film, chosen]),
+    {
+        "what is there": truth_boxes(bar, plain_film, chosen),
+        "Bottleneck-LSTM": shown_boxes(in_bar, chosen),
+    },
     [f"frame {t}" for t in chosen],
+    dashed=["there, but not to be seen"],
     width=7.5,
 )
 
 # %% [markdown]
-# Everybody loses more than a quarter, though nearly all of these things *have been seen*. Look at the
+# Everybody loses more than a third, though nearly all of these things *have been seen*. Look at the
 # boxes: the bar is taken for things, and a memory holds on to a false alarm as faithfully as to a thing, so
 # that of the boxes which the Bottleneck-LSTM shows fewer are right than without memory. A network learns
 # what its films hold. These taught it that things blink, not that things go behind others. If you know what
@@ -1356,15 +1368,16 @@ assert not torch.allclose(once, third)
 for memory in ("bottleneck_lstm", "conv_lstm"):
     watcher = Watcher(models[memory])
     runs = {"fresh": found[memory], "leaked": [watcher.watch(film) for film in half.frames]}
-    value = {}
+    value, shown, at_end = {}, {}, {}
     for name, films in runs.items():
         flat = [frame for film in films for frame in film]
         value[name] = 100 * ap.mean_average_precision(flat, all_truths(half))
-        shown = np.mean([int((frame.scores >= SURE).sum()) for frame in flat])
-        at_end = found_things(films, half)[:, -1][there_in_half].float().mean()
-        print(f"{NAMES[memory]:16} {name:6} state: AP50 {value[name]:.0f}, {shown:.1f} boxes a frame", end="")
-        print(f", {at_end:.0%} of the things found in the last frame")
-    assert value["leaked"] < value["fresh"] - 5
+        shown[name] = np.mean([int((frame.scores >= SURE).sum()) for frame in flat])
+        at_end[name] = found_things(films, half)[:, -1][there_in_half].float().mean()
+        print(f"{NAMES[memory]:16} {name:6} state: AP50 {value[name]:.0f}", end="")
+        print(f", {shown[name]:.1f} boxes a frame, {at_end[name]:.0%} of the things found in the last frame")
+    assert value["leaked"] < value["fresh"] - 5 and shown["leaked"] > 1.3 * shown["fresh"]
+    assert (at_end["leaked"] < at_end["fresh"] - 0.1) == (memory == "conv_lstm")
 
 # %% [markdown]
 # The films before leave **ghosts**: boxes of things that are not in this film, carried along to its end.
@@ -1412,5 +1425,9 @@ for memory in ("bottleneck_lstm", "conv_lstm"):
 #   1904.07850](https://arxiv.org/abs/1904.07850): centre points, their loss (eq. 1), peaks in place of NMS.
 # - [faster-coco-eval](https://github.com/MiXaiLL76/faster_coco_eval): COCO's average precision, the third
 #   witness.
+# - [tensorflow/models, issue 6253](https://github.com/tensorflow/models/issues/6253): a loss that does not
+#   fall without a trained backbone.
+# - [vikrant7/mobile-vod-bottleneck-lstm](https://github.com/vikrant7/mobile-vod-bottleneck-lstm): the port
+#   that keeps its state, re-created in our words.
 #
 # **Next**: notebook 13, the capstone: one stream, find the mouth, then read it.
