@@ -77,13 +77,13 @@ def easy_to_look_at(clips):
     raise ValueError("no such film")
 
 
-chosen, plain_film = range(3, 10), easy_to_look_at(FILMS["0"])
+chosen, plain_film = range(4, 10), easy_to_look_at(FILMS["0"])
 figures.box_rows(
     {TITLES[name]: clips.frames[plain_film, chosen] for name, clips in FILMS.items()},
     {TITLES[name]: truth_boxes(clips, plain_film, chosen) for name, clips in FILMS.items()},
     [f"frame {t}" for t in chosen],
     dashed=["there, but not to be seen"],
-    width=7.5,
+    width=6.2,
 )
 
 # %% [markdown]
@@ -539,6 +539,9 @@ figures.precision_recall(precision, recall, right, title="Six boxes, the surest 
 # \cdot 1 + \tfrac13 \cdot \tfrac23 + \tfrac13 \cdot \tfrac35 = 0.756$.
 #
 # ### Exercise 4 · `average_precision` · difficulty ★★☆ · 12 minutes
+#
+# The matching is done; you are given its verdicts. First by hand: yes, no, yes, with two true boxes. The hull
+# is 1 up to a recall of ½, and ⅔ from there on: $\tfrac12 \cdot 1 + \tfrac12 \cdot \tfrac23 = \tfrac56$.
 
 
 # %%
@@ -574,6 +577,7 @@ def average_precision_solution(right, n_true):
 
 # %%
 check("12.average_precision", average_precision_solution)
+assert math.isclose(average_precision_solution([True, False, True], 2), 5 / 6)
 
 
 def as_detections(found, frame):
@@ -595,7 +599,7 @@ print(f"by hand {average_precision_solution(right, 3):.3f}, lessons.average_prec
 # paper's mAP, and all numbers below, are of this kind.
 #
 # A third witness: COCO's program, by which most detectors are compared. It does not take the area. It reads
-# the hull at 101 recalls, 0, 0.01, … 1, and takes the mean. That is three lines. The numbers in `COCO` are
+# the hull at 101 recalls, 0, 0.01, … 1, and takes the mean. That is two lines. The numbers in `COCO` are
 # what faster-coco-eval, a build of that program, said to the six boxes and to our detector's boxes on 16
 # films. (A test of the course asks it again.)
 
@@ -617,9 +621,7 @@ print(" " * 15 + "area  at 101 recalls  faster-coco-eval")
 for (name, theirs), curves_of in zip(COCO.items(), (six, real), strict=True):
     exact, read_off = (np.mean([way(c) for c in curves_of]) for way in (lambda c: c.area, coco_ap))
     print(f"{name:14} {exact:4.2f} {read_off:15.2f} {theirs:17.2f}")
-    assert abs(read_off - theirs) < (
-        1e-5 if curves_of is six else 2e-3
-    )  # scores differ a little by processor
+    assert abs(read_off - theirs) < (1e-5 if curves_of is six else 2e-3)  # scores vary with the processor
     assert abs(exact - theirs) < 0.005
 assert math.isclose(np.mean([c.area for c in real]), ap.mean_average_precision(flat, truths))
 
@@ -987,12 +989,10 @@ slow = min(trials["as it is", 400]) - max(trials[BLOG, 400])
 assert slow > 15  # the better of the two against the worse of the others
 
 _ = torch.manual_seed(0)
-usual, blog = CELLS["as it is"](128, 64).cell, CELLS[BLOG](128, 64).cell
-small = [
-    float(a.weight.std() / b.weight.std())
-    for a, b in ((usual.depthwise, blog.depthwise), (usual.spatial, blog.spatial))
-]
-print("the blog's depthwise filters start {:.0f} and {:.0f} times smaller".format(*small))
+for part, times in (("depthwise", 11), ("spatial", 8)):  # 128 and 64 channels: their roots
+    sizes = [getattr(CELLS[name](128, 64).cell, part).weight.detach().std() for name in ("as it is", BLOG)]
+    print(f"{part:9} filters: the blog's first values are {sizes[0] / sizes[1]:.0f} times smaller")
+    assert round(float(sizes[0] / sizes[1])) == times
 
 # %% [markdown]
 # **Bad first values cost time, and here not the end result.** After 400 steps the cell whose depthwise
@@ -1070,6 +1070,8 @@ figures.lanes(
 
 # %% [markdown]
 # ### Exercise 5 · `flicker` · difficulty ★☆☆ · 6 minutes
+#
+# All pairs of all things count alike. A film of one frame has no pair: its flicker is 0.
 
 
 # %%
@@ -1271,6 +1273,7 @@ print("hidden for 1, 2 … 6 frames:", *(int((there & (ago == n)).sum()) for n i
 assert (there & (ago == 6)).sum() >= 10
 fading = {m: [100 * held[m][there & (ago == n)].float().mean().item() for n in AGES] for m in MEMORIES}
 assert fading["bottleneck_lstm"][0] > 85 and max(after[-1] for after in fading.values()) < 25
+assert np.less(fading["averaging"], fading["conv_lstm"]).all()  # averaging lets go sooner
 figures.curves(
     {NAMES[m]: fading[m] for m in MEMORIES},
     AGES,
@@ -1302,9 +1305,10 @@ for memory in MEMORIES:
     precision = cell(memory, "bar", "precision")[0]
     print(f"{NAMES[memory]:16} without bar {clean:.0f}, with bar {behind:.0f}; precision {precision:.0f} %")
     assert behind < 2 / 3 * clean and behind < 100 * to_see
-assert cell("bottleneck_lstm", "bar", "precision")[0] < cell("none", "bar", "precision")[0]
+    assert memory == "none" or (precision > cell("none", "bar", "precision")[0]) == (memory == "averaging")
+assert ever > 0.9
 in_bar = detect(models["bottleneck_lstm"], bar.frames[plain_film : plain_film + 1])[0]
-chosen = range(4, 11)
+chosen = range(3, 13, 2)
 figures.box_rows(
     dict.fromkeys(("what is there", "Bottleneck-LSTM"), bar.frames[plain_film, chosen]),
     {
@@ -1313,15 +1317,16 @@ figures.box_rows(
     },
     [f"frame {t}" for t in chosen],
     dashed=["there, but not to be seen"],
-    width=7.5,
+    width=5.2,
 )
 
 # %% [markdown]
-# Everybody loses more than a third, though nearly all of these things *have been seen*. Look at the
-# boxes: the bar is taken for things, and a memory holds on to a false alarm as faithfully as to a thing, so
-# that of the boxes which the Bottleneck-LSTM shows fewer are right than without memory. A network learns
-# what its films hold. These taught it that things blink, not that things go behind others. If you know what
-# will hide things on your road, put it into your training films.
+# Everybody loses more than a third, though nearly all of these things *have been seen*. Look at the boxes:
+# the bar is taken for things. The two trained memories seem to hold on to such false alarms as faithfully as
+# to things: of the boxes that they show, fewer are right than without memory. Averaging, which lets go
+# sooner (the last figure), does best. A network learns what its films hold. These taught it that things
+# blink, not that things go behind others. If you know what will hide things on your road, put it into your
+# training films.
 #
 # ## 12. Bug hunt 3: a state that leaks
 #
@@ -1362,18 +1367,19 @@ print(f"after loading the weights: {'as at first' if torch.allclose(once, third)
 assert not torch.allclose(once, third)
 
 # %% [markdown]
-# And what does it cost? All 32 films one after the other:
+# And what does it cost? Sixteen films, one after the other:
 
 # %%
+in_turn = half[:16]
 for memory in ("bottleneck_lstm", "conv_lstm"):
     watcher = Watcher(models[memory])
-    runs = {"fresh": found[memory], "leaked": [watcher.watch(film) for film in half.frames]}
+    runs = {"fresh": found[memory][:16], "leaked": [watcher.watch(film) for film in in_turn.frames]}
     value, shown, at_end = {}, {}, {}
     for name, films in runs.items():
         flat = [frame for film in films for frame in film]
-        value[name] = 100 * ap.mean_average_precision(flat, all_truths(half))
+        value[name] = 100 * ap.mean_average_precision(flat, all_truths(in_turn))
         shown[name] = np.mean([int((frame.scores >= SURE).sum()) for frame in flat])
-        at_end[name] = found_things(films, half)[:, -1][there_in_half].float().mean()
+        at_end[name] = found_things(films, in_turn)[:, -1][there_in_half[:16]].float().mean()
         print(f"{NAMES[memory]:16} {name:6} state: AP50 {value[name]:.0f}", end="")
         print(f", {shown[name]:.1f} boxes a frame, {at_end[name]:.0%} of the things found in the last frame")
     assert value["leaked"] < value["fresh"] - 5 and shown["leaked"] > 1.3 * shown["fresh"]
