@@ -1,12 +1,11 @@
-"""Each exercise of notebook 10: its solution passes, and what learners write by mistake does not.
+"""What learners write by mistake in the exercises of notebook 10 does not pass, and is told why.
 
-The solutions are read out of the notebook's source, so the ones that are tested are the ones that are shown.
+That the shown solutions pass: tests/test_exercises.py.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +16,9 @@ import torch.nn.functional as F
 from lessons import figures
 from lessons.checks import check
 from lessons.checks.conv_lstm import CHECKS
+from tests.exercises import from_notebook
 
 SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "10_conv_lstm.py"
-
-
-def function_from_notebook(name: str):
-    cells = re.split(r"^# %%", SOURCE.read_text(encoding="utf-8"), flags=re.M)
-    found = [cell for cell in cells if re.search(rf"^def {name}\(", cell, flags=re.M)]
-    assert len(found) == 1, f"{SOURCE}: {len(found)} cells define {name}, expected one"
-    namespace: dict = {"torch": torch, "F": F, "math": math, "check": lambda name, function: None}
-    exec(found[0].partition("\n")[2], namespace)
-    return namespace[name]
-
-
-@pytest.mark.parametrize("exercise", CHECKS)
-def test_the_shown_solution_passes_and_the_stub_is_not_solved_yet(exercise, capsys):
-    assert check(f"10.{exercise}", function_from_notebook(f"{exercise}_solution")) is None
-    assert capsys.readouterr().out == f"10.{exercise}: correct\n"
-    assert check(f"10.{exercise}", function_from_notebook(exercise)) is None
-    assert capsys.readouterr().out == f"10.{exercise}: not solved yet\n"
 
 
 def test_other_right_answers_pass():
@@ -368,7 +351,7 @@ def test_a_check_leaves_the_chance_of_its_caller_alone():
     expected = torch.randn(2)
     torch.manual_seed(3)
     for exercise in CHECKS:
-        check(f"10.{exercise}", function_from_notebook(f"{exercise}_solution"))
+        check(f"10.{exercise}", from_notebook("10", f"{exercise}_solution"))
     assert torch.equal(torch.randn(2), expected)
 
 
