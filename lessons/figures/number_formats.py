@@ -93,7 +93,8 @@ def number_range(
         ax.set(yticks=[], xlim=(edges[0], edges[-1]))
         ax.spines["left"].set_visible(False)
         ax.axvline(np.log2(smallest), color=RULE, linewidth=1)
-        top = ax.get_ylim()[1]
+        top = 1.25 * ax.get_ylim()[1]  # room for the words
+        ax.set_ylim(0, top)
         for left, right, words in ((normal, largest, "all digits"), (smallest, normal, "fewer digits")):
             middle = (np.log2(left) + np.log2(right)) / 2
             ax.text(middle, 0.94 * top, words, ha="center", va="top", fontsize=8.5, color=INK)
