@@ -1,0 +1,1357 @@
+# %% [markdown]
+# # 14 · Scale and ship
+#
+# **You will make the training step of LipNet about twice as fast on a CPU without changing what it learns,
+# and send a trained reader out into a world without PyTorch.**
+#
+# *About 100 minutes to read and solve; all cells together run in about a minute on one CPU core.*
+#
+# **You need**: LipNet's shapes (notebook 06), the training step (notebook 08), memory formats (notebook 01).
+#
+# **You will be able to**
+# - time a piece of work so that you may believe the number;
+# - read a profile, and say beforehand how much a fix can gain at most;
+# - say what float16 and bfloat16 can hold, what has to stay in float32, and why gradients get scaled;
+# - add up the gradients of several processes rightly;
+# - find a training loop's memory leak by counting bytes;
+# - export a model for any number of frames, and prove that the file says what the model says.
+#
+# Times differ from machine to machine. So the pictures of times here are *yours* if you run the cells, and
+# what the text claims of all machines is counted, not timed.
+
+# %%
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lessons import bench, checkpoint, export, figures
+from lessons.checks import agree, check
+from lessons.checks.scale_and_ship import Device
+from lessons.counting import count
+from lessons.ctc import ctc_loss
+from lessons.data.batch import training_batch
+from lessons.data.clips import ClipSet
+from lessons.data.mouths import Speaker, synthetic_clips, talk
+from lessons.decoding import greedy_decode
+from lessons.gru import GRU
+from lessons.lipnet import LipNet
+from lessons.plain_lipnet import PlainLipNet, plain_step
+from lessons.profiler import KINDS, where_time_goes
+from lessons.source import show
+from lessons.text import Alphabet
+from lessons.timing import compare, seconds
+from lessons.training import best_precision, logits_of
+
+alphabet = Alphabet()
+CPU = torch.device("cpu")
+
+# %% [markdown]
+# ## 1. The step that we start from
+#
+# `PlainLipNet` is LipNet as people commonly write it down in PyTorch: each layer in the order in which the
+# paper names it, everything in float32, the optimiser as it comes. `plain_step` is the loop around it.
+
+# %%
+show(PlainLipNet.forward)
+
+# %%
+show(plain_step)
+
+# %% [markdown]
+# To keep this notebook short we take **two clips of 24 frames**, where a real batch has tens of clips of
+# 75. The weights are all 6.6 million. (So what is done once a step, such as moving the weights, weighs more
+# here than in a real training. Keep that in mind.)
+
+
+# %%
+def short_clips(sentences, n_frames=24):
+    """One synthetic speaker says two words a clip, in frames of 64 × 128."""
+    speaker, frames, segments = Speaker.random(np.random.default_rng(3)), [], []
+    for i, sentence in enumerate(sentences):
+        film, words = talk(sentence, speaker, np.random.default_rng(i), (64, 128), n_frames)
+        frames.append(film)  # (T, H, W)
+        segments.append(tuple(words))
+    lengths = np.full(len(sentences), n_frames)
+    return ClipSet(
+        np.stack(frames), lengths, tuple(map(str, range(len(lengths)))), tuple(sentences), tuple(segments)
+    )
+
+
+clips = short_clips(["lay red", "bin blue", "set white", "lay green"])
+batch = training_batch(clips, [0, 1], None, channels=3)
+print("x", tuple(batch.x.shape), "·", [alphabet.decode(t) for t in batch.targets.split([7, 8])])
+
+_ = torch.manual_seed(0)
+start = LipNet(dropout=0.0)  # no dropout, so that runs can be compared number by number
+plain = PlainLipNet(dropout=0.0).load(start)
+with torch.no_grad():
+    difference = (plain(batch.x) - start(batch.x)).abs().max().item()
+assert difference < 1e-4 and sum(p.numel() for p in plain.parameters()) == 6_638_844
+print("the plain port and lessons.LipNet give the same logits from the same weights")
+
+# %% [markdown]
+# ## 2. A clock that you may believe
+#
+# How long does a step take? There are three ways to get this wrong, and each of them has been published.
+#
+# 1. **The first call is slow.** It loads code, chooses algorithms, fills caches, asks for memory.
+# 2. **The call returns before the work is done.** A GPU takes orders and works on while Python goes on.
+# 3. **Somebody else uses the machine.** One disturbed call of ten moves a mean by a lot.
+#
+# ### Bug hunt: the network that takes no time
+#
+# Below is a device with a clock of its own, so that we know what is true: each call takes 20 ms, the first
+# one 900 ms more, and calls return at once. **Predict** what the two usual ways of timing say.
+
+# %%
+device = Device(costs=[0.020], first=0.920)  # seconds
+began = device.clock()
+device.work()
+once = device.clock() - began
+
+began = device.clock()
+for _ in range(10):
+    device.work()
+device.wait()
+ten = (device.clock() - began) / 10
+print(f"one call, timed: {1000 * once:.1f} ms · ten calls and a wait: {1000 * ten:.0f} ms · true: 20 ms")
+try:
+    assert abs(once - 0.020) < 0.001, f"the first way is wrong by a factor of {0.020 / once:.0f}"
+except AssertionError as error:
+    print("the check fails:", error)
+assert once < 0.001 and ten > 0.1
+
+# %% [markdown]
+# The first way timed how long it takes to *order* the work. The second waited, as it should, but also for
+# the slow first call. On a GPU "wait" is `torch.cuda.synchronize()`, or a pair of CUDA events, which the
+# GPU itself stamps.
+#
+# ### Exercise 1 · `fair_seconds` · difficulty ★★☆ · 10 minutes
+#
+# Do the work once without counting it, and let it finish. Then time `repeats` calls, each on its own, each
+# to its end, and return the median. `clock()` gives seconds; `wait()` returns when all work that was
+# ordered is done.
+
+
+# %%
+def fair_seconds(work, clock, wait, repeats):
+    """The median time of one call of work()."""
+    raise NotImplementedError
+
+
+check("14.fair_seconds", fair_seconds)
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def fair_seconds_solution(work, clock, wait, repeats):
+    """Warm up, wait; then order, wait, read, again and again."""
+    work()
+    wait()
+    times = []
+    for _ in range(repeats):
+        began = clock()
+        work()
+        wait()
+        times.append(clock() - began)
+    return statistics.median(times)
+
+
+# %%
+check("14.fair_seconds", fair_seconds_solution)
+
+# %% [markdown]
+# The package's `timing.compare` does one thing more. To compare two ways of doing the same work it runs
+# them **in turn** and takes the ratio of each pair: a machine that is busy for a while then slows down
+# both. And on one CPU thread it reads the *process's* CPU time, which stands still while another program
+# has the core.
+#
+# <details><summary><b>Help: "my code got faster, but only on Mondays"</b></summary>
+#
+# You measured version A in the morning and version B after lunch. Processors change their clock with heat and
+# with what else runs. Measure both within the same seconds, in turn, and look at the spread of the ratio: a
+# gain smaller than the spread is no gain.
+# </details>
+
+# %% [markdown]
+# ## 3. Profile: where does the time go?
+#
+# Before you make anything faster, find out what is slow. `torch.profiler` notes each operation with its
+# begin and end. One step of ours has over nine thousand. The package cuts that table down to five kinds,
+# and puts each backward operation with the layer that it belongs to.
+#
+# **Predict**: which of the five takes most time? Which one has most *operations*?
+
+# %%
+optimiser = torch.optim.Adam(plain.parameters(), 1e-4)
+
+
+def plain_once():
+    return plain_step(plain, optimiser, batch.x, batch.targets, batch.target_lengths)
+
+
+_ = plain_once()  # warm up
+profiles = {"plain port": where_time_goes(plain_once, plain)}
+
+
+def time_bars(profiles):
+    """One bar a profile: milliseconds of each kind."""
+    table = [[round(shares[kind].ms) for kind in KINDS] for shares in profiles.values()]
+    return figures.layer_shares(list(profiles), KINDS, {"milliseconds of a step, under the profiler": table})
+
+
+time_bars(profiles)
+
+# %%
+calls = {kind: share.calls for kind, share in profiles["plain port"].items()}
+gru_share = calls["GRU"] / sum(calls.values())
+costs = count(start.eval(), batch.x)
+work = {"convolutions": 0, "GRUs": 0}
+for row in costs.rows:
+    kind = "convolutions" if "conv" in row.name else "GRUs" if "gru" in row.name else None
+    if kind:
+        work[kind] += row.multiply_adds
+conv_share = calls["convolution"] / sum(calls.values())
+print(f"operations: {gru_share:.0%} belong to the GRUs, {conv_share:.1%} to convolutions")
+print(f"multiply-adds: {work['convolutions'] / work['GRUs']:.0f} times as many in the convolutions")
+assert gru_share > 0.8 and work["convolutions"] > 10 * work["GRUs"]
+_ = start.train()
+
+# %% [markdown]
+# Two kinds of slow:
+# - **Much arithmetic** in few operations: the convolutions. The remedy is faster arithmetic.
+# - **Many operations** with little arithmetic in each: the GRUs, which wait for each frame, and the
+#   optimiser, which does a dozen things to each of its weight tensors. The remedy is fewer, larger
+#   operations.
+#
+# ### How much can a fix gain?
+#
+# Amdahl's law: a part with share $p_i$ of the time that becomes $s_i$ times as fast leaves $p_i / s_i$.
+#
+# $$\text{the whole becomes}\quad \frac{1}{\sum_i p_i / s_i}\quad\text{times as fast}$$
+#
+# **Predict**: convolutions take 65 % of a step, and you make them *four* times as fast. What does the step
+# gain?
+#
+# ### Exercise 2 · `whole_speedup` · difficulty ★☆☆ · 5 minutes
+
+
+# %%
+def whole_speedup(shares, factors):
+    """shares: the time of each part, in any unit; factors: how many times as fast each part becomes."""
+    raise NotImplementedError
+
+
+check("14.whole_speedup", whole_speedup)
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def whole_speedup_solution(shares, factors):
+    """The time before over the time that is left."""
+    left = sum(share / factor for share, factor in zip(shares, factors, strict=True))
+    return sum(shares) / left
+
+
+# %%
+check("14.whole_speedup", whole_speedup_solution)
+print(f"65 % four times as fast: the step {whole_speedup_solution([0.65, 0.35], [4, 1]):.2f} times")
+print(f"65 % in no time at all:  the step {whole_speedup_solution([0.65, 0.35], [4e9, 1]):.2f} times")
+gains = 2.0 ** np.arange(0, 8, 0.25)  # factor of the part
+figures.curves(
+    {
+        f"{share:.0%} of the step": (
+            gains,
+            [whole_speedup_solution([share, 1 - share], [g, 1]) for g in gains],
+        )
+        for share in (0.3, 0.65, 0.9)
+    },
+    xlabel="how many times as fast the part becomes",
+    ylabel="the whole step",
+    title="What is left over decides",
+)
+
+# %% [markdown]
+# ## 4. Fix 1: memory layout and bfloat16 for the convolutions
+#
+# Two changes, one place.
+#
+# **Layout.** Torch keeps a clip as `(B, C, T, H, W)` with neighbours in a row side by side in memory. A
+# convolution sums over channels, and its fast kernels want the *channels* of a pixel side by side:
+# `channels_last_3d`. Shapes and values stay; strides change (notebook 01).
+
+# %%
+small = torch.zeros(2, 3, 24, 64, 128)  # (B, C, T, H, W)
+last = small.contiguous(memory_format=torch.channels_last_3d)
+print("strides of (B, C, T, H, W):", small.stride(), "→", last.stride())
+assert torch.equal(small, last) and last.stride()[1] == 1 and small.stride()[4] == 1
+
+# %% [markdown]
+# **Number format.** A float32 has 32 bits. Half as many bits are half the memory traffic, and newer
+# processors and all newer GPUs have units that multiply 16-bit numbers several times as fast. There are two
+# ways to spend 16 bits:
+
+# %%
+FORMATS = {"float32": (8, 23), "float16": (5, 10), "bfloat16": (8, 7)}  # bits of exponent, fraction
+for name, (exponent, fraction) in FORMATS.items():
+    info = torch.finfo(getattr(torch, name))
+    assert info.eps == 2.0**-fraction and info.bits == 1 + exponent + fraction
+    print(
+        f"{name:9} largest {info.max:.2g}, all digits from {info.tiny:.2g}, after 1 comes 1 + {info.eps:.2g}"
+    )
+figures.number_bits(FORMATS, title="How 16 bits are spent")
+
+# %% [markdown]
+# bfloat16 keeps float32's exponent: it can hold any *size* that float32 can, with two to three digits.
+# float16 has three to four digits, and ends at 65,504 above and near 6e-8 below. So with bfloat16 you need
+# not fear that a gradient vanishes (section 8 shows what float16 needs). What must not happen is to *add
+# up* in it.
+#
+# **Predict**: what is 256 + 1 in bfloat16?
+
+# %%
+total = torch.tensor(256.0, dtype=torch.bfloat16) + torch.tensor(1.0, dtype=torch.bfloat16)
+ones = torch.ones(1000, dtype=torch.bfloat16)
+one_by_one = torch.zeros((), dtype=torch.bfloat16)
+for one in ones:
+    one_by_one = one_by_one + one
+print("256 + 1 =", total.item(), "· a thousand ones, added in bfloat16:", one_by_one.item())
+print("the same inside one sum, which adds in float32:", ones.sum().item())
+assert total == 256 and one_by_one == 256 and ones.sum() == 1000
+
+# %% [markdown]
+# This is why a *convolution* is safe, for it multiplies 16-bit numbers and adds the products up in float32,
+# and why a **GRU is not**. Its memory is a running sum of its own kind, $h \leftarrow h + (1 - z)(n - h)$.
+# A long memory has $z$ near 1, and its steps are small. Below, $1 - z = 0.002$ and the candidate is 1: the
+# memory should go to 1.
+
+# %%
+memory = {"kept in float32": torch.float32, "kept in bfloat16": torch.bfloat16}
+walks = {}
+for name, kind in memory.items():
+    h, walk = torch.zeros((), dtype=kind), []
+    for _ in range(2000):
+        h = (h.float() + 0.002 * (1 - h.float())).to(kind)
+        walk.append(h.item())
+    walks[name] = walk
+print({name: round(walk[-1], 2) for name, walk in walks.items()})
+assert (
+    walks["kept in float32"][-1] > 0.98
+    and walks["kept in bfloat16"][-1] == walks["kept in bfloat16"][1000] == 0.5
+)
+figures.curves(walks, xlabel="step", ylabel="memory", title="A slow memory that stands still")
+
+# %% [markdown]
+# At 0.5 the next bfloat16 number is 1/256 away, and a step of 0.001 is less than half of that: it is
+# rounded away, for ever. The same would happen to weights (a learning rate of 1e-4 moves a weight by less
+# than its last digit), to their running averages, and to batch statistics. So:
+#
+# | stays in float32 | goes to 16 bits |
+# |---|---|
+# | weights, optimiser, GRUs, normalisation's sums, softmax, CTC | convolutions, and what flows between them |
+#
+# This is **mixed precision**. `torch.autocast` does it: inside it a convolution casts its inputs down;
+# nothing else needs to be rewritten. `lessons.training.logits_of` is all there is, and `LipNet.forward`
+# switches autocast off before its GRUs.
+
+# %%
+show(logits_of)
+
+
+# %%
+def course_model(scan=False):
+    """The same weights in the course's LipNet; with scan, in the GRU of notebook 03."""
+    model = LipNet(dropout=0.0)
+    model.load_state_dict(start.state_dict())
+    for name in ("gru1", "gru2") if scan else ():
+        theirs = getattr(model, name)
+        ours = GRU(theirs.input_size, theirs.hidden_size, bidirectional=True)
+        ours.load_state_dict(theirs.state_dict())
+        setattr(model, name, ours)
+    return model
+
+
+def step_of(model, precision, fused, layout=True):
+    """A training step as a function without arguments."""
+    if layout:
+        model = model.to(memory_format=torch.channels_last_3d)
+    optimiser = torch.optim.Adam(model.parameters(), 1e-4, fused=fused)
+
+    def step():
+        optimiser.zero_grad()
+        logits = logits_of(model, batch.x, batch.lengths, precision)  # (T, B, V)
+        log_probs = logits.float().log_softmax(-1)  # (T, B, V)
+        loss = F.ctc_loss(log_probs, batch.targets, batch.lengths, batch.target_lengths)
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
+    return step, model
+
+
+fast = best_precision(CPU)  # bfloat16 where this processor multiplies it, else float32
+step, model = step_of(course_model(), fast, fused=False)
+_ = step()
+profiles["+ layout, bfloat16"] = where_time_goes(step, model)
+time_bars(profiles)
+
+# %% [markdown]
+# On a processor with bfloat16 units, as on the one that made this page, the convolutions take well under
+# half of what they took. On one without, `best_precision` stays with float32, and only the layout and the
+# order of the layers (section 5) gain a little. On a GPU with such units expect this fix to be large, too.
+#
+# **Is it still the same training?** Speed that changes what is learnt is not speed. Eight steps each, same
+# weights, same clips:
+
+# %%
+plain = PlainLipNet(dropout=0.0).load(start)
+optimiser = torch.optim.Adam(plain.parameters(), 1e-4)
+losses = {"plain port, float32": [plain_once() for _ in range(8)]}
+step, _ = step_of(course_model(), fast, fused=True)
+losses["layout, mixed precision, fused"] = [step() for _ in range(8)]
+apart = max(abs(a - b) / a for a, b in zip(*losses.values(), strict=True))
+print(f"largest difference of the two losses: {'below 2 %' if apart < 0.02 else 'too large'}")
+assert apart < 0.02 and losses["plain port, float32"][-1] < 0.5 * losses["plain port, float32"][0]
+figures.curves(losses, ylabel="loss", title="Eight steps: two curves, one line")
+
+# %% [markdown]
+# ## 5. Fix 2: fewer, larger operations
+#
+# Look at the second bar again. The convolutions have shrunk, and what was small before now matters: the
+# optimiser, the GRUs, the pools.
+#
+# ### The optimiser in one call
+#
+# Adam does about a dozen things to each of the 24 weight tensors, each a walk through memory over all their
+# numbers. `fused=True` does all of it in one walk. **Predict**: which numbers change?
+
+# %%
+step, model = step_of(course_model(), fast, fused=True)
+_ = step()
+profiles["+ fused optimiser"] = where_time_goes(step, model)
+unfused, fused = (profiles[name]["optimiser"].calls for name in ("+ layout, bfloat16", "+ fused optimiser"))
+print("the optimiser makes fewer than half the calls:", fused < unfused / 2)
+assert fused < unfused / 2
+
+weights = [torch.linspace(-1, 1, 7, dtype=torch.float64).requires_grad_() for _ in range(2)]
+for weight, is_fused in zip(weights, (False, True), strict=True):
+    adam = torch.optim.Adam([weight], 0.1, fused=is_fused)
+    for _ in range(20):
+        adam.zero_grad()
+        weight.square().sum().backward()
+        adam.step()
+agree("20 steps of Adam, fused and not", weights[1].detach(), weights[0].detach())
+time_bars(profiles)
+
+# %% [markdown]
+# None of them, but for rounding.
+#
+# ### Pool first, then ReLU
+#
+# The paper says: convolution, ReLU, dropout, pool. But a maximum and a ReLU commute: ReLU never turns the
+# order of two numbers around, so the largest of the clipped is the clipped largest,
+#
+# $$\max_i \, \mathrm{ReLU}(x_i) = \mathrm{ReLU}\big(\max_i x_i\big).$$
+#
+# So pool first, and the ReLU has a quarter of the numbers to do, forward and backward. (The same holds for
+# channel dropout, which multiplies a channel by a number that is not negative.) Gradients too: where the
+# maximum is above 0, both send the gradient to the same place; where it is not, both send none.
+
+# %%
+x = torch.randn(2, 4, 3, 8, 8, dtype=torch.float64, requires_grad=True)  # (B, C, T, H, W)
+pool = nn.MaxPool3d((1, 2, 2))
+orders = {"ReLU, then pool": pool(F.relu(x)), "pool, then ReLU": F.relu(pool(x))}  # (B, C, T, H/2, W/2) each
+upstream = torch.randn(2, 4, 3, 4, 4, dtype=torch.float64)
+gradients = [torch.autograd.grad(y, x, upstream)[0] for y in orders.values()]
+assert torch.equal(*orders.values()) and torch.equal(*gradients)
+print(
+    "values and gradients equal, to the last bit; the ReLU sees", f"{4 * 4 / (8 * 8):.0%}", "of the numbers"
+)
+
+average = nn.AvgPool3d((1, 2, 2))
+assert not torch.allclose(average(F.relu(x)), F.relu(average(x)))
+print("with an average in place of the maximum they are not equal")
+
+# %% [markdown]
+# `lessons.stcnn.STCNN` has had this order since notebook 02; you have been using the fix all along.
+#
+# ### The GRU in one scan
+#
+# Most operations belong to the GRUs. Notebook 03 wrote a GRU whose backward pass is done by hand:
+# `lessons.gru.GRU` makes one small product a frame where autograd makes many, and leaves the large one for
+# the end. **Predict**: fewer calls, so faster?
+
+# %%
+step, model = step_of(course_model(scan=True), fast, fused=True)
+_ = step()
+profiles["+ GRU in one scan"] = where_time_goes(step, model)
+theirs, ours = (profiles[name]["GRU"].calls for name in ("+ fused optimiser", "+ GRU in one scan"))
+print("calls of the GRUs: fewer than a third:", ours < theirs / 3)
+assert ours < theirs / 3
+time_bars(profiles)
+
+# %% [markdown]
+# Far fewer calls, under the profiler a shorter bar. But the profiler makes each call slower, so it flatters
+# whoever makes few. Only a clock without a profiler may decide (section 7), and on the machine that made this
+# page it calls a draw at two clips. **A profile tells you where to look. It does not tell you what you have
+# won.**
+
+# %% [markdown]
+# ## 6. Fix 3: prepare the next batch while this one is learnt
+#
+# The step cannot begin before its clips are collected, moved, mirrored and normalised. If somebody else does
+# that meanwhile, the step waits only for the first batch.
+#
+# With $a$ ms to prepare and $s$ ms to learn, $n$ batches take $n(a + s)$ in turn. With a second worker they
+# take $a + (n - 1)\max(a, s) + s$. **Predict**: a GPU needs 84 ms for a step of 50 clips, one core needs 20
+# ms a clip to prepare. What does a helper gain? And eight helpers?
+
+
+# %%
+def plan(prepare, learn, n, helpers):
+    """Pieces (begin, end, batch) of those who prepare and of the one who learns."""
+    lanes = {f"helper {i + 1}" if helpers > 1 else "prepares": [] for i in range(helpers)}
+    names, free, learnt = list(lanes), [0.0] * helpers, []
+    for b in range(n):
+        who = b % helpers
+        begin = free[who]
+        free[who] = begin + prepare
+        lanes[names[who]].append((begin, free[who], b))
+        begin = max(free[who], learnt[-1][1] if learnt else 0.0)
+        learnt.append((begin, begin + learn, b))
+    return {**lanes, "learns": learnt}
+
+
+def in_turn(prepare, learn, n):
+    """The same by one worker."""
+    return {"one core": [piece for b in range(n) for piece in (
+        (b * (prepare + learn), b * (prepare + learn) + prepare, b),
+        (b * (prepare + learn) + prepare, (b + 1) * (prepare + learn), b),
+    )]}  # fmt: skip
+
+
+def ends(lanes):
+    return max(end for lane in lanes.values() for _, end, _ in lane)
+
+
+for name, prepare, learn, helpers in (
+    ("this notebook's kind: 4 ms and 150 ms, one helper", 4, 150, 1),
+    ("a GPU: 1000 ms and 84 ms, one helper", 1000, 84, 1),
+    ("a GPU: 1000 ms and 84 ms, twelve helpers", 1000, 84, 12),
+):
+    alone, helped = ends(in_turn(prepare, learn, 100)), ends(plan(prepare, learn, 100, helpers))
+    print(f"{name}: {alone / helped:.1f} times as fast")
+assert ends(plan(4, 150, 100, 1)) == 4 + 99 * 150 + 150 and ends(plan(1000, 84, 100, 1)) == 100 * 1000 + 84
+figures.work_lanes(
+    {
+        "in turn": in_turn(60, 84, 5),
+        "one helper": plan(60, 84, 5, 1),
+        "learning four times as fast, three helpers": plan(60, 21, 5, 3),
+    },
+    title="Five batches: milliseconds until all are learnt",
+)
+
+# %% [markdown]
+# Where learning is slow, as on a CPU, a helper gains next to nothing: the data are not on the critical
+# path. And a helper on the *same core* gains nothing at all, for both need it. With a GPU it turns round:
+# the GPU is idle nine tenths of the time, whatever its price, until there are about twelve helpers, or
+# until the GPU changes its clips itself. **The same fix is worthless here and worth ten times there.**
+# Measure before you build.
+#
+# The helper itself is a thread and a queue. A thread is enough, since numpy and torch let go of Python's lock
+# while they calculate. (`DataLoader` uses processes, which also helps where the work is in Python.)
+
+# %%
+import queue
+import threading
+
+
+def ahead(make, indices, depth=2):
+    """Yield make(i) for each of indices, prepared by another thread, at most `depth` of them in advance."""
+    ready: queue.Queue = queue.Queue(maxsize=depth)  # full: the helper waits; so memory stays bounded
+
+    def help_out():
+        for i in indices:
+            ready.put(make(i))
+
+    threading.Thread(target=help_out, daemon=True).start()
+    for _ in indices:
+        yield ready.get()
+
+
+def make(i):
+    """Batch i of two clips, its chance drawn from its own number."""
+    return training_batch(clips, [i % 4, (i + 1) % 4], np.random.default_rng(i), channels=3)
+
+
+for i, helped in enumerate(ahead(make, range(6))):
+    alone = make(i)
+    assert torch.equal(helped.x, alone.x) and torch.equal(helped.targets, alone.targets)
+print("six batches, prepared ahead: the same, in the same order")
+
+# %% [markdown]
+# They are the same because each batch draws its chance from its *own number*, not from one generator that all
+# share (`lessons.training` does it so). With a shared generator the numbers would depend on who came first.
+#
+# ## 7. Measured: throughput against settings
+#
+# All of it, in turn, three rounds, without a profiler. This is the picture to keep, and it is your machine's.
+
+# %%
+optimiser = torch.optim.Adam(plain.parameters(), 1e-4)
+ladder = {
+    "plain port": plain_once,
+    "+ layout, pool first": step_of(course_model(), torch.float32, fused=False)[0],
+    "+ mixed precision": step_of(course_model(), fast, fused=False)[0],
+    "+ fused optimiser": step_of(course_model(), fast, fused=True)[0],
+    "+ GRU in one scan": step_of(course_model(scan=True), fast, fused=True)[0],
+}
+times = {name: [] for name in ladder}
+for round_ in range(4):
+    for name, work in ladder.items():
+        took = seconds(work, CPU)
+        if round_:  # the first round warms up
+            times[name].append(took)
+rates = {name: [len(batch.lengths) / t for t in took] for name, took in times.items()}
+assert all(len(rate) == 3 and min(rate) > 0 for rate in rates.values())
+figures.throughput(rates, title="Training LipNet, 2 clips of 24 frames, one CPU core")
+
+# %% [markdown]
+# And what would a helper for the data gain here?
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: times
+prepare_ms = 1000 * statistics.median(seconds(lambda: make(0), CPU) for _ in range(5))
+learn_ms = 2000 / statistics.median(rates["+ fused optimiser"])
+gain = whole_speedup_solution([prepare_ms, learn_ms], [1e9, 1])
+print(f"prepare {prepare_ms:.0f} ms, learn {learn_ms:.0f} ms: at most {gain:.2f} times as fast")
+
+# %% [markdown]
+# ## 8. float16: when gradients are too small to be held
+#
+# Older GPUs have units for float16 and none for bfloat16. float16's trouble is its exponent: near 6e-8 its
+# numbers end, and what is smaller becomes 0. Gradients grow smaller as a model gets better. So take the
+# trained reader of notebook 08, and look at the gradients of what its first convolution gives out, one
+# number for each pixel of its maps. **Predict**: how many of them does float16 lose?
+
+# %%
+kept = {}
+
+
+def keep_gradient(layer, inputs, out):
+    out.register_hook(lambda gradient: kept.update(gradient=gradient.detach().clone()))
+
+
+reader = checkpoint.load("lipnet_small_synthetic")
+films = synthetic_clips(8, seed=77)
+reading = training_batch(films, range(8), None)
+handle = reader.stcnn1.conv.register_forward_hook(keep_gradient)
+log_probs = reader(reading.x).log_softmax(-1)  # (T, B, V)
+F.ctc_loss(log_probs, reading.targets, reading.lengths, reading.target_lengths).backward()
+handle.remove()
+pixels = kept["gradient"].flatten()  # (B*16*T*16*32,)
+pixels = pixels[pixels != 0][::10]  # where the ReLU was closed nothing comes back; of the rest, one in ten
+half = torch.finfo(torch.float16)
+LIMITS = {"smallest": 2.0**-24, "normal": half.tiny, "largest": half.max}
+assert half.tiny * half.eps == 2.0**-24  # the smallest float16 above 0
+lost = {scale: (pixels * scale).half().eq(0).float().mean().item() for scale in (1.0, 2.0**12)}
+print("as they are, more than a third become 0:", lost[1.0] > 1 / 3)
+print("with the loss times 4096, fewer than one in a hundred:", lost[2.0**12] < 0.01)
+assert lost[1.0] > 1 / 3 and lost[2.0**12] < 0.01
+figures.number_range(
+    {"as they are": pixels, "the loss times 4096": pixels * 2.0**12},
+    **LIMITS,
+    title="Gradients at the first convolution, and what float16 can hold",
+)
+
+# %% [markdown]
+# The gradients lie at the lower end of what float16 can hold, and leave the upper half of its range empty.
+# Backward is linear: multiply the *loss* by 4096 and each gradient becomes 4096 times as large. Before the
+# weights move, divide again, in float32.
+#
+# Move the scale yourself. Where does it begin to go wrong at the other end?
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: the slider is a widget, which lives only while the notebook runs
+from ipywidgets import interact
+
+
+@interact(power=(-8, 40, 4))
+def scaled_by(power=8):
+    return figures.number_range({f"the loss times 2 to the {power}": pixels * 2.0**power}, **LIMITS)
+
+
+# %% [markdown]
+# Nobody knows the best scale beforehand, and it moves during training. `GradScaler` finds it: it begins high,
+# halves the scale and *skips the step* whenever a gradient came out infinite or NaN, and doubles it after
+# 2,000 good steps. First the disease, on one weight, then the cure:
+
+# %%
+weight = torch.tensor([1.0], requires_grad=True)
+
+
+def tiny_loss(weight):
+    """A loss whose gradient is 1e-8, computed on a path of float16."""
+    return (weight.half() * 1e-4).float().sum() * 1e-4
+
+
+tiny_loss(weight).backward()
+print("without a scale:", weight.grad.item())
+assert weight.grad == 0
+
+scaler, sgd = torch.amp.GradScaler("cpu", init_scale=2.0**16), torch.optim.SGD([weight], 1.0)
+sgd.zero_grad()
+scaler.scale(tiny_loss(weight)).backward()
+scaler.unscale_(sgd)
+print(f"with a scale of 65536: {weight.grad.item():.2g}")
+assert abs(weight.grad.item() / 1e-8 - 1) < 0.01
+
+# %% [markdown]
+# ### Exercise 3 · `unscaled` · difficulty ★★☆ · 10 minutes
+#
+# Write the heart of it. You are given float16 gradients of a loss that was multiplied by `scale`. Return a
+# list of float32 tensors, as if the loss had not been multiplied, and whether the step may be taken:
+# `False` when any of them holds an infinity or NaN.
+
+
+# %%
+def unscaled(gradients, scale):
+    """gradients: a list of float16 tensors -> (list of float32 tensors, True or False)."""
+    raise NotImplementedError
+
+
+check("14.unscaled", unscaled)
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def unscaled_solution(gradients, scale):
+    """To float32 first, and only then divide: 2^-14 / 2^16 is nothing in float16."""
+    take_the_step = all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+    return [gradient.float() / scale for gradient in gradients], take_the_step
+
+
+# %%
+check("14.unscaled", unscaled_solution)
+
+# %% [markdown]
+# <details><summary><b>Help: "the loss is NaN, but only with mixed precision"</b></summary>
+#
+# Ask which number left the range. With float16: is there a `GradScaler`, and is `unscale_` called before
+# clipping? (A gradient clipped while still scaled is clipped to almost nothing.) With either format: is a
+# softmax, a norm's variance, a mean over many pixels or CTC computed in 16 bits? Put these in a block with
+# `torch.autocast(..., enabled=False)` and cast their input with `.float()`.
+# </details>
+#
+# ## 9. `torch.compile`: let a program rewrite your program
+#
+# `torch.compile(f)` watches `f` run once, writes down the operations as a **graph**, and lets a compiler
+# merge them: ten small operations on the same numbers become one walk through memory. You can look over its
+# shoulder with a "compiler" of your own that compiles nothing and only counts:
+
+# %%
+graphs = []
+
+
+def only_count(graph, inputs):
+    graphs.append(sum(node.op in ("call_function", "call_method") for node in graph.graph.nodes))
+    return graph.forward
+
+
+def gate(x, h):
+    z = torch.sigmoid(x + h)
+    return z * h + (1 - z) * torch.tanh(x)
+
+
+def gate_with_a_look(x, h):
+    z = torch.sigmoid(x + h)
+    if z.mean().item() > 2:  # Python wants to know a number, now
+        return h
+    return z * h + (1 - z) * torch.tanh(x)
+
+
+x, h = torch.randn(2, 3, 5)  # (3, 5) each
+for function in (gate, gate_with_a_look):
+    torch._dynamo.reset()
+    graphs.clear()
+    compiled = torch.compile(function, backend=only_count)
+    with export.quiet():  # torch tells at length where a graph breaks
+        assert torch.equal(compiled(x, h), function(x, h))
+    print(f"{function.__name__}: {len(graphs)} graph(s)")
+    assert len(graphs) == (1 if function is gate else 2)
+
+# %% [markdown]
+# A look at a number (`.item()`, `print`, an `if` on a tensor) **breaks the graph**: the compiler must stop,
+# let Python look, and begin anew. Each break is a place where nothing gets merged. New shapes are another
+# cost: a graph is made for the shapes it saw, and clips of many lengths may mean many compilations.
+#
+# What does it gain? On a GPU much, when a network is many small operations. On a CPU it needs a C++
+# compiler and half a minute for even a small graph, so we do not run it here. The time of LipNet's step is
+# in convolutions, which are library calls that no compiler improves, and in the GRUs' loop. If you want to
+# try it on your machine:
+#
+# ```python
+# fast_gate = torch.compile(gate)        # the real compiler
+# compare(lambda: fast_gate(x, h), lambda: gate(x, h), CPU)
+# ```
+#
+# ## 10. Several processes
+#
+# With two GPUs, each takes half of the batch, computes its gradients, and both get the sum. `torchrun`
+# starts the processes:
+#
+# ```
+# torchrun --nproc-per-node 2 -m lessons.train --preset small --data synthetic --out runs/two
+# ```
+#
+# The sum is made by an **all-reduce**: everyone gives a tensor, everyone gets the sum of all. In a ring of
+# $N$ each process sends only to its neighbour. Cut the tensor into $N$ pieces; in $N - 1$ rounds each piece
+# collects its sum on the way round; in $N - 1$ more rounds the finished sums go round. We simulate the
+# processes in one:
+
+
+# %%
+def ring_all_reduce(tensors):
+    """tensors: one (F,) a process, F divisible by N -> (what each has at the end, numbers each one sent)."""
+    n = len(tensors)
+    pieces = [list(tensor.chunk(n)) for tensor in tensors]  # [process][piece]
+    sent = 0
+    for phase in ("collect", "hand round"):
+        for turn in range(n - 1):
+            first = 0 if phase == "collect" else 1
+            parcels = [(rank + first - turn) % n for rank in range(n)]  # which piece each one sends
+            letters = [pieces[rank][piece] for rank, piece in enumerate(parcels)]
+            for rank, (piece, letter) in enumerate(zip(parcels, letters, strict=True)):
+                neighbour = pieces[(rank + 1) % n]
+                neighbour[piece] = neighbour[piece] + letter if phase == "collect" else letter
+            sent += len(letters[0])
+    return [torch.cat(own) for own in pieces], sent
+
+
+for n in (2, 4, 8):
+    given = [torch.randn(840, dtype=torch.float64) for _ in range(n)]
+    got, sent = ring_all_reduce(given)
+    assert all(torch.allclose(one, sum(given)) and torch.equal(one, got[0]) for one in got)
+    assert sent == 2 * (n - 1) / n * 840
+    print(f"{n} processes: everyone has the sum; each one sent {sent / 840:.2f} times its tensor")
+
+# %% [markdown]
+# Each sends $2(N - 1)/N$ times its gradient, less than twice, however many there are. And notice the second
+# assertion: all get *the same* sum, bit for bit. Otherwise their weights would drift apart.
+#
+# ### Bug hunt: a mean of means
+#
+# Four clips, two processes; the first got three clips, the second one (the last batch of an epoch often is
+# like this). Each computes its mean loss, and the two gradients are averaged. **Predict**: how much does
+# the clip of the second process count?
+
+# %%
+_ = torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+x, y = torch.randn(4, 6).double(), torch.randn(4, 1).double()  # (B, F), (B, 1)
+
+
+def gradient_of(clips, share):
+    """The gradient of share times the mean loss of these clips, as one vector."""
+    loss = share * F.mse_loss(net(x[clips]), y[clips])
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(net.parameters()))])
+
+
+whole = gradient_of([0, 1, 2, 3], 1.0)
+mean_of_means = (gradient_of([0, 1, 2], 1.0) + gradient_of([3], 1.0)) / 2
+shares = gradient_of([0, 1, 2], 3 / 4) + gradient_of([3], 1 / 4)
+off = ((mean_of_means - whole).norm() / whole.norm()).item()
+print(f"mean of means: off by {off:.0%} of the gradient's length")
+try:
+    agree("mean of means", mean_of_means, whole)
+except AssertionError as error:
+    print("the check fails:", error)
+agree("sum of shares", shares, whole)
+assert off > 0.1 and (1 / 2) / (1 / 6) == 3
+
+# %% [markdown]
+# It counts three times as much as each of the others: 1/2 against 1/6. Nothing crashes; the training is a
+# little different from what you believe, and no two numbers of processes agree. `DistributedDataParallel`
+# averages the processes' gradients, which is right for parts of equal size alone. `lessons.distributed`
+# multiplies each process's loss by its *share* of the batch and adds up:
+
+# %%
+from lessons.distributed import Part, Processes
+
+show(Processes.add_gradients)
+
+# %%
+assert Part([0, 1, 2], 4).share([1] * 4) == 3 / 4 and Part([3], 4).share([1] * 4) == 1 / 4
+print("their shares of the batch:", Part([0, 1, 2], 4).share([1] * 4), Part([3], 4).share([1] * 4))
+
+# %% [markdown]
+# ### Exercise 4 · `whole_gradient` · difficulty ★★☆ · 8 minutes
+#
+# Sometimes you have only what the processes have: each one's gradient of *its own mean* loss, and how many
+# clips it had. Put them together as one process would have it. A process may have had no clip; its gradient
+# is zeros.
+
+
+# %%
+def whole_gradient(gradients, clips):
+    """gradients: a list of tensors of one shape, clips: a list of counts -> one tensor."""
+    raise NotImplementedError
+
+
+check("14.whole_gradient", whole_gradient)
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def whole_gradient_solution(gradients, clips):
+    """Each mean times its clips is a sum again."""
+    total = sum(gradient * n for gradient, n in zip(gradients, clips, strict=True))
+    return total / sum(clips)
+
+
+# %%
+check("14.whole_gradient", whole_gradient_solution)
+
+# %% [markdown]
+# What else can go wrong with several processes: dropout and augmentation drawn anew in each, batch
+# normalisation over a part of the batch, every process writing the same file. `lessons/distributed.py`
+# deals with each, and a test holds two processes to the numbers of one. And the page "Eight GPUs,
+# thirty-three speakers" (`docs/eight_gpus.md`) works out on paper what a training on eight GPUs would cost,
+# and what its bottleneck is: neither the GPUs nor the wires, but the cores that prepare clips.
+#
+# ## 11. Bug hunt: the loop that eats memory
+#
+# A learner reports: *"After an epoch my training has used up all memory."* The loop has this line, to
+# report the mean loss:
+#
+# ```python
+# total = total + loss          # in place of loss.item()
+# ```
+#
+# `loss` is a tensor with its whole graph behind it, and `total` holds on to all the graphs. We count the
+# bytes that autograd keeps for backward passes. **Predict** for two loops, one that trains (with
+# `backward`), one that only validates (without): which of them grows?
+
+
+# %%
+class Held:
+    """Counts the bytes of tensors that autograd holds for a backward pass, now."""
+
+    def __init__(self):
+        self.bytes = 0
+
+    def __enter__(self):
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self.pack, lambda box: box.tensor)
+        self.hooks.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.hooks.__exit__(*error)
+
+    def pack(self, tensor):
+        return Box(self, tensor)
+
+
+class Box:
+    """A tensor in the graph; it says so when the graph lets go of it."""
+
+    def __init__(self, held, tensor):
+        self.held, self.tensor = held, tensor.detach()  # without its own graph, which holds this box
+        held.bytes += tensor.numel() * tensor.element_size()
+
+    def __del__(self):
+        self.held.bytes -= self.tensor.numel() * self.tensor.element_size()
+
+
+def nodes(tensor):
+    """Nodes of the graph behind a tensor."""
+    seen, waiting = set(), [tensor.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [parent for parent, _ in node.next_functions]
+    return len(seen)
+
+
+def run_loop(batches, backward, keep):
+    """(bytes held after each batch, nodes of the graph behind the total)."""
+    net = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 1))
+    total, trace = 0.0, []
+    with Held() as held:
+        for _ in range(batches):
+            loss = net(torch.ones(128, 64)).square().mean()
+            if backward:
+                loss.backward()
+            total = total + keep(loss)
+            del loss
+            trace.append(held.bytes)
+    return trace, nodes(total) if isinstance(total, torch.Tensor) else 0
+
+
+loops = {
+    "validate, + loss": run_loop(10, False, lambda loss: loss),
+    "train, + loss": run_loop(10, True, lambda loss: loss),
+    "train or validate, + loss.item()": run_loop(10, False, lambda loss: loss.item()),
+}
+for name, (trace, n_nodes) in loops.items():
+    print(f"{name:33} after 1 batch {trace[0]:8,} bytes, after 10 {trace[-1]:9,}; {n_nodes} nodes of a graph")
+grows, trains, right = (trace for trace, _ in loops.values())
+assert grows[-1] == 10 * grows[0] > 1_000_000 and trains[-1] == trains[0] == right[-1] == 0
+assert loops["train, + loss"][1] > 50
+figures.curves(
+    {name: (range(1, 11), np.array(trace) / 2**20) for name, (trace, _) in loops.items()},
+    xlabel="batch",
+    ylabel="MiB held",
+    title="What autograd holds after each batch",
+)
+
+# %% [markdown]
+# The one *without* `backward` grows, by all its activations in every batch. `backward()` lets go of what
+# was kept for it; what stays after it is the skeleton of the graph, its nodes, a slow leak that takes days
+# to notice. Two cures, take both: `total += loss.item()`, and `torch.no_grad()` around what is not trained.
+
+# %%
+with torch.no_grad():
+    trace, n_nodes = run_loop(10, False, lambda loss: loss)
+print("with no_grad, even with + loss:", trace[-1], "bytes,", n_nodes, "nodes")
+assert trace[-1] == n_nodes == 0
+
+# %% [markdown]
+# `.item()` has a price: on a GPU it waits until the number is there, and so empties the queue of orders. A
+# loop that reads its loss once in fifty steps, from `loss.detach()`, waits fifty times less.
+#
+# ## 12. From scratch against built-in
+#
+# `python -m lessons.bench` (or `make bench`) measures each piece that you wrote in this course beside
+# torch's own, in turn, forward and backward. Two of them, live: CTC (notebook 04) and the GRU (notebook
+# 03), both at sizes of LipNet's. **Predict**: how many times as slow is a loss written in Python?
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: times, and a table that is measured anew when a layer changes
+results = sorted(Path(export.__file__).parent.glob("bench_results/*.json"))
+for path in results:
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    print(f"{rows[0]['device']}, {rows[0]['threads']} thread(s), torch {rows[0]['torch']}")
+    print(bench.table(rows), "\n")
+print("now, on this machine:")
+for name in ("ctc B32", "gru B8"):
+    pair = bench.WORKS[name](CPU)
+    found = compare(pair.ours, pair.theirs, CPU, pairs=3)
+    print(f"{name}: {found.ratio:.2f} times the time of {pair.against}")
+
+# %% [markdown]
+# Below 1, ours is the faster. A loop in Python is not slow as such; a loop of *small operations with a
+# graph behind each* is. Both pieces have their gradient written by hand, and so need no graph. They are not
+# less exact for it:
+
+# %%
+_ = torch.manual_seed(0)
+logits = torch.randn(75, 4, 28, dtype=torch.float64, requires_grad=True)  # (T, B, V)
+targets, lengths = torch.randint(1, 28, (4, 20)), torch.full((4,), 75)
+both = []
+for loss_of in (ctc_loss, F.ctc_loss):
+    loss = loss_of(logits.log_softmax(-1), targets, lengths, torch.full((4,), 20))
+    both.append(torch.autograd.grad(loss, logits)[0])
+agree("gradient of our CTC loss against torch's", *both, tolerance=1e-9)
+
+# %% [markdown]
+# ## 13. Ship it
+#
+# ### Half the bytes
+#
+# A trained model is its weights. Stored as float16 they take half the bytes. The trained reader of this
+# course is stored so already; to see what that does to a model, we first train it for three steps, so that
+# its weights are float32 numbers with all their digits. **Predict**: how far does a logit move when every
+# weight is rounded to 11 significant bits?
+
+# %%
+reader = checkpoint.load("lipnet_small_synthetic")
+adam = torch.optim.Adam(reader.parameters(), 1e-5)
+for _ in range(3):  # in eval mode: dropout and batch statistics stay still
+    log_probs = reader(reading.x[:2]).log_softmax(-1)  # (T, 2, V)
+    adam.zero_grad()
+    ends_at = int(reading.target_lengths[:2].sum())
+    F.ctc_loss(
+        log_probs, reading.targets[:ends_at], reading.lengths[:2], reading.target_lengths[:2]
+    ).backward()
+    adam.step()
+
+with tempfile.TemporaryDirectory() as folder:
+    sizes, answers = {}, {}
+    for name, half in (("float32", False), ("float16", True)):
+        path = Path(folder) / f"{name}.safetensors"
+        checkpoint.save(reader, path, half=half)
+        sizes[name] = path.stat().st_size
+        with torch.no_grad():
+            answers[name] = checkpoint.load(path)(reading.x)  # (T, B, V)
+moved = (answers["float16"] - answers["float32"]).abs().max().item()
+said = {name: [alphabet.decode(t) for t in greedy_decode(a, reading.lengths)] for name, a in answers.items()}
+print({name: f"{size / 1e6:.1f} MB" for name, size in sizes.items()})
+print("largest change of a logit below 0.05:", 0 < moved < 0.05)
+print("same sentences:", said["float16"] == said["float32"], "·", said["float16"][0])
+assert sizes["float16"] < 0.52 * sizes["float32"] and 0 < moved < 0.05 and said["float16"] == said["float32"]
+
+# %% [markdown]
+# Stored in 16 bits is not *computed* in 16 bits: `load` turns them back into float32.
+#
+# ### Fewer layers
+#
+# In `eval` mode a batch normalisation multiplies each channel by a number and adds another. A convolution
+# before it can take up both, and the layer is gone. Exporters do it for you; it is worth doing once by
+# hand.
+#
+# ### Exercise 5 · `fold` · difficulty ★★☆ · 12 minutes
+#
+# The convolution gives $y_o = w_o * x + b_o$ for output channel $o$. The norm then gives $\gamma_o\,(y_o -
+# \mu_o)/\sqrt{\sigma_o^2 + \varepsilon} + \beta_o$. Find the weight and bias of *one* convolution that
+# gives the same.
+
+
+# %%
+def fold(weight, bias, mean, variance, gamma, beta, eps):
+    """weight (O, C, kt, kh, kw), the others (O,) -> (weight, bias) of one convolution."""
+    raise NotImplementedError
+
+
+check("14.fold", fold)
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def fold_solution(weight, bias, mean, variance, gamma, beta, eps):
+    """The filters take up the scale, the bias takes up the rest."""
+    scale = gamma / (variance + eps).sqrt()  # (O,)
+    return weight * scale.view(-1, 1, 1, 1, 1), (bias - mean) * scale + beta
+
+
+# %%
+check("14.fold", fold_solution)
+block = checkpoint.load("lipnet_small_synthetic").stcnn1
+with torch.no_grad():
+    agree(
+        "the reader's first block, norm folded in",
+        export.fold_norm(block.conv, block.norm)(reading.x[:1]),
+        block.norm(block.conv(reading.x[:1])),
+        tolerance=1e-4,
+    )
+
+# %% [markdown]
+# ### One file for everywhere: ONNX
+#
+# **ONNX** is a file format for networks: a list of operations with their weights, and no Python.
+# `onnxruntime` runs such files on servers, phones and in browsers. (In Colab the next cell installs what is
+# needed; elsewhere it came with the course.)
+
+# %%
+if "google.colab" in sys.modules:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "onnx", "onnxruntime", "onnxscript"], check=True
+    )
+
+folder = tempfile.TemporaryDirectory()
+path = Path(folder.name) / "reader.onnx"
+reader = checkpoint.load("lipnet_small_synthetic")
+found = export.to_onnx(reader, path)
+shipped = export.OnnxReader(path)
+print("input", shipped.session.get_inputs()[0].shape, "· output", shipped.session.get_outputs()[0].shape)
+for n_frames in (40, 75):
+    part = reading.x[:2, :, :n_frames]  # (B, C, T, H, W)
+    with torch.no_grad():
+        agree(f"onnxruntime against torch, {n_frames} frames", shipped(part), reader(part), tolerance=1e-3)
+logits = shipped(reading.x)  # (T, B, V)
+texts = [alphabet.decode(t) for t in greedy_decode(logits, reading.lengths)]
+with torch.no_grad():
+    expected = [alphabet.decode(t) for t in greedy_decode(reader(reading.x), reading.lengths)]
+right = sum(text == spoken for text, spoken in zip(texts, films.transcripts, strict=True))
+print(f"the same {len(texts)} sentences as torch, {right} of them right:", texts[1])
+assert texts == expected and set(found) == {20, 75}
+
+# %% [markdown]
+# From the command line: `python -m lessons.export lipnet_small_synthetic reader.onnx`, with `--half` for
+# half the bytes. Here is how it is made:
+
+# %%
+show(export.to_onnx)
+
+# %% [markdown]
+# Why all the checking at the end?
+#
+# ### Bug hunt: the file that fixed T
+#
+# An exporter lets the model read *one* clip and writes down what happens. Here is a small reader whose
+# frames go through a loop, as a learner would write a GRU. It is exported from a clip of 20 frames, with
+# the axis declared as free. No error, no warning that you would notice. Then it gets 30 frames. **Predict**
+# the shape of its answer.
+
+
+# %%
+class LoopReader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.GRUCell(8, 4), nn.Linear(4, 5)
+
+    def forward(self, x):
+        h, out = x.new_zeros(x.shape[1], 4), []  # x is (T, B, F)
+        for t in range(x.shape[0]):
+            h = self.cell(x[t], h)  # (B, D)
+            out.append(h)
+        return self.head(torch.stack(out))  # (T, B, V)
+
+
+def says_the_same(model, path, n_frames):
+    """The check: same shape, same numbers, at this many frames."""
+    x = torch.randn(n_frames, 1, 8, generator=torch.Generator().manual_seed(n_frames))  # (T, B, F)
+    with torch.no_grad():
+        agree(f"{n_frames} frames", export.OnnxReader(path)(x), model(x), tolerance=1e-5)
+
+
+_ = torch.manual_seed(0)
+model = LoopReader().eval()
+frozen = Path(folder.name) / "loop.onnx"
+axes = {"x": {0: "frames"}, "y": {0: "frames"}}
+with export.quiet():
+    torch.onnx.export(
+        model, (torch.zeros(20, 1, 8),), str(frozen), dynamo=False,
+        input_names=["x"], output_names=["y"], dynamic_axes=axes,
+    )  # fmt: skip
+says_the_same(model, frozen, 20)
+try:
+    says_the_same(model, frozen, 30)
+except AssertionError as error:
+    print("the check fails:", error)
+else:
+    raise AssertionError("the file reads 30 frames: this exporter has learnt to see loops")
+
+# %% [markdown]
+# 30 frames go in, 20 answers come out: the last ten frames of every clip are thrown away, and nobody is
+# told. The exporter saw twenty turns of a Python loop and wrote down twenty steps. At the length you
+# exported with, every test passes, so **test at another length**.
+#
+# "Then I use `nn.GRU`, and torch's new exporter." Torch 2.9 made `dynamo=True` the default. **Predict**:
+# what does the *file* say of its own shapes?
+
+
+# %%
+class GRUReader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru, self.head = nn.GRU(8, 4, bidirectional=True), nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.head(self.gru(x)[0])  # (T, B, F) -> (T, B, V)
+
+
+model = GRUReader().eval()
+for name, choice in {
+    "new exporter": {"dynamo": True, "dynamic_shapes": ({0: "frames"},), "verbose": False},
+    "older exporter": {"dynamo": False, "dynamic_axes": axes},
+}.items():
+    path = Path(folder.name) / f"{choice['dynamo']}.onnx"
+    with export.quiet():
+        torch.onnx.export(
+            model, (torch.zeros(20, 1, 8),), str(path), input_names=["x"], output_names=["y"], **choice
+        )
+    session = export.OnnxReader(path).session
+    print(f"{name}: input {session.get_inputs()[0].shape}, output {session.get_outputs()[0].shape}")
+    says_the_same(model, path, 20)
+    try:
+        says_the_same(model, path, 30)
+    except (AssertionError, ValueError) as error:
+        print("the check fails:", type(error).__name__)
+        assert choice["dynamo"], "the older exporter keeps T free"
+
+# %% [markdown]
+# In torch 2.13 the new exporter takes the word "frames" for the input, and has written 20 into the graph
+# behind the GRU, again without a word: it fails only when the file is *used*, in somebody's phone. The
+# older exporter knows the GRU as one operation and keeps T free. So `lessons.export` uses the older one,
+# and, because this will change with versions, believes neither: it keeps no file that has not read other
+# lengths.
+#
+# ### Phones and browsers
+#
+# What the file does not contain is your job on the other side:
+# - **Before it**: find the mouth, cut it out at the size in the file's metadata, grey, mean 0 and deviation
+#   1 over the clip. If the app's crop is not the training's crop, the reader is no reader.
+# - **After it**: CTC's greedy decoding is ten lines in any language. The alphabet is in the metadata.
+# - **The whole clip first.** Backward GRUs begin at the last frame, so an answer *while* somebody speaks
+#   needs the trick of `lessons/streaming.py`: convolve each frame once, run the GRUs again and again.
+# - In a browser: `onnxruntime-web`; on phones: `onnxruntime` for Android and iOS. They take this same file.
+
+# %%
+about = shipped.about
+print({key: json.loads(about[key]) for key in ("frame_size", "in_channels", "alphabet", "input")})
+assert json.loads(about["alphabet"]) == alphabet.symbols
+half_path = Path(folder.name) / "half.onnx"
+_ = export.to_onnx(reader, half_path, half=True)
+full_size, half_size = ((Path(folder.name) / name).stat().st_size for name in ("reader.onnx", "half.onnx"))
+print(f"{full_size / 1e6:.1f} MB, stored in float16 {half_size / 1e6:.1f} MB")
+small_texts = [
+    alphabet.decode(t) for t in greedy_decode(export.OnnxReader(half_path)(reading.x), reading.lengths)
+]
+assert half_size < 0.52 * full_size and small_texts == texts
+
+# %% [markdown]
+# ## Recap
+#
+# - Warm up, wait for the end, take medians, compare in turn. A profile tells where to look; a clock tells
+#   what you won.
+# - What is not made faster decides: 65 % of a step in no time at all makes it less than three times as fast.
+# - Fix 1, faster arithmetic for the convolutions; fix 2, fewer and larger operations; fix 3, data ahead of
+#   time, which gains nothing here and everything on a fast GPU. After each fix, profile again.
+# - Multiply in 16 bits, add in 32. A running sum, such as a GRU's memory, stands still in bfloat16. float16
+#   needs its loss scaled.
+# - Processes add *shares*; a mean of means weighs a clip by its luck.
+# - A tensor kept is a graph kept. `loss.item()`, `no_grad`.
+# - An exported file is believed after it has read another length than the one it was made from.
+
+# %%
+assert 2.8 < whole_speedup_solution([0.65, 0.35], [1e12, 1]) < 3
+folder.cleanup()
+
+# %% [markdown]
+# ## Glossary
+#
+# | word | meaning |
+# |---|---|
+# | profile | a table of operations: how often, how long |
+# | synchronise | wait until a device has done all work that it was given |
+# | Amdahl's law | what is not made faster limits what the whole can gain |
+# | throughput | clips a second |
+# | float16, bfloat16 | two ways to spend 16 bits: more digits, or a larger range |
+# | mixed precision | products in 16 bits; sums, weights and recurrences in 32 |
+# | autocast | torch's switch for it: chosen operations cast their inputs down |
+# | loss scaling | multiplying the loss so that small gradients can be held in float16 |
+# | fused optimiser | all weights moved by one operation in place of a dozen for each |
+# | critical path | the work that everything else waits for |
+# | graph break | a place where a compiler must stop because Python looks at a number |
+# | all-reduce | everyone gives a tensor, everyone gets the sum |
+# | mean of means | the mean of parts' means, which is not the mean unless the parts are equally large |
+# | folding | letting a convolution take up the normalisation after it |
+# | ONNX | a file format for networks, run without Python |
+# | tracing | exporting by watching one example run |
+#
+# ## Sources
+#
+# - P. Micikevicius et al., *Mixed Precision Training*, [arXiv
+#   1710.03740](https://arxiv.org/abs/1710.03740): weights in float32, loss scaling.
+# - D. Kalamkar et al., *A Study of BFLOAT16 for Deep Learning Training*,
+#   [arXiv 1905.12322](https://arxiv.org/abs/1905.12322).
+# - G. Amdahl, *Validity of the single processor approach to achieving large scale computing capabilities*,
+#   AFIPS 1967.
+# - PyTorch documentation: [automatic mixed precision](https://pytorch.org/docs/stable/amp.html),
+#   [profiler](https://pytorch.org/docs/stable/profiler.html),
+#   [ONNX export](https://pytorch.org/docs/stable/onnx.html).
+# - NVIDIA, nccl-tests, [Performance](https://github.com/NVIDIA/nccl-tests/blob/master/doc/PERFORMANCE.md):
+#   how much a ring sends.
+#
+# **Next**: there is no notebook 15. Take a piece of this course that you use and make it faster, smaller or
+# clearer; the tests will tell you whether it still says the same.
