@@ -135,9 +135,9 @@ class LipNet(nn.Module):
         self.reset_parameters()
 
     @classmethod
-    def small(cls, layers: Layers = "torch") -> LipNet:
+    def small(cls, layers: Layers = "torch", dropout: float = 0.3) -> LipNet:
         """The model that trains on a CPU: grey 32 x 64 frames, 925,068 weights."""
-        return cls(1, (32, 64), (16, 32, 64), hidden_size=128, dropout=0.3, compact=True, layers=layers)
+        return cls(1, (32, 64), (16, 32, 64), hidden_size=128, dropout=dropout, compact=True, layers=layers)
 
     def reset_parameters(self) -> None:
         """Draw the first weights so that signals keep their size on the way, forward and back.
