@@ -999,8 +999,9 @@ assert RECIPE.n_frames == 8 and round(math.sqrt(Backbone.OUT)) == 11
 # Neither costs anything to speak of; without φ there are even two points more. **Our toy does not show that
 # this φ or the first weights matter for accuracy.** It does not show either that the cell is better without
 # φ, or that they never matter: so few trainings tell no two points from luck, and eight frames of drawn
-# things are not a film. So we do not say that the blog's cell learns badly. What we can say, and show, is
-# that it is not the published cell, what it cannot compute, and in which ways it breaks.
+# things are not a film. In a training cut short they do: bad first weights cost time (notebook 12 measures
+# it), and a long training pays it back. So we do not say that the blog's cell learns badly. What we can say,
+# and show, is that it is not the published cell, what it cannot compute, and in which ways it breaks.
 
 # %% [markdown]
 # ## 12. How long does it remember?
