@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,3 +65,11 @@ def test_bad_arguments_are_named(arguments, message, capsys):
     with pytest.raises(SystemExit):
         bench.main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_readme_quotes_the_measured_table():
+    root = Path(__file__).parent.parent
+    rows = json.loads((root / "lessons" / "trained" / "bench" / "cpu.json").read_text(encoding="utf-8"))
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert [row["name"] for row in rows] == list(bench.WORKS)
+    assert bench.table(rows) in readme and f"torch {rows[0]['torch']}:" in readme

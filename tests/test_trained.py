@@ -99,3 +99,18 @@ def test_the_real_model_bears_a_crop_that_is_off():
     found = misplaced_wer(checkpoint.load("lipnet_small_grid_s1"), clips)
     # At most 5 points on all 600 words (the card); 3 more for the noise of these 150.
     assert max(found.values()) <= found["as cropped"] + 0.08
+
+
+def test_the_quick_curve_is_as_the_card_says():
+    folder = checkpoint.trained_folder("lipnet_small_grid_s1")
+    with open(folder / "log_quick.csv") as file:
+        rows = list(csv.DictReader(file))
+    first, last = next(row for row in rows if float(row["val_wer"]) <= 0.15), rows[-1]
+    stated = [
+        f"{float(first['val_wer']):.1%} WER after {first['epoch']} epochs, "
+        f"{float(first['cpu_seconds']) / 60:.1f} CPU minutes on one thread",
+        f"ends at {float(last['val_wer']):.1%} after {float(last['cpu_seconds']) / 60:.1f}",
+    ]
+    card = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
+    for sentence in stated:
+        assert sentence.replace("%", " %") in card

@@ -1037,7 +1037,7 @@ assert trace[-1] == n_nodes == 0
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: times, and a table that is measured anew when a layer changes
-results = sorted(Path(export.__file__).parent.glob("bench_results/*.json"))
+results = sorted(Path(export.__file__).parent.glob("trained/bench/*.json"))
 for path in results:
     rows = json.loads(path.read_text(encoding="utf-8"))
     print(f"{rows[0]['device']}, {rows[0]['threads']} thread(s), torch {rows[0]['torch']}")
