@@ -776,6 +776,8 @@ assert math.prod((3, 5, 5)) == 3 * 25
 
 # %%
 show(stcnn.Conv3dColumns.forward)
+
+# %%
 show(stcnn.Conv3dColumns.backward)
 
 # %% [markdown]
