@@ -6,7 +6,6 @@ That the shown solutions pass: tests/test_exercises.py.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +14,6 @@ import torch.nn.functional as F
 from lessons.checks import check
 from lessons.checks.bottleneck import CHECKS
 from tests.exercises import from_notebook
-
-SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "09_bottleneck.py"
 
 
 def test_other_right_answers_pass():
@@ -204,10 +201,3 @@ def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
 def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
     assert WRONG.keys() == CHECKS.keys()
     assert all(len(answers) >= 8 for answers in WRONG.values())
-
-
-def test_the_notebook_checks_every_exercise_twice():
-    source = SOURCE.read_text(encoding="utf-8")
-    for exercise in CHECKS:
-        assert f'check("09.{exercise}", {exercise})' in source
-        assert f'check("09.{exercise}", {exercise}_solution)' in source

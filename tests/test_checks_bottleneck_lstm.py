@@ -320,10 +320,3 @@ def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
 def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
     assert WRONG.keys() == CHECKS.keys()
     assert all(len(answers) >= 8 for answers in WRONG.values())
-
-
-def test_the_notebook_checks_every_exercise_twice():
-    source = SOURCE.read_text(encoding="utf-8")
-    for exercise in CHECKS:
-        assert f'check("11.{exercise}", {exercise})' in source
-        assert f'check("11.{exercise}", {exercise}_solution)' in source

@@ -6,7 +6,6 @@ That the shown solutions pass: tests/test_exercises.py.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ from lessons import figures
 from lessons.checks import check
 from lessons.checks.conv_lstm import CHECKS
 from tests.exercises import from_notebook
-
-SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "10_conv_lstm.py"
 
 
 def test_other_right_answers_pass():
@@ -337,13 +334,6 @@ def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
 def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
     assert WRONG.keys() == CHECKS.keys()
     assert all(len(answers) >= 8 for answers in WRONG.values())
-
-
-def test_the_notebook_checks_every_exercise_twice():
-    source = SOURCE.read_text(encoding="utf-8")
-    for exercise in CHECKS:
-        assert f'check("10.{exercise}", {exercise})' in source
-        assert f'check("10.{exercise}", {exercise}_solution)' in source
 
 
 def test_a_check_leaves_the_chance_of_its_caller_alone():

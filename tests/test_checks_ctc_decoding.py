@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +19,6 @@ from lessons.checks import check
 from lessons.checks.ctc_decoding import CHECKS
 from lessons.figures.style import BLUE, GREEN, RULE, VERMILION
 from lessons.metrics import edit_distance
-
-SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "05_ctc_decoding.py"
-
 
 # ---- greedy_decode -----------------------------------------------------------------------------------------
 
@@ -293,13 +289,6 @@ def test_other_ways_to_be_right_pass():
     check("05.extend_beams", beams())
     check("05.edit_distance", edit_distance)
     check("05.walk_back", lambda best, step: torch.tensor(walk()(best, step)))
-
-
-def test_the_notebook_checks_every_exercise_twice():
-    source = SOURCE.read_text(encoding="utf-8")
-    for exercise in CHECKS:
-        assert f'check("05.{exercise}", {exercise})' in source
-        assert f'check("05.{exercise}", {exercise}_solution)' in source
 
 
 # ---- figures -----------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from lessons.checks import check
 from lessons.checks.ctc_loss import CHECKS
 from lessons.figures import style
 
-SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "04_ctc_loss.py"
 NEVER = -math.inf
 
 
@@ -291,13 +289,6 @@ def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
 def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
     assert WRONG.keys() == CHECKS.keys()
     assert all(len(answers) >= 8 for answers in WRONG.values())
-
-
-def test_the_notebook_checks_every_exercise_twice():
-    source = SOURCE.read_text(encoding="utf-8")
-    for exercise in CHECKS:
-        assert f'check("04.{exercise}", {exercise})' in source
-        assert f'check("04.{exercise}", {exercise}_solution)' in source
 
 
 # ---- its figures -------------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ That the shown solutions pass: tests/test_exercises.py.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,8 +12,6 @@ import torch
 from lessons import figures
 from lessons.checks import check
 from lessons.checks.gru import CHECKS
-
-SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "03_gru.py"
 
 
 def lstm(
@@ -260,13 +256,6 @@ def test_the_slips_are_slips_in_something_right():
 def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
     assert WRONG.keys() == CHECKS.keys()
     assert all(len(answers) >= 8 for answers in WRONG.values())
-
-
-def test_the_notebook_checks_every_exercise_twice():
-    source = SOURCE.read_text(encoding="utf-8")
-    for exercise in CHECKS:
-        assert f'check("03.{exercise}", {exercise})' in source
-        assert f'check("03.{exercise}", {exercise}_solution)' in source
 
 
 # The figures of this notebook hold the numbers that they are given.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from itertools import groupby, pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ import pytest
 from lessons.checks import check
 from lessons.checks.lip_data import CHECKS
 
-SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "07_lip_data.py"
 NAN = float("nan")
 
 
@@ -255,10 +253,3 @@ def test_the_slips_are_slips_of_something_right():
         "usable_words": usable(),
     }.items():
         check(f"07.{exercise}", right)
-
-
-def test_the_notebook_checks_every_exercise_twice():
-    source = SOURCE.read_text(encoding="utf-8")
-    for exercise in CHECKS:
-        assert f'check("07.{exercise}", {exercise})' in source
-        assert f'check("07.{exercise}", {exercise}_solution)' in source

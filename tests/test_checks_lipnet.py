@@ -6,15 +6,12 @@ That the shown solutions pass: tests/test_exercises.py.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 
 from lessons.checks import check
 from lessons.checks.lipnet import CHECKS
-
-SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "06_lipnet.py"
 
 
 def shapes(conv=lambda n, s: (n - 1) // s + 1, pool=lambda n: n // 2, change=lambda name, shape: shape):
@@ -186,10 +183,3 @@ def test_another_right_answer_passes(exercise, other, capsys):
 def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
     assert WRONG.keys() == CHECKS.keys()
     assert all(len(answers) >= 8 for answers in WRONG.values())
-
-
-def test_the_notebook_checks_every_exercise_twice():
-    source = SOURCE.read_text(encoding="utf-8")
-    for exercise in CHECKS:
-        assert f'check("06.{exercise}", {exercise})' in source
-        assert f'check("06.{exercise}", {exercise}_solution)' in source

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from pathlib import Path
 
 import pytest
 import torch
 
 from lessons.checks import check
 from lessons.checks.scale_and_ship import CHECKS, HOST, Device
-
-SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "14_scale_and_ship.py"
 
 
 def timer(warm=True, warm_wait=True, end_wait=True, combine=statistics.median, whole=False, again=True):
@@ -250,10 +247,3 @@ def test_the_device_works_after_its_calls_have_come_back():
     assert device.clock() - began == pytest.approx(0.9 + HOST)
     device.wait()
     assert device.clock() - began == pytest.approx(0.9 + HOST)
-
-
-def test_the_notebook_checks_every_exercise_twice():
-    source = SOURCE.read_text(encoding="utf-8")
-    for exercise in CHECKS:
-        assert f'check("14.{exercise}", {exercise})' in source
-        assert f'check("14.{exercise}", {exercise}_solution)' in source

@@ -5,16 +5,12 @@ That the shown solutions pass: tests/test_exercises.py.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from lessons.checks import agree, check, find
 from lessons.checks.stcnn import CHECKS
-
-SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "02_stcnn.py"
 
 
 def each_axis(rule):
@@ -142,13 +138,6 @@ def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
 def test_every_exercise_is_tried_with_at_least_five_wrong_answers():
     assert WRONG.keys() == CHECKS.keys()
     assert all(len(answers) >= 5 for answers in WRONG.values())
-
-
-def test_the_notebook_checks_every_exercise_twice():
-    source = SOURCE.read_text(encoding="utf-8")
-    for exercise in CHECKS:
-        assert f'check("02.{exercise}", {exercise})' in source
-        assert f'check("02.{exercise}", {exercise}_solution)' in source
 
 
 @pytest.mark.parametrize("name", ["99.output_shape", "02.nothing", "output_shape"])

@@ -6,7 +6,6 @@ That the shown solutions pass: tests/test_exercises.py.
 from __future__ import annotations
 
 from itertools import zip_longest
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +14,6 @@ import torch.nn.functional as F
 from lessons.checks import check
 from lessons.checks.train_lipnet import CHECKS
 from lessons.metrics import edits
-
-SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "08_train_lipnet.py"
 
 
 def length(gradients):
@@ -216,10 +213,3 @@ def test_another_way_to_align_at_the_same_cost_is_accepted(capsys):
 
     check("08.align_words", from_the_left)
     assert capsys.readouterr().out == "08.align_words: correct\n"
-
-
-def test_the_notebook_checks_every_exercise_twice():
-    source = SOURCE.read_text(encoding="utf-8")
-    for exercise in CHECKS:
-        assert f'check("08.{exercise}", {exercise})' in source
-        assert f'check("08.{exercise}", {exercise}_solution)' in source

@@ -6,7 +6,6 @@ That the shown solutions pass: tests/test_exercises.py.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +13,6 @@ import torch
 
 from lessons import figures
 from lessons.checks import check
-from lessons.checks.video_tensors import CHECKS
-
-SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "01_video_tensors.py"
 
 
 def right_strides(shape):
@@ -254,14 +250,6 @@ def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
 )
 def test_other_right_answers_pass(exercise, other):
     check(f"01.{exercise}", other)
-
-
-def test_the_notebook_checks_every_exercise_twice():
-    assert WRONG.keys() == CHECKS.keys()
-    source = SOURCE.read_text(encoding="utf-8")
-    for exercise in CHECKS:
-        assert f'check("01.{exercise}", {exercise})' in source
-        assert f'check("01.{exercise}", {exercise}_solution)' in source
 
 
 # The figures of this notebook

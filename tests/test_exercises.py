@@ -15,13 +15,14 @@ EXERCISES = [
     for number, module in MODULES.items()
     for name in import_module(f"lessons.checks.{module}").CHECKS
 ]
+STUBS = {"12.iou": "iou_of_two"}  # notebook 12 imports an iou, so its stub has another name
 
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_the_shown_solution_passes_and_the_stub_is_not_solved_yet(name, capsys):
     number, _, exercise = name.partition(".")
     stub, solution = re.findall(rf'^check\("{name}", (\w+)\)$', source(number), flags=re.M)
-    assert solution == f"{exercise}_solution"
+    assert (stub, solution) == (STUBS.get(name, exercise), f"{exercise}_solution")
     check(name, from_notebook(number, solution))
     assert capsys.readouterr().out == f"{name}: correct\n"
     check(name, from_notebook(number, stub))
