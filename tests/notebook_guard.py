@@ -20,7 +20,7 @@ from tools import notebooks
 
 MAX_BYTES = 1_000_000
 MAX_IGNORED = 0.1  # share of code cells whose output may go uncompared
-TAGS = {"nbval-ignore-output", "raises-exception", "hide-input"}
+TAGS = {"nbval-ignore-output", "raises-exception", "hide-input", "measured"}
 REASON = "# output not compared: "
 PNG_SIDE = (50, 4000)  # pixels
 PNG_MIN_BYTES = 500  # an empty canvas of our smallest figure compresses to less
@@ -93,6 +93,8 @@ def figures_have_pictures(name: str, notebook: NotebookNode) -> Iterator[str]:
         pictures = [data["image/png"] for data in displays if "image/png" in data]
         if "plt.show()" in cell.source and not pictures:
             yield f"cell {i}: calls plt.show(), yet has no picture"
+        if "measured" in tags(cell) and not pictures:
+            yield f"cell {i}: has the tag measured, which is for pictures, yet has none"
         for data in displays:
             if data.get("text/plain", "").startswith("<Figure ") and "image/png" not in data:
                 yield f"cell {i}: a figure without its picture"

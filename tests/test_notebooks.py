@@ -179,6 +179,10 @@ def empty_picture(nb: NotebookNode) -> None:
     nb.cells[4].outputs[0].data["image/png"] = png(padding=10)
 
 
+def measured_without_picture(nb: NotebookNode) -> None:
+    nb.cells[2].metadata.tags = ["measured"]
+
+
 def picture_that_is_none(nb: NotebookNode) -> None:
     nb.cells[4].outputs[0].data["image/png"] = base64.b64encode(b"GIF89a" + bytes(2000)).decode()
 
@@ -290,6 +294,7 @@ BROKEN: dict[Callable[[NotebookNode], None], guard.Rule] = {
     huge_picture: guard.figures_have_pictures,
     empty_picture: guard.figures_have_pictures,
     picture_that_is_none: guard.figures_have_pictures,
+    measured_without_picture: guard.figures_have_pictures,
     skip_tag: guard.only_known_tags,
     skip_comment: guard.only_known_tags,
     too_many_ignored: guard.few_ignored_outputs,
@@ -408,6 +413,13 @@ interact(lambda x: print(x), x=(1, 3));
 # %% tags=["nbval-ignore-output"]
 # output not compared: a timing
 print(os.urandom(8))
+
+# %% tags=["measured"]
+import io
+from IPython.display import Image as Shown
+from PIL import Image
+Image.frombytes("L", (60, 60), os.urandom(3600)).save(file := io.BytesIO(), "PNG")
+Shown(file.getvalue())
 """
 
 

@@ -227,21 +227,28 @@ def dumps(notebook: NotebookNode) -> str:
     return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
-def keep_ignored(notebook: NotebookNode, path: Path) -> None:
-    """Give cells whose output is not compared (timings, widgets) the output that the file holds, if any.
+def keep_measured(notebook: NotebookNode, path: Path) -> None:
+    """Give cells that show times or widgets what the file holds of them, if their source is still the same.
 
-    Without this every run would change them. To renew them, delete the .ipynb first.
+    All outputs of a cell that nbval does not compare; of one tagged ``measured``, whose text is compared,
+    only the pictures. Without this every run would change them. To renew them, delete the .ipynb first.
     """
     if not path.exists():
         return
     held = {cell.source: cell for cell in nbformat.read(path, as_version=4).cells}
     for cell in notebook.cells:
-        old = held.get(cell.source)
-        if "nbval-ignore-output" in cell.metadata.get("tags", []) and old and old.get("execution_count"):
+        old, tags = held.get(cell.source), cell.metadata.get("tags", [])
+        if not old or not old.get("execution_count"):
+            continue
+        if "nbval-ignore-output" in tags:
             cell.outputs = old.outputs
             for output in cell.outputs:
                 if output.output_type == "execute_result":
                     output.execution_count = cell.execution_count
+        elif "measured" in tags:
+            for output, before in zip(cell.outputs, old.outputs, strict=False):
+                if "image/png" in output.get("data", {}) and "image/png" in before.get("data", {}):
+                    output.data["image/png"] = before.data["image/png"]
 
 
 def build(name: str) -> None:
@@ -252,7 +259,7 @@ def build(name: str) -> None:
         execute(notebook, ROOT / "notebooks")
     except NotebookError as error:
         raise NotebookError(f"notebooks/src/{name}.py: {error}") from error
-    keep_ignored(notebook, notebook_path(name))
+    keep_measured(notebook, notebook_path(name))
     changed = write_text(notebook_path(name), dumps(notebook))
     seconds = time.perf_counter() - start
     done = "written" if changed else "same"
