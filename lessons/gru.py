@@ -28,13 +28,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.gru_scan import GRUScan
+from lessons.gru_scan import gru_scan
 from lessons.recurrent import (
     Recurrent,
     State,
     check_cell_input,
     draw_uniform,
     gate_parameters,
+    stack,
     under_autocast,
 )
 
@@ -140,19 +141,18 @@ class GRU(Recurrent):
         if self.reset == "before":  # no shortcut: the product with W_hn waits for the reset gate
             return super().read_both_ways(x, starts, valid, layer)
         each = [self.parameters_of(f"_l{layer}{suffix}") for suffix in self.suffixes]
-        weight_ih, weight_hh, bias_ih, bias_hh = (torch.stack(one) for one in zip(*each, strict=True))
         turn = (lambda a: a, lambda a: a.flip(0))  # the backward direction reads the last frame first
-        x_gates = torch.stack(
-            [turn[d](F.linear(x, w, b)) for d, (w, b) in enumerate(zip(weight_ih, bias_ih, strict=True))],
-            dim=1,
+        x_gates = stack(
+            [turn[d](F.linear(x, w_ih, b_ih)) for d, (w_ih, _, b_ih, _) in enumerate(each)], dim=1
         )  # (T, directions, B, 3D)
-        h0 = torch.stack([start[0] for start in starts])  # (directions, B, D)
+        weight_hh, bias_hh = stack([one[1] for one in each]), stack([one[3] for one in each])
+        h0 = stack([start[0] for start in starts])  # (directions, B, D)
         if valid is not None:
-            valid = torch.stack([turn[d](valid) for d in range(len(each))], dim=1)  # (T, directions, B, 1)
+            valid = stack([turn[d](valid) for d in range(len(each))], dim=1)  # (T, directions, B, 1)
         # The rounding of 75 steps in half precision would add up.
         exact = torch.autocast(x.device.type, enabled=False) if under_autocast(x) else nullcontext()
         with exact:
-            out = GRUScan.apply(x_gates.to(h0.dtype), h0, weight_hh, bias_hh, valid)  # (T, directions, B, D)
+            out = gru_scan(x_gates.to(h0.dtype), h0, weight_hh, bias_hh, valid)  # (T, directions, B, D)
         ends = [(end,) for end in out[-1]]
         if valid is not None:
             out = out.masked_fill(~valid, 0)

@@ -198,6 +198,11 @@ def valid_frames(lengths: Tensor | Sequence[int], x: Tensor) -> Tensor:
     return (frames[:, None] < lengths[None, :]).unsqueeze(-1)  # (T, B, 1)
 
 
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """``torch.stack``, but one tensor alone is not copied."""
+    return tensors[0].unsqueeze(dim) if len(tensors) == 1 else torch.stack(tensors, dim)
+
+
 def under_autocast(tensor: Tensor) -> bool:
     """Is mixed precision on where this tensor lives? (torch cannot be asked about "meta".)"""
     return tensor.device.type != "meta" and torch.is_autocast_enabled(tensor.device.type)

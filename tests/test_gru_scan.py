@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lessons.gru import GRU, gru_step
-from lessons.gru_scan import GRUScan
+from lessons.gru_scan import GRUScan, gru_scan
 from lessons.recurrent import Recurrent
 
 
@@ -47,7 +47,7 @@ def by_steps(x_gates, h0, weight_hh, bias_hh, valid):
 
 @pytest.mark.parametrize("lengths", [None, (3, 1, 2)])
 def test_gradients_against_finite_differences(lengths):
-    assert torch.autograd.gradcheck(GRUScan.apply, arguments(3, 2, 3, 2, lengths=lengths))
+    assert torch.autograd.gradcheck(gru_scan, arguments(3, 2, 3, 2, lengths=lengths))
 
 
 @settings(max_examples=25, deadline=None)
@@ -61,7 +61,7 @@ def test_gradients_against_finite_differences(lengths):
 def test_values_and_gradients_against_the_plain_loop(n_frames, directions, n_clips, size, data):
     lengths = data.draw(st.none() | st.lists(st.integers(0, n_frames), min_size=n_clips, max_size=n_clips))
     given = arguments(n_frames, directions, n_clips, size, data.draw(st.integers(0, 99)), lengths)
-    ours, theirs = GRUScan.apply(*given), by_steps(*given)
+    ours, theirs = gru_scan(*given), by_steps(*given)
     assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
     above = torch.randn_like(ours)
     for a, b in zip(
@@ -74,7 +74,7 @@ def test_values_and_gradients_against_the_plain_loop(n_frames, directions, n_cli
 
 def test_frames_past_the_end_change_nothing():
     x_gates, h0, weight_hh, bias_hh, valid = arguments(5, 1, 2, 3, lengths=(2, 5))
-    out = GRUScan.apply(x_gates, h0, weight_hh, bias_hh, valid)
+    out = gru_scan(x_gates, h0, weight_hh, bias_hh, valid)
     assert torch.equal(out[1, :, 0], out[4, :, 0])
     (gradient,) = torch.autograd.grad(out.sum(), x_gates)
     assert gradient[2:, :, 0].abs().max() == 0 and gradient[2:, :, 1].abs().min() > 0
@@ -82,7 +82,7 @@ def test_frames_past_the_end_change_nothing():
 
 def test_a_second_derivative_is_refused():
     x_gates, *rest = arguments(2, 1, 1, 2)
-    (first,) = torch.autograd.grad(GRUScan.apply(x_gates, *rest).square().sum(), x_gates, create_graph=True)
+    (first,) = torch.autograd.grad(gru_scan(x_gates, *rest).square().sum(), x_gates, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         first.sum().backward()
 

@@ -932,10 +932,10 @@ def step_back(delta, x, h, weight_ih, weight_hh, bias_ih, bias_hh):
     h_r, h_z, h_n = (h @ weight_hh.T + bias_hh).chunk(3, dim=-1)  # (B, D) each
     r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
     n = torch.tanh(x_n + r * h_n)
-    of_z = (h - n) * z * (1 - z)  # no δ in these three lines
-    of_n = (1 - z) * (1 - n**2)
-    of_r = of_n * h_n * r * (1 - r)
-    to_product = torch.cat([delta * of_r, delta * of_z, delta * of_n * r], dim=-1)  # (B, 3D), at U h + u
+    slope_z = (h - n) * z * (1 - z)  # no δ in these three lines
+    slope_n = (1 - z) * (1 - n**2)
+    slope_r = slope_n * h_n * r * (1 - r)
+    to_product = torch.cat([delta * slope_r, delta * slope_z, delta * slope_n * r], dim=-1)  # (B, 3D), at U h + u
     return z * delta + to_product @ weight_hh
 
 
@@ -952,10 +952,13 @@ print(f"largest difference below 1e-15: {largest < 1e-15} (exact is not to be ex
 assert largest < 1e-15
 
 # %% [markdown]
-# Now the package's way back over all frames. `of_r`, `of_z`, `of_n` are the three numbers again, for all
-# frames at once, and `inner` is $U_n h + u_n$. In the loop one product with $U$ is left; the gradient of $U$
-# is a single large product after it. Past a clip's end `valid` is False, and $\delta$ is handed on untouched.
-# (`once_differentiable` refuses a second derivative, for only the first is written here.)
+# Now the package's way back over all frames. `known` holds what the way forwards left for each frame, where
+# `inner` is $U_n h + u_n$. `wanted` is where each frame's answers go: `of_r`, `of_z` and `of_n` are the three
+# gradients of the table, and `of_inner` is that of $n$ once it has passed $r$. `kept` is $z \odot \delta$,
+# so `heard - kept` is $(1 - z) \odot \delta$. One product with $U$ a frame is left; the gradient of $U$ is a
+# single large product after the loop. Past a clip's end `valid` is False, and $\delta$ is handed on
+# untouched. (`torch.mul(a, b, out=c)` writes into `c`, here a part of a larger tensor, in place of a new one.
+# `once_differentiable` refuses a second derivative, for only the first is written here.)
 
 # %%
 show(GRUScan.backward)
