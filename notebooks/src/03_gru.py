@@ -935,7 +935,8 @@ def step_back(delta, x, h, weight_ih, weight_hh, bias_ih, bias_hh):
     slope_z = (h - n) * z * (1 - z)  # no δ in these three lines
     slope_n = (1 - z) * (1 - n**2)
     slope_r = slope_n * h_n * r * (1 - r)
-    to_product = torch.cat([delta * slope_r, delta * slope_z, delta * slope_n * r], dim=-1)  # (B, 3D), at U h + u
+    slopes = torch.cat([slope_r, slope_z, slope_n * r], dim=-1)  # (B, 3D)
+    to_product = delta.repeat(1, 3) * slopes  # (B, 3D), at U h + u
     return z * delta + to_product @ weight_hh
 
 
