@@ -30,7 +30,7 @@ from torch import Tensor
 
 LOST = math.log(1e-300)  # a number below this may have been rounded, to fewer digits or to 0
 ROUNDING = math.log(2**-53)  # what float64 does not see beside 1
-EVERY = 8  # frames between two divisions
+EVERY = 16  # frames between two divisions
 
 
 def extended_states(targets: Tensor, blank: int) -> Tensor:

@@ -87,7 +87,7 @@ def test_the_bound_is_needed(monkeypatch):
     monkeypatch.setattr(ctc_rescaled, "LOST", -math.inf)
     loss_error, occupancy_error, trusted = errors(sample)
     wrong = occupancy_error.amax((0, 2)) > 1e-3  # one a trusted sample
-    assert trusted.sum() > sure.sum() and wrong.any() and (loss_error > 1e-3).any()
+    assert trusted.sum() > sure.sum() and wrong.any() and (loss_error > 1e-6).any()  # a rounding is 1e-16
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0, 50.0, 500.0])
