@@ -74,6 +74,23 @@ def folding(weight=lambda w, s: w * s.view(-1, 1, 1, 1, 1), bias=lambda b, m, s,
     return function
 
 
+def weigh_in_place(gradients, clips):
+    for gradient, count in zip(gradients, clips, strict=True):
+        gradient *= count
+    return sum(gradients) / sum(clips)
+
+
+def ordered_before_the_clock(work, clock, wait, repeats):
+    work(), wait()
+    times = []
+    for _ in range(repeats):
+        work()
+        began = clock()
+        wait()
+        times.append(clock() - began)
+    return statistics.median(times)
+
+
 def fold_in_place(w, b, mean, variance, gamma, beta, eps):
     scale = gamma / (variance + eps).sqrt()
     return w.mul_(scale.view(-1, 1, 1, 1, 1)), (b - mean) * scale + beta
@@ -109,6 +126,7 @@ WRONG = {
         ("the sum", timer(whole=True), "the time of one call"),
         ("the clock read once", timer(again=False), "the time of one call"),
         ("one block", one_block, "do they not move"),
+        ("work before the clock", ordered_before_the_clock, "from before it until it is done"),
         ("milliseconds", timer(combine=lambda t: 1000 * statistics.median(t)), "counts seconds"),
         ("a list", timer(combine=list), "expected a number"),
         ("NaN", timer(combine=lambda t: NAN), "expected a finite number"),
@@ -149,6 +167,8 @@ WRONG = {
         ("zeros count as bad",
          scaled(fine=lambda g: all(bool((x != 0).all() and x.isfinite().all()) for x in g)),
          "Zero and negative"),
+        ("squares in float16",
+         scaled(fine=lambda g: math.isfinite(sum((x**2).sum().item() for x in g))), "a sum or a square"),
         ("in place", in_place, "have changed"),
         ("flattened", scaled(lambda g, s: g.float().flatten() / s), "has shape"),
         ("one tensor", lambda g, s: (g[0].float() / s, True), "expected a list"),
@@ -171,6 +191,10 @@ WRONG = {
         ("empty ones count as one",
          combine(lambda g, n: (g * by(n)).sum(0) / n.clamp(min=1).sum()), "must not pull"),
         ("one short", combine(lambda g, n: (g * by(n)).sum(0) / (n.sum() - 1)), "is the answer"),
+        ("without the empty ones", lambda g, n: sum(x for x, k in zip(g, n, strict=True) if k)
+         / sum(k > 0 for k in n), "must count the same"),
+        ("in place", weigh_in_place, "have changed"),
+        ("in float32", combine(lambda g, n: (g.float() * by(n).float()).sum(0) / n.sum().float()), "float64"),
         ("a list", lambda g, n: g, "expected a tensor"),
         ("flattened", combine(lambda g, n: g.mean(0).flatten()), "has shape"),
         ("NaN", combine(lambda g, n: g.mean(0) * NAN), "NaN"),

@@ -35,9 +35,19 @@ def test_work_lanes_draws_every_piece_and_tells_the_end():
     assert [ax.get_title("left") for ax in fig.axes] == ["in turn: 30", "both: 25"]
 
 
+def test_ring_has_a_panel_a_round_and_a_number_a_box():
+    fig = figures.ring([np.ones((2, 2)), [[1, 2], [2, 1]], np.full((2, 2), 2)])
+    assert [ax.get_title("left") or ax.get_title() for ax in fig.axes] == ["start", "round 1", "round 2"]
+    assert [text.get_text() for text in fig.axes[1].texts] == ["1", "2", "2", "1"]
+    assert [text.get_fontweight() for text in fig.axes[1].texts] == ["normal", "bold", "bold", "normal"]
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
+        (lambda: figures.ring([]), "at least one"),
+        (lambda: figures.ring([np.ones((2, 2)), np.ones((2, 3))]), "like the first"),
+        (lambda: figures.ring([np.full((2, 2), 3)]), "expected 1 to 2"),
         (lambda: figures.throughput({}), "at least one"),
         (lambda: figures.throughput({"a": [1.0, 0.0]}), "smallest 0, expected above 0"),
         (lambda: figures.throughput({"a": [np.nan]}), "NaN"),

@@ -66,7 +66,8 @@ def fair_seconds(function: Callable) -> None:
             0.0,
             False,
             5,
-            "All calls take the same here. The clock counts seconds; the answer is the time of one call.",
+            "All calls take the same here. The clock counts seconds; the answer is the time of one call, "
+            "from before it until it is done.",
         ),
         (
             [20 * ms],
@@ -163,7 +164,7 @@ def unscaled(function: Callable) -> None:
         (
             [torch.full((4,), 60000.0)],
             1.0,
-            "All of them are finite, though large: does a sum of yours overflow?",
+            "Large gradients are good ones while they are finite.",
         ),
         ([torch.tensor([-3.0, 2.0]), torch.zeros(2)], 2.0, "Zero and negative gradients are good ones."),
     ]
@@ -180,6 +181,8 @@ def unscaled(function: Callable) -> None:
             raise AssertionError(f"take_the_step is {step!r}, expected True or False")
         fine = all(math.isfinite(x) for gradient in scaled for x in gradient.flatten().tolist())
         if step != fine:
+            if fine:
+                hint = f"Every number that you were given is finite; does a sum or a square overflow? {hint}"
             raise AssertionError(f"take_the_step is {step}, expected {fine}. {hint}")
         for gradient, before in zip(given, scaled, strict=True):
             if not torch.equal(gradient.nan_to_num(), before.nan_to_num()):
@@ -218,9 +221,14 @@ def whole_gradient(function: Callable) -> None:
             torch.autograd.grad(part.mean(), weight, retain_graph=True)[0] if len(part) else torch.zeros(3, 2)
             for part in losses.split(counts)
         ]
-        found = call(function, [part.double().clone() for part in parts], list(counts))
+        given = [part.double().clone() for part in parts]
+        found = call(function, given, list(counts))
         name = f"whole_gradient for processes with {', '.join(map(str, counts))} clips"
+        if not all(torch.equal(now, part.double()) for now, part in zip(given, parts, strict=True)):
+            raise AssertionError("The gradients that you were given have changed: make a new tensor.")
         found = expect_tensor(found, (3, 2), name, "It has the shape of one gradient.")
+        if found.dtype != torch.float64:
+            raise AssertionError(f"{name} is {found.dtype}, the gradients given are torch.float64")
         expect_close(found, expected, name, hint, tolerance=1e-9)
 
 

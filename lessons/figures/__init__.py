@@ -32,6 +32,7 @@ from lessons.figures.peaks import peaks
 from lessons.figures.plateau import plateau
 from lessons.figures.precision_recall import precision_recall
 from lessons.figures.reading_order import reading_order
+from lessons.figures.ring import ring
 from lessons.figures.saliency import saliency
 from lessons.figures.saturation import saturation
 from lessons.figures.score import score
@@ -78,6 +79,7 @@ __all__ = [
     "plateau",
     "precision_recall",
     "reading_order",
+    "ring",
     "saliency",
     "saturation",
     "score",
