@@ -1151,17 +1151,20 @@ assert trace[-1] == n_nodes == 0
 # 03), both at sizes of LipNet's. **Predict**: how many times as slow is a loss written in Python?
 
 # %% tags=["nbval-ignore-output"]
-# output not compared: times, and a table that is measured anew when a layer changes
-results = sorted(Path(export.__file__).parent.glob("trained/bench/*.json"))
-for path in results:
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    print(f"{rows[0]['device']}, {rows[0]['threads']} thread(s), torch {rows[0]['torch']}")
-    print(bench.table(rows), "\n")
-print("now, on this machine:")
+# output not compared: times
 for name in ("ctc B32", "gru B8"):
     pair = bench.WORKS[name](CPU)
     found = compare(pair.ours, pair.theirs, CPU, pairs=3)
     print(f"{name}: {found.ratio:.2f} times the time of {pair.against}")
+
+# %% [markdown]
+# And all of them, measured with more patience and kept in `lessons/trained/bench`:
+
+# %%
+for path in sorted(Path(export.__file__).parent.glob("trained/bench/*.json")):
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    print(f"{rows[0]['device']}, {rows[0]['threads']} thread(s), torch {rows[0]['torch']}")
+    print(bench.table(rows), "\n")
 
 # %% [markdown]
 # Below 1, ours is the faster. A loop in Python is not slow as such; a loop of *small operations with a
@@ -1438,7 +1441,7 @@ assert half_size < 0.52 * full_size and small_texts == texts
 #   what you won.
 # - What is not made faster decides: 65 % of a step in no time at all makes it less than three times as fast.
 # - Fix 1, faster arithmetic for the convolutions; fix 2, fewer and larger operations; fix 3, data ahead of
-#   time, which gains nothing here and everything on a fast GPU. After each fix, profile again.
+#   time, which gains nothing here and ten times on a fast GPU. After each fix, profile again.
 # - Multiply in 16 bits, add in 32. A running sum, such as a GRU's memory, stands still in bfloat16. float16
 #   needs its loss scaled.
 # - Processes add *shares*; a mean of means weighs a clip by its luck.
