@@ -246,7 +246,8 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     torch.set_num_threads(1)
     try:
-        model = checkpoint.load(args.model)
+        # The channels of a pixel side by side: convolutions and pools of many channels are faster so.
+        model = checkpoint.load(args.model).to(memory_format=torch.channels_last_3d)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -101,6 +101,18 @@ def test_the_largest_face_counts() -> None:
     assert abs(mouth_place(crop_mouth(frames)[0])[1] - 63.5) < 4
 
 
+def test_a_face_is_looked_for_at_its_last_size_and_then_at_all() -> None:
+    near = np.stack([draw_face(size=160)] * 6)
+    far = np.stack([draw_face(size=75)] * 6)  # after a cut: half as wide
+    at, boxes = find_faces(np.concatenate([near, far]), every=3)
+    assert at.tolist() == [0, 3, 6, 9]
+    _, anew = find_faces(far, every=3)  # no size is known before
+    np.testing.assert_array_equal(boxes[2:], anew)
+    assert 1.9 < boxes[1, 2] / boxes[2, 2] < 2.3
+    _, known = find_faces(near, every=3, width=boxes[0, 2])
+    assert np.abs(known - boxes[:2]).max() <= 1  # a box is the mean of fewer hits
+
+
 def test_frames_without_a_face_borrow_from_their_neighbours() -> None:
     frames = talk(21)
     whole = crop_mouth(frames)

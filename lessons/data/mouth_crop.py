@@ -18,6 +18,7 @@ WIDTH, HEIGHT = 0.60, 0.30  # of the window, in box widths
 OUT = (64, 128)  # (H, W) of the crop
 LOOK = 288  # pixels: detection runs on pictures whose shorter side is at most this, GRID's own height
 SMALLEST_FACE = 4  # a face is at least the shorter side divided by this
+NEAR = 1.6  # a face that was found is looked for again up to this factor smaller or larger, before all sizes
 
 
 class NoFaceError(ValueError):
@@ -60,12 +61,15 @@ def is_mouth_crop(frames: np.ndarray) -> bool:
     return width == 2 * height and height <= 2 * OUT[0]
 
 
-def find_faces(frames: np.ndarray, every: int = EVERY) -> tuple[np.ndarray, np.ndarray]:
+def find_faces(
+    frames: np.ndarray, every: int = EVERY, width: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Look for the largest face in every fifth frame.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB.
         every: frames from one look to the next.
+        width: of the face box in the last frame that showed one, where there was one before these frames.
 
     Returns:
         at: (K,) the frames that show a face.
@@ -74,7 +78,7 @@ def find_faces(frames: np.ndarray, every: int = EVERY) -> tuple[np.ndarray, np.n
     Raises:
         RuntimeError: no usable OpenCV.
     """
-    detector = face_detector()
+    face_detector()
     import cv2
 
     shrink = min(1.0, LOOK / min(frames.shape[1:3]))
@@ -83,13 +87,35 @@ def find_faces(frames: np.ndarray, every: int = EVERY) -> tuple[np.ndarray, np.n
         picture = cv2.cvtColor(frames[t], cv2.COLOR_RGB2GRAY)  # (H, W)
         if shrink < 1:
             picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-        smallest = max(24, min(picture.shape) // SMALLEST_FACE)
-        found = detector.detectMultiScale(picture, 1.1, 5, minSize=(smallest, smallest))
-        if len(found):
-            x, y, width, height = max(found, key=lambda box: box[2])
+        found = _largest_face(picture, None if width is None else width * shrink)
+        if found is not None:
+            x, y, width = (side / shrink for side in found)
             at.append(t)
-            boxes.append(((x + width / 2) / shrink, (y + height / 2) / shrink, width / shrink))
+            boxes.append((x, y, width))
     return np.array(at, dtype=np.int64), np.array(boxes, dtype=np.float64).reshape(-1, 3)
+
+
+def _largest_face(picture: np.ndarray, width: float | None) -> tuple[float, float, float] | None:
+    """Middle x, middle y and width of the largest face in a grey (H, W), first of those about ``width`` wide.
+
+    Most of the time goes into small sizes, which have most places. A box is the mean of hits of nearly the
+    same size; so it is believed if it lies well within the sizes that were looked for.
+    """
+    smallest = max(24, min(picture.shape) // SMALLEST_FACE)
+    if width is not None:
+        near = _largest_box(picture, max(smallest, int(width / NEAR)), int(width * NEAR))
+        if near is not None and max(near[2] / width, width / near[2]) < NEAR**0.5:
+            return near
+    return _largest_box(picture, smallest, max(picture.shape))
+
+
+def _largest_box(picture: np.ndarray, least: int, most: int) -> tuple[float, float, float] | None:
+    """The detector's largest box from ``least`` to ``most`` pixels wide."""
+    found = face_detector().detectMultiScale(picture, 1.1, 5, minSize=(least, least), maxSize=(most, most))
+    if not len(found):
+        return None
+    x, y, width, height = max(found, key=lambda box: box[2])
+    return x + width / 2, y + height / 2, width
 
 
 def smooth(values: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
@@ -151,7 +177,8 @@ class MouthFollower:
     def follow(self, frames: np.ndarray) -> np.ndarray:
         """The next frames (N, H, W, 3) uint8 -> their mouths (N, 64, 128, 3); none before the first face."""
         first_look = -self._seen % self._every
-        at, boxes = find_faces(frames[first_look:], self._every)
+        width = self._boxes[-1, 2] if len(self._boxes) else None
+        at, boxes = find_faces(frames[first_look:], self._every, width)
         self._at = np.concatenate((self._at, self._seen + first_look + at))  # (K,)
         self._boxes = np.concatenate((self._boxes, boxes))  # (K, 3)
         self._seen += len(frames)
