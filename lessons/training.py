@@ -159,7 +159,8 @@ def read_clips(
     training, log_probs, losses = model.training, [], []
     model.eval()
     for start in range(0, len(indices), batch_size):
-        batch = training_batch(clips, indices[start : start + batch_size], None, model.in_channels).to(device)
+        some = indices[start : start + batch_size]
+        batch = training_batch(clips, some, None, model.in_channels, device=device)
         logits = model(batch.x, batch.lengths)  # (T, B, V)
         losses.append(ctc(logits, batch, model).item() * len(batch.lengths))
         log_probs.append(logits.float().log_softmax(-1).cpu())
@@ -251,7 +252,7 @@ def train(
             part = processes.part(len(indices))
             next_part(part)
             chance = rng if settings.augmented else None
-            batch = training_batch(training, indices, chance, model.in_channels, part.places).to(device)
+            batch = training_batch(training, indices, chance, model.in_channels, part.places, device)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, total, settings)
 

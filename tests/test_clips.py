@@ -118,6 +118,33 @@ def test_batch_has_the_stated_shapes():
     assert all(n >= min_frames(torch.tensor([2, 21])) for n in batch.lengths)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_batch_made_on_the_gpu_is_the_same():
+    here, there = (
+        training_batch(clip_set(), [1, 0], np.random.default_rng(0), 3, device=torch.device(name))
+        for name in ("cpu", "cuda")
+    )
+    for name, value in vars(here).items():
+        assert vars(there)[name].device.type == "cuda"
+        torch.testing.assert_close(vars(there)[name].cpu(), value, rtol=1e-4, atol=1e-4)
+
+
+def test_only_bytes_travel_to_the_device(monkeypatch):
+    """Floats would be four times as many bytes, in three channels twelve times."""
+    sent, send = [], torch.Tensor.to
+
+    def to(tensor, *args, **kwargs):
+        if any(isinstance(arg, torch.device) for arg in args):
+            sent.append(tensor)
+        return send(tensor, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    clips = clip_set()
+    training_batch(clips, [1, 0], np.random.default_rng(0), 3, device=torch.device("cpu"))
+    assert sum(tensor.nbytes for tensor in sent if tensor.dtype == torch.uint8) == clips.frames.nbytes
+    assert sum(tensor.nbytes for tensor in sent) < 2 * clips.frames.nbytes  # and labels, lengths, targets
+
+
 def test_a_batch_without_chance_is_the_clips_themselves():
     clips = clip_set()
     batch = training_batch(clips, [0], None)

@@ -39,7 +39,7 @@ def computed() -> dict[str, str]:
         for name in ("NVLink, each way", "PCIe, each way", "share of a link that is reached")
     )
     link_share /= 1e9 * 100
-    prepare = given("CPU to prepare a clip") / 1e3
+    prepare, collect = (given(f"CPU to {work}") / 1e3 for work in ("prepare a clip", "collect its bytes"))
 
     with torch.device("meta"):
         counted = count(LipNet(), torch.zeros(1, 3, 75, 64, 128))
@@ -60,7 +60,7 @@ def computed() -> dict[str, str]:
     wire = {name: sent / (speed * link_share) for name, speed in (("nvlink", nvlink), ("pcie", pcie))}
     epochs_there = [given("epochs elsewhere, fewest"), given("epochs elsewhere, most")]
     there = [clips * n / (given("hours elsewhere") * 3600) for n in epochs_there]
-    slow = prepare * batch + step
+    slow, bytes_only = prepare * batch + step, collect * batch + step
     paper = int(given("clips in a batch, the paper"))
     sizes = [len(Processes(rank, gpus).part(paper).places) for rank in range(gpus)]
     last = clips % whole
@@ -88,10 +88,12 @@ def computed() -> dict[str, str]:
         "floats to a GPU": f"{rate * grey * 12 / 1e9:.2f} GB a second, "
         f"{percent(rate * grey * 12 / (pcie * link_share))} of the link",
         "frames to decode, were it done in every epoch": f"{gpus * rate * 75:,.0f} a second",
-        "cores that keep one GPU busy": f"{math.ceil(rate * prepare)}",
-        "cores that keep all busy": f"{math.ceil(gpus * rate * prepare)}",
+        "cores that prepare for one GPU": f"{math.ceil(rate * prepare)}",
+        "cores that prepare for all": f"{math.ceil(gpus * rate * prepare)}",
         "a step when one core prepares": f"{slow:.2f} s",
         "the training then": f"{steps * slow / 3600:.1f} hours",
+        "a step when the core collects bytes": f"{bytes_only:.2f} s",
+        "the training with bytes": f"{steps * bytes_only / 3600:.1f} hours",
         "gradient": f"{gradient / 1e6:.1f} MB",
         "a ring's share of it": f"{ring:.2f}",
         "each GPU sends, a step": f"{sent / 1e6:.1f} MB",
@@ -107,6 +109,7 @@ def computed() -> dict[str, str]:
         "the same at 5 %": f"{hours[1] * share / 0.05:.1f} GPU hours",
         "the same at 30 %": f"{hours[1] * share / 0.30:.1f} GPU hours",
         "GPU hours when one core prepares": f"{gpus * steps * slow / 3600:.1f}",
+        "GPU hours with bytes": f"{gpus * steps * bytes_only / 3600:.1f}",
         "clips in a batch, all": f"{whole}",
         "the last batch of an epoch": f"{last} clips: parts of {math.ceil(last / gpus)} and {last // gpus}",
         "the paper's batch in parts": f"{sizes.count(max(sizes))} of {max(sizes)}, "

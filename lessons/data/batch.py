@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from lessons.data.timings import frame_labels
 from lessons.text import Alphabet
 
 ALPHABET = Alphabet()
+CPU = torch.device("cpu")
 
 
 def normalise(clips: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -70,10 +71,6 @@ class Batch:
     target_lengths: Tensor
     frame_labels: Tensor
 
-    def to(self, device: torch.device) -> Batch:
-        """The batch on ``device``."""
-        return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
-
 
 def training_batch(
     clips: ClipSet,
@@ -81,8 +78,12 @@ def training_batch(
     rng: np.random.Generator | None,
     channels: int = 1,
     places: Sequence[int] | None = None,
+    device: torch.device = CPU,
 ) -> Batch:
-    """Collect the clips at ``indices``, augmented by ``rng`` or as they are when it is None.
+    """Collect the clips at ``indices`` on ``device``, augmented by ``rng`` or as they are when it is None.
+
+    Bytes travel to the device and become floats there: a twelfth of the traffic that three channels of floats
+    would be, and a GPU moves, mirrors and normalises a batch in next to no time.
 
     A model with three input ``channels`` is shown the grey picture three times. With ``places`` only the
     clips at these places of ``indices`` are collected, but chance is drawn for all of them: so several
@@ -99,16 +100,16 @@ def training_batch(
         padding = (0, clips.frames.shape[1] - n_frames)
         frames.append(np.pad(clips.frames[i, chosen], (padding, (0, 0), (0, 0))))
         labels.append(np.pad(frame_labels(clips.segments[i], n_frames, ALPHABET)[chosen], padding))
-    x = torch.from_numpy(np.stack(frames)).float()  # (B, T, H, W)
+    x = torch.from_numpy(np.stack(frames)).to(device).float()  # (B, T, H, W)
     if rng is not None:
         x = augment(x, rng, places, n_clips)
-    lengths = torch.from_numpy(clips.lengths[indices])  # (B,)
+    lengths = torch.from_numpy(clips.lengths[indices]).to(device)  # (B,)
     x = normalise(x, lengths)[:, None].expand(-1, channels, -1, -1, -1)  # (B, C, T, H, W)
     targets = [ALPHABET.encode(clips.transcripts[i]) for i in indices]
     return Batch(
         x,
         lengths,
-        torch.cat(targets),
-        torch.tensor([len(target) for target in targets]),
-        torch.from_numpy(np.stack(labels)),
+        torch.cat(targets).to(device),
+        torch.tensor([len(target) for target in targets], device=device),
+        torch.from_numpy(np.stack(labels)).to(device),
     )

@@ -674,9 +674,9 @@ figures.work_lanes(
 # %% [markdown]
 # Where learning is slow, as on a CPU, a helper gains next to nothing: the data are not on the **critical
 # path**. And a helper on the *same core* gains nothing at all, for both need it. With a GPU it turns round:
-# with one helper the GPU, whatever its price, is idle nine tenths of the time; about twelve keep it busy, or
-# a GPU that changes its clips itself. **The same fix is worthless here and worth ten times there.** Measure
-# before you build.
+# with one helper the GPU, whatever its price, is idle nine tenths of the time; about twelve keep it busy. Or
+# send it bytes and let it change its clips itself, as `lessons.training` does. **The same fix is worthless
+# here and worth ten times there.** Measure before you build.
 #
 # **Fix**: the helper is a thread and a queue. A thread is enough, since numpy and torch let go of Python's
 # lock while they calculate. (`DataLoader` uses processes, which also helps where the work is in Python.)
@@ -1055,7 +1055,7 @@ check("14.whole_gradient", whole_gradient_solution)
 # normalisation over a part of the batch, every process writing the same file. `lessons/distributed.py`
 # deals with each, and a test holds two processes to the numbers of one. And the page "Eight GPUs,
 # thirty-three speakers" (`docs/eight_gpus.md`) works out on paper what a training on eight GPUs would cost,
-# and what its bottleneck is: neither the GPUs nor the wires, but the cores that prepare clips.
+# and what its bottleneck is: neither the GPUs nor the wires, but the cores, if they prepare the clips.
 #
 # ## 10. Bug hunt: the loop that eats memory
 #
