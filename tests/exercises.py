@@ -1,4 +1,4 @@
-"""The exercises as a notebook shows them: functions read out of its source, so what is tested is shown."""
+"""What the tests of all exercises share. Functions come out of the sources: what is shown is what is tested."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 SOURCES = Path(__file__).parent.parent / "notebooks" / "src"
 
@@ -30,3 +32,15 @@ def from_notebook(number: str, function: str) -> Callable:
     names["check"] = lambda name, function: None  # what a cell checks is checked by the test
     exec(found[0], names)
     return names[function]
+
+
+def each_wrong_answer(answers: dict[str, list[tuple[str, Callable, str]]]) -> pytest.MarkDecorator:
+    """Run a test with each (exercise, wrong, message) of exercise -> [(what is wrong, function, message)]."""
+    return pytest.mark.parametrize(
+        ("exercise", "wrong", "message"),
+        [
+            pytest.param(exercise, function, message, id=f"{exercise}: {name}")
+            for exercise, those in answers.items()
+            for name, function, message in those
+        ],
+    )

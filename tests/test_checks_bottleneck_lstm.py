@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from lessons.checks import check
 from lessons.checks.bottleneck_lstm import CHECKS
-from tests.exercises import from_notebook
+from tests.exercises import each_wrong_answer, from_notebook
 
 SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "11_bottleneck_lstm.py"
 
@@ -303,14 +303,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("exercise", "wrong", "message"),
-    [
-        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
-        for exercise, answers in WRONG.items()
-        for name, function, message in answers
-    ],
-)
+@each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     torch.manual_seed(0)
     with pytest.raises(AssertionError, match=message):

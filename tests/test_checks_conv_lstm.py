@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from lessons import figures
 from lessons.checks import check
 from lessons.checks.conv_lstm import CHECKS
-from tests.exercises import from_notebook
+from tests.exercises import each_wrong_answer, from_notebook
 
 
 def test_other_right_answers_pass():
@@ -318,14 +318,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("exercise", "wrong", "message"),
-    [
-        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
-        for exercise, answers in WRONG.items()
-        for name, function, message in answers
-    ],
-)
+@each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
         check(f"10.{exercise}", wrong)

@@ -19,6 +19,7 @@ from lessons.checks import check
 from lessons.checks.ctc_decoding import CHECKS
 from lessons.figures.style import BLUE, GREEN, RULE, VERMILION
 from lessons.metrics import edit_distance
+from tests.exercises import each_wrong_answer
 
 # ---- greedy_decode -----------------------------------------------------------------------------------------
 
@@ -266,14 +267,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("exercise", "wrong", "message"),
-    [
-        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
-        for exercise, answers in WRONG.items()
-        for name, function, message in answers
-    ],
-)
+@each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
         check(f"05.{exercise}", wrong)

@@ -18,6 +18,7 @@ from lessons import ctc, figures
 from lessons.checks import check
 from lessons.checks.ctc_loss import CHECKS
 from lessons.figures import style
+from tests.exercises import each_wrong_answer
 
 NEVER = -math.inf
 
@@ -273,14 +274,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("exercise", "wrong", "message"),
-    [
-        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
-        for exercise, answers in WRONG.items()
-        for name, function, message in answers
-    ],
-)
+@each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
         check(f"04.{exercise}", wrong)

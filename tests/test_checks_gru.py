@@ -12,6 +12,7 @@ import torch
 from lessons import figures
 from lessons.checks import check
 from lessons.checks.gru import CHECKS
+from tests.exercises import each_wrong_answer
 
 
 def lstm(
@@ -234,14 +235,7 @@ def _reset_before_with_gated_bias(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
     return (1 - z) * n + z * h
 
 
-@pytest.mark.parametrize(
-    ("exercise", "wrong", "message"),
-    [
-        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
-        for exercise, answers in WRONG.items()
-        for name, function, message in answers
-    ],
-)
+@each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
         check(f"03.{exercise}", wrong)

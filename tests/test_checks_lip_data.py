@@ -13,6 +13,7 @@ import pytest
 
 from lessons.checks import check
 from lessons.checks.lip_data import CHECKS
+from tests.exercises import each_wrong_answer
 
 NAN = float("nan")
 
@@ -227,14 +228,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("exercise", "wrong", "message"),
-    [
-        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
-        for exercise, answers in WRONG.items()
-        for name, function, message in answers
-    ],
-)
+@each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
         check(f"07.{exercise}", wrong)

@@ -12,6 +12,7 @@ import torch
 
 from lessons.checks import check
 from lessons.checks.lipnet import CHECKS
+from tests.exercises import each_wrong_answer
 
 
 def shapes(conv=lambda n, s: (n - 1) // s + 1, pool=lambda n: n // 2, change=lambda name, shape: shape):
@@ -153,14 +154,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("exercise", "wrong", "message"),
-    [
-        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
-        for exercise, answers in WRONG.items()
-        for name, function, message in answers
-    ],
-)
+@each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
         check(f"06.{exercise}", wrong)

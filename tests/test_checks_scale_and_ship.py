@@ -10,6 +10,7 @@ import torch
 
 from lessons.checks import check
 from lessons.checks.scale_and_ship import CHECKS, HOST, Device
+from tests.exercises import each_wrong_answer
 
 
 def timer(warm=True, warm_wait=True, end_wait=True, combine=statistics.median, whole=False, again=True):
@@ -224,14 +225,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("exercise", "wrong", "message"),
-    [
-        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
-        for exercise, answers in WRONG.items()
-        for name, function, message in answers
-    ],
-)
+@each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
         check(f"14.{exercise}", wrong)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from lessons.checks import agree, check, find
 from lessons.checks.stcnn import CHECKS
+from tests.exercises import each_wrong_answer
 
 
 def each_axis(rule):
@@ -122,14 +123,7 @@ def _field(layers, own=False, added=False):
     return field
 
 
-@pytest.mark.parametrize(
-    ("exercise", "wrong", "message"),
-    [
-        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
-        for exercise, answers in WRONG.items()
-        for name, function, message in answers
-    ],
-)
+@each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
         check(f"02.{exercise}", wrong)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from lessons.checks import check
 from lessons.checks.train_lipnet import CHECKS
 from lessons.metrics import edits
+from tests.exercises import each_wrong_answer
 
 
 def length(gradients):
@@ -189,14 +190,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(
-    ("exercise", "wrong", "message"),
-    [
-        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
-        for exercise, answers in WRONG.items()
-        for name, function, message in answers
-    ],
-)
+@each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
         check(f"08.{exercise}", wrong)

@@ -13,6 +13,7 @@ import torch
 
 from lessons import figures
 from lessons.checks import check
+from tests.exercises import each_wrong_answer
 
 
 def right_strides(shape):
@@ -220,14 +221,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("exercise", "wrong", "message"),
-    [
-        pytest.param(exercise, function, message, id=f"{exercise}: {name}")
-        for exercise, answers in WRONG.items()
-        for name, function, message in answers
-    ],
-)
+@each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
         check(f"01.{exercise}", wrong)
