@@ -1,4 +1,4 @@
-"""What the tests of all exercises share. Functions come out of the sources: what is shown is what is tested."""
+"""What the tests of all exercises share. Functions come out of the notebooks: what is shown is tested."""
 
 from __future__ import annotations
 
