@@ -38,9 +38,12 @@ PROGRAMS = {
     "detection_scores",
     "detection_training",
     "detector_table",
+    "live_reader",
+    "live_scores",
     "read",
     "train",
     "train_detector",
+    "train_mouth_finder",
     "training",
 }
 MAY_IMPORT = {

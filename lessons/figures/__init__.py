@@ -23,6 +23,7 @@ from lessons.figures.gates import gates
 from lessons.figures.kernels import kernels
 from lessons.figures.lanes import lanes
 from lessons.figures.layer_shares import layer_shares
+from lessons.figures.live_strip import live_strip
 from lessons.figures.memory_cells import memory_cells
 from lessons.figures.memory_film import memory_film
 from lessons.figures.memory_walk import memory_walk
@@ -31,6 +32,7 @@ from lessons.figures.overlaps import overlaps
 from lessons.figures.peaks import peaks
 from lessons.figures.plateau import plateau
 from lessons.figures.precision_recall import precision_recall
+from lessons.figures.rates import rates
 from lessons.figures.reading_order import reading_order
 from lessons.figures.ring import ring
 from lessons.figures.saliency import saliency
@@ -39,6 +41,7 @@ from lessons.figures.score import score
 from lessons.figures.shape_ladder import Layer, shape_ladder
 from lessons.figures.space_time import space_time, space_time_cube
 from lessons.figures.spread import spread
+from lessons.figures.stream_diagram import stream_diagram
 from lessons.figures.strip import strip
 from lessons.figures.throughput import throughput
 from lessons.figures.weight_bars import weight_bars
@@ -68,6 +71,7 @@ __all__ = [
     "kernels",
     "lanes",
     "layer_shares",
+    "live_strip",
     "memory_cells",
     "memory_film",
     "memory_walk",
@@ -78,6 +82,7 @@ __all__ = [
     "peaks",
     "plateau",
     "precision_recall",
+    "rates",
     "reading_order",
     "ring",
     "saliency",
@@ -87,6 +92,7 @@ __all__ = [
     "space_time",
     "space_time_cube",
     "spread",
+    "stream_diagram",
     "strip",
     "throughput",
     "trellis",
