@@ -49,7 +49,7 @@ COURSE: tuple[Notebook, ...] = (
     Notebook(10, "conv_lstm", "ConvLSTM", "an LSTM whose state is an image", 1, True),
     Notebook(11, "bottleneck_lstm", "Bottleneck-LSTM", "the cell from the paper's equations", 1, True),
     Notebook(12, "video_detection", "Video detection", "a small detector, with and without memory", 1, True),
-    Notebook(13, "capstone", "Capstone", "one stream: find the mouth, then read it", 2),
+    Notebook(13, "capstone", "Capstone", "one stream: find the mouth, then read it", 1, True),
     Notebook(
         14, "scale_and_ship", "Scale and ship", "mixed precision, compile, many processes, export", 2, True
     ),

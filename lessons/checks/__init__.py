@@ -28,6 +28,7 @@ MODULES = {
     "10": "conv_lstm",
     "11": "bottleneck_lstm",
     "12": "video_detection",
+    "13": "capstone",
     "14": "scale_and_ship",
 }
 

@@ -1,0 +1,91 @@
+"""The mouth finders that come with the course: small, whole, and as good as their table and card say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from lessons import checkpoint
+from lessons.data.talking_heads import LEVELS
+from lessons.live_reader import MouthFinder, read_film
+from lessons.live_scores import (
+    COLUMNS,
+    FINDERS,
+    TEST_FILMS,
+    TEST_SEED,
+    TRAINED,
+    TRUTH,
+    column,
+    films_of,
+    load,
+    read_table,
+    score,
+    word_error_rate,
+)
+from lessons.metrics import edit_distance
+from lessons.train_mouth_finder import PRESETS, READER
+
+ROWS = read_table()
+RESULTS = json.loads((TRAINED / "results.json").read_text(encoding="utf-8"))
+CARD = (TRAINED / "README.md").read_text(encoding="utf-8")
+SEEDS = RESULTS["seeds"]
+NAMES = (TRUTH, *FINDERS)
+
+
+def test_all_together_is_small():
+    assert sum(path.stat().st_size for path in TRAINED.rglob("*") if path.is_file()) < 700_000
+
+
+def test_every_finder_read_every_film():
+    keys = {(row["seed"], row["finder"], row["level"], row["film"]) for row in ROWS}
+    assert len(keys) == len(ROWS) == len(SEEDS) * len(NAMES) * len(LEVELS) * TEST_FILMS
+    assert list(ROWS[0]) == list(COLUMNS) and TEST_FILMS >= 60
+
+
+def test_they_are_of_the_recipe_in_the_code():
+    assert {**RESULTS["recipe"], "seed": 0} == asdict(PRESETS["full"])
+    assert RESULTS["test_seed"] == TEST_SEED and RESULTS["reader"] == READER
+    assert RESULTS["levels"] == json.loads(json.dumps({name: asdict(h) for name, h in LEVELS.items()}))
+    assert RESULTS["command"].startswith("python -m lessons.train_mouth_finder --seed 0")
+
+
+def test_the_errors_are_those_of_the_sentences():
+    for row in ROWS:
+        assert row["errors"] == edit_distance(row["said"].split(), row["read"].split())
+        assert np.isnan(row["late"]) == (row["errors"] > 0)
+
+
+def test_films_are_those_of_the_table_and_read_as_it_says():
+    films = films_of("some", 4)
+    reader = checkpoint.load(READER)
+    for i in range(2):
+        (row,) = (
+            r
+            for r in ROWS
+            if (r["finder"], r["level"], r["film"], r["seed"]) == ("bottleneck_lstm", "some", i, 0)
+        )
+        again = score(read_film(films.frames[i], MouthFinder(load("bottleneck_lstm")), reader), films, i)
+        assert again["said"] == row["said"] and again["poster"] == row["poster"]
+        assert again["iou"] == pytest.approx(row["iou"], abs=0.02)
+        assert abs(again["errors"] - row["errors"]) <= 1  # other machines round otherwise
+
+
+def test_the_card_says_what_the_table_says():
+    for finder in NAMES:
+        cells = [f"{100 * word_error_rate(ROWS, finder, level)[0]:.1f}" for level in LEVELS]
+        jumps = [f"{column(ROWS, 'jumps', finder, level).mean():.1f}" for level in LEVELS]
+        iou = [f"{column(ROWS, 'iou', finder, level).mean():.2f}" for level in LEVELS]
+        for name, values in (("WER", cells), ("jumps", jumps), ("IoU", iou)):
+            line = f"| {' | '.join((name, finder, *values))} |"
+            assert line in CARD.splitlines(), f"the card does not say {line}"
+
+
+def test_memory_is_worth_words_where_a_poster_is_hung_up_and_nowhere_else():
+    for level in LEVELS:
+        posters = column(ROWS, "poster", TRUTH, level) < 75
+        none, lstm = (column(ROWS, "errors", name, level) for name in ("none", "bottleneck_lstm"))
+        assert none[posters].sum() > lstm[posters].sum() + 0.2 * 6 * posters.sum()
+        assert abs(none[~posters].mean() - lstm[~posters].mean()) < 0.1 * 6
