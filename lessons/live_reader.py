@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lessons.centre_points import decode
 from lessons.data.box_crop import crop_box
@@ -166,11 +165,8 @@ class LiveReader:
         """Show the reader the next crops (height, width)."""
         if not crops and not self.stream.frames:
             return []  # no mouth in the whole film
-        return self.stream.push(self.as_tensor(crops), last)
-
-    def as_tensor(self, crops: list[np.ndarray]) -> Tensor:
-        """Crops of (height, width) -> (N, height, width), N may be 0."""
-        return torch.from_numpy(np.stack(crops)) if crops else torch.empty(0, *self.size)
+        pictures = np.array(crops, np.uint8).reshape(-1, *self.size)  # (N, height, width), N may be 0
+        return self.stream.push(torch.from_numpy(pictures), last)
 
 
 def read_film(film: np.ndarray, finder: Finder, reader: LipNet, share: float = SHARE) -> LiveReader:
@@ -181,6 +177,16 @@ def read_film(film: np.ndarray, finder: Finder, reader: LipNet, share: float = S
 
 
 def known(boxes: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A finder that was told where the mouth is: boxes (T, 4), one for each frame to come."""
+    """A finder that was told where the mouth is: boxes (T, 4), one for each frame to come.
+
+    Raises:
+        ValueError: more frames come than there are boxes.
+    """
     coming = iter(boxes)
-    return lambda frame: next(coming)
+
+    def find(frame: np.ndarray) -> np.ndarray:
+        for box in coming:
+            return box
+        raise ValueError(f"boxes: {len(boxes)} of them, expected one for each frame of the film")
+
+    return find

@@ -137,6 +137,8 @@ def test_bad_input_is_refused():
     live.push(FILMS.frames[0][:3], last=True)
     with pytest.raises(ValueError, match="new film"):
         live.push(FILMS.frames[0][:3])
+    with pytest.raises(ValueError, match="one for each frame"):
+        read_film(FILMS.frames[0], known(FILMS.boxes[0][:9]), READER)
     with pytest.raises(ValueError, match="eval"):
         MouthFinder(Detector(1, "none").train())
     with pytest.raises(ValueError, match="one class"):
