@@ -371,10 +371,9 @@ short = (
 figures.course_map([(n.number, title, n.written) for n, title in zip(COURSE, short, strict=True)], here=0)
 
 # %% [markdown]
-# Read it in order: each notebook uses only what came before. Filled boxes are written, pale ones are coming.
-# Every notebook builds a **plain version** of an idea with you, then shows that it equals the **finished
-# version** in the package `lessons` and PyTorch's own, number by number. Nothing is to be believed: what the
-# text claims, the cell beside it computes.
+# Read it in order: each notebook uses only what came before. Every notebook builds a **plain version** of an
+# idea with you, then shows that it equals the **finished version** in the package `lessons` and PyTorch's
+# own, number by number. Nothing is to be believed: what the text claims, the cell beside it computes.
 #
 # ## Recap
 #
