@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -69,12 +70,12 @@ def training(model: Detector, log: Log, every: int = 20) -> dict:
     }
 
 
-def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lessons.train_detector", description="Train the video detectors and fill their table."
-    )
-    parser.add_argument("--preset", choices=PRESETS, default="full")
+def arguments(
+    argv: list[str] | None, module: str, description: str, presets: Iterable[str]
+) -> argparse.Namespace:
+    """Parse the command line of a module that trains detectors for some seeds."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("--preset", choices=list(presets), default="full")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one run of everything for each")
     parser.add_argument("--out", required=True, type=Path, help="folder for table, weights, checkpoints")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s)")
@@ -86,7 +87,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     """Train every seed that is not finished yet, then write the table and show it."""
-    args = arguments(argv)
+    about = "Train the video detectors and fill their table."
+    args = arguments(argv, "lessons.train_detector", about, PRESETS)
     torch.set_num_threads(args.threads)
     for seed in args.seed:
         run_seed(replace(PRESETS[args.preset], seed=seed), args.out / f"seed_{seed}")

@@ -7,7 +7,6 @@ on clips with hands. Run the same command again after a stop and it goes on wher
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import sys
@@ -27,6 +26,7 @@ from lessons.files import atomic
 from lessons.live_reader import SHRINK, shrink
 from lessons.live_scores import FINDERS, TEST_FILMS, TEST_SEED, load, measure, read_table, write_table
 from lessons.live_scores import word_error_rate as rate
+from lessons.train_detector import arguments
 
 POSTERS = 0.7  # of the clips of stage 2; a single frame is always without
 READER = "lipnet_small_synthetic"
@@ -144,24 +144,10 @@ def join_seeds(out: Path) -> None:
         part.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lessons.train_mouth_finder", description="Train the mouth finders and test them."
-    )
-    parser.add_argument("--preset", choices=PRESETS, default="full")
-    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="one run of everything for each")
-    parser.add_argument("--out", required=True, type=Path, help="folder for table, weights, checkpoints")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s)")
-    args = parser.parse_args(argv)
-    if args.threads < 1 or min(args.seed) < 0:
-        parser.error("expected --threads of 1 or more and --seed of 0 or more")
-    return args
-
-
 def main(argv: list[str] | None = None) -> None:
     """Train every seed that is not finished yet, then write the table and show it."""
-    args = arguments(argv)
+    about = "Train the mouth finders and test them."
+    args = arguments(argv, "lessons.train_mouth_finder", about, PRESETS)
     torch.set_num_threads(args.threads)
     for seed in args.seed:
         run_seed(replace(PRESETS[args.preset], seed=seed), args.out / f"seed_{seed}")

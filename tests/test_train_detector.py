@@ -285,7 +285,7 @@ def test_the_tests_show_the_same_paths():
 def test_wrong_arguments_are_refused(wrong, capsys):
     out = [] if not wrong else ["--out", "x"]
     with pytest.raises(SystemExit):
-        train_detector.arguments([*out, *wrong])
+        train_detector.main([*out, *wrong])
     assert capsys.readouterr().err
 
 

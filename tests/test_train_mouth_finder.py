@@ -76,4 +76,4 @@ def test_the_table_is_read_as_it_was_written(tmp_path):
     with pytest.raises(ValueError, match="no row"):
         column(back, "errors", "none", "none")
     with pytest.raises(SystemExit):
-        train_mouth_finder.arguments(["--out", "x", "--threads", "0"])
+        train_mouth_finder.main(["--out", "x", "--threads", "0"])
