@@ -23,6 +23,7 @@ from lessons.detection_scores import evaluate
 from lessons.detection_training import Recipe
 from lessons.detector import MEMORIES, Detector
 from lessons.files import atomic
+from lessons.seed_reports import read_reports
 
 # name of a test -> how its clips are drawn
 TESTS: dict[str, dict] = {
@@ -60,26 +61,26 @@ def measure(model: Detector, recipe: Recipe, clips: dict[str, MovingClips]) -> l
 
 
 def write_table(out: Path) -> None:
-    """Join the reports of all seeds in ``out`` into ``results.csv``, ``losses.csv`` and ``results.json``."""
-    reports = [json.loads(path.read_text(encoding="utf-8")) for path in out.glob("seed_*/report.json")]
-    reports.sort(key=lambda report: report["recipe"]["seed"])
-    seeds = [report["recipe"].pop("seed") for report in reports]
-    if any(report["recipe"] != reports[0]["recipe"] for report in reports):
-        raise ValueError(f"{out}: seeds of several recipes: choose another folder")
-    rows, losses = [row for report in reports for row in report["rows"]], []
-    for seed, report in zip(seeds, reports, strict=True):
+    """Join the reports of all seeds in ``out`` into ``results.csv``, ``losses.csv`` and ``results.json``.
+
+    Raises:
+        ValueError: seeds of several recipes.
+    """
+    recipe, reports = read_reports(out)
+    rows, losses = [row for report in reports.values() for row in report["rows"]], []
+    for seed, report in reports.items():
         for name, training in report["trainings"].items():
             training_losses = training.pop("losses")
             losses += [{"seed": seed, "training": name, **row} for row in training_losses]
     _write_csv(out / "results.csv", COLUMNS, rows)
     _write_csv(out / "losses.csv", ("seed", "training", "step", "loss"), losses)
     results = {
-        "command": f"python -m lessons.train_detector --seed {' '.join(map(str, seeds))} --out OUT",
-        "seeds": seeds,
-        "recipe": reports[0]["recipe"],
+        "command": f"python -m lessons.train_detector --seed {' '.join(map(str, reports))} --out OUT",
+        "seeds": list(reports),
+        "recipe": recipe,
         "scene": asdict(Scene()),
         "test_seed": TEST_SEED,
-        "trainings": {str(seed): report["trainings"] for seed, report in zip(seeds, reports, strict=True)},
+        "trainings": {str(seed): report["trainings"] for seed, report in reports.items()},
         "python": platform.python_version(),
         "torch": torch.__version__,
     }

@@ -7,10 +7,9 @@ folder, and the table grows.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from lessons import checkpoint
 from lessons.detection_training import Log, Recipe, train_memories, train_per_frame
 from lessons.detector import MEMORIES, Detector
 from lessons.detector_table import TESTS, clips_of, load, mean_and_spread, measure, read_table, write_table
-from lessons.files import atomic
+from lessons.seed_reports import is_finished, write_report
 
 PRESETS = {
     "full": Recipe(),
@@ -35,10 +34,7 @@ def run_seed(recipe: Recipe, out: Path, progress: bool = True) -> None:
     Raises:
         ValueError: ``out`` holds another recipe's report or checkpoint.
     """
-    path = out / "report.json"
-    if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8"))["recipe"] != asdict(recipe):
-            raise ValueError(f"{path}: belongs to another recipe: choose another folder")
+    if is_finished(out, recipe):
         return
     per_frame, log = train_per_frame(recipe, checkpoint=out / "per_frame.pt", progress=progress)
     trainings, rows = {"per_frame": training(per_frame, log)}, []
@@ -51,9 +47,7 @@ def run_seed(recipe: Recipe, out: Path, progress: bool = True) -> None:
         weights = out / f"{memory}.safetensors"
         checkpoint.save(model, weights, half=True)
         rows += measure(load(weights), recipe, clips)  # what was kept, half precision and all
-    with atomic(path) as part:
-        report = {"recipe": asdict(recipe), "trainings": trainings, "rows": rows}
-        part.write_text(json.dumps(report) + "\n", encoding="utf-8")
+    write_report(out, recipe, trainings, rows)
 
 
 def training(model: Detector, log: Log, every: int = 20) -> dict:

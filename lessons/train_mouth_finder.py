@@ -26,6 +26,7 @@ from lessons.files import atomic
 from lessons.live_reader import SHRINK, shrink
 from lessons.live_scores import FINDERS, TEST_FILMS, TEST_SEED, load, measure, read_table, write_table
 from lessons.live_scores import word_error_rate as rate
+from lessons.seed_reports import is_finished, read_reports, write_report
 from lessons.train_detector import arguments
 
 POSTERS = 0.7  # of the clips of stage 2; a single frame is always without
@@ -95,10 +96,7 @@ def run_seed(recipe: Recipe, out: Path, progress: bool = True) -> None:
     Raises:
         ValueError: ``out`` holds another recipe's report or checkpoint.
     """
-    path = out / "report.json"
-    if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8"))["recipe"] != asdict(recipe):
-            raise ValueError(f"{path}: belongs to another recipe: choose another folder")
+    if is_finished(out, recipe):
         return
     trainings, detectors = {}, {}
     for memory, (model, log) in train_finders(recipe, out, progress=progress).items():
@@ -113,30 +111,26 @@ def run_seed(recipe: Recipe, out: Path, progress: bool = True) -> None:
     # Pixels of channels side by side: the reader's convolutions are faster so.
     reader = checkpoint.load(READER).to(memory_format=torch.channels_last_3d)
     rows = measure(detectors, reader, recipe.test_clips, progress)
-    with atomic(path) as part:
-        report = {"recipe": asdict(recipe), "trainings": trainings, "rows": rows}
-        part.write_text(json.dumps(report) + "\n", encoding="utf-8")
+    write_report(out, recipe, trainings, rows)
 
 
 def join_seeds(out: Path) -> None:
-    """Write ``results.csv`` and ``results.json`` of all seeds in ``out``."""
-    reports = [json.loads(path.read_text(encoding="utf-8")) for path in out.glob("seed_*/report.json")]
-    reports.sort(key=lambda report: report["recipe"]["seed"])
-    seeds = [report["recipe"].pop("seed") for report in reports]
-    if any(report["recipe"] != reports[0]["recipe"] for report in reports):
-        raise ValueError(f"{out}: seeds of several recipes: choose another folder")
-    told = [
-        {"seed": seed, **row} for seed, report in zip(seeds, reports, strict=True) for row in report["rows"]
-    ]
-    write_table(out / "results.csv", told)
+    """Write ``results.csv`` and ``results.json`` of all seeds in ``out``.
+
+    Raises:
+        ValueError: seeds of several recipes.
+    """
+    recipe, reports = read_reports(out)
+    rows = [{"seed": seed, **row} for seed, report in reports.items() for row in report["rows"]]
+    write_table(out / "results.csv", rows)
     results = {
-        "command": f"python -m lessons.train_mouth_finder --seed {' '.join(map(str, seeds))} --out OUT",
-        "seeds": seeds,
-        "recipe": reports[0]["recipe"],
+        "command": f"python -m lessons.train_mouth_finder --seed {' '.join(map(str, reports))} --out OUT",
+        "seeds": list(reports),
+        "recipe": recipe,
         "levels": {name: asdict(level) for name, level in LEVELS.items()},
         "test_seed": TEST_SEED,
         "reader": READER,
-        "trainings": {str(seed): report["trainings"] for seed, report in zip(seeds, reports, strict=True)},
+        "trainings": {str(seed): report["trainings"] for seed, report in reports.items()},
         "python": platform.python_version(),
         "torch": torch.__version__,
     }

@@ -41,6 +41,7 @@ PROGRAMS = {
     "live_reader",
     "live_scores",
     "read",
+    "seed_reports",
     "train",
     "train_detector",
     "train_mouth_finder",

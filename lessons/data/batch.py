@@ -83,7 +83,7 @@ def training_batch(
     """Collect the clips at ``indices`` on ``device``, augmented by ``rng`` or as they are when it is None.
 
     Bytes travel to the device and become floats there: a twelfth of the traffic that three channels of floats
-    would be, and a GPU moves, mirrors and normalises a batch in next to no time.
+    would be, and the device, not the core that feeds it, moves, mirrors and normalises them.
 
     A model with three input ``channels`` is shown the grey picture three times. With ``places`` only the
     clips at these places of ``indices`` are collected, but chance is drawn for all of them: so several
