@@ -19,6 +19,10 @@ endif
 # One thread: the order of sums, and so the printed figures, are then the same on every machine.
 export OMP_NUM_THREADS = 1
 
+# The committed outputs are the CPU's.
+test: export LESSONS_DEVICE = cpu
+notebooks: export LESSONS_DEVICE = cpu
+
 .PHONY: lab test browser bench notebooks lint clean
 .DELETE_ON_ERROR:
 

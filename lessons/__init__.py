@@ -5,6 +5,7 @@ Importing `lessons` is cheap: torch is imported by `setup`, or by the first modu
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,23 @@ __all__ = ["device", "setup"]
 
 
 def device() -> torch.device:
-    """The GPU when there is one, else the CPU. (Not Apple's MPS: it has no float64, which our CTC needs.)"""
+    """The device to train on: the GPU if there is one, else the CPU.
+
+    The environment variable LESSONS_DEVICE overrides the choice: ``cpu``, ``cuda`` or ``mps``. Apple's MPS is
+    never chosen automatically: it has no float64, which our CTC loss needs.
+
+    Raises:
+        ValueError: LESSONS_DEVICE names another device, or one that this machine does not have.
+    """
     import torch
 
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    name = os.environ.get("LESSONS_DEVICE") or ("cuda" if available["cuda"] else "cpu")
+    if name not in available:
+        raise ValueError(f"LESSONS_DEVICE={name!r}: expected one of {', '.join(available)}; or unset it")
+    if not available[name]:
+        raise ValueError(f"LESSONS_DEVICE={name!r}: torch finds no such device here; set it to cpu or unset it")
+    return torch.device(name)
 
 
 def _show_figures_inline() -> None:

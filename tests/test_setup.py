@@ -68,3 +68,21 @@ def test_course_is_numbered_and_named_once():
 
 def test_device_exists():
     assert torch.zeros(1, device=lessons.device()).device.type == lessons.device().type
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_the_environment_chooses_the_device(monkeypatch, gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.delenv("LESSONS_DEVICE", raising=False)
+    assert lessons.device().type == ("cuda" if gpu else "cpu")
+    monkeypatch.setenv("LESSONS_DEVICE", "cpu")
+    assert lessons.device().type == "cpu"
+    monkeypatch.setenv("LESSONS_DEVICE", "gpu")
+    with pytest.raises(ValueError, match=r"LESSONS_DEVICE='gpu': expected one of cpu, cuda, mps; or unset it"):
+        lessons.device()
+    monkeypatch.setenv("LESSONS_DEVICE", "cuda")
+    if gpu:
+        assert lessons.device().type == "cuda"
+    else:
+        with pytest.raises(ValueError, match="LESSONS_DEVICE='cuda': torch finds no such device here"):
+            lessons.device()
