@@ -33,7 +33,9 @@ def device() -> torch.device:
     if name not in available:
         raise ValueError(f"LESSONS_DEVICE={name!r}: expected one of {', '.join(available)}; or unset it")
     if not available[name]:
-        raise ValueError(f"LESSONS_DEVICE={name!r}: torch finds no such device here; set it to cpu or unset it")
+        raise ValueError(
+            f"LESSONS_DEVICE={name!r}: torch finds no such device here; set it to cpu or unset it"
+        )
     return torch.device(name)
 
 

@@ -32,6 +32,7 @@ from lessons.ctc_input import (
 from lessons.ctc_rescaled import begin_and_end, extended_states, rescaled_forward_backward
 
 NEVER = float("-inf")  # log 0
+REDUCTIONS = ("none", "mean", "sum")
 
 
 # ---- paths and labels --------------------------------------------------------------------------------------
@@ -305,7 +306,7 @@ def ctc_loss(
             reads outside its memory), a length out of range, a wrong shape or type, NaN, or valid frames that
             are no log probabilities (raw logits, probabilities).
     """
-    if reduction not in ("none", "mean", "sum"):
+    if reduction not in REDUCTIONS:
         raise ValueError(f"reduction is {reduction!r}: expected 'none', 'mean' or 'sum'")
     if log_probs.dim() != 3:
         raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected three dimensions (T, B, V)")
@@ -317,6 +318,11 @@ def ctc_loss(
     check_log_probs(log_probs, input_lengths)
 
     losses = _CTC.apply(log_probs, targets, input_lengths, target_lengths, blank)  # (B,)
+    return reduce_losses(losses, target_lengths, reduction, zero_infinity)
+
+
+def reduce_losses(losses: Tensor, target_lengths: Tensor, reduction: str, zero_infinity: bool) -> Tensor:
+    """Losses (B,) as :func:`ctc_loss` returns them for its ``reduction`` and ``zero_infinity``."""
     if zero_infinity:
         losses = torch.where(losses.isinf(), torch.zeros_like(losses), losses)
     if reduction == "mean":

@@ -13,7 +13,8 @@ import csv
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,16 +27,17 @@ from tqdm.auto import tqdm
 
 import lessons
 from lessons.ctc import min_frames
-from lessons.data.batch import Batch, training_batch
+from lessons.data.batch import Batch, Collected, collect, training_batch
 from lessons.data.clips import ClipSet
 from lessons.decoding import greedy_decode
-from lessons.distributed import ALONE, Processes, use_whole_batch
+from lessons.distributed import ALONE, Part, Processes, use_whole_batch
 from lessons.files import atomic
 from lessons.lipnet import LipNet
 from lessons.metrics import cer, wer
 from lessons.text import Alphabet
 
 ALPHABET = Alphabet()
+SHOW_EVERY = 10  # steps between two losses in the progress bar
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def timing_loss(logits: Tensor, batch: Batch, model: LipNet) -> Tensor:
     """Cross-entropy of each valid frame with its class by the word timings, from logits (T, B, V)."""
     labels = batch.frame_labels.repeat_interleave(model.upsample, dim=1)  # (B, T)
     frame = torch.arange(labels.shape[1], device=labels.device)  # (T,)
-    beyond = frame >= model.output_lengths(batch.lengths)[:, None]  # (B, T)
+    beyond = frame >= model.output_lengths(batch.lengths).to(frame)[:, None]  # (B, T)
     labels = labels.masked_fill(beyond, -100)  # -100: not counted
     return F.cross_entropy(logits.float().permute(1, 2, 0), labels)  # (B, V, T) against (B, T)
 
@@ -191,6 +193,7 @@ def train(
     precision: torch.dtype | None = None,
     progress: bool = True,
     processes: Processes = ALONE,
+    save_every: float = 0.0,
 ) -> tuple[LipNet, list[dict[str, float]]]:
     """Train ``model``; go on from ``out`` when an earlier run with the same settings was cut off there.
 
@@ -198,12 +201,14 @@ def train(
         model: trained in place; on return it holds the last step's weights.
         training, validation: the clips. Validation clips are read after every epoch and decide nothing.
         settings: see :class:`Settings`.
-        out: folder for ``log.csv`` and ``last.pt`` (written whole after every epoch); None keeps nothing.
+        out: folder for ``log.csv`` and ``last.pt`` (each written whole after an epoch); None keeps nothing.
         device: the GPU when there is one, if None.
         precision: of the convolutions; ``best_precision`` if None.
         progress: show a bar.
         processes: those that train together (``lessons.distributed.join``), each with the same arguments. The
             first alone writes to ``out`` and shows the bar; a run may go on with fewer or more of them.
+        save_every: seconds between two checkpoints. On a GPU an epoch may last one second and its
+            checkpoint as long to write. The last epoch is always saved.
 
     Returns:
         (the averaged model in ``eval`` mode, one row an epoch).
@@ -241,28 +246,23 @@ def train(
         unit="step",
         disable=not (progress and processes.first),
     )
+    saved = time.perf_counter()
     for epoch in range(len(rows), settings.epochs):
         began, cpu_began, losses = time.perf_counter(), time.process_time(), []
-        order = np.random.default_rng((settings.seed, epoch)).permutation(len(training))
-        for start in range(0, len(training), settings.batch_size):
-            step = epoch * steps_per_epoch + start // settings.batch_size
-            rng = np.random.default_rng((settings.seed, epoch, start))
-            torch.manual_seed(settings.seed * 1_000_003 + step)  # dropout
-            indices = order[start : start + settings.batch_size]
-            part = processes.part(len(indices))
-            next_part(part)
-            chance = rng if settings.augmented else None
-            batch = training_batch(training, indices, chance, model.in_channels, part.places, device)
+        for step, collected in collected_ahead(training, epoch_steps(epoch, training, settings, processes)):
+            torch.manual_seed(settings.seed * 1_000_003 + step.number)  # dropout
+            next_part(step.part)
+            batch = collected.to(device, model.in_channels)
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, total, settings)
+                group["lr"] = learning_rate(step.number, total, settings)
 
             logits = logits_of(model, batch.x, batch.lengths, precision)  # (T, B, V)
             # Each loss is a mean, over clips or over frames: our share of these is our share of the loss.
-            loss = ctc_loss = ctc(logits, batch, model) * part.share(np.ones(len(indices)))
+            loss = ctc_loss = ctc(logits, batch, model) * step.part.share(np.ones(len(step.indices)))
             # With word timings the frames have labels at first; CTC takes over by the middle of the run.
-            share = max(0.0, 1 - 2 * step / total) if settings.start == "timings" else 0.0
+            share = max(0.0, 1 - 2 * step.number / total) if settings.start == "timings" else 0.0
             if share > 0:
-                frames = part.share(training.lengths[indices])
+                frames = step.part.share(training.lengths[step.indices])
                 loss = loss + share * frames * timing_loss(logits, batch, model)
             optimiser.zero_grad()
             scaler.scale(loss).backward()
@@ -271,11 +271,13 @@ def train(
             nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
             scaler.step(optimiser)
             scaler.update()
-            _update_average(average, model, min(settings.average, (1 + step) / (10 + step)))
+            _update_average(average, model, min(settings.average, (1 + step.number) / (10 + step.number)))
 
-            losses.append(processes.total(ctc_loss.item()))
-            bar.set_postfix(_shown(losses[-1], rows), refresh=False)
+            losses.append(ctc_loss.detach())
+            if step.number % SHOW_EVERY == 0:  # reading a loss waits for the GPU
+                bar.set_postfix(_shown(processes.total(losses[-1].item()), rows), refresh=False)
             bar.update()
+        train_loss = processes.total(torch.stack(losses).cpu().double().mean().item())
         reading = evaluate(average, validation, device, processes)
         seconds += time.perf_counter() - began
         cpu_seconds += processes.total(time.process_time() - cpu_began)
@@ -285,14 +287,16 @@ def train(
                 "step": (epoch + 1) * steps_per_epoch,
                 "seconds": round(seconds, 1),
                 "cpu_seconds": round(cpu_seconds, 1),  # of all threads: fair on a busy machine
-                "train_loss": sum(losses) / len(losses),
+                "train_loss": train_loss,
                 "val_loss": reading.loss,
                 "val_cer": reading.cer,
                 "val_wer": reading.wer,
             }
         )
-        bar.set_postfix(_shown(losses[-1], rows))
-        if checkpoint is not None and processes.first:
+        bar.set_postfix(_shown(train_loss, rows))
+        due = time.perf_counter() - saved >= save_every or epoch + 1 == settings.epochs
+        if checkpoint is not None and processes.first and due:
+            saved = time.perf_counter()
             _write_log(checkpoint.with_name("log.csv"), rows)
             state = {
                 "run": run,
@@ -306,6 +310,50 @@ def train(
                 torch.save(state, part)
     bar.close()
     return average, rows
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run.
+
+    Attributes:
+        number: steps before it, over all epochs.
+        indices: the clips of its batch.
+        part: this process's part of them.
+        rng: what its augmentation draws from; None for clips as they are.
+    """
+
+    number: int
+    indices: np.ndarray
+    part: Part
+    rng: np.random.Generator | None
+
+
+def epoch_steps(epoch: int, clips: ClipSet, settings: Settings, processes: Processes = ALONE) -> list[Step]:
+    """The steps of one epoch: every clip once, in an order drawn from (seed, epoch)."""
+    order = np.random.default_rng((settings.seed, epoch)).permutation(len(clips))  # (N,)
+    starts = range(0, len(clips), settings.batch_size)
+    steps = []
+    for number, start in enumerate(starts, epoch * len(starts)):
+        indices = order[start : start + settings.batch_size]  # (B,)
+        rng = np.random.default_rng((settings.seed, epoch, start)) if settings.augmented else None
+        steps.append(Step(number, indices, processes.part(len(indices)), rng))
+    return steps
+
+
+def collected_ahead(clips: ClipSet, steps: Sequence[Step]) -> Iterator[tuple[Step, Collected]]:
+    """Each step with its clips; a thread collects those of the next step meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+
+        def begin(step: Step) -> Future[Collected]:
+            return thread.submit(collect, clips, step.indices, step.rng, step.part.places)
+
+        coming = begin(steps[0])
+        for step, following in zip(steps, [*steps[1:], None], strict=True):
+            collected = coming.result()
+            if following is not None:
+                coming = begin(following)
+            yield step, collected
 
 
 def _check_clips(clips: ClipSet, model: LipNet) -> None:

@@ -78,7 +78,9 @@ def test_the_environment_chooses_the_device(monkeypatch, gpu):
     monkeypatch.setenv("LESSONS_DEVICE", "cpu")
     assert lessons.device().type == "cpu"
     monkeypatch.setenv("LESSONS_DEVICE", "gpu")
-    with pytest.raises(ValueError, match=r"LESSONS_DEVICE='gpu': expected one of cpu, cuda, mps; or unset it"):
+    with pytest.raises(
+        ValueError, match=r"LESSONS_DEVICE='gpu': expected one of cpu, cuda, mps; or unset it"
+    ):
         lessons.device()
     monkeypatch.setenv("LESSONS_DEVICE", "cuda")
     if gpu:

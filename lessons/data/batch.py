@@ -21,9 +21,9 @@ CPU = torch.device("cpu")
 def normalise(clips: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Give every clip mean 0 and standard deviation 1 over its own valid pixels; padding becomes 0.
 
-    One mean and one deviation a clip, not a frame: light and camera go, movement and its size stay. The
-    scale also decides whether the published LipNet's gates can move at all: raw 0-255 pixels saturate nearly
-    all of them (notebook 01).
+    One mean and one standard deviation per clip, not per frame: light and camera go, motion and its size
+    stay. The scale also decides whether the published LipNet's gates can move at all: raw 0-255 pixels
+    saturate nearly all of them (notebook 01).
 
     Args:
         clips: (B, T, H, W) grey values, bytes or floats of any scale.
@@ -38,14 +38,18 @@ def normalise(clips: Tensor, lengths: Tensor | None = None) -> Tensor:
     if clips.dim() != 4:
         raise ValueError(f"clips has shape {tuple(clips.shape)}, expected (B, T, H, W)")
     clips = clips.float()
-    n_clips, n_frames = clips.shape[:2]
     broken = ~torch.isfinite(clips).flatten(1).all(1)  # (B,)
     if broken.any():
         raise ValueError(f"clip {int(broken.nonzero()[0])} of the batch holds NaN or infinite pixels")
     if lengths is None:
-        lengths = torch.full((n_clips,), n_frames, device=clips.device)
-    valid = torch.arange(n_frames, device=clips.device) < lengths.to(clips.device)[:, None]  # (B, T)
-    valid = valid[:, :, None, None].float()  # (B, T, 1, 1)
+        lengths = torch.full((len(clips),), clips.shape[1])
+    return _standardise(clips, lengths)
+
+
+def _standardise(clips: Tensor, lengths: Tensor) -> Tensor:
+    """:func:`normalise` without its checks: looking at the pixels would stop a GPU at every step."""
+    frame = torch.arange(clips.shape[1], device=clips.device)  # (T,)
+    valid = (frame < lengths.to(clips.device)[:, None])[:, :, None, None].float()  # (B, T, 1, 1)
     n_pixels = valid.sum((1, 2, 3), keepdim=True) * clips[0, 0].numel()  # (B, 1, 1, 1)
     mean = (clips * valid).sum((1, 2, 3), keepdim=True) / n_pixels  # (B, 1, 1, 1)
     clips = (clips - mean) * valid  # (B, T, H, W)
@@ -57,12 +61,16 @@ def normalise(clips: Tensor, lengths: Tensor | None = None) -> Tensor:
 class Batch:
     """What one training step needs.
 
+    Lengths stay on the CPU: they decide shapes and loops, and reading one back from a GPU would make the
+    program wait for all the work that is queued there.
+
     Attributes:
-        x: (B, C, T, H, W) float, normalised.
-        lengths: (B,) valid frames.
-        targets: (sum of target_lengths,) classes of all sentences, one after the other.
-        target_lengths: (B,) characters of each sentence.
-        frame_labels: (B, T) the class of each frame by the word timings (``lessons.data.timings``).
+        x: (B, C, T, H, W) float, normalised, on the device.
+        lengths: (B,) valid frames, on the CPU.
+        targets: (sum of target_lengths,) classes of all sentences, one after the other, on the device.
+        target_lengths: (B,) characters of each sentence, on the CPU.
+        frame_labels: (B, T) the class of each frame by the word timings (``lessons.data.timings``), on the
+            device.
     """
 
     x: Tensor
@@ -70,6 +78,82 @@ class Batch:
     targets: Tensor
     target_lengths: Tensor
     frame_labels: Tensor
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The clips of a batch as bytes on the CPU, before they travel to the device.
+
+    Attributes:
+        frames: (B, T, H, W) uint8.
+        lengths, targets, target_lengths, frame_labels: as in :class:`Batch`, all on the CPU.
+        rng: what the augmentation on the device draws from next; None for clips as they are.
+        places, n_clips: these clips are those at ``places`` of a batch of ``n_clips``.
+    """
+
+    frames: Tensor
+    lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+    frame_labels: Tensor
+    rng: np.random.Generator | None
+    places: Sequence[int]
+    n_clips: int
+
+    def to(self, device: torch.device, channels: int) -> Batch:
+        """Send the bytes to ``device``, and augment and normalise them there.
+
+        Bytes are a twelfth of the traffic that three channels of floats would be, and the device, not the
+        core that feeds it, does the arithmetic. A model with three input ``channels`` sees the grey image
+        three times.
+        """
+        x = _send(self.frames, device).float()  # (B, T, H, W)
+        if self.rng is not None:
+            x = augment(x, self.rng, self.places, self.n_clips)
+        x = _standardise(x, self.lengths)[:, None].expand(-1, channels, -1, -1, -1)  # (B, C, T, H, W)
+        targets, frame_labels = (_send(labels, device) for labels in (self.targets, self.frame_labels))
+        return Batch(x, self.lengths, targets, self.target_lengths, frame_labels)
+
+
+def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy to ``device``; to a GPU from page-locked memory, so that the program need not wait for the copy."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def collect(
+    clips: ClipSet,
+    indices: Sequence[int],
+    rng: np.random.Generator | None,
+    places: Sequence[int] | None = None,
+) -> Collected:
+    """Collect the clips at ``indices``, with frames dropped and doubled by ``rng`` unless it is None.
+
+    With ``places`` only the clips at these places of ``indices`` are collected, but random numbers are drawn
+    for all of them: so several processes that share a batch change each clip just as one process would.
+    """
+    n_clips = len(indices)
+    places = range(n_clips) if places is None else places
+    lengths = [int(clips.lengths[i]) for i in indices]
+    shown = [np.arange(n) if rng is None else jitter_frames(n, rng) for n in lengths]  # (T,) each
+    indices = [indices[place] for place in places]
+    frames = np.zeros((len(indices), *clips.frames.shape[1:]), np.uint8)  # (B, T, H, W)
+    labels = np.zeros(frames.shape[:2], np.int64)  # (B, T)
+    for n, (i, chosen) in enumerate(zip(indices, (shown[place] for place in places), strict=True)):
+        frames[n, : len(chosen)] = clips.frames[i, chosen]
+        labels[n, : len(chosen)] = frame_labels(clips.segments[i], len(chosen), ALPHABET)[chosen]
+    targets = [ALPHABET.encode(clips.transcripts[i]) for i in indices]  # (L,) each
+    return Collected(
+        torch.from_numpy(frames),
+        torch.from_numpy(clips.lengths[indices]),
+        torch.cat(targets),
+        torch.tensor([len(target) for target in targets]),
+        torch.from_numpy(labels),
+        rng,
+        places,
+        n_clips,
+    )
 
 
 def training_batch(
@@ -80,36 +164,9 @@ def training_batch(
     places: Sequence[int] | None = None,
     device: torch.device = CPU,
 ) -> Batch:
-    """Collect the clips at ``indices`` on ``device``, augmented by ``rng`` or as they are when it is None.
+    """The clips at ``indices`` on ``device``, augmented by ``rng`` or as they are when it is None.
 
-    Bytes travel to the device and become floats there: a twelfth of the traffic that three channels of floats
-    would be, and the device, not the core that feeds it, moves, mirrors and normalises them.
-
-    A model with three input ``channels`` is shown the grey picture three times. With ``places`` only the
-    clips at these places of ``indices`` are collected, but chance is drawn for all of them: so several
-    processes that share a batch change each clip just as one process would.
+    :func:`collect`, then :meth:`Collected.to`; a training loop calls the two apart, to collect the next batch
+    while the device computes.
     """
-    n_clips = len(indices)
-    places = range(n_clips) if places is None else places
-    lengths = [int(clips.lengths[i]) for i in indices]
-    shown = [np.arange(n) if rng is None else jitter_frames(n, rng) for n in lengths]
-    indices = [indices[place] for place in places]
-    frames, labels = [], []
-    for i, chosen in zip(indices, (shown[place] for place in places), strict=True):
-        n_frames = len(chosen)
-        padding = (0, clips.frames.shape[1] - n_frames)
-        frames.append(np.pad(clips.frames[i, chosen], (padding, (0, 0), (0, 0))))
-        labels.append(np.pad(frame_labels(clips.segments[i], n_frames, ALPHABET)[chosen], padding))
-    x = torch.from_numpy(np.stack(frames)).to(device).float()  # (B, T, H, W)
-    if rng is not None:
-        x = augment(x, rng, places, n_clips)
-    lengths = torch.from_numpy(clips.lengths[indices]).to(device)  # (B,)
-    x = normalise(x, lengths)[:, None].expand(-1, channels, -1, -1, -1)  # (B, C, T, H, W)
-    targets = [ALPHABET.encode(clips.transcripts[i]) for i in indices]
-    return Batch(
-        x,
-        lengths,
-        torch.cat(targets).to(device),
-        torch.tensor([len(target) for target in targets], device=device),
-        torch.from_numpy(np.stack(labels)).to(device),
-    )
+    return collect(clips, indices, rng, places).to(device, channels)
