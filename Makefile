@@ -2,6 +2,7 @@
 # make test       unit tests, notebook guard, every notebook
 # make browser    run the notebooks in JupyterLab in a headless Chromium and move their sliders (ONLY=02)
 # make bench      every piece of ours timed beside torch's own
+# make gpu        the tests, the benchmark and two trainings on a GPU, in seven minutes (DRY=1: on any machine)
 # make notebooks  run the notebooks and write them, and docs/ from them (ONLY=02: those that begin with 02)
 # make lint       ruff
 # make clean      throw the environment away
@@ -23,7 +24,7 @@ export OMP_NUM_THREADS = 1
 test: export LESSONS_DEVICE = cpu
 notebooks: export LESSONS_DEVICE = cpu
 
-.PHONY: lab test browser bench notebooks lint clean
+.PHONY: lab test browser bench gpu notebooks lint clean
 .DELETE_ON_ERROR:
 
 # The root is this folder, so that the notebooks' links to docs/ open. In a container you are often root, and
@@ -41,6 +42,10 @@ browser: $(VENV)/.ok
 
 bench: $(VENV)/.ok
 	$(PY) -m lessons.bench
+
+# With the Python that has torch for CUDA, which may be another than the environment's: make gpu PYTHON=python3
+gpu:
+	PYTHONPATH=. $(PYTHON) tools/gpu.py $(if $(DRY),--dry)
 
 notebooks: $(VENV)/.ok
 	$(PY) tools/notebooks.py build $(ONLY)

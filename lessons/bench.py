@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -29,7 +28,7 @@ from lessons.gru import GRU
 from lessons.lipnet import LipNet
 from lessons.plain_lipnet import PlainLipNet, plain_step
 from lessons.stcnn import conv3d
-from lessons.timing import Work, compare
+from lessons.timing import Work, compare, machine
 from lessons.train import fastest_layers
 from lessons.training import Settings, best_precision, logits_of, make_optimiser
 
@@ -45,7 +44,7 @@ class Pair:
     against: str
 
 
-def ctc_pair(batch_size: int, device: torch.device) -> Pair:
+def ctc_pair(batch_size: int, device: torch.device, ours: Callable[..., Tensor] = ctc_loss) -> Pair:
     """The loss and the logits' gradient, on sentences of 20 to 31 labels."""
     logits = torch.randn(FRAMES, batch_size, 28, device=device)  # (T, B, V)
     targets = torch.randint(1, 28, (batch_size, 31), device=device)  # (B, Lmax)
@@ -60,7 +59,14 @@ def ctc_pair(batch_size: int, device: torch.device) -> Pair:
 
         return work
 
-    return Pair(gradient(ctc_loss), gradient(F.ctc_loss), "F.ctc_loss")
+    return Pair(gradient(ours), gradient(F.ctc_loss), "F.ctc_loss")
+
+
+def triton_pair(batch_size: int, device: torch.device) -> Pair:
+    """The same by our Triton kernels, which exist on a GPU alone."""
+    from lessons import ctc_triton
+
+    return ctc_pair(batch_size, device, ctc_triton.ctc_loss)
 
 
 def gru_pair(
@@ -115,13 +121,16 @@ def cell_pair(against: str, device: torch.device) -> Pair:
 
 
 def lipnet_pair(device: torch.device, precision: torch.dtype) -> Pair:
-    """A training step of LipNet on two clips: the course's against the one commonly ported, in float32."""
-    clips = 2
+    """A training step of LipNet: the course's against the one commonly ported, in float32.
+
+    On two clips; on a GPU on 32, which fill it.
+    """
+    clips = 32 if device.type == "cuda" else 2
     ours = LipNet(layers=fastest_layers()).to(device, memory_format=torch.channels_last_3d)
     plain = PlainLipNet().load(ours).to(device)
     x = torch.randn(clips, 3, FRAMES, 64, 128, device=device)  # (B, C, T, H, W)
     targets = torch.randint(1, 28, (clips, 25), device=device)  # (B, L)
-    lengths, target_lengths = (torch.full((clips,), n, device=device) for n in (FRAMES, 25))
+    lengths, target_lengths = (torch.full((clips,), n) for n in (FRAMES, 25))  # on the CPU, as in training
     optimiser, plain_optimiser = make_optimiser(ours, Settings()), torch.optim.Adam(plain.parameters(), 1e-4)
 
     def step() -> float:
@@ -149,26 +158,23 @@ WORKS: dict[str, Callable[[torch.device], Pair]] = {
 }
 
 
+def works(device: torch.device) -> dict[str, Callable[[torch.device], Pair]]:
+    """The pieces that there are on ``device``."""
+    if device.type != "cuda":
+        return WORKS
+    return {**WORKS, **{f"ctc triton B{n}": lambda device, n=n: triton_pair(n, device) for n in (32, 64)}}
+
+
 def measure(names: Iterable[str], device: torch.device, pairs: int = 15, progress: bool = True) -> list[dict]:
     """One row for each of ``names``: what :class:`lessons.timing.Comparison` holds, and the machine."""
     about = machine(device)
     rows = []
     for name in tqdm(list(names), unit="piece", disable=not progress):
         torch.manual_seed(0)
-        pair = WORKS[name](device)
+        pair = works(device)[name](device)
         found = compare(pair.ours, pair.theirs, device, pairs)
         rows.append({"name": name, "against": pair.against, **asdict(found), **about})
     return rows
-
-
-def machine(device: torch.device) -> dict[str, str | int]:
-    """What a time depends on."""
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def table(rows: list[dict]) -> str:
@@ -196,9 +202,10 @@ def main(argv: list[str] | None = None) -> None:
     for name in ("pairs", "threads"):
         if getattr(args, name) < (2 if name == "pairs" else 1):
             parser.error(f"--{name} is {getattr(args, name)}: too few")
-    names = [name for name in WORKS if any(fnmatchcase(name, pattern) for pattern in args.only)]
+    there_are = works(lessons.device())
+    names = [name for name in there_are if any(fnmatchcase(name, pattern) for pattern in args.only)]
     if not names:
-        parser.error(f"--only {' '.join(args.only)}: no such piece; there are {', '.join(WORKS)}")
+        parser.error(f"--only {' '.join(args.only)}: no such piece; there are {', '.join(there_are)}")
     torch.set_num_threads(args.threads)
     rows = measure(names, lessons.device(), args.pairs)
     print(table(rows))
@@ -221,16 +228,6 @@ def _run(layer: Callable, x: Tensor, backward: bool, parameters: list[Tensor] | 
     if not backward:
         return torch.no_grad()(lambda: first(layer(x)))
     return lambda: torch.autograd.grad(first(layer(x)).sum(), leaves)
-
-
-def _cpu_name() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "CPU"
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else "CPU"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The CTC loss as two Triton kernels for an NVIDIA GPU. Optional: needs ``triton``, which CUDA builds bring.
+"""The CTC loss as two Triton kernels for an NVIDIA GPU. Optional: needs ``triton``, part of CUDA torch.
 
-The recursion of :func:`lessons.ctc.forward_backward` in float64 logarithms, so right at any scale. One program
-per sample and direction walks over the frames with the whole row of alpha in registers; a second kernel joins
-the two directions, one program per frame and sample, and checks the input on the way.
+The recursion of :func:`lessons.ctc.forward_backward` in float64 logarithms, so right at any scale. One
+program per sample and direction walks over the frames with a whole row of alpha in registers; a second kernel
+joins the two directions, one program per frame and sample, and checks the input on the way.
 """
 
 from __future__ import annotations

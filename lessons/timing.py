@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import statistics
 import tempfile
 import time
@@ -109,3 +110,23 @@ def peak_bytes(work: Work, device: torch.device) -> int:
         held += change
         most = max(most, held)
     return most
+
+
+def machine(device: torch.device) -> dict[str, str | int]:
+    """What a time depends on."""
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _cpu_name() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "CPU"
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "CPU"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -25,11 +24,12 @@ from lessons.data.augmentation import move
 from lessons.data.clips import ClipSet
 from lessons.data.mouths import synthetic_clips
 from lessons.decoding import beam_search_decode
-from lessons.distributed import join
+from lessons.distributed import ALONE, Processes, join
 from lessons.files import atomic
 from lessons.language_models import GridGrammar
 from lessons.lipnet import Layers, LipNet
 from lessons.metrics import cer, wer
+from lessons.timing import machine
 from lessons.training import ALPHABET, Settings, evaluate, read_clips, train
 
 
@@ -55,6 +55,8 @@ PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
         Settings(epochs=120, learning_rate=5e-4, average=0.9995),
     ),
 }
+
+SAVE_EVERY = 10.0  # seconds between two checkpoints
 
 # A mouth crop that is a little off: rows down, columns right (of a 32 x 64 frame), zoom.
 MISPLACED = {
@@ -149,11 +151,60 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def run(
+    preset: str,
+    settings: Settings,
+    training: ClipSet,
+    validation: ClipSet,
+    out: Path,
+    data: str,
+    processes: Processes = ALONE,
+) -> dict | None:
+    """Train ``preset`` with ``settings``; write ``model.safetensors`` and ``results.json`` beside the log.
+
+    Returns:
+        what results.json holds; None in every process but the first.
+    """
+    if lessons.device().type == "cuda":
+        torch.backends.cudnn.benchmark = True  # try its convolutions once, keep the fastest
+    torch.manual_seed(settings.seed)
+    model = PRESETS[preset][0]()
+    n_weights = sum(p.numel() for p in model.parameters())
+    if processes.first:
+        print(f"{preset}: {n_weights:,} weights, {len(training)} + {len(validation)} clips", flush=True)
+    model, rows = train(
+        model, training, validation, settings, out, processes=processes, save_every=SAVE_EVERY
+    )
+    if not processes.first:
+        return None
+    device = lessons.device()
+    about = {"preset": preset, "data": data, "training_clips": str(len(training))}
+    weights = out / "model.safetensors"
+    checkpoint.save(model, weights, about, half=True)
+    # Measured on what was kept, half precision and all.
+    found = results(checkpoint.load(weights).to(device), validation)
+    report = {
+        **about,
+        "weights": n_weights,
+        "settings": asdict(settings),
+        "minutes": round(rows[-1]["seconds"] / 60, 1),
+        "cpu_minutes": round(rows[-1]["cpu_seconds"] / 60, 1),
+        "processes": processes.size,
+        **machine(device),
+        **found,
+    }
+    with atomic(out / "results.json") as part:
+        part.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    greedy, grammar = found["greedy"]["wer"], found["grammar"]["wer"]
+    print(f"WER {greedy:.1%} greedy, {grammar:.1%} with the grammar: {out}")
+    return report
+
+
 def main(argv: list[str] | None = None) -> None:
     """Train, then write ``model.safetensors`` and ``results.json`` beside the log."""
     args = arguments(argv)
     torch.set_num_threads(args.threads)
-    make, size, settings = PRESETS[args.preset]
+    _, size, settings = PRESETS[args.preset]
     settings = replace(
         settings,
         start=args.start,
@@ -162,35 +213,8 @@ def main(argv: list[str] | None = None) -> None:
         batch_size=args.batch_size or settings.batch_size,
     )
     training, validation = load_clips(args.data, size, args.clips)
-    torch.manual_seed(args.seed)
-    model = make()
-    n_weights = sum(p.numel() for p in model.parameters())
     with join() as processes:
-        if processes.first:
-            print(f"{args.preset}: {n_weights:,} weights, {len(training)} + {len(validation)} clips")
-        model, rows = train(model, training, validation, settings, args.out, processes=processes)
-    if not processes.first:
-        return
-    about = {"preset": args.preset, "data": Path(args.data).name, "training_clips": str(len(training))}
-    weights = args.out / "model.safetensors"
-    checkpoint.save(model, weights, about, half=True)
-    found = results(checkpoint.load(weights), validation)  # measured on what was kept, half precision and all
-    report = {
-        **about,
-        "weights": n_weights,
-        "settings": asdict(settings),
-        "minutes": round(rows[-1]["seconds"] / 60, 1),
-        "cpu_minutes": round(rows[-1]["cpu_seconds"] / 60, 1),
-        "threads": args.threads,
-        "processes": processes.size,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        **found,
-    }
-    with atomic(args.out / "results.json") as part:
-        part.write_text(json.dumps(report, indent=1) + "\n")
-    greedy, grammar = found["greedy"]["wer"], found["grammar"]["wer"]
-    print(f"WER {greedy:.1%} greedy, {grammar:.1%} with the grammar: {args.out}")
+        run(args.preset, settings, training, validation, args.out, Path(args.data).name, processes)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ class Collected:
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy to ``device``; to a GPU from page-locked memory, so that the program need not wait for the copy."""
+    """Copy to ``device``; to a GPU from page-locked memory, so that the program does not wait for it."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
