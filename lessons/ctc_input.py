@@ -30,9 +30,11 @@ def check_single(log_probs: Tensor, target: Tensor | Iterable[int], blank: int) 
 
 
 def check_type(log_probs: Tensor, blank: int) -> None:
-    """Check that log_probs is not empty, is float32 or float64, and that the blank is one of its classes."""
+    """Check that log_probs is not empty, has a type and a device that will do, and that blank is a class."""
     if log_probs.numel() == 0:
         raise ValueError(f"log_probs of shape {tuple(log_probs.shape)} is empty: expected at least one frame")
+    if log_probs.device.type == "mps":
+        raise ValueError("log_probs is on mps, which has no float64, and CTC needs it: use log_probs.cpu()")
     if log_probs.dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"log_probs is {log_probs.dtype}: expected float32 or float64; convert before log_softmax"

@@ -27,21 +27,10 @@ def _labels(targets, sample, state, n_states, most_labels, blank):
 
 
 @triton.jit
-def _log_add(a, b, c):
-    """log(exp a + exp b + exp c), where any of them may be log 0."""
-    most = tl.maximum(tl.maximum(a, b), c)
-    most = tl.where(most == float("-inf"), 0.0, most)
-    return most + tl.log(tl.exp(a - most) + tl.exp(b - most) + tl.exp(c - most))
-
-
-@triton.jit
 def _arrivals(
     log_probs, targets, input_lengths, target_lengths, arrivals, bad, T, B, V, L, blank, S: tl.constexpr
 ):
-    """arrivals (2, T, B, S): log probability of all ways to reach a state, from the start and from the end.
-
-    From the end it is the same recursion on the reversed frames and the reversed extended label.
-    """
+    """arrivals (2, T, B, S): log probability of all ways to a state from the start and, mirrored, the end."""
     sample, backward = tl.program_id(0), tl.program_id(1)
     frames, length = tl.load(input_lengths + sample), tl.load(target_lengths + sample)
     if (frames < 0) | (frames > T) | (length < 0) | (length > L):
@@ -68,7 +57,9 @@ def _arrivals(
         stay = arrive + emit
         step = tl.where(s >= 1, tl.gather(stay, tl.maximum(s - 1, 0), 0), float("-inf"))
         jump = tl.where(may_skip, tl.gather(stay, tl.maximum(s - 2, 0), 0), float("-inf"))
-        arrive = _log_add(stay, step, jump)
+        most = tl.maximum(tl.maximum(stay, step), jump)
+        most = tl.where(most == float("-inf"), 0.0, most)  # log 0 - log 0 would be NaN
+        arrive = most + tl.log(tl.exp(stay - most) + tl.exp(step - most) + tl.exp(jump - most))
 
 
 @triton.jit
@@ -79,7 +70,7 @@ def _occupancy(
     """occupancy (T, B, V) and losses (B,) from the ways to reach a state and the ways to go on from it."""
     t, sample = tl.program_id(0).to(tl.int64), tl.program_id(1)
     frames, length = tl.load(input_lengths + sample), tl.load(target_lengths + sample)
-    n_states = 2 * length + 1
+    n_states = 2 * tl.minimum(length, L) + 1  # a length that _arrivals found bad must not read past the row
     s = tl.arange(0, S)  # (S,)
     exists = (s < n_states) & (t < frames)
     label = _labels(targets, sample, s, n_states, L, blank)  # (S,)
@@ -114,13 +105,12 @@ class _CTC(torch.autograd.Function):
     def forward(ctx, log_probs, targets, input_lengths, target_lengths, blank, bad):
         log_probs = log_probs.contiguous()
         (T, B, V), L = log_probs.shape, targets.shape[1]
-        S = triton.next_power_of_2(2 * L + 1)
-        arrivals = log_probs.new_empty(2, T, B, S, dtype=torch.float64)
+        S = triton.next_power_of_2(2 * L + 1)  # states, and room to a power of two
         occupancy, losses = torch.empty_like(log_probs), log_probs.new_empty(B)
+        arrivals = log_probs.new_empty(2, T, B, S, dtype=torch.float64)
         given = (log_probs, targets, input_lengths, target_lengths, arrivals)
-        warps = max(1, S // 512)
+        classes, warps = min(triton.next_power_of_2(V), max(1, 2048 // S)), max(1, S // 512)
         _arrivals[(B, 2)](*given, bad, T, B, V, L, blank, S, num_warps=warps)
-        classes = min(triton.next_power_of_2(V), max(1, 2048 // S))
         _occupancy[(T, B)](*given, occupancy, losses, bad, T, B, V, L, blank, S, classes, num_warps=warps)
         ctx.save_for_backward(occupancy)  # (T, B, V)
         return losses
@@ -128,8 +118,7 @@ class _CTC(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_losses):
-        (occupancy,) = ctx.saved_tensors
-        return occupancy * -grad_losses[:, None], None, None, None, None, None  # (T, B, V)
+        return ctx.saved_tensors[0] * -grad_losses[:, None], None, None, None, None, None  # (T, B, V)
 
 
 def ctc_loss(
@@ -154,7 +143,7 @@ def ctc_loss(
     lengths, target_lengths = (torch.as_tensor(n, device=device) for n in (input_lengths, target_lengths))
     if not lengths.shape == target_lengths.shape == (batch,) or lengths.is_floating_point():
         return ctc.ctc_loss(*arguments)
-    bad = torch.zeros(1, dtype=torch.int32, device=device)
+    bad = lengths.new_zeros(1, dtype=torch.int32)
     losses = _CTC.apply(log_probs, targets, lengths, target_lengths, blank, bad)  # (B,)
     if bad.item():
         return ctc.ctc_loss(*arguments)
