@@ -119,21 +119,20 @@ def quick(out: Path, training: ClipSet, validation: ClipSet, data: str, dry: boo
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=7.0, help="for everything (default 7)")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "gpu", help="default runs/gpu")
+    parser.add_argument("--out", type=Path, help="default runs/gpu; for a dry run, a new folder elsewhere")
     parser.add_argument("--dry", action="store_true", help="a few drawn clips, few steps, on any device")
     args = parser.parse_args(argv)
     device = lessons.device()
     if device.type != "cuda" and not args.dry:
         sys.exit("error: torch finds no CUDA device; --dry tries the command out without one")
-    if args.dry:  # leaves nothing behind that a real run would go on from
-        args.out = Path(tempfile.mkdtemp(prefix="gpu-dry-"))
+    if args.out is None:  # a dry run leaves nothing that a real one would go on from
+        args.out = Path(tempfile.mkdtemp(prefix="gpu-dry-")) if args.dry else ROOT / "runs" / "gpu"
     args.out.mkdir(parents=True, exist_ok=True)
     report = Report(args.out / "gpu.json")
     report.add("machine", machine(device))
 
     tests = start_tests()
-    small = load(args.dry, (32, 64))
-    large = load(args.dry, (64, 128))
+    small, large = (load(args.dry, train.PRESETS[preset][1]) for preset in ("quick", "full"))
     if args.dry:
         small, large = ((a.subset(range(8)), b.subset(range(4)), name) for a, b, name in (small, large))
     report.add("tests", finish_tests(tests, report))
