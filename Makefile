@@ -1,5 +1,6 @@
 # make lab        make the environment and open the course in JupyterLab
 # make test       unit tests, notebook guard, every notebook
+# make test-machines  every notebook again, computing like other machines (MACHINES="avx2 threads", ONLY=04)
 # make browser    run the notebooks in JupyterLab in a headless Chromium and move their sliders (ONLY=02)
 # make bench      every piece of ours timed beside torch's own
 # make gpu        the tests, the benchmark and two trainings on a GPU, in seven minutes (DRY=1: on any machine)
@@ -10,6 +11,7 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 ONLY ?=
+MACHINES ?=
 VENV = .venv
 ifeq ($(OS),Windows_NT)
 PY = $(VENV)/Scripts/python
@@ -24,7 +26,7 @@ export OMP_NUM_THREADS = 1
 test: export LESSONS_DEVICE = cpu
 notebooks: export LESSONS_DEVICE = cpu
 
-.PHONY: lab test browser bench gpu notebooks lint clean
+.PHONY: lab test test-machines browser bench gpu notebooks lint clean
 .DELETE_ON_ERROR:
 
 # The root is this folder, so that the notebooks' links to docs/ open. In a container you are often root, and
@@ -37,6 +39,9 @@ test: $(VENV)/.ok
 	$(PY) -m pytest tests $(sort $(wildcard notebooks/*.ipynb)) --nbval --nbval-current-env \
 		--nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg
 
+test-machines: $(VENV)/.ok
+	$(PY) -m tools.machines $(MACHINES) --only "$(ONLY)"
+
 browser: $(VENV)/.ok
 	$(PY) -m tools.browser $(ONLY)
 
@@ -48,7 +53,7 @@ gpu:
 	PYTHONPATH=. $(PYTHON) tools/gpu.py $(if $(DRY),--dry)
 
 notebooks: $(VENV)/.ok
-	$(PY) tools/notebooks.py build $(ONLY)
+	$(PY) -m tools.notebooks build $(ONLY)
 	$(PY) -m tools.pages
 
 lint: $(VENV)/.ok

@@ -54,7 +54,7 @@ def setup(notebook: str) -> None:
 
     CPU work is set to one thread. The number of threads changes the order of sums, and so the last
     digits: with one thread you see the figures that are printed in the course. On models as small as
-    ours one thread is also the fastest on a busy machine.
+    ours one thread is also the fastest on a busy machine. LESSONS_THREADS sets another number.
 
     Args:
         notebook: its name without the ending, for example "02_stcnn".
@@ -66,7 +66,7 @@ def setup(notebook: str) -> None:
 
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("LESSONS_THREADS") or 1))
     _show_figures_inline()
     version = torch.__version__.split("+")[0]  # "2.13.0+cpu" is the same torch as "2.13.0"
     minutes = "1 minute" if entry.minutes == 1 else f"{entry.minutes} minutes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import struct
+import sys
 from collections.abc import Callable
 
 import nbformat
@@ -17,6 +18,7 @@ from PIL import Image
 
 from lessons.course import COURSE, find
 from tools import notebooks
+from tools.machines import MACHINES
 
 NAMES = notebooks.names()
 
@@ -66,7 +68,7 @@ def test_readme_and_citation_have_the_address_and_the_table():
     for file in ("README.md", "CITATION.cff"):
         text = (notebooks.ROOT / file).read_text(encoding="utf-8")
         assert notebooks.repository() in text
-        assert notebooks.with_address(text) == text, f"{file}: run python tools/notebooks.py address"
+        assert notebooks.with_address(text) == text, f"{file}: run python -m tools.notebooks address"
     assert notebooks.course_table() in (notebooks.ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -468,6 +470,38 @@ def test_a_failing_cell_leaves_the_file_as_it_was(house, quick_setup, capsys):
     assert notebooks.main(["build"]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("machine", [name for name, variables in MACHINES.items() if variables])
+def test_a_text_that_depends_on_the_machine_is_not_written(house, quick_setup, capsys, machine):
+    variable, value = next(iter(MACHINES[machine].items()))
+    cell = f"import os\n\nprint('same')\nprint(os.environ.get('{variable}'))\n"
+    notebooks.source_path(NAME).write_text(RUN + "\n# %%\n" + cell, encoding="utf-8")
+    path = notebooks.notebook_path(NAME)
+    path.write_text("old")
+    assert notebooks.main(["build", "--machines", "native", machine]) == 1
+    message = capsys.readouterr().err
+    assert f"notebooks/src/{NAME}.py does not print the same" in message
+    assert f"+++ {machine}" in message and "-None" in message and f"+{value}" in message
+    assert "same\n" not in message.split("+++")[1] and path.read_text() == "old"
+
+
+def test_what_nbval_does_not_compare_may_differ(house, quick_setup, capsys):
+    ignored = (
+        "\n# %% tags=[\"nbval-ignore-output\"]\nimport os\n\nprint(os.environ.get('ATEN_CPU_CAPABILITY'))\n"
+    )
+    line = "\n# %%\nprint('torch', os.environ.get('ATEN_CPU_CAPABILITY'), '· device cpu')\n"
+    notebooks.source_path(NAME).write_text(RUN + ignored + line, encoding="utf-8")
+    assert notebooks.main(["build", "--machines", "native", "avx2", "--python", sys.executable]) == 0
+    assert "same text on 3 machines" in capsys.readouterr().out
+
+
+def test_a_notebook_that_fails_on_another_machine_is_not_written(house, quick_setup, capsys):
+    cell = "\n# %%\nimport os\n\nassert 'LESSONS_THREADS' not in os.environ\n"
+    notebooks.source_path(NAME).write_text(RUN + cell, encoding="utf-8")
+    assert notebooks.main(["build", "--machines", "threads"]) == 1
+    assert "on threads: a cell failed" in capsys.readouterr().err
+    assert not notebooks.notebook_path(NAME).exists()
 
 
 def test_a_prefix_without_a_notebook_is_an_error(house, capsys):

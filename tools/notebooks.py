@@ -1,35 +1,44 @@
 """Make the notebooks from their sources.
 
-    python tools/notebooks.py build            run every notebook and write it (make notebooks)
-    python tools/notebooks.py build 02         only those whose name begins with 02
-    python tools/notebooks.py address          rewrite badges, set-up cells and README's table; run nothing
+    python -m tools.notebooks build            run every notebook and write it (make notebooks)
+    python -m tools.notebooks build 02         only those whose name begins with 02
+    python -m tools.notebooks address          rewrite badges, set-up cells and README's table; run nothing
 
 `notebooks/src/NN_slug.py` (jupytext's py:percent format) is what people edit and review.
 `notebooks/NN_slug.ipynb` is made from it: the Colab badge and the links to glossary, symbols and help go
-under the title, the set-up cell goes after the first text cell, everything is executed on one thread, and the
-file is written in one canonical form. Running it twice changes nothing.
+under the title, the set-up cell goes after the first text cell, everything is executed, and the file is
+written in one canonical form. Running it twice changes nothing.
+
+Each notebook is executed once for every setting of `tools/machines.py` (`--machines` chooses), and with the
+interpreters that `--python` names, such as one with the oldest torch. If a text that nbval compares differs
+between them, the notebook is not written. What is written are the native outputs.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import configparser
+import difflib
 import hashlib
 import io
 import os
 import re
 import sys
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import jupytext
 import nbformat
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.manager import KernelManager
 from nbformat import NotebookNode
 from PIL import Image
 
 from lessons.course import COURSE, find
+from tools.machines import MACHINES, environment
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,6 +46,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
+NBVAL_RULES = ROOT / "tests" / "nbval.cfg"
 CELL_TIMEOUT = 300  # seconds
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -179,8 +189,10 @@ def add_output(outputs: list[NotebookNode], message: dict) -> None:
             outputs.append(new)
 
 
-def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """Run all cells, in place, on one thread, in `folder`.
+def execute(
+    notebook: NotebookNode, folder: Path, machine: str = "native", python: str | None = None
+) -> NotebookNode:
+    """Run all cells in place, in `folder`, computing like `machine`, with the interpreter `python` or our own.
 
     nbclient is not used: it takes the place of a widget's output area, so that a slider's first figure would
     be lost, and it hangs now and then when it does so. Here that figure lands in the cell, as under nbval.
@@ -188,10 +200,13 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     Raises:
         NotebookError: a cell without the tag raises-exception failed, or ran too long.
     """
-    os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the kernel
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, whatever the user installed
-    manager, client = start_new_kernel(kernel_name="python3", cwd=str(folder))
+    manager = KernelManager(kernel_name="python3")
+    manager.kernel_spec.argv[0] = python or sys.executable  # whatever kernels the user installed
+    manager.start_kernel(cwd=str(folder), env=environment(machine))
+    client = manager.client()
+    client.start_channels()
     try:
+        client.wait_for_ready(timeout=120)
         for cell in notebook.cells:
             if cell.cell_type != "code" or not cell.source.strip():
                 continue
@@ -251,19 +266,84 @@ def keep_measured(notebook: NotebookNode, path: Path) -> None:
                     output.data["image/png"] = before.data["image/png"]
 
 
-def build(name: str) -> None:
-    """Run one notebook and write it; on a failing cell the old file stays as it was."""
+# The same text on every machine
+
+
+def sanitised(text: str) -> str:
+    """`text` as nbval compares it, by the rules of tests/nbval.cfg."""
+    rules = configparser.RawConfigParser()
+    rules.read(NBVAL_RULES, encoding="utf-8")
+    for rule in rules.sections():
+        text = re.sub(rules[rule]["regex"], rules[rule]["replace"], text)
+    return text
+
+
+def compared(cell: NotebookNode) -> dict[str, str]:
+    """What nbval compares of a cell's outputs: its streams, texts and errors."""
+    if cell.cell_type != "code" or "nbval-ignore-output" in cell.metadata.get("tags", []):
+        return {}
+    found: dict[str, str] = {}
+    for output in cell.get("outputs", []):
+        if output.output_type == "stream":
+            parts = {output.name: output.text}
+        elif output.output_type == "error":
+            parts = {"error": f"{output.ename}: {output.evalue}"}
+        else:
+            parts = {kind: text for kind, text in output.data.items() if kind.startswith("text/")}
+        for kind, text in parts.items():
+            found[kind] = found.get(kind, "") + sanitised(text)
+    return found
+
+
+def text_differences(notebook: NotebookNode, other: NotebookNode, where: str) -> list[str]:
+    """The cells whose compared texts differ, each with the lines that do."""
+    found = []
+    for index, (cell, there) in enumerate(zip(notebook.cells, other.cells, strict=True)):
+        here, there = compared(cell), compared(there)
+        for kind in sorted(here.keys() | there.keys()):
+            a, b = (one.get(kind, "").splitlines() for one in (here, there))
+            if a != b:
+                lines = list(difflib.unified_diff(a, b, "native", where, n=0, lineterm=""))[:12]
+                found.append(f"cell {index}, {kind}:\n" + "\n".join(lines))
+    return found
+
+
+def build(name: str, machines: Sequence[str] = tuple(MACHINES), pythons: Sequence[str] = ()) -> None:
+    """Run one notebook on all machines and write it, if it prints the same; else the old file stays.
+
+    Raises:
+        NotebookError: a cell failed, or prints something else on another machine.
+    """
     start = time.perf_counter()
-    notebook = assemble(name, source_path(name).read_text(encoding="utf-8"))
-    try:
-        execute(notebook, ROOT / "notebooks")
-    except NotebookError as error:
-        raise NotebookError(f"notebooks/src/{name}.py: {error}") from error
+    others = [(machine, None) for machine in machines if machine != "native"]
+    others += [("native", python) for python in pythons]
+    source = source_path(name).read_text(encoding="utf-8")
+
+    def run(machine: str, python: str | None) -> NotebookNode:
+        try:
+            return execute(assemble(name, source), ROOT / "notebooks", machine, python)
+        except NotebookError as error:
+            raise NotebookError(f"notebooks/src/{name}.py on {python or machine}: {error}") from error
+
+    with ThreadPoolExecutor(max_workers=max(1, os.cpu_count() or 1)) as pool:
+        runs = list(pool.map(lambda one: run(*one), [("native", None), *others]))
+    notebook = runs[0]
+    found = [
+        difference
+        for (machine, python), other in zip(others, runs[1:], strict=True)
+        for difference in text_differences(notebook, other, python or machine)
+    ]
+    if found:
+        raise NotebookError(
+            f"notebooks/src/{name}.py does not print the same everywhere. Print fewer digits or a "
+            "comparison, and assert the rest with a tolerance:\n" + "\n".join(found)
+        )
     keep_measured(notebook, notebook_path(name))
     changed = write_text(notebook_path(name), dumps(notebook))
     seconds = time.perf_counter() - start
     done = "written" if changed else "same"
-    print(f"{name}: {seconds:.0f} s (lessons/course.py says {find(name).minutes} min), {done}", flush=True)
+    where = f"same text on {len(runs)} machines" if len(runs) > 1 else "on this machine alone"
+    print(f"{name}: {done}, {where}, {seconds:.0f} s", flush=True)
 
 
 # Badges, set-up cells, README
@@ -310,6 +390,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("build", help="run notebooks and write them")
     one.add_argument("prefix", nargs="*", default=[""], help="beginning of the name, such as 02; default all")
+    one.add_argument("--machines", nargs="+", choices=MACHINES, default=list(MACHINES), help="default all")
+    one.add_argument("--python", nargs="+", default=[], help="other interpreters that have the course")
     commands.add_parser("address", help="rewrite badges, set-up cells and README's table; run nothing")
     options = parser.parse_args(arguments)
     try:
@@ -320,7 +402,7 @@ def main(arguments: list[str] | None = None) -> int:
             if not names(prefix) and prefix:
                 raise NotebookError(f"prefix: found no notebooks/src/{prefix}*.py, expected one")
             for name in names(prefix):
-                build(name)
+                build(name, options.machines, options.python)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
