@@ -25,7 +25,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     neighbour = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield neighbour
-        with open(neighbour, "rb") as written:
+        with open(neighbour, "r+b") as written:  # Windows flushes only what may be written to
             os.fsync(written.fileno())  # a full disk can show itself only here
         os.replace(neighbour, path)
     except OSError as error:

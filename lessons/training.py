@@ -423,7 +423,7 @@ def _resume(
 
 def _write_log(path: Path, rows: list[dict[str, float]]) -> None:
     """The whole log, anew: so that a resumed run never shows an epoch twice."""
-    with atomic(path) as part, open(part, "w", newline="") as file:
+    with atomic(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:

@@ -72,11 +72,11 @@ def test_refuses_other_files(tmp_path, model):
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "kept.txt"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     with pytest.raises(OSError, match=r"kept\.txt"), atomic(path) as part:
-        part.write_text("half of the new")
+        part.write_text("half of the new", encoding="utf-8")
         raise OSError(28, "No space left on device")
-    assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"] and path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"] and path.read_text(encoding="utf-8") == "old"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device that is always full")

@@ -72,9 +72,13 @@ def colab(tmp_path_factory, origin) -> tuple[Path, dict[str, str]]:
     python = environment / binaries / ("python.exe" if os.name == "nt" else "python")
     (site,) = environment.rglob("site-packages")
     # Everything that is installed here, pip, torch and setuptools included, is seen from the stub.
-    (site / "ours.pth").write_text("\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}))
+    (site / "ours.pth").write_text(
+        "\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}), encoding="utf-8"
+    )
     address = f"https://github.com/{notebooks.repository()}"
-    (home / ".gitconfig").write_text(f'[url "{origin.as_uri()}"]\n\tinsteadOf = {address}\n')
+    (home / ".gitconfig").write_text(
+        f'[url "{origin.as_uri()}"]\n\tinsteadOf = {address}\n', encoding="utf-8"
+    )
     variables = os.environ | {
         "HOME": str(home),
         "GIT_CONFIG_GLOBAL": str(home / ".gitconfig"),
@@ -91,19 +95,19 @@ def colab(tmp_path_factory, origin) -> tuple[Path, dict[str, str]]:
 def test_setup_cell_installs_lessons_and_leaves_torch_alone(colab):
     python, variables = colab
     home = Path(variables["HOME"])
-    (home / "run_cells.py").write_text(RUN_CELLS)
+    (home / "run_cells.py").write_text(RUN_CELLS, encoding="utf-8")
     (home / "setup.py.txt").write_text(notebooks.setup_source(NAME), encoding="utf-8")
-    (home / "report.py.txt").write_text(REPORT)
+    (home / "report.py.txt").write_text(REPORT, encoding="utf-8")
     done = subprocess.run(
         [python, "run_cells.py", "setup.py.txt", "report.py.txt"],
         cwd=home, env=variables, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+     encoding="utf-8")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "· about " in done.stdout
 
     import torch
 
-    report = json.loads((home / "report.json").read_text())
+    report = json.loads((home / "report.json").read_text(encoding="utf-8"))
     environment = python.parent.parent
     assert Path(report["lessons"]).is_relative_to(environment)
     assert report["torch"] == torch.__file__ and report["version"] == torch.__version__

@@ -165,11 +165,12 @@ def folder(tmp_path_factory) -> Path:
         capture_output=True,
         text=True,
         timeout=300,
+        encoding="utf-8",
     )
     print(f"two processes: {time.monotonic() - began:.0f} s")
-    (folder / "code").write_text(str(done.returncode))
-    (folder / "out").write_text(done.stdout)
-    (folder / "err").write_text(done.stderr)
+    (folder / "code").write_text(str(done.returncode), encoding="utf-8")
+    (folder / "out").write_text(done.stdout, encoding="utf-8")
+    (folder / "err").write_text(done.stderr, encoding="utf-8")
     assert (folder / "rank1.pt").is_file(), done.stderr
     return folder
 
@@ -225,14 +226,14 @@ def test_two_go_on_where_one_was_stopped(one, two):
 
 def test_one_goes_on_where_two_were_stopped(one, folder, tmp_path):
     shutil.copytree(folder / "cut", tmp_path / "cut")
-    with open(tmp_path / "cut" / "log.csv") as file:
+    with open(tmp_path / "cut" / "log.csv", encoding="utf-8") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1"]
     agree(run(SETTINGS, tmp_path / "cut"), one)
 
 
 def test_a_silent_process_is_an_error_not_a_hang(folder):
-    errors = (folder / "err").read_text()
-    assert (folder / "code").read_text() != "0"
+    errors = (folder / "err").read_text(encoding="utf-8")
+    assert (folder / "code").read_text(encoding="utf-8") != "0"
     assert "error: another process stopped, or did not answer" in errors
     # torchrun ends the silent one, and nothing half-written stays.
     assert sorted(path.name for path in (folder / "cut").iterdir()) == ["last.pt", "log.csv"]
@@ -256,14 +257,14 @@ def test_the_command_writes_once(folder):
     out = folder / "command"
     names = ["last.pt", "log.csv", "model.safetensors", "results.json"]
     assert sorted(path.name for path in out.iterdir()) == names
-    with open(out / "log.csv") as file:
+    with open(out / "log.csv", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 1
-    results = json.loads((out / "results.json").read_text())
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert results["processes"] == 2 and results["clips"] == len(results["sentences"]) == 5
     checkpoint.load(out / "model.safetensors")
-    printed = (folder / "out").read_text()
+    printed = (folder / "out").read_text(encoding="utf-8")
     assert printed.count("10 + 5 clips") == 1 and printed.count("with the grammar") == 1
-    assert (folder / "err").read_text().count("4/4") >= 1  # the bar
+    assert (folder / "err").read_text(encoding="utf-8").count("4/4") >= 1  # the bar
 
 
 def test_threads_leave_a_core_to_every_process(monkeypatch):

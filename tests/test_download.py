@@ -246,7 +246,7 @@ def test_the_record_gives_size_and_checksum(server: Server, tmp_path: Path) -> N
     server.files["record"] = record_of(dict(server.files))
     assert known_files(f"{server.url}/record")["s1.zip"][0] == len(VIDEOS)
     get(server, tmp_path, record=True)
-    note = json.loads((tmp_path / "download.json").read_text())["s1"]
+    note = json.loads((tmp_path / "download.json").read_text(encoding="utf-8"))["s1"]
     assert note["checksum"] == "md5:" + hashlib.md5(VIDEOS).hexdigest()
 
 

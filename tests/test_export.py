@@ -109,7 +109,7 @@ def test_nothing_is_written_when_the_check_fails(tmp_path, monkeypatch):
 def test_a_reader_says_what_is_wrong_with_its_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         export.OnnxReader(tmp_path / "none.onnx")
-    (tmp_path / "text.onnx").write_text("not a model")
+    (tmp_path / "text.onnx").write_text("not a model", encoding="utf-8")
     with pytest.raises(ValueError, match="not an ONNX file"):
         export.OnnxReader(tmp_path / "text.onnx")
 

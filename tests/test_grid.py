@@ -38,7 +38,7 @@ def timings(sentence: str) -> list[list]:
 
 
 def write_manifest(root: Path, rows: list[list], columns: tuple[str, ...] = COLUMNS) -> None:
-    with (root / "manifest.csv").open("w", newline="") as file:
+    with (root / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *rows])
 
 
@@ -48,7 +48,7 @@ def rows() -> list[list]:
 
 def write_alignments(root: Path, lines: list) -> None:
     text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
-    (root / "alignments.jsonl").write_text(text)
+    (root / "alignments.jsonl").write_text(text, encoding="utf-8")
 
 
 def lines() -> list[dict]:

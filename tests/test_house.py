@@ -133,7 +133,9 @@ def test_an_import_the_wrong_way_is_caught(module, line):
 
 def test_importing_lessons_is_cheap():
     code = "import sys, lessons; print([m for m in ('torch', 'numpy', 'matplotlib') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     assert done.stdout.strip() == "[]"
 
 

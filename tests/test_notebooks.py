@@ -429,7 +429,9 @@ Shown(file.getvalue())
 def house(tmp_path, monkeypatch):
     """An empty house with one notebook to build."""
     (tmp_path / "notebooks" / "src").mkdir(parents=True)
-    (tmp_path / "pyproject.toml").write_text((notebooks.ROOT / "pyproject.toml").read_text())
+    (tmp_path / "pyproject.toml").write_text(
+        (notebooks.ROOT / "pyproject.toml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     (tmp_path / "notebooks" / "src" / f"{NAME}.py").write_text(RUN, encoding="utf-8")
     monkeypatch.setattr(notebooks, "ROOT", tmp_path)
     return tmp_path
@@ -465,11 +467,11 @@ def test_pictures_are_packed_and_look_the_same():
 
 def test_a_failing_cell_leaves_the_file_as_it_was(house, quick_setup, capsys):
     path = notebooks.notebook_path(NAME)
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     notebooks.source_path(NAME).write_text(RUN.replace("import os, sys", "1 / 0"), encoding="utf-8")
     assert notebooks.main(["build"]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
 
 
 @pytest.mark.parametrize("machine", [name for name, variables in MACHINES.items() if variables])
@@ -478,12 +480,12 @@ def test_a_text_that_depends_on_the_machine_is_not_written(house, quick_setup, c
     cell = f"import os\n\nprint('same')\nprint(os.environ.get('{variable}'))\n"
     notebooks.source_path(NAME).write_text(RUN + "\n# %%\n" + cell, encoding="utf-8")
     path = notebooks.notebook_path(NAME)
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
     assert notebooks.main(["build", "--machines", "native", machine]) == 1
     message = capsys.readouterr().err
     assert f"notebooks/src/{NAME}.py does not print the same" in message
     assert f"+++ {machine}" in message and "-None" in message and f"+{value}" in message
-    assert "same\n" not in message.split("+++")[1] and path.read_text() == "old"
+    assert "same\n" not in message.split("+++")[1] and path.read_text(encoding="utf-8") == "old"
 
 
 def test_what_nbval_does_not_compare_may_differ(house, quick_setup, capsys):
@@ -517,11 +519,15 @@ def test_a_new_address_is_written_everywhere(house):
     (house / "README.md").write_text(
         f"{notebooks.badge(NAME)}\ngit clone https://github.com/{old} course\n"
         f"https://github.com/{old}-fork https://github.com/other/work\n"
-        "\n| # | old table |\n|---|\n| 1 |\n\nend\n"
+        "\n| # | old table |\n|---|\n| 1 |\n\nend\n",
+        encoding="utf-8",
     )
-    (house / "CITATION.cff").write_text(f'repository-code: "https://github.com/{old}"\n')
+    (house / "CITATION.cff").write_text(f'repository-code: "https://github.com/{old}"\n', encoding="utf-8")
     pyproject = house / "pyproject.toml"
-    pyproject.write_text(pyproject.read_text().replace(f"github.com/{old}", "github.com/ada/reading"))
+    pyproject.write_text(
+        pyproject.read_text(encoding="utf-8").replace(f"github.com/{old}", "github.com/ada/reading"),
+        encoding="utf-8",
+    )
 
     assert notebooks.main(["address"]) == 0
 
@@ -534,12 +540,17 @@ def test_a_new_address_is_written_everywhere(house):
     assert "github.com/ada/reading course\n" in readme and notebooks.badge(NAME) in readme
     assert f"github.com/{old}-fork https://github.com/other/work" in readme
     assert f"\n\n{notebooks.course_table()}\n\nend" in readme
-    assert (house / "CITATION.cff").read_text() == 'repository-code: "https://github.com/ada/reading"\n'
+    assert (house / "CITATION.cff").read_text(
+        encoding="utf-8"
+    ) == 'repository-code: "https://github.com/ada/reading"\n'
 
 
 @pytest.mark.parametrize("url", ["http://github.com/a/b", "https://github.com/a", "https://example.org/a/b"])
 def test_an_address_that_is_none_is_refused(house, url):
     pyproject = house / "pyproject.toml"
-    pyproject.write_text(pyproject.read_text().replace(f"https://github.com/{notebooks.repository()}", url))
+    pyproject.write_text(
+        pyproject.read_text(encoding="utf-8").replace(f"https://github.com/{notebooks.repository()}", url),
+        encoding="utf-8",
+    )
     with pytest.raises(notebooks.NotebookError, match=r"project\.urls\.Repository: found"):
         notebooks.repository()

@@ -142,7 +142,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     with pytest.raises(KeyboardInterrupt):
         prepare(corpus, out, workers=1)
     assert not (out / "manifest.csv").exists()
-    with (out / "report.jsonl").open("a") as file:
+    with (out / "report.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"id": "lgbf8n", "kept": tr')  # a line that was cut off
     again: list[str] = []
     monkeypatch.setattr(module, "prepare_clip", lambda job: again.append(job.id) or real(job))
@@ -184,7 +184,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(
 
 
 def test_a_set_made_in_another_way_is_not_written_over(corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "manifest.csv").write_text("precious")
+    (tmp_path / "manifest.csv").write_text("precious", encoding="utf-8")
     with pytest.raises(MouthSetError, match="choose another folder"):
         prepare(corpus, tmp_path, workers=1)
     assert contents(tmp_path) == {"manifest.csv": b"precious"}
@@ -215,7 +215,7 @@ def test_no_usable_clip_is_an_error(corpus: Path, tmp_path: Path) -> None:
     shutil.copy(corpus / "s7" / "bbaf2n.mpg", tmp_path / "raw" / "s1")
     with pytest.raises(MouthSetError, match=r"none of 1 clips is usable; .*report\.jsonl says why"):
         prepare(tmp_path / "raw", tmp_path / "out", workers=1)
-    assert json.loads((tmp_path / "out" / "report.jsonl").read_text())["note"] == "bad_align"
+    assert json.loads((tmp_path / "out" / "report.jsonl").read_text(encoding="utf-8"))["note"] == "bad_align"
     assert not (tmp_path / "out" / "manifest.csv").exists()
 
 

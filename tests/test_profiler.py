@@ -80,5 +80,7 @@ def test_nothing_is_written_to_standard_error():
         "for i in range(3):\n    with watch() as record: torch.randn(3)\n"
         "assert len(record.events())\nimport sys; print('still there', file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     assert done.stderr == "still there\n"

@@ -122,7 +122,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_read(weights, clip, monkey
     say(monkeypatch, "now")
     empty, text, cut = tmp_path / "empty.mp4", tmp_path / "text.mp4", tmp_path / "cut.mp4"
     empty.write_bytes(b"")
-    text.write_text("no video")
+    text.write_text("no video", encoding="utf-8")
     cut.write_bytes(clip.read_bytes()[:900])
     faceless = tmp_path / "wall.mp4"
     write_video(faceless, np.full((10, 96, 96, 3), 120, dtype=np.uint8))

@@ -246,7 +246,7 @@ def test_the_table_is_complete(out):
     mean, spread = mean_and_spread(rows, "flicker", "none", "0.5")
     assert len(values) == 2 and mean == pytest.approx(np.mean(values))
     assert spread == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2))
-    with open(out / "losses.csv") as file:
+    with open(out / "losses.csv", encoding="utf-8") as file:
         losses = list(csv.DictReader(file))
     assert len(losses) == 2 * (1 + len(MEMORIES)) and {row["step"] for row in losses} == {"2"}
     with pytest.raises(ValueError, match="memory='gru'"):
@@ -264,10 +264,10 @@ def test_what_was_kept_is_what_was_measured(out):
 
 
 def test_finished_seeds_are_not_done_again(out, monkeypatch):
-    before = (out / "results.csv").read_text()
+    before = (out / "results.csv").read_text(encoding="utf-8")
     monkeypatch.setattr(train_detector, "train_per_frame", None)
     train_detector.main(["--preset", "tiny", "--seed", "1", "--out", str(out)])
-    assert (out / "results.csv").read_text() == before
+    assert (out / "results.csv").read_text(encoding="utf-8") == before
     with pytest.raises(ValueError, match="another recipe"):
         train_detector.main(["--preset", "full", "--seed", "1", "--out", str(out)])
 
@@ -291,7 +291,7 @@ def test_wrong_arguments_are_refused(wrong, capsys):
 
 def test_a_table_reads_back_its_gaps(tmp_path):
     path = tmp_path / "results.csv"
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerows([COLUMNS, [0, "none", "0", "carried", 0.5, "", 0.1, 0.9]])
     (row,) = read_table(path)

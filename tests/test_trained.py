@@ -19,7 +19,7 @@ from lessons.training import evaluate, read_clips
 
 
 def results(name: str) -> dict:
-    return json.loads((checkpoint.trained_folder(name) / "results.json").read_text())
+    return json.loads((checkpoint.trained_folder(name) / "results.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", checkpoint.TRAINED)
@@ -39,7 +39,7 @@ def test_results_follow_from_the_sentences_and_the_log(name):
         read = [s[decoder] for s in found["sentences"]]
         assert found[decoder]["wer"] == pytest.approx(wer(said, read))
         assert found[decoder]["cer"] == pytest.approx(cer(said, read))
-    with open(checkpoint.trained_folder(name) / "log.csv") as file:
+    with open(checkpoint.trained_folder(name) / "log.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == found["settings"]["epochs"]
     # The log measured float32 weights, the results the half-precision ones on disk.
@@ -48,7 +48,7 @@ def test_results_follow_from_the_sentences_and_the_log(name):
 
 @pytest.mark.parametrize("name", checkpoint.TRAINED)
 def test_the_card_states_the_measured_figures(name):
-    card = (checkpoint.trained_folder(name) / "README.md").read_text()
+    card = (checkpoint.trained_folder(name) / "README.md").read_text(encoding="utf-8")
     found = results(name)
     stated = dict(re.findall(r"\| ([^|]+?) \| ([\d.]+) % \|", card))
     assert stated["greedy WER"] == f"{found['greedy']['wer']:.1%}"[:-1]
@@ -65,7 +65,7 @@ def test_the_readme_shows_what_is_read():
     picture = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(picture)
     _, words = picture.read_talker()
-    readme = " ".join((path.parents[1] / "README.md").read_text().split())
+    readme = " ".join((path.parents[1] / "README.md").read_text(encoding="utf-8").split())
     assert f'says "{picture.SAID}"' in readme
     assert f"the words {', '.join(word.text for word in words)} under them" in readme
     found = results("lipnet_small_grid_s1")
@@ -108,7 +108,7 @@ def test_the_quick_curves_are_as_the_card_says():
         ("one thread", "log_quick", "cpu_seconds", "of CPU"),
         ("two threads", "log_quick_two_threads", "seconds", "by the clock"),
     ):
-        with open(folder / f"{name}.csv") as file:
+        with open(folder / f"{name}.csv", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         first, last = next(row for row in rows if float(row["val_wer"]) <= 0.15), rows[-1]
         stated = (

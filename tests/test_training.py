@@ -97,7 +97,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, monkeypatch, start):
     for row, resumed_row in zip(rows, resumed_rows, strict=True):
         untimed = {"seconds": 0, "cpu_seconds": 0}
         assert {**row, **untimed} == {**resumed_row, **untimed}
-    with open(tmp_path / "cut" / "log.csv") as file:
+    with open(tmp_path / "cut" / "log.csv", encoding="utf-8") as file:
         logged = list(csv.DictReader(file))
     assert [row["epoch"] for row in logged] == ["1", "2", "3"]
     assert sorted(p.name for p in (tmp_path / "cut").iterdir()) == ["last.pt", "log.csv"]
@@ -176,7 +176,7 @@ def test_the_command_writes_all_it_promises(tmp_path, monkeypatch, capsys):
     command.main(["--out", str(out), "--epochs", "2", "--batch-size", "3"])
     names = ["last.pt", "log.csv", "model.safetensors", "results.json"]
     assert sorted(p.name for p in out.iterdir()) == names
-    found = json.loads((out / "results.json").read_text())
+    found = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert found["settings"]["epochs"] == 2 and found["settings"]["batch_size"] == 3
     assert len(found["sentences"]) == 4
     assert set(found["misplaced_greedy_wer"]) == set(command.MISPLACED)

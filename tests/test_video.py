@@ -236,7 +236,7 @@ def test_a_full_disk_leaves_no_partial_file(tmp_path: Path, writer: str, name: s
         "try:\n    write(sys.argv[1], noise)\nexcept OSError as error:\n    print('OSError:', error)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / name)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, encoding="utf-8")
     assert done.stdout.startswith("OSError:"), done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_bytes() == b"the old one"

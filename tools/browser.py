@@ -76,7 +76,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
         tracker = Path(places["SETTINGS"]) / "@jupyterlab" / "notebook-extension"
         tracker.mkdir(parents=True)
         # All cells in the page at once, so that a slider far down is there to be found.
-        (tracker / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
+        (tracker / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}', encoding="utf-8")
         environment = dict(
             os.environ,
             OMP_NUM_THREADS="1",
@@ -100,7 +100,9 @@ def jupyterlab(folder: Path) -> Iterator[str]:
 
             def up() -> bool:
                 if server.poll() is not None:
-                    raise BrowserError(f"JupyterLab ended:\n{log.read_text(errors='replace')[-2000:]}")
+                    raise BrowserError(
+                        f"JupyterLab ended:\n{log.read_text(errors='replace', encoding='utf-8')[-2000:]}"
+                    )
                 try:
                     return bool(get(f"{address}/api/status"))
                 except OSError:
@@ -125,7 +127,11 @@ def browser() -> Iterator[Browser]:
     Raises:
         BrowserError: there is none; the message says how to get one.
     """
-    flags = [*FLAGS, "--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else list(FLAGS)
+    flags = (
+        [*FLAGS, "--no-sandbox"]
+        if hasattr(os, "geteuid") and getattr(os, "geteuid", int)() == 0
+        else list(FLAGS)
+    )
     with sync_playwright() as playwright:
         try:
             chromium = playwright.chromium.launch(executable_path=browser_path(), args=flags)

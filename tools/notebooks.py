@@ -192,7 +192,7 @@ def add_output(outputs: list[NotebookNode], message: dict) -> None:
 def execute(
     notebook: NotebookNode, folder: Path, machine: str = "native", python: str | None = None
 ) -> NotebookNode:
-    """Run all cells in place, in `folder`, computing like `machine`, with the interpreter `python` or our own.
+    """Run all cells in place, in `folder`, computing like `machine`, with `python` or our own interpreter.
 
     nbclient is not used: it takes the place of a widget's output area, so that a slider's first figure would
     be lost, and it hangs now and then when it does so. Here that figure lands in the cell, as under nbval.

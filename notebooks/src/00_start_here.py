@@ -70,7 +70,7 @@ figures.filmstrip(film, chosen, columns=6, title="What is being said?")
 # %%
 def results_of(name: str) -> dict:
     """What the training command wrote beside a model's weights."""
-    return json.loads((checkpoint.trained_folder(name) / "results.json").read_text())
+    return json.loads((checkpoint.trained_folder(name) / "results.json").read_text(encoding="utf-8"))
 
 
 assert results_of("lipnet_small_synthetic")["training_clips"] == "2000"

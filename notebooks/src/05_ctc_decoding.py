@@ -966,7 +966,7 @@ assert corpus == 1 / 7 and mean == 0.5
 
 # %%
 file = checkpoint.trained_folder("lipnet_small_grid_s1") / "results.json"
-rows = json.loads(file.read_text())["sentences"]
+rows = json.loads(file.read_text(encoding="utf-8"))["sentences"]
 grid_said, grid_read = ([row[key] for row in rows] for key in ("said", "greedy"))
 right = np.mean([a == b for a, b in zip(grid_said, grid_read, strict=True)])
 for name, rate in (("CER", cer), ("WER", wer)):

@@ -847,7 +847,9 @@ assert Fraction(mistakes, 6 * len(sentences)) == wer_floor
 # Then count apart the errors that a perfect eye never makes.
 
 # %%
-results = json.loads((checkpoint.trained_folder("lipnet_small_synthetic") / "results.json").read_text())
+results = json.loads(
+    (checkpoint.trained_folder("lipnet_small_synthetic") / "results.json").read_text(encoding="utf-8")
+)
 group_of = {word: group for group in homophemes(grammar.LETTERS) for word in group}  # of letters
 
 letters = [row["said"].split()[3] for row in results["sentences"]]  # of the 200 sentences

@@ -424,7 +424,7 @@ figures.plateau(
 # are its seed 0.
 
 # %%
-with open(checkpoint.trained_folder("plateau_seeds") / "seeds.csv", newline="") as file:
+with open(checkpoint.trained_folder("plateau_seeds") / "seeds.csv", newline="", encoding="utf-8") as file:
     rows = list(csv.DictReader(file))
 
 
@@ -618,7 +618,7 @@ figures.curves(
 # %%
 def read_log(path):
     """column -> values, one an epoch."""
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {column: np.array([float(row[column]) for row in rows]) for column in rows[0]}
 
@@ -626,7 +626,7 @@ def read_log(path):
 def load_run(name):
     """What the training command wrote: its log and its results."""
     folder = checkpoint.trained_folder(name)
-    return read_log(folder / "log.csv"), json.loads((folder / "results.json").read_text())
+    return read_log(folder / "log.csv"), json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
 
 RUNS = {"GRID speaker 1": "lipnet_small_grid_s1", "synthetic talker": "lipnet_small_synthetic"}
