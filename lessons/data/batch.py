@@ -18,7 +18,7 @@ ALPHABET = Alphabet()
 CPU = torch.device("cpu")
 
 
-def normalise(clips: Tensor, lengths: Tensor | None = None) -> Tensor:
+def normalise(clips: Tensor, lengths: Tensor | None = None, *, check: bool = True) -> Tensor:
     """Give every clip mean 0 and standard deviation 1 over its own valid pixels; padding becomes 0.
 
     One mean and one standard deviation per clip, not per frame: light and camera go, motion and its size
@@ -28,6 +28,7 @@ def normalise(clips: Tensor, lengths: Tensor | None = None) -> Tensor:
     Args:
         clips: (B, T, H, W) grey values, bytes or floats of any scale.
         lengths: (B,) valid frames; None means all.
+        check: look for NaN. Clips made of bytes hold none, and looking would stop a GPU at every step.
 
     Returns:
         (B, T, H, W) float32.
@@ -38,17 +39,13 @@ def normalise(clips: Tensor, lengths: Tensor | None = None) -> Tensor:
     if clips.dim() != 4:
         raise ValueError(f"clips has shape {tuple(clips.shape)}, expected (B, T, H, W)")
     clips = clips.float()
-    broken = ~torch.isfinite(clips).flatten(1).all(1)  # (B,)
-    if broken.any():
+    n_clips, n_frames = clips.shape[:2]
+    if check and not torch.isfinite(clips).all():
+        broken = ~torch.isfinite(clips).flatten(1).all(1)  # (B,)
         raise ValueError(f"clip {int(broken.nonzero()[0])} of the batch holds NaN or infinite pixels")
     if lengths is None:
-        lengths = torch.full((len(clips),), clips.shape[1])
-    return _standardise(clips, lengths)
-
-
-def _standardise(clips: Tensor, lengths: Tensor) -> Tensor:
-    """:func:`normalise` without its checks: looking at the pixels would stop a GPU at every step."""
-    frame = torch.arange(clips.shape[1], device=clips.device)  # (T,)
+        lengths = torch.full((n_clips,), n_frames)
+    frame = torch.arange(n_frames, device=clips.device)  # (T,)
     valid = (frame < lengths.to(clips.device)[:, None])[:, :, None, None].float()  # (B, T, 1, 1)
     n_pixels = valid.sum((1, 2, 3), keepdim=True) * clips[0, 0].numel()  # (B, 1, 1, 1)
     mean = (clips * valid).sum((1, 2, 3), keepdim=True) / n_pixels  # (B, 1, 1, 1)
@@ -110,7 +107,9 @@ class Collected:
         x = _send(self.frames, device).float()  # (B, T, H, W)
         if self.rng is not None:
             x = augment(x, self.rng, self.places, self.n_clips)
-        x = _standardise(x, self.lengths)[:, None].expand(-1, channels, -1, -1, -1)  # (B, C, T, H, W)
+        x = normalise(x, self.lengths, check=False)[:, None].expand(
+            -1, channels, -1, -1, -1
+        )  # (B, C, T, H, W)
         targets, frame_labels = (_send(labels, device) for labels in (self.targets, self.frame_labels))
         return Batch(x, self.lengths, targets, self.target_lengths, frame_labels)
 
