@@ -1,5 +1,5 @@
 # make lab        make the environment and open the course in JupyterLab
-# make test       unit tests, notebook guard, every notebook
+# make test       unit tests and every notebook, in parallel (ONLY=04: one notebook's; DEVICE=cuda: on a GPU)
 # make test-machines  every notebook again, computing like other machines (MACHINES="avx2 threads", ONLY=04)
 # make browser    run the notebooks in JupyterLab in a headless Chromium and move their sliders (ONLY=02)
 # make bench      every piece of ours timed beside torch's own
@@ -12,6 +12,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 ONLY ?=
 MACHINES ?=
+DEVICE ?= cpu
 VENV = .venv
 ifeq ($(OS),Windows_NT)
 PY = $(VENV)/Scripts/python
@@ -19,12 +20,8 @@ else
 PY = $(VENV)/bin/python
 endif
 
-# One thread: the order of sums, and so the printed figures, are then the same on every machine.
+# Small layers are fastest on one thread, and every test has a core of its own.
 export OMP_NUM_THREADS = 1
-
-# The committed outputs are the CPU's.
-test: export LESSONS_DEVICE = cpu
-notebooks: export LESSONS_DEVICE = cpu
 
 .PHONY: lab test test-machines browser bench gpu notebooks lint clean
 .DELETE_ON_ERROR:
@@ -36,11 +33,10 @@ lab: $(VENV)/.ok
 		notebooks/00_start_here.ipynb
 
 test: $(VENV)/.ok
-	$(PY) -m pytest tests $(sort $(wildcard notebooks/*.ipynb)) --nbval --nbval-current-env \
-		--nbval-cell-timeout 120 --nbval-sanitize-with tests/nbval.cfg
+	$(PY) -m tools.tests --only "$(ONLY)" --device $(DEVICE)
 
 test-machines: $(VENV)/.ok
-	$(PY) -m tools.machines $(MACHINES) --only "$(ONLY)"
+	$(PY) -m tools.tests --only "$(ONLY)" --machines $(MACHINES)
 
 browser: $(VENV)/.ok
 	$(PY) -m tools.browser $(ONLY)

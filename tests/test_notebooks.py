@@ -18,7 +18,7 @@ from PIL import Image
 
 from lessons.course import COURSE, find
 from tools import notebooks
-from tools.machines import MACHINES
+from tools.tests import MACHINES
 
 NAMES = notebooks.names()
 

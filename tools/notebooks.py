@@ -9,7 +9,7 @@
 under the title, the set-up cell goes after the first text cell, everything is executed, and the file is
 written in one canonical form. Running it twice changes nothing.
 
-Each notebook is executed once for every setting of `tools/machines.py` (`--machines` chooses), and with the
+Each notebook is executed once for every setting of `tools/tests.py` (`--machines` chooses), and with the
 interpreters that `--python` names, such as one with the oldest torch. If a text that nbval compares differs
 between them, the notebook is not written. What is written are the native outputs.
 """
@@ -38,7 +38,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from lessons.course import COURSE, find
-from tools.machines import MACHINES, environment
+from tools.tests import MACHINES, environment
 
 if sys.version_info >= (3, 11):
     import tomllib

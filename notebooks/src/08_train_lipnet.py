@@ -30,12 +30,14 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
+import lessons
 from lessons import checkpoint, figures, grammar
 from lessons.checks import agree, check
 from lessons.ctc import ctc_loss, forced_align, forward_backward, min_frames
 from lessons.data.batch import normalise, training_batch
 from lessons.data.clips import ClipSet
 from lessons.data.error_floor import error_floor, homophemes
+from lessons.data.grid import find_mouth_set
 from lessons.data.mouths import Speaker, render, shape_of, synthetic_clips, talk
 from lessons.decoding import greedy_decode
 from lessons.lipnet import LipNet
@@ -43,10 +45,13 @@ from lessons.metrics import cer, edits, wer
 from lessons.saliency import saliency
 from lessons.source import show
 from lessons.text import Alphabet
+from lessons.train import PRESETS, load_clips
 from lessons.training import Settings, evaluate, learning_rate, timing_loss, train
 
 alphabet = Alphabet()
 CPU = torch.device("cpu")
+device = lessons.device()
+GPU = device.type == "cuda"
 
 # %% [markdown]
 # ## 1. One step
@@ -180,9 +185,10 @@ def order_of_clips(n, settings):
 
 def train_plain(model, clips, settings, watch=lambda **seen: None):
     parameters, steps = list(model.parameters()), list(order_of_clips(len(clips), settings))
+    device = parameters[0].device
     memory = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
     for step, indices in enumerate(tqdm(steps)):
-        batch = training_batch(clips, indices, None)  # x: (B, 1, T, H, W)
+        batch = training_batch(clips, indices, None, device=device)  # x: (B, 1, T, H, W)
         logits = model(batch.x, batch.lengths)  # (T, B, V)
         log_probs = logits.log_softmax(-1)  # (T, B, V)
         loss = ctc = ctc_loss(log_probs, batch.targets, batch.lengths, batch.target_lengths)
@@ -240,8 +246,8 @@ check("08.blank_share", blank_share)
 def blank_share_solution(log_probs, lengths):
     """The best class of each frame; padding is masked out before counting."""
     best = log_probs.argmax(-1)  # (T, B)
-    frame = torch.arange(len(best))[:, None]  # (T, 1)
-    valid = frame < lengths  # (T, B)
+    frame = torch.arange(len(best), device=best.device)[:, None]  # (T, 1)
+    valid = frame < lengths.to(best.device)  # (T, B)
     return (best == 0)[valid].float().mean().item()
 
 
@@ -261,7 +267,7 @@ def watched_run(settings, model):
         if step % 10 == 0:
             seen["looks"][step] = evaluate(model, validation)
 
-    train_plain(model, training, settings, watch)
+    train_plain(model.to(device), training, settings, watch)
     return seen
 
 
@@ -312,7 +318,7 @@ blank, best_letter = nothing[0, 0].item(), nothing[0, 1:].max().item()
 print(
     f"one answer for all frames: loss {height_nothing:.2f}; blank {blank:.2f}, best letter {best_letter:.2f}"
 )
-print(f"one sentence for all clips: loss {height_sentence:.2f}; it is {read!r}")
+print(f"one sentence for all clips: loss {height_sentence:.1f}; is it one of the nine? {read in SENTENCES}")
 assert blank > 0.5 > 0.2 > best_letter
 assert height_sentence < height_nothing and read not in SENTENCES
 
@@ -435,8 +441,9 @@ def of_seeds(column, start):
 
 final_blanks = {name: np.mean(run["blanks"][-10:]) for name, run in (("plain", plain), ("timings", warm))}
 for start, now in reached.items():  # seed 0, here and now, against the file
-    assert abs(of_seeds("steps_to_level", start)[0] - now) <= 10
-    assert abs(of_seeds("blanks_at_end", start)[0] - final_blanks[start]) < 0.05
+    # A GPU adds in another order, with fewer digits: over 240 steps the curves drift apart.
+    assert abs(of_seeds("steps_to_level", start)[0] - now) <= (40 if GPU else 10)
+    assert abs(of_seeds("blanks_at_end", start)[0] - final_blanks[start]) < (0.15 if GPU else 0.05)
 
 steps = {start: of_seeds("steps_to_level", start) for start in ("plain", "timings")}
 share = {start: of_seeds("blanks_at_end", start) for start in ("plain", "timings")}
@@ -650,19 +657,45 @@ for title, name in RUNS.items():
 # %%
 assert math.prod(map(len, grammar.SLOTS)) == 64_000
 grid_log, grid = logs["GRID speaker 1"], results["GRID speaker 1"]
+columns = {
+    "training loss": "train_loss",
+    "validation loss": "val_loss",
+    "word error rate": "val_wer",
+    "character error rate": "val_cer",
+}
 figures.curves(
-    {
-        "training loss": grid_log["train_loss"],
-        "validation loss": grid_log["val_loss"],
-        "word error rate": grid_log["val_wer"],
-        "character error rate": grid_log["val_cer"],
-    },
+    {label: grid_log[column] for label, column in columns.items()},
     steps=grid_log["epoch"],
     xlabel="epoch",
     ylabel="CTC loss a character; error rate",
     logy=True,
     title="GRID speaker 1: loss, and greedy reading of the validation clips",
 )
+
+# %% [markdown]
+# **With a GPU you need not take our word for it.** There the next cell trains the same model, now: on real
+# clips if you have them, else on the synthetic talker, with the settings of `--preset quick`. Without a GPU
+# it does nothing. (On a CPU the same run takes some minutes: `python -m lessons.train --preset quick`.)
+
+# %%
+if GPU:
+    quick_model, size, quick = PRESETS["quick"]
+    folder = find_mouth_set()
+    clips_here = load_clips(str(folder) if folder else "synthetic", size, 800)
+    torch.manual_seed(quick.seed)
+    _, rows = train(quick_model(), *clips_here, quick, device=device)
+    here = {column: np.array([row[column] for row in rows]) for column in columns.values()}
+    print(f"{'GRID' if folder else 'the talker'}: word error rate {here['val_wer'][-1]:.1%}", end=" ")
+    print(f"after {rows[-1]['seconds']:.0f} s")
+    figures.curves(
+        {label: here[column] for label, column in columns.items()},
+        steps=np.arange(1, len(rows) + 1),
+        xlabel="epoch",
+        ylabel="CTC loss per character; error rate",
+        logy=True,
+        title="The quick training on this GPU",
+    )
+    assert here["val_wer"][-1] < 0.25 < here["val_wer"][0]
 
 # %%
 for title, log in logs.items():
@@ -882,7 +915,7 @@ figures.confusion(
 clips_from = "synthetic"  # or "grid", when the mouth set of section 4 is there
 
 if clips_from == "grid":
-    from lessons.data.grid import find_mouth_set, load
+    from lessons.data.grid import load
 
     if find_mouth_set() is None:
         raise FileNotFoundError("no mouth set found: run the two commands of section 4, or set LESSONS_GRID")

@@ -18,6 +18,7 @@
 
 # %%
 import copy
+import itertools
 import math
 from dataclasses import replace
 from textwrap import shorten
@@ -28,6 +29,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
+import lessons
 from lessons import figures, gru
 from lessons.checks import agree, check
 from lessons.conv_lstm import ConvGRUCell, ConvLSTM, ConvLSTMCell, LSTMUpdate, OverFrames
@@ -706,13 +708,19 @@ def loss_of(scores, where):
 # whoever always says "in the middle" is off by 3 to 4 places.)
 
 # %%
-# A thing is hidden for 40 % of the frames, four on end on average.
+device = lessons.device()
+GPU = device.type == "cuda"
+LONGER = 3 if GPU else 1  # a GPU trains three times as long, on three times as many clips
+
+# An object is hidden for 40 % of the frames, four in a row on average.
 rng = np.random.default_rng(0)
-FILMS = [moving_clips(16, rng, 14, vanish=0.4, burst=4.0, scene=SCENE) for _ in range(100)]
-BATCHES = [(pixels(clips), centres(clips)) for clips in FILMS]  # x (14, 16, 1, 24, 24), centres (14, 16, 2)
+FILMS = [moving_clips(16, rng, 14, vanish=0.4, burst=4.0, scene=SCENE) for _ in range(100 * LONGER)]
+# x (14, 16, 1, 24, 24), centres (14, 16, 2)
+BATCHES = [(pixels(clips).to(device), centres(clips).to(device)) for clips in FILMS]
 
 
 def train(model, steps, rate):
+    model.to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     for step in tqdm(range(steps), desc=type(model).__name__):
@@ -723,7 +731,7 @@ def train(model, steps, rate):
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-    return model.eval()
+    return model.cpu().eval()
 
 
 PLAN = {
@@ -738,7 +746,7 @@ models = {}
 def train_as_planned(name):
     make, steps, rate = PLAN[name]
     _ = torch.manual_seed(0)
-    models[name] = train(make(), steps, rate)
+    models[name] = train(make(), steps * LONGER, rate)
 
 
 train_as_planned("memory, 3 × 3")
@@ -766,17 +774,18 @@ def error(model, x, where):
 
 errors = {name: error(model, x_test, where_test) for name, model in models.items()}
 guess = (where_test - 6).norm(dim=2).mean().item()
-print("off by, in places      weights    seen   hidden 1st   3rd   5th frame")
-for name, e in errors.items():
-    weights = sum(p.numel() for p in models[name].parameters())
-    print(f"{name:15} {weights:14,} {e[7]:7.1f} {e[8]:12.1f} {e[10]:5.1f} {e[12]:5.1f}")
-print(f"always the middle: {guess:.1f}")
+for name, model in models.items():
+    print(f"{name:15} {sum(p.numel() for p in model.parameters()):10,} weights")
 on_maps, on_lists, one_by_one, blind = errors.values()
+print(f"always the middle is off by {guess:.1f} grid cells")
+print("seen: each of the four is off by less than one:", bool(max(e[7] for e in errors.values()) < 1))
+print(f"hidden for 5 frames: 3 × 3 by less than 3: {bool(on_maps[12] < 3)},", end=" ")
+print(f"1 × 1 and no memory by more than 5: {bool(one_by_one[12] > 5 and blind[12] > 5)}")
 assert max(e[7] for e in errors.values()) < 1 and 3 < guess < 4
 assert blind[8:].min() > 5 > guess  # worse than "in the middle"
-assert on_maps[7] < 0.5 < on_maps[8] < 0.7 and 2 < on_maps[12] < 3  # half a place, then two to three
-assert one_by_one[8] < 1.2 and one_by_one[11] > guess  # a place, then worse than "in the middle"
-assert all(on_maps[t] < on_lists[t] - 0.1 for t in range(8)) and abs(on_maps[15] - on_lists[15]) < 0.6
+assert on_maps[7] < 0.55 and on_maps[8] < 0.75 and on_maps[12] < 3
+assert one_by_one[8] < 1.2 and one_by_one[11] > guess  # a cell off, then worse than "in the middle"
+assert all(on_maps[t] < on_lists[t] - 0.1 for t in range(8))
 assert all(on_maps[t] < on_lists[t] - 0.25 for t in range(8, 13))
 
 with torch.no_grad():
@@ -784,13 +793,15 @@ with torch.no_grad():
         name: (likeliest(model(x_test))[11] - where_test[7]).norm(dim=1) for name, model in models.items()
     }
 thing = (where_test[11] - where_test[7]).norm(dim=1)  # (N,)
-on_maps_went, on_lists_went = went["memory, 3 × 3"].mean(), went["LSTM on lists"].mean()
-print(f"in 4 hidden frames the thing goes {thing.mean():.1f} places; the answer of 3 × 3", end=" ")
-print(f"{on_maps_went:.1f}, that of the list {on_lists_went:.1f}")
-assert on_maps_went > 0.85 * thing.mean() and 0.5 < on_lists_went / thing.mean() < 0.6
+far = {name: (went[name].mean() / thing.mean()).item() for name in ("memory, 3 × 3", "LSTM on lists")}
+print(f"in 4 hidden frames the object moves {thing.mean():.1f} grid cells; of that way the answer goes")
+print(
+    f"more than 85 % with 3 × 3: {far['memory, 3 × 3'] > 0.85}, with the list: {far['LSTM on lists'] > 0.85}"
+)
+assert far["memory, 3 × 3"] > 0.85 > 0.8 > far["LSTM on lists"]
 with torch.no_grad():
     lost = likeliest(models["no memory"](x_test))[8:]  # (8, N, 2)
-assert 0.75 < ((lost < 2) | (lost > 10)).any(-1).float().mean() < 0.85  # in the two outer rings
+assert ((lost < 2) | (lost > 10)).any(-1).float().mean() > 0.5  # in the two outer rings
 figures.curves(
     {name: (np.arange(-2, 9), values[5:]) for name, values in errors.items()},
     xlabel="frames hidden (0: seen for the last time)",
@@ -806,16 +817,16 @@ figures.curves(
 # While the thing can be seen, all four find it, to within a place. Then:
 #
 # - **Without memory** there is nothing to go by, and the answer is worse than "in the middle": a convolution
-#   does not know where the middle is. It knows the border, by the padding; four answers in five lie near it.
-# - **1 × 1** remembers where the thing *was*: off by a place in the first frame, lost after the fourth. Each
-#   place remembers for itself, and nothing can be handed to a neighbour. (It has fewer weights, too, and
-#   fewer steps; but no training could hand anything on.)
-# - **3 × 3** is off by little more than half a place in the first hidden frame and by two to three in the
-#   fifth. Its answer **goes along** with the thing. Nobody told it to; it had to say where the thing was, and
-#   found a way to keep which way it went.
-# - **The LSTM on lists** has 47 times the weights, is less exact even while it sees, and its answer goes
-#   little more than half as far as the thing. After eight hidden frames there is little to choose between
-#   the two: after some turns at the borders, nobody knows any more.
+#   does not know where the middle is. It knows the border, by the padding, and most answers lie near it.
+# - **1 × 1** remembers where the object *was*: off by one grid cell in the first frame, lost after the
+#   fourth. Each cell remembers for itself, and nothing can be handed to a neighbor. (It has fewer weights,
+#   too, and fewer steps; but no training could hand anything on.)
+# - **3 × 3** is off by less than three quarters of a grid cell in the first hidden frame, and by less than
+#   three cells in the fifth. Its answer **moves along** with the object. Nobody told it to; it had to say
+#   where the object was, and found a way to keep its direction.
+# - **The LSTM on lists** has 47 times the weights, is less exact even while it sees, and its answer moves
+#   much less far than the object. After eight hidden frames there is little to choose between the two: after
+#   some turns at the borders, nobody knows any more.
 #
 # (One training each, with numbers of steps that keep this page short: do not read anything into small
 # differences.)
@@ -848,10 +859,10 @@ else:
 without = copy.deepcopy(models["memory, 3 × 3"])
 without.carry = False
 ablated = error(without, x_test, where_test)
-print(f"hidden, 5th frame: {on_maps[12]:.1f} places off with its state;", end=" ")
+print(f"hidden, 5th frame: with its state less than 3 grid cells off: {bool(on_maps[12] < 3)};", end=" ")
 print(f"without, more than 5: {bool(ablated[12] > 5)}")
-assert ablated[8:13].min() > 5 > 3 > on_maps[12] and ablated[7] < 0.6
-assert (ablated[8:] - blind[8:]).abs().max() < 0.6  # as the network that was trained without
+assert ablated[8:13].min() > 5 > 3 > on_maps[12] and ablated[7] < 0.8
+assert (ablated[8:] - blind[8:]).abs().max() < 1  # as the network that was trained without
 
 # %% [markdown]
 # Back to the figures of the network without memory, as soon as the thing is hidden; while it can be seen, the
@@ -901,7 +912,7 @@ off = (likeliest(scores) - where_test).norm(dim=2)  # (T, N)
 way = (where_test[13] - where_test[7]).norm(dim=1)  # (N,)
 shown = int(torch.where(way > 4.5, off[8:14].mean(0), 99).argmin())
 frames = list(range(5, 14))
-print(f"from frame 7 to 13 the thing goes {way[shown]:.1f} places, and all that time it is hidden;", end=" ")
+print(f"from frame 7 to 13 the object, always hidden, moves over 4 cells: {bool(way[shown] > 4)};", end=" ")
 print(f"the answer is off by less than 2: {bool(off[8:14, shown].max() < 2)}")
 assert way[shown] > 4.5 and off[8:14, shown].max() < 2
 
@@ -947,10 +958,10 @@ t = torch.arange(9, 12)[:, None]  # hidden since frame 8
 input_gate, forget_gate = (log[name][:, :, best] for name in "if")  # (T, N, H', W') each
 here = (t, n, rows[9:12], columns[9:12])
 four_before = (t, n, rows[5:8], columns[5:8])
-print(f"input gate: {input_gate[here].mean():.1f} at the hidden thing,", end=" ")
-print(f"{input_gate[four_before].mean():.1f} where it was four frames ago")
-print(f"forget gate: {forget_gate[here].mean():.1f} at the hidden thing,", end=" ")
-print(f"{forget_gate[9:12].mean():.1f} over the whole map")
+more_written = input_gate[here].mean() - input_gate[four_before].mean()
+more_kept = forget_gate[here].mean() - forget_gate[9:12].mean()
+print(f"at the hidden object the input gate is more open than where it was 4 frames ago: {more_written > 0},")
+print(f"and the forget gate more open than over the whole map: {more_kept > 0}")
 
 
 def middle_of(maps):
@@ -962,15 +973,15 @@ def middle_of(maps):
 
 spot_went, thing_went = middle_of(h[11, :, best]) - middle_of(h[8, :, best]), where_test[11] - where_test[8]
 along = (spot_went * thing_went).sum(1) / thing_went.norm(dim=1).clamp(min=0.3)  # (N,)
-print(f"from frame 8 to 11 the thing goes {thing_went.norm(dim=1).mean():.1f} places,", end=" ")
-print(f"the spot in h {along.mean():.1f} the same way")
-assert 0.4 < along.mean() / thing_went.norm(dim=1).mean() < 0.8
+share = along.mean() / thing_went.norm(dim=1).mean()
+print(f"from frame 8 to 11 the object moves {thing_went.norm(dim=1).mean():.1f} grid cells;", end=" ")
+print(f"the spot in h goes along at least a quarter of the way: {share > 0.25}, and less far: {share < 1}")
+assert 0.25 < share < 1
 odds = scores.flatten(2).softmax(2)  # (T, N, H'W')
 entropy = -(odds * odds.clamp(min=1e-12).log()).sum(2).mean(1)  # (T,)
-print(f"entropy of the answer: {entropy[8]:.0f} in frame 8, {entropy[13]:.0f} in frame 13")
+print("the entropy of the answer grows with every hidden frame:", bool((entropy[8:].diff() > 0).all()))
 assert (entropy[8:].diff() > 0).all() and (entropy[8:14, None] > entropy[:8]).all()
-assert input_gate[here].mean() > input_gate[four_before].mean() + 0.1
-assert forget_gate[here].mean() > forget_gate[9:12].mean() + 0.1
+assert more_written > 0.05 and more_kept > 0.05
 
 # %% [markdown]
 # Now hide it yourself. From which frame, and for how long? When does the network lose it?
@@ -1058,7 +1069,7 @@ check("10.backward_in_pieces", backward_in_pieces_solution)
 # of the whole film: 1 is the same direction, 0 none in common.
 
 # %%
-x_some, where_some = BATCHES[0]  # (14, 16, 1, 24, 24): films of the training, where things come and go
+x_some, where_some = (t.cpu() for t in BATCHES[0])  # (14, 16, 1, 24, 24): training clips
 seen = finder.eye(x_some.flatten(0, 1)).relu().unflatten(0, (14, 16)).detach()  # (T, B, 8, 12, 12)
 
 
@@ -1077,9 +1088,12 @@ likeness = {}
 for piece in (14, 7, 4, 2, 1):
     total, found = gradient(piece)
     likeness[piece] = F.cosine_similarity(found, whole, dim=0).item()
-    print(f"pieces of {piece:2} frames: likeness of the gradient {likeness[piece]:.1f}")
-    assert math.isclose(total, whole_loss, rel_tol=1e-5)
-assert likeness[14] > 0.999 and likeness[1] < 0.8 * likeness[7]
+    assert math.isclose(total, whole_loss, rel_tol=1e-4)
+falling = all(
+    likeness[longer] > likeness[shorter] for longer, shorter in itertools.pairwise((14, 7, 4, 2, 1))
+)
+print("the shorter the pieces, the further the gradient turns from that of the whole clip:", falling)
+assert likeness[14] > 0.999 and likeness[1] < 0.85 * likeness[7]
 
 # %% [markdown]
 # The loss is the same, for the state crosses every cut. The direction of the gradient is not. A piece of one
@@ -1255,7 +1269,7 @@ with torch.no_grad():
     _ = leaky(first)
     after_first = leaky(dark)  # (T, N, H', W')
 print(f"in the first, empty frame the likeliest place gets less than 0.1: {sure(honest) < 0.1};", end=" ")
-print(f"with the leak {sure(after_first):.1f}")
+print(f"with the leak, more than 0.3: {sure(after_first) > 0.3}")
 assert sure(honest) < 0.1 < 0.3 < sure(after_first)
 
 
