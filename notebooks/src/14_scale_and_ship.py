@@ -398,14 +398,31 @@ handles = [
     )
     for name, layer in watched.items()
 ]
+one_frame = batch.x[:1, :, :1]  # (B = 1, C, T = 1, H, W): a processor without bfloat16 units is slow here
 with torch.no_grad():
-    logits_of(start, batch.x, batch.lengths, torch.bfloat16)
+    logits_of(start, one_frame, torch.tensor([1]), torch.bfloat16)
 for handle in handles:
     handle.remove()
 print(
     "under autocast they give out:", {name: str(kind).removeprefix("torch.") for name, kind in seen.items()}
 )
 assert seen == {"convolution": torch.bfloat16, "GRU": torch.float32}
+
+# %% [markdown]
+# Not every processor multiplies bfloat16 itself. One that does not has to convert every number, and is slower
+# for it, often by a factor of ten. Measure yours once, on one small convolution:
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: times
+x16 = torch.randn(1, 32, 4, 16, 32).bfloat16()  # (B, C, T, H, W)
+weight16 = torch.randn(64, 32, 3, 5, 5).bfloat16()  # (O, C, kt, kh, kw)
+took = {}
+for kind in (torch.float32, torch.bfloat16):
+    x, weight = x16.to(kind), weight16.to(kind)
+    took[kind] = min(seconds(lambda: F.conv3d(x, weight), CPU) for _ in range(3))  # noqa: B023
+ratio = took[torch.bfloat16] / took[torch.float32]
+fast = best_precision(CPU)  # bfloat16 where the processor multiplies it, else float32
+print(f"bfloat16 takes {ratio:.1f} times as long as float32; this page goes on in {fast}")
 
 
 # %% tags=["measured"]
@@ -443,9 +460,9 @@ profiles["+ layout, bfloat16"] = profiled(*step_of(course_model(), fast, fused=F
 time_bars(profiles)
 
 # %% [markdown]
-# On a processor with bfloat16 units, as on the one that made this page, the convolutions take less than half
-# of what they took. On one without, `best_precision` stays with float32, and only the layout gains a
-# little. On a GPU with such units expect this fix to be large, too.
+# On a processor with bfloat16 units, as on the one that made the figures of this page, the convolutions take
+# less than half of what they took. On one without, `best_precision` stays with float32, and only the layout
+# gains a little: your bars then differ from ours. On a GPU with such units expect this fix to be large, too.
 #
 # **Measure**: the same steps by the clock, without the profiler, in turn.
 
