@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+import lessons
 from lessons.centre_points import Targets, detection_loss, targets
 from lessons.data.moving import MovingClips, Scene, moving_clips
 from lessons.detector import Detector, Memory, to_input
@@ -153,11 +154,15 @@ def fit(
         progress: show a bar.
 
     Returns:
-        the loss of every step and the time it took, for each model.
+        the loss of every step and the time it took, for each model. The models are trained on
+        ``lessons.device()`` and come back to the CPU.
 
     Raises:
         ValueError: a checkpoint that is damaged or another run's, or a loss that is no number any more.
     """
+    device = lessons.device()
+    for model in models:
+        model.to(device)
     weights = [[p for p in model.parameters() if p.requires_grad] for model in models]
     optimisers = [
         torch.optim.AdamW(own, learning_rate, betas=(0.9, 0.98), weight_decay=0.01) for own in weights
@@ -174,8 +179,8 @@ def fit(
         began = time.process_time()
         rate = learning_rate * min(1.0, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
         clips = draw(step)
-        wanted = clip_targets(clips, models[0].classes)
-        features = models[0].see(to_input(torch.from_numpy(clips.frames)))  # (T, B, 128, H', W')
+        wanted = clip_targets(clips, models[0].classes, device)
+        features = models[0].see(to_input(torch.from_numpy(clips.frames).to(device)))  # (T, B, 128, H', W')
         shared = time.process_time() - began
         for model, own, optimiser, log in zip(models, weights, optimisers, logs, strict=True):
             began = time.process_time()
@@ -202,16 +207,19 @@ def fit(
             with atomic(checkpoint) as part:
                 torch.save(state, part)
     for model in models:
-        model.eval()
+        model.cpu().eval()
     return logs
 
 
-def clip_targets(clips: MovingClips, classes: int) -> Targets:
-    """What the maps of all frames should be, in the order of ``maps.flatten(0, 1)``: frame by frame."""
+def clip_targets(clips: MovingClips, classes: int, device: torch.device | None = None) -> Targets:
+    """What the maps of all frames should be, in the order of ``maps.flatten(0, 1)``: frame by frame.
+
+    On ``device``, or on the CPU.
+    """
     n_frames, height, width = clips.frames.shape[1:]
     boxes = torch.from_numpy(clips.boxes).transpose(0, 1).flatten(0, 1)  # (T*B, objects, 4)
     labels = torch.from_numpy(clips.labels).repeat(n_frames, 1)  # (T*B, objects)
-    return targets(boxes, labels, classes, (height, width))
+    return targets(boxes.to(device), labels.to(device), classes, (height, width))
 
 
 def _resume(

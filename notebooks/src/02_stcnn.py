@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
+import lessons
 from lessons import figures, stcnn
 from lessons.checks import agree, check
 from lessons.source import show
@@ -627,18 +628,24 @@ def direction_network(frames, filters):
     )
 
 
-def train(frames, filters, seed, steps=60):
+device = lessons.device()
+GPU = device.type == "cuda"
+STEPS = 300 if GPU else 60  # these networks are so small that a GPU is hardly faster; it can wait longer
+
+
+def train(frames, filters, seed):
     _ = torch.manual_seed(seed)
     network, generator = direction_network(frames, filters), torch.Generator().manual_seed(seed)
+    network = network.to(device)
     optimiser, losses = torch.optim.Adam(network.parameters(), lr=0.02), []
-    for _ in range(steps):
-        films, labels = moving_textures(32, generator)
+    for _ in range(STEPS):
+        films, labels = (t.to(device) for t in moving_textures(32, generator))
         loss = F.cross_entropy(network(films), labels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    return network, losses
+    return network.cpu(), losses
 
 
 SETTINGS = {"1 × 5 × 5": (1, 24), "3 × 5 × 5": (3, 8)}
@@ -667,11 +674,11 @@ assert max(abs(a - 0.5) for a in accuracy["1 × 5 × 5"]) < 0.15 and min(accurac
 smooth = torch.ones(1, 1, 10) / 10  # mean of 10 steps
 curves = {}
 for name in SETTINGS:
-    losses = torch.tensor([trained[name, seed][1] for seed in range(3)])  # (3, 60)
-    curves[name] = F.conv1d(losses[:, None], smooth)[:, 0]  # (3, 51)
+    losses = torch.tensor([trained[name, seed][1] for seed in range(3)])  # (3, STEPS)
+    curves[name] = F.conv1d(losses[:, None], smooth)[:, 0]  # (3, STEPS - 9)
 figures.curves(
     curves,
-    steps=range(10, 61),
+    steps=range(10, STEPS + 1),
     level=math.log(2),
     level_label="guessing: ln 2",
     ylabel="loss, mean of 10 steps",

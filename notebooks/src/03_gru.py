@@ -29,6 +29,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from tqdm.auto import tqdm
 
+import lessons
 from lessons import figures, gru, lstm
 from lessons.checks import agree, check
 from lessons.counting import count
@@ -510,12 +511,18 @@ class NoteTaker(nn.Module):
         return self.head(self.memory(x)[0])[..., 0]  # (T, B, 2) -> (T, B, D) -> (T, B)
 
 
+device = (
+    lessons.device()
+)  # a GPU is not faster here: each step of a small cell is a handful of tiny operations
+
+
 def train(model, next_batch, loss_of, steps, rate):
     """The loop for all of this notebook: Adam, a rate that rises and falls, clipped gradients."""
+    model.to(device)
     optimiser, losses = torch.optim.Adam(model.parameters(), lr=rate), []
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     for _ in range(steps):
-        x, y = next_batch()
+        x, y = (t.to(device) for t in next_batch())
         loss = loss_of(model(x), y)
         optimiser.zero_grad()
         loss.backward()
@@ -523,6 +530,7 @@ def train(model, next_batch, loss_of, steps, rate):
         optimiser.step()
         schedule.step()
         losses.append(loss.item())
+    model.cpu()
     return losses
 
 
