@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,23 +32,21 @@ def test_same_logits(models):
     assert torch.allclose(plain(x), ours(x), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
-def test_same_loss_curve(precision, tolerance):
+def test_same_loss_curve(models):
     """In float32 the two differ by the order of sums; bfloat16 keeps three digits."""
-    torch.manual_seed(0)
-    ours = LipNet(dropout=0.0).to(memory_format=torch.channels_last_3d)
-    plain = PlainLipNet(dropout=0.0).load(ours)
-    optimisers = [torch.optim.Adam(model.parameters(), 1e-4) for model in (ours, plain)]
-    x, targets, lengths = clips(frames=6)
-    curves = [[], []]
-    for _ in range(4):
-        optimisers[0].zero_grad()
-        frames = torch.full((1,), 6)
-        log_probs = logits_of(ours, x, frames, precision).float().log_softmax(-1)
-        loss = F.ctc_loss(log_probs, targets, frames, lengths)
-        loss.backward()
-        optimisers[0].step()
-        curves[0].append(loss.item())
-        curves[1].append(plain_step(plain, optimisers[1], x, targets, lengths))
-    assert curves[1][-1] < 0.7 * curves[1][0]  # it learns
-    assert curves[0] == pytest.approx(curves[1], abs=tolerance)
+    x, targets, lengths = clips(frames=4)
+    plain = copy.deepcopy(models[1])
+    optimiser = torch.optim.Adam(plain.parameters(), 1e-4)
+    expected = [plain_step(plain, optimiser, x, targets, lengths) for _ in range(4)]
+    assert expected[-1] < 0.7 * expected[0]  # it learns
+    for precision, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.02)):
+        ours = copy.deepcopy(models[0]).to(memory_format=torch.channels_last_3d)
+        optimiser, found = torch.optim.Adam(ours.parameters(), 1e-4), []
+        for _ in range(4 if precision == torch.float32 else 2):  # emulated bfloat16 takes seconds
+            optimiser.zero_grad()
+            log_probs = logits_of(ours, x, torch.tensor([4]), precision).float().log_softmax(-1)  # (T, B, V)
+            loss = F.ctc_loss(log_probs, targets, torch.tensor([4]), lengths)
+            loss.backward()
+            optimiser.step()
+            found.append(loss.item())
+        assert found == pytest.approx(expected[: len(found)], abs=tolerance)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tools import tests
 from tools.tests import MACHINES, environment, imported_modules, notebooks, run, unit_tests
 
@@ -25,16 +23,11 @@ def test_modules_are_found_however_they_are_imported():
     assert {"figures", "gru", "batch"} <= imported_modules(source) and "torch" not in imported_modules(source)
 
 
-@pytest.mark.parametrize(
-    ("body", "counts"), [("assert True", (2, 0)), ("assert n == 0", (1, 1)), ("assert missing", (0, 2))]
-)
-def test_what_fails_is_counted(tmp_path, capfd, body, counts):
+def test_what_fails_is_counted(tmp_path, capfd):
     path = tmp_path / "test_it.py"
-    path.write_text(
-        f"import pytest\n@pytest.mark.parametrize('n', [0, 1])\ndef test_it(n):\n    {body}\n",
-        encoding="utf-8",
-    )
-    assert run([path], environment("native"))[:2] == counts
+    cases = "import pytest\n@pytest.mark.parametrize('n', [0, 1, 2])\ndef test_it(n):\n    assert n < 2\n"
+    path.write_text(cases, encoding="utf-8")
+    assert run([path], environment("native"))[:2] == (2, 1)
 
 
 def test_what_cannot_be_collected_has_failed(tmp_path, capfd):
