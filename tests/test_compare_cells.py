@@ -49,7 +49,7 @@ def test_a_short_training_is_that_of_the_notebook():
         re.search(rf"^{name} = (.+?\))(  #.*)?$", text, flags=re.M) for name in ("LIVE", "RECIPE")
     )
     assert eval(scene[1], {"Scene": Scene}) == SHORT_SCENE
-    assert eval(recipe[1], {"Recipe": Recipe}) == replace(SHORT_RECIPE, steps=400)
+    assert eval(recipe[1], {"Recipe": Recipe, "GPU": False}) == replace(SHORT_RECIPE, steps=400)
 
 
 def test_the_short_table_is_complete(tmp_path):
