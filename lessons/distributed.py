@@ -134,7 +134,8 @@ def join() -> Iterator[Processes]:
         the processes. Where there are GPUs, ``"cuda"`` then means this process's own.
 
     Raises:
-        ValueError: fewer GPUs than processes on a machine, or a torch that was built without distributed.
+        ValueError: fewer GPUs than processes on a machine, or a torch that was built without distributed
+            or cannot join processes on this system.
         ConnectionError: in the block, when another process did not answer within ``PATIENCE``.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -153,7 +154,15 @@ def join() -> Iterator[Processes]:
             )
         torch.cuda.set_device(gpu)
     with _patience():
-        dist.init_process_group(backend, rank=rank, world_size=size, timeout=PATIENCE)
+        try:
+            dist.init_process_group(backend, rank=rank, world_size=size, timeout=PATIENCE)
+        except RuntimeError as error:
+            if "unsupported gloo device" not in str(error):
+                raise
+            raise ValueError(
+                f"{size} processes, but torch {torch.__version__} cannot join them on this system (some "
+                "releases cannot on Windows): start one process, or use Linux, WSL 2 or macOS"
+            ) from error
     try:
         yield Processes(rank, size)
     finally:

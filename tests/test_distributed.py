@@ -124,6 +124,23 @@ def test_without_torchrun_one_is_alone(monkeypatch):
         assert processes == Processes(0, 1)
 
 
+def test_a_torch_that_cannot_join_processes_is_named(monkeypatch):
+    """What some releases of torch say on Windows; any other error is of another process."""
+
+    def init(*args, **kwargs):
+        raise RuntimeError(message)
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.distributed, "init_process_group", init)
+    message = "makeDeviceForHostname(): unsupported gloo device"
+    with pytest.raises(ValueError, match="cannot join them on this system"), join():
+        raise AssertionError("never reached")
+    message = "Connection closed by peer"
+    with pytest.raises(ConnectionError, match="Connection closed by peer"), join():
+        raise AssertionError("never reached")
+
+
 # Two processes
 
 
@@ -158,6 +175,8 @@ def folder(tmp_path_factory) -> Path:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     address = ["--master-addr", "127.0.0.1", "--master-port", str(port)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    if os.name == "nt":
+        environment["USE_LIBUV"] = "0"  # torchrun asks for libuv, which torch for Windows is built without
     began = time.monotonic()
     done = subprocess.run(
         [*torchrun, *address, str(ROOT / "tests" / "two_processes.py"), str(folder)],
@@ -168,6 +187,8 @@ def folder(tmp_path_factory) -> Path:
         encoding="utf-8",
     )
     print(f"two processes: {time.monotonic() - began:.0f} s")
+    if os.name == "nt" and "unsupported gloo device" in done.stderr:
+        pytest.skip("this release of torch cannot join processes on Windows")
     (folder / "code").write_text(str(done.returncode), encoding="utf-8")
     (folder / "out").write_text(done.stdout, encoding="utf-8")
     (folder / "err").write_text(done.stderr, encoding="utf-8")
