@@ -414,9 +414,9 @@ assert seen == {"convolution": torch.bfloat16, "GRU": torch.float32}
 
 # %% [markdown]
 # Not every processor multiplies bfloat16 itself. One that does not has to convert every number, and is slower
-# for it, often by a factor of ten. Measure yours once, on one small convolution. (The line stored under the
-# cell comes from a processor without such units. The bars and rates that follow were measured on one that has
-# them.)
+# for it, often by a factor of ten or more. Measure yours once, on one small convolution. (The line stored
+# under the cell comes from a processor without such units. The bars and rates that follow were measured on
+# one that has them.)
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: times
