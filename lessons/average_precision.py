@@ -125,13 +125,13 @@ def precision_recall(
         if not mine.any():
             continue
         order = found.scores[mine].argsort(descending=True, stable=True)
-        scores.append(found.scores[mine][order])
+        scores.append(found.scores[mine][order].cpu())
         right.append(match(found.boxes[mine][order], true_boxes, threshold) >= 0)
     if n_true == 0:
         raise ValueError(f"label: no true box of class {label}, so there is no recall to speak of")
     all_scores = torch.cat(scores)
     order = all_scores.argsort(descending=True, stable=True)
-    n_right = torch.cat(right)[order].double().cumsum(0)  # (n,) right ones so far
+    n_right = torch.cat(right)[order].cpu().double().cumsum(0)  # (n,) right ones so far
     n_found = torch.arange(1, len(order) + 1)  # (n,) detections so far
     return Curve(n_right / n_found, n_right / n_true, all_scores[order])
 

@@ -101,7 +101,7 @@ def beam_search_decode(
         raise ValueError(f"alpha is {alpha}: expected at least 0")
     if len(log_probs) > 0:
         check_log_probs(log_probs[:, None], torch.tensor([len(log_probs)], device=log_probs.device))
-    frames = log_probs.detach().double().cpu().numpy()  # (T, V)
+    frames = log_probs.detach().cpu().double().numpy()  # (T, V); in this order, for mps has no float64
     if lm is None or alpha == 0:
         lm, alpha = ANY_TEXT, 1.0
     language = automaton(lm, frames.shape[1], blank)

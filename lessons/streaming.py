@@ -118,13 +118,13 @@ class RunningNormaliser:
 
     def __call__(self, frames: Tensor) -> Tensor:
         """(N, H, W) grey values -> (N, H, W) float32."""
-        frames = frames.double()
-        self.count += frames.numel()
-        self.sum += frames.sum().item()
-        self.squares += frames.square().sum().item()
+        wide = frames.cpu().double()  # in this order, for mps has no float64
+        self.count += wide.numel()
+        self.sum += wide.sum().item()
+        self.squares += wide.square().sum().item()
         mean = self.sum / self.count
         deviation = max(0.0, self.squares / self.count - mean**2) ** 0.5
-        return ((frames - mean) / (deviation + 1e-5)).float()
+        return ((wide - mean) / (deviation + 1e-5)).float().to(frames.device)
 
 
 class Stream:

@@ -51,6 +51,16 @@ def test_by_hand():
     assert curve.area == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
 
 
+def test_it_is_the_same_on_every_device(device):
+    found = detections([[0, 0, 10, 10], [20, 20, 30, 30]], [0.9, 0.8], [0, 0])
+    true = truth([[20, 20, 30, 30]], [0])
+    there = Detections(*(part.to(device) for part in (found.boxes, found.scores, found.labels)))
+    expected = precision_recall([found], [true], 0)
+    curve = precision_recall([there], [Truth(true.boxes.to(device), true.labels.to(device))], 0)
+    for name in ("precision", "recall", "scores"):
+        assert torch.equal(getattr(curve, name), getattr(expected, name))
+
+
 def test_a_second_detection_of_the_same_thing_is_a_false_alarm():
     found = [detections([HERE, HERE], [0.9, 0.8], [0, 0])]
     assert precision_recall(found, [truth([HERE], [0])], 0).precision.tolist() == [1, 0.5]
