@@ -1,6 +1,6 @@
-"""What in the Bottleneck-LSTM matters here: one thing changed at a time, ``python -m lessons.compare_cells``.
+"""What in the Bottleneck-LSTM matters here: one thing changed at a time, ``python -m lessons compare-cells``.
 
-Every cell stands in the detector of :mod:`lessons.train_detector` and has half of its training, behind
+Every cell stands in the detector of :mod:`lessons.cli.train_detector` and has half of its training, behind
 the same backbone and on the same clips. What differs is named in ``CELLS``. With ``--short`` the training is
 that of notebook 12, of as few steps as you like: two kinds of things, behind the course's own backbone. The
 course's tables are ``cells.csv`` and ``cells_short.csv`` in ``lessons/trained/video_detector``.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -22,13 +21,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from lessons.bottleneck_lstm import BottleneckLSTM
-from lessons.data.moving import MovingClips, Scene, moving_clips
-from lessons.detection_scores import evaluate
-from lessons.detection_training import Recipe, fit, hiding_clips, train_per_frame
-from lessons.detector import Backbone, Detector
-from lessons.detector_table import TEST_SEED, clips_of, load
+from lessons.data.synthetic.moving import MovingClips, Scene, moving_clips
+from lessons.detection.detector import Backbone, Detector
+from lessons.detection.scores import evaluate
 from lessons.files import atomic
+from lessons.layers.bottleneck_lstm import BottleneckLSTM
+from lessons.training.detector import Recipe, fit, hiding_clips, train_per_frame
+from lessons.training.detector_table import TEST_SEED, clips_of, load
 
 COLUMNS = ("seed", "steps", "cell", "test", "ap50", "hidden_recall", "flicker", "precision")
 RECIPE = Recipe(frame_steps=600, steps=800)
@@ -92,7 +91,7 @@ def compare(
 def main(argv: list[str] | None = None) -> None:
     """Train, test and write the table, whole after every seed."""
     parser = argparse.ArgumentParser(
-        prog="python -m lessons.compare_cells",
+        prog="python -m lessons compare-cells",
         description="Change one thing in the Bottleneck-LSTM at a time.",
     )
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
@@ -121,10 +120,3 @@ def main(argv: list[str] | None = None) -> None:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")

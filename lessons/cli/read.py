@@ -1,4 +1,4 @@
-"""Read lips: ``python -m lessons.read clip.mpg`` prints the sentence.
+"""Read lips: ``python -m lessons read clip.mpg`` prints the sentence.
 
 The sentence of each clip stands alone on its line on standard output. How sure each word is, the time taken
 and what went wrong go to standard error, so that the output can be piped.
@@ -24,19 +24,19 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lessons import checkpoint
 from lessons.ctc import forced_align
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.decode import beam_search_decode, greedy_decode
+from lessons.ctc.language_models import GridGrammar
 from lessons.data.batch import normalise
-from lessons.data.faults import broken_frames, picture_fault
-from lessons.data.mouth_crop import MouthFollower, NoFaceError, crop_mouth, is_mouth_crop
-from lessons.data.pixels import resize_area, to_grey
+from lessons.data.grid.faults import broken_frames, picture_fault
+from lessons.data.grid.mouth_crop import MouthFollower, NoFaceError, crop_mouth, is_mouth_crop
+from lessons.data.image import resize_area, to_grey
 from lessons.data.video import frames_of, read_video_and_rate, write_gif
-from lessons.decoding import beam_search_decode, greedy_decode
 from lessons.figures.film import film
-from lessons.language_models import GridGrammar
-from lessons.lipnet import LipNet
-from lessons.streaming import StableWord, Stream
-from lessons.text import Alphabet
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.streaming import StableWord, Stream
+from lessons.training import checkpoint
 
 FPS = 25  # GRID's frames a second: what the models were trained on
 ALPHABET = Alphabet()
@@ -158,7 +158,7 @@ def read(path: str | Path, model: LipNet, decoder: Decoder = "greedy") -> tuple[
 
     Args:
         path: a video of a face seen from the front, or of a mouth (twice as wide as high).
-        model: as ``lessons.checkpoint.load`` gives it.
+        model: as ``lessons.training.checkpoint.load`` gives it.
         decoder: ``greedy``, ``beam`` (prefix beam search) or ``grammar`` (only GRID's sentences).
 
     Returns:
@@ -228,7 +228,7 @@ def read_stream(
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(prog="python -m lessons.read", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m lessons read", description=__doc__.split("\n")[0])
     parser.add_argument("clips", nargs="+", metavar="CLIP", help="a video of a face, or of a mouth")
     parser.add_argument("--model", default=checkpoint.TRAINED[0], help="a .safetensors file, or %(default)s")
     parser.add_argument("--decoder", choices=get_args(Decoder), default="greedy")
@@ -285,7 +285,3 @@ def main(argv: list[str] | None = None) -> int:
         timing = f"{reading.seconds:.2f} s, real-time factor {factor:.2f}"
         tqdm.write(f"{path}: {sure} | {timing}", file=sys.stderr)
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

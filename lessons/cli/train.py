@@ -1,7 +1,7 @@
-"""Train LipNet: ``python -m lessons.train --preset small --data data/grid --out runs/small``.
+"""Train LipNet: ``python -m lessons train --preset small --data data/grid --out runs/small``.
 
 Run the same command again after a stop and it goes on where it was. Several processes share the work, one for
-each GPU: ``torchrun --nproc-per-node 8 -m lessons.train --preset full ...``.
+each GPU: ``torchrun --nproc-per-node 8 -m lessons train --preset full ...``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,39 +17,33 @@ import torch
 from torch import Tensor
 
 import lessons
-from lessons import checkpoint
+from lessons.ctc.decode import beam_search_decode
+from lessons.ctc.language_models import GridGrammar
+from lessons.ctc.metrics import cer, wer
 from lessons.data import grid
 from lessons.data.augmentation import move
 from lessons.data.clips import ClipSet
-from lessons.data.mouths import synthetic_clips
-from lessons.decoding import beam_search_decode
-from lessons.distributed import ALONE, Processes, join
+from lessons.data.synthetic.talker import synthetic_clips
 from lessons.files import atomic
-from lessons.language_models import GridGrammar
-from lessons.lipnet import Layers, LipNet
-from lessons.metrics import cer, wer
-from lessons.timing import machine
-from lessons.training import ALPHABET, Settings, evaluate, read_clips, train
-
-
-def fastest_layers() -> Layers:
-    """On a CPU our GRU trains faster than torch's; on a GPU none is as fast as cuDNN's."""
-    return "torch" if lessons.device().type == "cuda" else "mixed"
-
+from lessons.lipreading.lipnet import LipNet, fastest_layers
+from lessons.measure.timing import machine
+from lessons.training import checkpoint
+from lessons.training.distributed import ALONE, Processes, join
+from lessons.training.lipnet import ALPHABET, Settings, evaluate, read_clips, train
 
 # name -> (the model, (H, W) of its frames, how to train it)
 PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
-    "small": (lambda: LipNet.small(fastest_layers()), (32, 64), Settings()),
+    "small": (lambda: LipNet.small(fastest_layers(lessons.device())), (32, 64), Settings()),
     # To 15 % of the words wrong in minutes, not to the best: in so few epochs nothing is learnt by heart, and
     # dropout would only slow them.
     "quick": (
-        lambda: LipNet.small(fastest_layers(), dropout=0.0),
+        lambda: LipNet.small(fastest_layers(lessons.device()), dropout=0.0),
         (32, 64),
         Settings(epochs=15, learning_rate=4e-3, warmup_steps=100),
     ),
     # LipNet as published; an epoch of 800 clips takes a CPU about seven minutes, so bring a GPU.
     "full": (
-        lambda: LipNet(layers=fastest_layers()),
+        lambda: LipNet(layers=fastest_layers(lessons.device())),
         (64, 128),
         Settings(epochs=120, learning_rate=5e-4, average=0.9995),
     ),
@@ -131,7 +124,7 @@ def results(model: LipNet, clips: ClipSet) -> dict:
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(prog="python -m lessons.train", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m lessons train", description=__doc__.split("\n")[0])
     parser.add_argument("--preset", choices=PRESETS, default="small")
     parser.add_argument("--data", default="synthetic", help="a mouth set's folder, or 'synthetic' (default)")
     parser.add_argument("--out", required=True, type=Path, help="folder for log, weights, results")
@@ -215,10 +208,3 @@ def main(argv: list[str] | None = None) -> None:
     training, validation = load_clips(args.data, size, args.clips)
     with join() as processes:
         run(args.preset, settings, training, validation, args.out, Path(args.data).name, processes)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")

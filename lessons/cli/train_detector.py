@@ -1,4 +1,4 @@
-"""Train the video detectors and fill their table: ``python -m lessons.train_detector --out runs/detector``.
+"""Train the video detectors and fill their table: ``python -m lessons train-detector --out runs/detector``.
 
 Run the same command again after a stop and it goes on where it was; run it with other seeds and the same
 folder, and the table grows.
@@ -7,7 +7,6 @@ folder, and the table grows.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +14,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lessons import checkpoint
-from lessons.detection_training import Log, Recipe, train_memories, train_per_frame
-from lessons.detector import MEMORIES, Detector
-from lessons.detector_table import TESTS, clips_of, load, mean_and_spread, measure, read_table, write_table
-from lessons.seed_reports import is_finished, write_report
+from lessons.detection.detector import MEMORIES, Detector
+from lessons.training import checkpoint
+from lessons.training.detector import Log, Recipe, train_memories, train_per_frame
+from lessons.training.detector_table import (
+    TESTS,
+    clips_of,
+    load,
+    mean_and_spread,
+    measure,
+    read_table,
+    write_table,
+)
+from lessons.training.reports import is_finished, write_report
 
 PRESETS = {
     "full": Recipe(),
@@ -82,7 +89,7 @@ def arguments(
 def main(argv: list[str] | None = None) -> None:
     """Train every seed that is not finished yet, then write the table and show it."""
     about = "Train the video detectors and fill their table."
-    args = arguments(argv, "lessons.train_detector", about, PRESETS)
+    args = arguments(argv, "lessons train-detector", about, PRESETS)
     torch.set_num_threads(args.threads)
     for seed in args.seed:
         run_seed(replace(PRESETS[args.preset], seed=seed), args.out / f"seed_{seed}")
@@ -92,10 +99,3 @@ def main(argv: list[str] | None = None) -> None:
     for memory in MEMORIES:
         cells = [mean_and_spread(rows, "ap50", memory, test)[0] for test in TESTS]
         print(memory.ljust(24) + "".join(f"{100 * cell:14.1f}" for cell in cells))
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")

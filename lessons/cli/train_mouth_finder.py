@@ -1,6 +1,6 @@
-"""Train the mouth finders and test them in a stream: ``python -m lessons.train_mouth_finder --out OUT``.
+"""Train the mouth finders and test them in a stream: ``python -m lessons train-mouth-finder --out OUT``.
 
-As ``lessons.detection_training`` does it, on films of talking heads at half size. Stage 1: backbone and head
+As ``lessons.training.detector`` does it, on films of talking heads at half size. Stage 1: backbone and head
 learn on single frames without hands. Stage 2: each memory, with a new head, learns behind the frozen backbone
 on clips with hands. Run the same command again after a stop and it goes on where it was.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,17 +16,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lessons import checkpoint
-from lessons.data.moving import MovingClips
-from lessons.data.talking_heads import LEVELS, Hardship, TalkingFilms, talking_films
-from lessons.detection_training import Log, Recipe, fit
-from lessons.detector import Detector
+from lessons.cli.train_detector import arguments
+from lessons.data.synthetic.heads import LEVELS, Hardship, TalkingFilms, talking_films
+from lessons.data.synthetic.moving import MovingClips
+from lessons.detection.detector import Detector
 from lessons.files import atomic
-from lessons.live_reader import SHRINK, shrink
-from lessons.live_scores import FINDERS, TEST_FILMS, TEST_SEED, load, measure, read_table, write_table
-from lessons.live_scores import word_error_rate as rate
-from lessons.seed_reports import is_finished, read_reports, write_report
-from lessons.train_detector import arguments
+from lessons.lipreading.live_reader import SHRINK, shrink
+from lessons.training import checkpoint
+from lessons.training.detector import Log, Recipe, fit
+from lessons.training.live_scores import (
+    FINDERS,
+    TEST_FILMS,
+    TEST_SEED,
+    load,
+    measure,
+    read_table,
+    write_table,
+)
+from lessons.training.live_scores import word_error_rate as rate
+from lessons.training.reports import is_finished, read_reports, write_report
 
 POSTERS = 0.7  # of the clips of stage 2; a single frame is always without
 READER = "lipnet_small_synthetic"
@@ -124,7 +131,7 @@ def join_seeds(out: Path) -> None:
     rows = [{"seed": seed, **row} for seed, report in reports.items() for row in report["rows"]]
     write_table(out / "results.csv", rows)
     results = {
-        "command": f"python -m lessons.train_mouth_finder --seed {' '.join(map(str, reports))} --out OUT",
+        "command": f"python -m lessons train-mouth-finder --seed {' '.join(map(str, reports))} --out OUT",
         "seeds": list(reports),
         "recipe": recipe,
         "levels": {name: asdict(level) for name, level in LEVELS.items()},
@@ -141,7 +148,7 @@ def join_seeds(out: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Train every seed that is not finished yet, then write the table and show it."""
     about = "Train the mouth finders and test them."
-    args = arguments(argv, "lessons.train_mouth_finder", about, PRESETS)
+    args = arguments(argv, "lessons train-mouth-finder", about, PRESETS)
     torch.set_num_threads(args.threads)
     for seed in args.seed:
         run_seed(replace(PRESETS[args.preset], seed=seed), args.out / f"seed_{seed}")
@@ -152,10 +159,3 @@ def main(argv: list[str] | None = None) -> None:
         for finder in dict.fromkeys(row["finder"] for row in rows):
             cells = [rate(rows, finder, level, seed)[0] for level in LEVELS]
             print(finder.ljust(24) + "".join(f"{cell:10.1%}" for cell in cells))
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")

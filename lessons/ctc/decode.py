@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lessons.ctc import NEVER, collapse, forward_backward
-from lessons.ctc_input import check_log_probs
-from lessons.language_models import (
+from lessons.ctc.inputs import check_log_probs
+from lessons.ctc.language_models import (
     ANY_TEXT,
     Automaton,
     CharNGram,
@@ -19,6 +18,7 @@ from lessons.language_models import (
     automaton,
     text_log_prob,
 )
+from lessons.ctc.loss import NEVER, collapse, forward_backward
 
 __all__ = ["CharNGram", "GridGrammar", "LanguageModel", "beam_search_decode", "greedy_decode"]
 

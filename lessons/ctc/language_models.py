@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from lessons.grammar import SLOTS
-from lessons.text import Alphabet
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.grammar import SLOTS
 
 
 class LanguageModel(Protocol):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lessons.ctc_input import (
+from lessons.ctc.inputs import (
     as_integers,
     check_labels,
     check_lengths,
@@ -29,7 +29,7 @@ from lessons.ctc_input import (
     check_type,
     pad_targets,
 )
-from lessons.ctc_rescaled import begin_and_end, extended_states, rescaled_forward_backward
+from lessons.ctc.loss_fast import begin_and_end, extended_states, rescaled_forward_backward
 
 NEVER = float("-inf")  # log 0
 REDUCTIONS = ("none", "mean", "sum")
@@ -287,7 +287,7 @@ def ctc_loss(
     ``zero_infinity`` makes its loss 0 as well.
 
     The recursion runs in float64, for in float32 large logits cost three digits of the gradient; so it needs
-    a CPU or a CUDA device. It is the rescaled one (:mod:`lessons.ctc_rescaled`), and that in logarithms for
+    a CPU or a CUDA device. It is the rescaled one (:mod:`lessons.ctc.loss_fast`), and that in logarithms for
     samples in which rescaling might lose something. The gradient is not differentiable again.
 
     Args:

@@ -1,9 +1,9 @@
 """CTC's forward-backward in plain probabilities, rescaled as it goes: fast, and it knows when it may err.
 
-The recursion of :mod:`lessons.ctc` adds logarithms of sums, and a logarithm costs many times an addition. In
-plain probabilities α would vanish after a few hundred frames; so every few frames it is divided by its sum
-c_t, and the logarithms of the c_t are added at the end (Graves et al. 2006, §4.1; Rabiner 1989, §V.A). β
-likewise, with sums of its own.
+The recursion of :mod:`lessons.ctc.loss` adds logarithms of sums, and a logarithm costs many times an
+addition. In plain probabilities α would vanish after a few hundred frames; so every few frames it is divided
+by its sum c_t, and the logarithms of the c_t are added at the end (Graves et al. 2006, §4.1; Rabiner 1989,
+§V.A). β likewise, with sums of its own.
 
 What can still be lost is a number that falls below the smallest float64 before it is divided. Lost from α at
 frame t, it would at the end have been worth at most

@@ -1,6 +1,6 @@
 """The CTC loss as two Triton kernels for an NVIDIA GPU. Optional: needs ``triton``, part of CUDA torch.
 
-The recursion of :func:`lessons.ctc.forward_backward` in float64 logarithms, so right at any scale. One
+The recursion of :func:`lessons.ctc.loss.forward_backward` in float64 logarithms, so right at any scale. One
 program per sample and direction walks over the frames with a whole row of alpha in registers; a second kernel
 joins the two directions, one program per frame and sample, and checks the input on the way.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lessons import ctc
-from lessons.ctc_input import check_type, pad_targets
+from lessons.ctc.inputs import check_type, pad_targets
 
 
 @triton.jit
@@ -130,7 +130,7 @@ def ctc_loss(
     reduction: str = "mean",
     zero_infinity: bool = False,
 ) -> Tensor:
-    """:func:`lessons.ctc.ctc_loss` on a GPU: the same arguments, values, gradients and errors."""
+    """:func:`lessons.ctc.loss.ctc_loss` on a GPU: the same arguments, values, gradients and errors."""
     arguments = (log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity)
     if reduction not in ctc.REDUCTIONS or log_probs.dim() != 3:
         return ctc.ctc_loss(*arguments)  # which says what is wrong

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lessons.boxes import Detections, check_boxes, check_device, check_share, check_together, iou
+from lessons.detection.boxes import Detections, check_boxes, check_device, check_share, check_together, iou
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lessons.boxes import (
+from lessons.detection.boxes import (
     Detections,
     area,
     as_floats,
@@ -177,7 +177,7 @@ def decode(
         size: (H, W) of the pictures; boxes end at their borders.
         least: scores below it are not worth a box. AP wants a long list.
         most: boxes of a frame before NMS.
-        threshold: of :func:`lessons.boxes.nms`.
+        threshold: of :func:`lessons.detection.boxes.nms`.
 
     Returns:
         one :class:`Detections` a frame.

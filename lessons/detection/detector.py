@@ -21,10 +21,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lessons.bottleneck import Block
-from lessons.bottleneck_lstm import BottleneckLSTM
-from lessons.conv_lstm import ConvLSTM
-from lessons.recurrent import check_floats
+from lessons.layers.bottleneck import Block
+from lessons.layers.bottleneck_lstm import BottleneckLSTM
+from lessons.layers.conv_lstm import ConvLSTM
+from lessons.layers.recurrent import check_floats
 
 Memory = Literal["none", "averaging", "conv_lstm", "bottleneck_lstm"]
 State = Any  # what a memory hands on: None, a tensor, or a pair of tensors
@@ -165,7 +165,7 @@ class Detector(nn.Module):
             state: what the call for the frames before returned; None at a film's start.
 
         Returns:
-            maps (T, B, classes + 4, H', W'), see ``lessons.centre_points``, and the new state.
+            maps (T, B, classes + 4, H', W'), see ``lessons.detection.centre_points``, and the new state.
 
         Raises:
             ValueError: x of another rank, without frames or pixels, with other channels, of another type or

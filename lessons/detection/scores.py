@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lessons.average_precision import Truth, match, mean_average_precision
-from lessons.boxes import Detections
-from lessons.centre_points import decode
-from lessons.data.moving import MovingClips
-from lessons.detector import Detector, to_input
+from lessons.data.synthetic.moving import MovingClips
+from lessons.detection.average_precision import Truth, match, mean_average_precision
+from lessons.detection.boxes import Detections
+from lessons.detection.centre_points import decode
+from lessons.detection.detector import Detector, to_input
 
 SURE = 0.4  # the score from which on a detection is shown, where one has to say yes or no
 UNSEEN = 0.1  # a thing of which less than this share can be seen counts as hidden

@@ -21,8 +21,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lessons.bottleneck import Conv, depthwise
-from lessons.conv_lstm import Activation, LSTMUpdate, OverFrames, check_channels, phi, start_lstm
+from lessons.layers.bottleneck import Conv, depthwise
+from lessons.layers.conv_lstm import Activation, LSTMUpdate, OverFrames, check_channels, phi, start_lstm
 
 Variant = Literal["paper", "equation", "released", "blog"]
 VARIANTS = ("paper", "equation", "released", "blog")
@@ -50,8 +50,8 @@ class BottleneckLSTMCell(nn.Module):
         input_channels, hidden_channels: C and D; the paper's M and N.
         activation: φ. ``"relu6"`` is what the released detector sets, ``"tanh"`` what its cell has unless
             told otherwise, ``"relu"`` what the blog's has.
-        forget_bias: is added to f; see :class:`lessons.conv_lstm.LSTMUpdate`.
-        peepholes: see :class:`lessons.conv_lstm.LSTMUpdate`. The paper's cell has none.
+        forget_bias: is added to f; see :class:`lessons.layers.conv_lstm.LSTMUpdate`.
+        peepholes: see :class:`lessons.layers.conv_lstm.LSTMUpdate`. The paper's cell has none.
         variant: which of four cells that bear the name.
 
             - ``"paper"``: its Table 1, the equations above.

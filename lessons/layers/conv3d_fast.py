@@ -1,9 +1,9 @@
 """Convolution over space and time, a few frames at a time, with its gradient by hand.
 
-:func:`lessons.stcnn.conv3d` takes its way through here. :func:`lessons.stcnn.conv3d_matmul` gives the same:
-it lays out the windows of the whole batch as columns of one matrix (for LipNet's second layer 126 MB a clip),
-and autograd keeps them for the way back. Much of its time goes into fetching columns from memory. Here they
-are
+:func:`lessons.layers.stcnn.conv3d` takes its way through here. :func:`lessons.layers.stcnn.conv3d_matmul`
+gives the same: it lays out the windows of the whole batch as columns of one matrix (for LipNet's second
+layer 126 MB a clip), and autograd keeps them for the way back. Much of its time goes into fetching columns
+from memory. Here they are
 
 * **used while they are near**: the columns of a few frames fit into the processor's cache, and no frame needs
   those of another. Each of the kt image filters in a filter answers on these frames, and each answer is added

@@ -1,7 +1,7 @@
 """ConvLSTM: an LSTM whose memory is a map, so that what it remembers stays where it was seen.
 
-The products of an LSTM become convolutions; the rest is as in :mod:`lessons.lstm`. With * for convolution and
-[x, h] for the channels of both, side by side:
+The products of an LSTM become convolutions; the rest is as in :mod:`lessons.layers.lstm`. With * for
+convolution and [x, h] for the channels of both, side by side:
 
     i, f, g, o = W * [x, h] + b         four gates from one convolution
     c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g)
@@ -22,8 +22,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lessons.bottleneck import Conv, check_count, depthwise
-from lessons.recurrent import check_floats
+from lessons.layers.bottleneck import Conv, check_count, depthwise
+from lessons.layers.recurrent import check_floats
 
 Activation = Literal["tanh", "relu", "relu6"]
 
@@ -188,7 +188,8 @@ class ConvLSTM(OverFrames):
 
 
 class ConvGRUCell(nn.Module):
-    """One frame of a ConvGRU: the equations of :mod:`lessons.gru` with the reset gate before the product.
+    """One frame of a ConvGRU: the equations of :mod:`lessons.layers.gru` with the reset gate before the
+    product.
 
         r, z = σ(W * [x, h] + b)
         n    = tanh(W_n * [x, r ⊙ h] + b_n)

@@ -28,8 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.gru_scan import gru_scan
-from lessons.recurrent import (
+from lessons.layers.gru_fast import gru_scan
+from lessons.layers.recurrent import (
     Recurrent,
     State,
     check_cell_input,
@@ -137,7 +137,7 @@ class GRU(Recurrent):
     def read_both_ways(
         self, x: Tensor, starts: list[State], valid: Tensor | None, layer: int
     ) -> tuple[list[Tensor], list[State]]:
-        """The steps of both directions at once, with their gradient by hand (:mod:`lessons.gru_scan`)."""
+        """Both directions' steps at once, with their gradient by hand (:mod:`lessons.layers.gru_fast`)."""
         if self.reset == "before":  # no shortcut: the product with W_hn waits for the reset gate
             return super().read_both_ways(x, starts, valid, layer)
         each = [self.parameters_of(f"_l{layer}{suffix}") for suffix in self.suffixes]

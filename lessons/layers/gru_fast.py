@@ -1,8 +1,8 @@
 """The GRU over all frames, both directions side by side, with backpropagation through time by hand.
 
-:class:`lessons.gru.GRU` takes its steps here when the reset gate acts after the product. A loop over
-:func:`lessons.gru.gru_step` gives the same values; there autograd keeps a node for every operation of every
-frame. Three things make this one faster:
+:class:`lessons.layers.gru.GRU` takes its steps here when the reset gate acts after the product. A loop over
+:func:`lessons.layers.gru.gru_step` gives the same values; there autograd keeps a node for every operation of
+every frame. Three things make this one faster:
 
 * One loop serves both directions: the backward direction's frames are turned round beforehand.
 * The gradient needs one product a frame. With δ_t the loss's gradient with respect to h_t, and all gates

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.recurrent import Recurrent, State, check_cell_input, draw_uniform, gate_parameters
+from lessons.layers.recurrent import Recurrent, State, check_cell_input, draw_uniform, gate_parameters
 
 
 def lstm_step(

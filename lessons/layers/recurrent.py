@@ -1,6 +1,6 @@
 """What every recurrent network shares: a cell carried along the frames, in layers, both ways, to each length.
 
-:mod:`lessons.gru` and :mod:`lessons.lstm` say what one step is; this file takes the steps.
+:mod:`lessons.layers.gru` and :mod:`lessons.layers.lstm` say what one step is; this file takes the steps.
 Shapes throughout: T frames, B clips, F inputs, D the memory's size (`hidden_size`); directions: 1 or 2.
 """
 

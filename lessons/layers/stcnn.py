@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.conv3d_columns import Conv3dColumns, Geometry
+from lessons.layers.conv3d_fast import Conv3dColumns, Geometry
 
 Size3 = int | tuple[int, int, int]  # one number for all of (time, height, width), or one for each
 
@@ -118,7 +118,7 @@ def conv3d(
     """Convolution over time, height and width; the same as ``F.conv3d``.
 
     The matrix product of :func:`conv3d_matmul`, taken a few frames at a time and with its gradient written
-    out: :mod:`lessons.conv3d_columns` tells why that is faster.
+    out: :mod:`lessons.layers.conv3d_fast` tells why that is faster.
 
     Args:
         x: (B, C, T, H, W), floating point.

@@ -2,7 +2,8 @@
 
     frame (H, W) → detector with its state → box → smoothed → crop (32, 64) → Stream → words
 
-Nothing looks ahead but the reader (``lessons.streaming``): a box depends on this frame and those before it.
+Nothing looks ahead but the reader (``lessons.lipreading.streaming``): a box depends on this frame and those
+before it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from lessons.centre_points import decode
 from lessons.data.box_crop import crop_box
-from lessons.data.pixels import resize_area
-from lessons.detector import Detector, State, to_input
-from lessons.lipnet import LipNet
-from lessons.streaming import StableWord, Stream
+from lessons.data.image import resize_area
+from lessons.detection.centre_points import decode
+from lessons.detection.detector import Detector, State, to_input
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.streaming import StableWord, Stream
 
 SHRINK = 2  # the finder looks at a picture half as high and wide: where is coarser than what
 SURE = 0.3  # the score from which on a box is believed

@@ -1,7 +1,8 @@
 """LipNet as it is commonly ported, in float32 and torch's default layout: the fast training step's measure.
 
-The same network as :class:`lessons.lipnet.LipNet`, each layer in the order in which the paper names it. Only
-``lessons.bench`` and notebook 14 use it.
+The same network as :class:`lessons.lipreading.lipnet.LipNet`, each layer in the order in which the paper
+names it. Only
+``lessons.measure.bench`` and notebook 14 use it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.lipnet import LipNet
+from lessons.lipreading.lipnet import LipNet
 
 
 class PlainLipNet(nn.Module):

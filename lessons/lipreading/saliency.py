@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lessons.lipnet import LipNet
+from lessons.lipreading.lipnet import LipNet
 
 
 def saliency(

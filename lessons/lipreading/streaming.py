@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lessons.lipnet import LipNet
-from lessons.stcnn import STCNN
-from lessons.text import Alphabet
+from lessons.ctc.alphabet import Alphabet
+from lessons.layers.stcnn import STCNN
+from lessons.lipreading.lipnet import LipNet
 
 ALPHABET = Alphabet()
 WINDOW = 150  # frames that the GRUs read at once: 6 seconds, twice what they were trained on
@@ -144,7 +144,7 @@ class Stream:
     78 %.
 
     Args:
-        model: in ``eval`` mode, as ``lessons.checkpoint.load`` gives it.
+        model: in ``eval`` mode, as ``lessons.training.checkpoint.load`` gives it.
         agree: how many readings in a row must agree on a word. More wait longer and err less.
 
     Raises:

@@ -1,14 +1,13 @@
-"""Every piece that we wrote beside the one that torch brings: ``python -m lessons.bench``.
+"""Every piece that we wrote beside the one that torch brings: ``python -m lessons bench``.
 
 The ratio is our time over theirs, forward and backward unless the name says otherwise: below 1, ours is the
-faster. How it is measured: :mod:`lessons.timing`. No test depends on a time.
+faster. How it is measured: :mod:`lessons.measure.timing`. No test depends on a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -20,17 +19,16 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 import lessons
-from lessons.bottleneck_lstm import BottleneckLSTMCell, gates_apart
-from lessons.conv_lstm import ConvLSTMCell
 from lessons.ctc import ctc_loss
 from lessons.files import atomic
-from lessons.gru import GRU
-from lessons.lipnet import LipNet
-from lessons.plain_lipnet import PlainLipNet, plain_step
-from lessons.stcnn import conv3d
-from lessons.timing import Work, compare, machine
-from lessons.train import fastest_layers
-from lessons.training import Settings, best_precision, logits_of, make_optimiser
+from lessons.layers.bottleneck_lstm import BottleneckLSTMCell, gates_apart
+from lessons.layers.conv_lstm import ConvLSTMCell
+from lessons.layers.gru import GRU
+from lessons.layers.stcnn import conv3d
+from lessons.lipreading.lipnet import LipNet, fastest_layers
+from lessons.lipreading.plain_lipnet import PlainLipNet, plain_step
+from lessons.measure.timing import Work, compare, machine
+from lessons.training.lipnet import Settings, best_precision, logits_of, make_optimiser
 
 FRAMES = 75  # T of LipNet
 
@@ -64,7 +62,7 @@ def ctc_pair(batch_size: int, device: torch.device, ours: Callable[..., Tensor] 
 
 def triton_pair(batch_size: int, device: torch.device) -> Pair:
     """The same by our Triton kernels, which exist on a GPU alone."""
-    from lessons import ctc_triton
+    from lessons.ctc import loss_triton as ctc_triton
 
     return ctc_pair(batch_size, device, ctc_triton.ctc_loss)
 
@@ -126,7 +124,7 @@ def lipnet_pair(device: torch.device, precision: torch.dtype) -> Pair:
     On two clips; on a GPU on 32, which fill it.
     """
     clips = 32 if device.type == "cuda" else 2
-    ours = LipNet(layers=fastest_layers()).to(device, memory_format=torch.channels_last_3d)
+    ours = LipNet(layers=fastest_layers(device)).to(device, memory_format=torch.channels_last_3d)
     plain = PlainLipNet().load(ours).to(device)
     x = torch.randn(clips, 3, FRAMES, 64, 128, device=device)  # (B, C, T, H, W)
     targets = torch.randint(1, 28, (clips, 25), device=device)  # (B, L)
@@ -166,7 +164,7 @@ def works(device: torch.device) -> dict[str, Callable[[torch.device], Pair]]:
 
 
 def measure(names: Iterable[str], device: torch.device, pairs: int = 15, progress: bool = True) -> list[dict]:
-    """One row for each of ``names``: what :class:`lessons.timing.Comparison` holds, and the machine."""
+    """One row for each of ``names``: a :class:`lessons.measure.timing.Comparison`, and the machine."""
     about = machine(device)
     rows = []
     for name in tqdm(list(names), unit="piece", disable=not progress):
@@ -193,7 +191,7 @@ def table(rows: list[dict]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, print the table, and write the rows where ``--json`` says."""
-    parser = argparse.ArgumentParser(prog="python -m lessons.bench", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m lessons bench", description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="+", default=["*"], help="names, or patterns such as 'ctc*'")
     parser.add_argument("--json", type=Path, help="write the rows here")
     parser.add_argument("--pairs", type=int, default=15, help="measurements of each (default 15)")
@@ -228,7 +226,3 @@ def _run(layer: Callable, x: Tensor, backward: bool, parameters: list[Tensor] | 
     if not backward:
         return torch.no_grad()(lambda: first(layer(x)))
     return lambda: torch.autograd.grad(first(layer(x)).sum(), leaves)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from lessons import stcnn
-from lessons.conv_lstm import LSTMUpdate
-from lessons.gru import GRUCell
-from lessons.lstm import LSTMCell
-from lessons.recurrent import Recurrent
+from lessons.layers import stcnn
+from lessons.layers.conv_lstm import LSTMUpdate
+from lessons.layers.gru import GRUCell
+from lessons.layers.lstm import LSTMCell
+from lessons.layers.recurrent import Recurrent
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, stcnn.Conv3d)
 RECURRENT = (nn.RNNBase, nn.RNNCellBase, Recurrent, GRUCell, LSTMCell)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from lessons.profiler import watch
+from lessons.measure.profiler import watch
 
 Work = Callable[[], object]
 SHORTEST = 0.02  # seconds: work that takes less is done several times for one reading of the clock

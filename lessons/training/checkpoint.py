@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lessons.files import atomic
-from lessons.lipnet import Layers, LipNet
+from lessons.lipreading.lipnet import Layers, LipNet
 
 Model = TypeVar("Model", bound=nn.Module)
 TRAINED = ("lipnet_small_grid_s1", "lipnet_small_synthetic")  # what comes with the course: lessons/trained/
@@ -48,7 +48,7 @@ def load(path: str | Path, layers: Layers = "torch") -> LipNet:
 
     Args:
         path: a file that :func:`save` wrote, or one of the names in ``TRAINED``.
-        layers: what the model computes with, see :class:`lessons.lipnet.LipNet`.
+        layers: what the model computes with, see :class:`lessons.lipreading.lipnet.LipNet`.
 
     Raises:
         FileNotFoundError: no such file.
@@ -82,10 +82,12 @@ def rebuild(path: str | Path, make: Callable[..., Model], kind: str) -> Model:
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path}: not a safetensors file, or cut short ({error}). Pickled weights (.pt, .pth) are not "
-            "read here: the public port's go through lessons.lipnet.load_public_checkpoint"
+            "read here: the public port's go through lessons.lipreading.lipnet.load_public_checkpoint"
         ) from error
     if "config" not in about:
-        raise ValueError(f"{path}: holds no {kind} configuration; was it written by lessons.checkpoint.save?")
+        raise ValueError(
+            f"{path}: holds no {kind} configuration; was it written by lessons.training.checkpoint.save?"
+        )
     try:
         model = make(**json.loads(about["config"]))
     except (TypeError, ValueError) as error:

@@ -22,9 +22,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 import lessons
-from lessons.centre_points import Targets, detection_loss, targets
-from lessons.data.moving import MovingClips, Scene, moving_clips
-from lessons.detector import Detector, Memory, to_input
+from lessons.data.synthetic.moving import MovingClips, Scene, moving_clips
+from lessons.detection.centre_points import Targets, detection_loss, targets
+from lessons.detection.detector import Detector, Memory, to_input
 from lessons.files import atomic
 
 

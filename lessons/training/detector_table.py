@@ -2,7 +2,7 @@
 
 A row is one detector (seed, memory) in one test: what is hidden in its clips, and whether state was carried
 from frame to frame. The course's own table and the detectors of its first seed are in
-``lessons/trained/video_detector``; ``python -m lessons.train_detector`` makes others.
+``lessons/trained/video_detector``; ``python -m lessons train-detector`` makes others.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lessons import checkpoint
-from lessons.data.moving import MovingClips, Scene, moving_clips
-from lessons.detection_scores import evaluate
-from lessons.detection_training import Recipe
-from lessons.detector import MEMORIES, Detector
+from lessons.data.synthetic.moving import MovingClips, Scene, moving_clips
+from lessons.detection.detector import MEMORIES, Detector
+from lessons.detection.scores import evaluate
 from lessons.files import atomic
-from lessons.seed_reports import read_reports
+from lessons.training import checkpoint
+from lessons.training.detector import Recipe
+from lessons.training.reports import read_reports
 
 # name of a test -> how its clips are drawn
 TESTS: dict[str, dict] = {
@@ -75,7 +75,7 @@ def write_table(out: Path) -> None:
     _write_csv(out / "results.csv", COLUMNS, rows)
     _write_csv(out / "losses.csv", ("seed", "training", "step", "loss"), losses)
     results = {
-        "command": f"python -m lessons.train_detector --seed {' '.join(map(str, reports))} --out OUT",
+        "command": f"python -m lessons train-detector --seed {' '.join(map(str, reports))} --out OUT",
         "seeds": list(reports),
         "recipe": recipe,
         "scene": asdict(Scene()),
@@ -121,10 +121,10 @@ def load(path: str | Path) -> Detector:
     """A detector from a file, ready to use.
 
     Args:
-        path: a file that ``lessons.train_detector`` wrote, or the name of a memory: the course's own.
+        path: a file that ``lessons.cli.train_detector`` wrote, or the name of a memory: the course's own.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`lessons.checkpoint.rebuild`.
+        FileNotFoundError, ValueError: see :func:`lessons.training.checkpoint.rebuild`.
     """
     path = TRAINED / "seed_0" / f"{path}.safetensors" if path in MEMORIES else path
     return checkpoint.rebuild(path, Detector, "detector")

@@ -1,6 +1,6 @@
 """Several processes train one model: each computes a part of every batch, and all keep the same weights.
 
-``torchrun --nproc-per-node 2 -m lessons.train ...`` starts the processes; torch.distributed joins them, by
+``torchrun --nproc-per-node 2 -m lessons train ...`` starts the processes; torch.distributed joins them, by
 gloo on CPUs and by NCCL on GPUs. One rule decides everything here: the answer is that of one process with the
 same batch. A mean over a batch is therefore never a mean of the processes' means, which weighs a clip more
 where there are fewer. Each process computes its share of the mean, and the shares are added up.

@@ -1,6 +1,6 @@
 """A trained LipNet as an ONNX file, which runs without torch: in a browser, on a phone, in other languages.
 
-``python -m lessons.export lipnet_small_synthetic reader.onnx``
+``python -m lessons export lipnet_small_synthetic reader.onnx``
 
 An exporter watches the model read one clip and writes down what it saw. Whatever was a plain number while it
 watched, such as the frames of that clip, may be in the file for good, and nobody is told. So a file is kept
@@ -23,10 +23,10 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from lessons import checkpoint
+from lessons.ctc.alphabet import Alphabet
 from lessons.files import atomic
-from lessons.lipnet import LipNet
-from lessons.text import Alphabet
+from lessons.lipreading.lipnet import LipNet
+from lessons.training import checkpoint
 
 TRACED = 30  # frames of the clip that the exporter sees
 CHECKED = (20, 75)  # frames of the clips that the file must read after that
@@ -227,7 +227,7 @@ def quiet() -> Iterator[None]:
 
 def main(argv: list[str] | None = None) -> int:
     """Export a model; 1 when that could not be done, and why is on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m lessons.export", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m lessons export", description=__doc__.split("\n")[0])
     parser.add_argument("model", help=f"a .safetensors file, or one of {', '.join(checkpoint.TRAINED)}")
     parser.add_argument("out", type=Path, help="the file to write, such as reader.onnx")
     parser.add_argument("--half", action="store_true", help="store the weights in float16: half the bytes")
@@ -241,7 +241,3 @@ def main(argv: list[str] | None = None) -> int:
     read = ", ".join(f"{n} frames: off by {worst:.1g}" for n, worst in found.items())
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, read by onnxruntime as by torch ({read})")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

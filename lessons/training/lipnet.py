@@ -3,7 +3,7 @@
 All chance is drawn from (seed, step): a step's augmentation and dropout depend on nothing that came before.
 So a run that was killed needs no random state to go on from: it repeats the steps since its last checkpoint
 and arrives at the same numbers, bit for bit on a CPU. Several processes arrive at them too, but for the order
-of sums (lessons.distributed).
+of sums (lessons.training.distributed).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from tqdm.auto import tqdm
 
 import lessons
 from lessons.ctc import min_frames
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.decode import greedy_decode
+from lessons.ctc.metrics import cer, wer
 from lessons.data.batch import Batch, Collected, collect, training_batch
 from lessons.data.clips import ClipSet
-from lessons.decoding import greedy_decode
-from lessons.distributed import ALONE, Part, Processes, use_whole_batch
 from lessons.files import atomic
-from lessons.lipnet import LipNet
-from lessons.metrics import cer, wer
-from lessons.text import Alphabet
+from lessons.lipreading.lipnet import LipNet
+from lessons.training.distributed import ALONE, Part, Processes, use_whole_batch
 
 ALPHABET = Alphabet()
 SHOW_EVERY = 10  # steps between two losses in the progress bar
@@ -90,7 +90,7 @@ class Reading:
 def ctc(logits: Tensor, batch: Batch, model: LipNet) -> Tensor:
     """CTC loss a character, averaged over clips, from logits (T, B, V).
 
-    Torch's own: ours is faster from batches of 32 on, and no faster at 16 (``lessons.bench``).
+    Torch's own: ours is faster from batches of 32 on, and no faster at 16 (``lessons.measure.bench``).
     """
     log_probs = logits.float().log_softmax(-1)  # (T, B, V)
     return F.ctc_loss(log_probs, batch.targets, model.output_lengths(batch.lengths), batch.target_lengths)
@@ -223,7 +223,8 @@ def train(
         device: the GPU when there is one, if None.
         precision: of the convolutions; ``best_precision`` if None.
         progress: show a bar.
-        processes: those that train together (``lessons.distributed.join``), each with the same arguments. The
+        processes: those that train together (``lessons.training.distributed.join``), each with the same
+        arguments. The
             first alone writes to ``out`` and shows the bar; a run may go on with fewer or more of them.
         save_every: seconds between two checkpoints. On a GPU an epoch may last one second and its
             checkpoint as long to write. The last epoch is always saved.

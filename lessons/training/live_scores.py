@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from lessons import checkpoint
-from lessons.boxes import iou
-from lessons.data.talking_heads import LEVELS, TalkingFilms, talking_films
-from lessons.detector import MEMORIES, Detector
+from lessons.ctc.metrics import edit_distance
+from lessons.data.synthetic.heads import LEVELS, TalkingFilms, talking_films
+from lessons.detection.boxes import iou
+from lessons.detection.detector import MEMORIES, Detector
 from lessons.files import atomic
-from lessons.lipnet import LipNet
-from lessons.live_reader import LiveReader, MouthFinder, known, read_film
-from lessons.metrics import edit_distance
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.live_reader import LiveReader, MouthFinder, known, read_film
+from lessons.training import checkpoint
 
 TRAINED = checkpoint.trained_folder("mouth_finder")
 FINDERS = ("none", "averaging", "bottleneck_lstm")  # memories that are trained as finders

@@ -9,8 +9,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from lessons.detection_training import Recipe
 from lessons.files import atomic
+from lessons.training.detector import Recipe
 
 REPORT = "report.json"
 

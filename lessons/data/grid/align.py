@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
-from lessons.grammar import SLOTS
+from lessons.ctc.grammar import SLOTS
 
 UNITS_PER_FRAME = 1000
 CLIP_UNITS = 74_500  # every file of the corpus ends here, half a frame before the 75th picture is over

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
-from lessons.data.fetch import DownloadError, _Dropped, fetch_zip, open_url
+from lessons.data.grid.fetch import DownloadError, _Dropped, fetch_zip, open_url
 from lessons.files import atomic
 
 FILES = "https://zenodo.org/records/3625687/files/{name}?download=1"
@@ -97,7 +97,7 @@ def download(
 
     Raises:
         ValueError: no such speaker.
-        DownloadError: as :func:`lessons.data.fetch.fetch_zip`; also when the record lists no such file.
+        DownloadError: as :func:`lessons.data.grid.fetch.fetch_zip`; also when the record lists no such file.
     """
     if speaker not in range(1, 35) or speaker == 21:
         raise ValueError(f"speaker: {speaker}, expected {SPEAKERS}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lessons.data.pixels import resize_area, to_grey
+from lessons.data.image import resize_area, to_grey
 
 SMALL = (32, 64)
 FAR = 15.0  # grey levels

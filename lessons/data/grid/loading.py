@@ -6,23 +6,19 @@ speech recognition", JASA 120(5), 2421-2424, 2006, doi 10.1121/1.2229005.
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from lessons.data.align import read_align, to_frames
 from lessons.data.clips import ClipSet
-from lessons.data.mouth_set import MouthSetError, check_pair, read_alignments, read_manifest
-from lessons.data.pixels import resize_area, to_grey
+from lessons.data.grid.align import to_frames
+from lessons.data.grid.mouth_set import MouthSetError, check_pair, read_alignments, read_manifest
+from lessons.data.image import resize_area, to_grey
 from lessons.data.video import read_video
 
-__all__ = ["find_mouth_set", "load", "main", "read_align"]
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def find_mouth_set() -> Path | None:
@@ -92,38 +88,3 @@ def load(root: str | Path, split: str, size: tuple[int, int] = (32, 64)) -> Clip
         transcripts=tuple(entry.transcript for entry in entries),
         segments=segments,
     )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """``python -m lessons.data.grid prepare|download``: 0 when done, 1 after an error."""
-    from lessons.data.download import SPEAKERS, download
-    from lessons.data.prepare import prepare, summary
-
-    parser = argparse.ArgumentParser(prog="python -m lessons.data.grid", description="The GRID corpus.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("prepare", help="cut the corpus as downloaded to a compact mouth set")
-    one.add_argument("--raw", type=Path, required=True, help="folder with s1/*.mpg and align/*.align")
-    one.add_argument("--out", type=Path, required=True, help="folder of the mouth set, new or begun")
-    one.add_argument("--speaker", help="folder of videos in RAW, when there are several")
-    one.add_argument("--workers", type=int, help="processes (default: one for each core)")
-    two = commands.add_parser("download", help="fetch one speaker from the corpus's public archive")
-    two.add_argument("--speaker", type=int, required=True, metavar="N", help=f"one of {SPEAKERS}")
-    two.add_argument("--out", type=Path, required=True, help="folder for sN/*.mpg and align/sN/*.align")
-    chosen = parser.parse_args(arguments)
-    try:
-        if chosen.command == "prepare":
-            print(summary(prepare(chosen.raw, chosen.out, chosen.speaker, chosen.workers)))
-        else:
-            download(chosen.speaker, chosen.out)
-            print(f"next: python -m lessons.data.grid prepare --raw {chosen.out} --out data/grid")
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

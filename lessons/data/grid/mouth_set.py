@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from lessons.data.align import AlignError, Segment, check_segments, transcript
+from lessons.data.grid.align import AlignError, Segment, check_segments, transcript
 
 COLUMNS = ("id", "speaker", "transcript", "n_frames", "split", "note")
 NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
@@ -37,7 +37,7 @@ def read_manifest(path: Path) -> list[Entry]:
     """
     if not path.is_file():
         raise MouthSetError(
-            f"{path}: no such file; expected a mouth set (make one with python -m lessons.data.grid prepare)"
+            f"{path}: no such file; expected a mouth set (make one with python -m lessons grid prepare)"
         )
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -68,7 +68,7 @@ def read_alignments(path: Path) -> dict[str, tuple[Segment, ...]]:
 
     Raises:
         MouthSetError: missing file, or a line that is not ``{"id", "speaker", "segments"}``.
-        AlignError: timings that break the rules of :func:`lessons.data.align.check_segments`.
+        AlignError: timings that break the rules of :func:`lessons.data.grid.align.check_segments`.
     """
     if not path.is_file():
         raise MouthSetError(f"{path}: no such file; it belongs beside manifest.csv")

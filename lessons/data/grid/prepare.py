@@ -21,13 +21,13 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from lessons.data.align import UNITS_PER_FRAME, AlignError, Segment, read_align, transcript
-from lessons.data.faults import broken_frames, picture_fault
-from lessons.data.mouth_crop import NoFaceError, crop_mouth, face_detector, single_threaded
-from lessons.data.mouth_set import COLUMNS, Entry, MouthSetError
+from lessons.ctc.grammar import COLOURS, DIGITS, LETTERS, sentence_from_id
+from lessons.data.grid.align import UNITS_PER_FRAME, AlignError, Segment, read_align, transcript
+from lessons.data.grid.faults import broken_frames, picture_fault
+from lessons.data.grid.mouth_crop import NoFaceError, crop_mouth, face_detector, single_threaded
+from lessons.data.grid.mouth_set import COLUMNS, Entry, MouthSetError
 from lessons.data.video import VideoError, read_video, write_video
 from lessons.files import atomic
-from lessons.grammar import COLOURS, DIGITS, LETTERS, sentence_from_id
 
 FRAMES = 75  # three seconds at 25 frames a second
 FPS = 25.0

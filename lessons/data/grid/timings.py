@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from lessons.text import Alphabet
+from lessons.ctc.alphabet import Alphabet
 
 SILENCES = ("sil", "sp")
 

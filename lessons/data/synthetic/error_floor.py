@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lessons.data.visemes import word_visemes
-from lessons.grammar import SLOTS
-from lessons.metrics import edit_distance
+from lessons.ctc.grammar import SLOTS
+from lessons.ctc.metrics import edit_distance
+from lessons.data.synthetic.visemes import word_visemes
 
 
 @dataclass(frozen=True)

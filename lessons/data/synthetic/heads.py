@@ -1,10 +1,10 @@
 """Films of a drawn person who moves and talks, with the place of the mouth in every frame.
 
-The mouth is the synthetic talker's (``lessons.data.mouths``), so what reads those mouths can read these once
-it has found them. Around it: a face with eyes that blink, a wall with dark spots, sometimes a hand in front
-of the mouth. And while the film runs, a poster of somebody else may be hung up: a face like the other, but
-for two things, that it was not there at first and that it never moves. Who sees a single frame cannot tell
-the two apart; who remembers can.
+The mouth is the synthetic talker's (``lessons.data.synthetic.talker``), so what reads those mouths can read
+these once it has found them. Around it: a face with eyes that blink, a wall with dark spots, sometimes a
+hand in front of the mouth. And while the film runs, a poster of somebody else may be hung up: a face like
+the other, but for two things, that it was not there at first and that it never moves. Who sees a single
+frame cannot tell the two apart; who remembers can.
 
 Shapes: N films, T frames, H rows, W columns. Boxes are (x0, y0, x1, y1) in pixels, twice as wide as high: the
 part of the picture that a reader of mouths wants to see.
@@ -17,12 +17,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lessons.data.face import GAP, LUMA, Edge, colours, drift, face_edge, mouth_edges, stack
-from lessons.data.mouths import Segments, say
-from lessons.data.moving import missing
-from lessons.data.scene import Scene, film
-from lessons.data.speaker import Speaker
-from lessons.grammar import random_sentence
+from lessons.ctc.grammar import random_sentence
+from lessons.data.synthetic.mouth_drawing import (
+    GAP,
+    LUMA,
+    Edge,
+    colours,
+    drift,
+    face_edge,
+    mouth_edges,
+    stack,
+)
+from lessons.data.synthetic.moving import missing
+from lessons.data.synthetic.scene import Scene, film
+from lessons.data.synthetic.speaker import Speaker
+from lessons.data.synthetic.talker import Segments, say
 
 SIZE = (96, 192)  # (H, W) of a film
 SENTENCE = 75  # frames in which a sentence is said
@@ -187,7 +196,8 @@ def _paint_head(
     shut: np.ndarray,
 ) -> np.ndarray:
     """Paint a head over ``picture`` (1 or T, H, W): a film (T, H, W), its mouth at x and y (T,) in pixels."""
-    # As lessons.data.face.render, but on a wider picture: rows and columns in units around a mouth at y = 0.
+    # As lessons.data.synthetic.mouth_drawing.render, but on a wider picture: rows and columns in units
+    # around a mouth at y = 0.
     rows = ((np.arange(SIZE[0]) + 0.5) / unit).astype(np.float32)  # (H,)
     across = ((np.arange(SIZE[1]) + 0.5 - x[:, None]) / unit).astype(np.float32)  # (T, W)
     scale = np.exp(log_scale)[:, None].astype(np.float32)  # (T, 1)

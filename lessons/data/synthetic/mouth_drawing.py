@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lessons.data.speaker import Speaker
-from lessons.data.visemes import SHAPE
+from lessons.data.synthetic.speaker import Speaker
+from lessons.data.synthetic.visemes import SHAPE
 
 LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)  # (3, 1): grey from red, green, blue (ITU-R BT.601)
 SMALLEST = (12, 24)  # below it a closed and an open mouth are the same few pixels

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lessons.data.scene import Scene, film, paint
-from lessons.data.sprites import ASPECT, CELLS, coverage, sprite
+from lessons.data.synthetic.scene import Scene, film, paint
+from lessons.data.synthetic.sprites import ASPECT, CELLS, coverage, sprite
 
 __all__ = ["MovingClips", "Scene", "bounce", "missing", "moving_clips"]
 

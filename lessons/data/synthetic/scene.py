@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lessons.data.sprites import KINDS, coverage
+from lessons.data.synthetic.sprites import KINDS, coverage
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Scene:
 
     Attributes:
         size: (H, W) of a frame.
-        kinds: what moves, of ``lessons.data.sprites.KINDS``; its place here is its class.
+        kinds: what moves, of ``lessons.data.synthetic.sprites.KINDS``; its place here is its class.
         objects: how many in a clip.
         heights: of a thing, in pixels; its width follows from its kind, 15 % more or less.
         speeds: pixels a frame.

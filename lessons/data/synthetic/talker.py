@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lessons.ctc.grammar import random_sentence
 from lessons.data.clips import ClipSet
-from lessons.data.error_floor import error_floor
-from lessons.data.face import render
-from lessons.data.speaker import Speaker
-from lessons.data.visemes import SILENCE, VISEMES, articulate, shape_of, word_visemes
-from lessons.grammar import random_sentence
+from lessons.data.synthetic.error_floor import error_floor
+from lessons.data.synthetic.mouth_drawing import render
+from lessons.data.synthetic.speaker import Speaker
+from lessons.data.synthetic.visemes import SILENCE, VISEMES, articulate, shape_of, word_visemes
 
 __all__ = ["Segments", "Speaker", "error_floor", "render", "say", "shape_of", "synthetic_clips", "talk"]
 
