@@ -42,7 +42,7 @@ browser: $(VENV)/.ok
 	$(PY) -m tools.browser $(ONLY)
 
 bench: $(VENV)/.ok
-	$(PY) -m lessons.bench
+	$(PY) -m lessons bench
 
 # With the Python that has torch for CUDA, which may be another than the environment's: make gpu PYTHON=python3
 gpu:

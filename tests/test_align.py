@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lessons.data.align import (
+from lessons.data.grid.align import (
     CLIP_UNITS,
     SILENCES,
     WORDS,

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from lessons.average_precision import (
+from lessons.detection.average_precision import (
     Truth,
     average_precision,
     match,
     mean_average_precision,
     precision_recall,
 )
-from lessons.boxes import Detections
-from lessons.detection_scores import detect
-from lessons.detector_table import clips_of, load
+from lessons.detection.boxes import Detections
+from lessons.detection.scores import detect
+from lessons.training.detector_table import clips_of, load
 
 
 def detections(boxes, scores, labels) -> Detections:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lessons import bench
+from lessons.measure import bench
 
 KEYS = {"name", "against", "ratio", "spread", "ours_ms", "theirs_ms", "ours_mib", "theirs_mib"}
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lessons.bottleneck import (
+from lessons.layers.bottleneck import (
     RESNET50,
     Bottleneck,
     Conv,
@@ -21,7 +21,7 @@ from lessons.bottleneck import (
     separable,
     weights,
 )
-from lessons.counting import count
+from lessons.measure.counting import count
 
 # 589,824 and 69,632
 

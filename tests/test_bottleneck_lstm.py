@@ -12,10 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lessons.bottleneck import Conv, multiply_adds, separable, weights
-from lessons.bottleneck_lstm import VARIANTS, BottleneckLSTM, BottleneckLSTMCell, convolutions, gates_apart
-from lessons.conv_lstm import ConvLSTMCell
-from lessons.counting import count
+from lessons.layers.bottleneck import Conv, multiply_adds, separable, weights
+from lessons.layers.bottleneck_lstm import (
+    VARIANTS,
+    BottleneckLSTM,
+    BottleneckLSTMCell,
+    convolutions,
+    gates_apart,
+)
+from lessons.layers.conv_lstm import ConvLSTMCell
+from lessons.measure.counting import count
 
 F64 = dict(rtol=1e-10, atol=1e-10)
 PHI = {"tanh": torch.tanh, "relu": lambda x: x.clamp(min=0), "relu6": lambda x: x.clamp(0, 6)}

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lessons.boxes import Detections, area, check_boxes, check_together, clip_boxes, iou, nms
+from lessons.detection.boxes import Detections, area, check_boxes, check_together, clip_boxes, iou, nms
 
 corners = st.tuples(*[st.integers(0, 9)] * 4)
 

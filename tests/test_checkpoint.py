@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lessons import checkpoint
 from lessons.files import atomic
-from lessons.lipnet import LipNet
+from lessons.lipreading.lipnet import LipNet
+from lessons.training import checkpoint
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from matplotlib.colors import to_hex
 from lessons import figures
 from lessons.checks import check
 from lessons.checks.ctc_decoding import CHECKS
+from lessons.ctc.metrics import edit_distance
 from lessons.figures.style import BLUE, GREEN, RULE, VERMILION
-from lessons.metrics import edit_distance
 from tests.exercises import each_wrong_answer
 
 # ---- greedy_decode -----------------------------------------------------------------------------------------

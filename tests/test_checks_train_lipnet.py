@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from lessons.checks import check
 from lessons.checks.train_lipnet import CHECKS
-from lessons.metrics import edits
+from lessons.ctc.metrics import edits
 from tests.exercises import each_wrong_answer
 
 

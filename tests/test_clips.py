@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lessons.ctc import min_frames
+from lessons.ctc.alphabet import Alphabet
 from lessons.data.augmentation import augment, jitter_frames, move
 from lessons.data.batch import normalise, training_batch
 from lessons.data.clips import ClipSet
-from lessons.data.timings import frame_labels
-from lessons.text import Alphabet
+from lessons.data.grid.timings import frame_labels
 
 
 def clip_set(lengths: tuple[int, ...] = (9, 6), size: tuple[int, int] = (16, 32)) -> ClipSet:

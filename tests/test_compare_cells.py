@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lessons import compare_cells
-from lessons.compare_cells import CELLS, COLUMNS, RECIPE, SHORT_RECIPE, SHORT_SCENE, TESTS
-from lessons.data.moving import Scene
-from lessons.detection_training import Recipe
+from lessons.cli import compare_cells
+from lessons.cli.compare_cells import CELLS, COLUMNS, RECIPE, SHORT_RECIPE, SHORT_SCENE, TESTS
+from lessons.data.synthetic.moving import Scene
+from lessons.training.detector import Recipe
 
 
 def test_each_cell_differs_in_what_its_name_says():

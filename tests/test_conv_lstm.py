@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lessons import gru
-from lessons.bottleneck import Conv, separable, weights
-from lessons.conv_lstm import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, LSTMUpdate
-from lessons.counting import count
+from lessons.layers import gru
+from lessons.layers.bottleneck import Conv, separable, weights
+from lessons.layers.conv_lstm import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, LSTMUpdate
+from lessons.measure.counting import count
 
 F64 = dict(rtol=1e-10, atol=1e-10)
 

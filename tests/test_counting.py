@@ -8,8 +8,8 @@ import torchinfo
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from lessons import gru, lstm, stcnn
-from lessons.counting import count
+from lessons.layers import gru, lstm, stcnn
+from lessons.measure.counting import count
 
 
 class PublicLipNet(nn.Module):

@@ -9,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lessons import checkpoint, ctc, ctc_rescaled
-from lessons.ctc_rescaled import rescaled_forward_backward
+from lessons.ctc import loss as ctc
+from lessons.ctc import loss_fast as ctc_rescaled
+from lessons.ctc.loss_fast import rescaled_forward_backward
 from lessons.data.batch import training_batch
-from lessons.data.mouths import synthetic_clips
+from lessons.data.synthetic.talker import synthetic_clips
+from lessons.training import checkpoint
 
 
 def draw(frames, batch, classes, longest, scale, seed):

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lessons.ctc import collapse, forward_backward
-from lessons.decoding import CharNGram, GridGrammar, beam_search_decode, greedy_decode
-from lessons.grammar import id_from_sentence, random_sentence
-from lessons.language_models import text_log_prob
-from lessons.text import Alphabet
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.decode import CharNGram, GridGrammar, beam_search_decode, greedy_decode
+from lessons.ctc.grammar import id_from_sentence, random_sentence
+from lessons.ctc.language_models import text_log_prob
 
 seeds = st.integers(0, 2**31 - 1)
 ALPHABET = Alphabet()

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from lessons.boxes import iou
-from lessons.centre_points import STRIDE, decode, detection_loss, focal_loss, targets
-from lessons.counting import count
-from lessons.data.moving import moving_clips
-from lessons.detector import MEMORIES, Averaging, Detector, NoMemory, to_input
+from lessons.data.synthetic.moving import moving_clips
+from lessons.detection.boxes import iou
+from lessons.detection.centre_points import STRIDE, decode, detection_loss, focal_loss, targets
+from lessons.detection.detector import MEMORIES, Averaging, Detector, NoMemory, to_input
+from lessons.measure.counting import count
 
 SIZE = (64, 64)
 WITH_STATE = [memory for memory in MEMORIES if memory != "none"]

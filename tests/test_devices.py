@@ -14,20 +14,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.average_precision import match
-from lessons.bottleneck_lstm import BottleneckLSTM
-from lessons.boxes import iou, nms
-from lessons.centre_points import decode, detection_loss, targets
-from lessons.conv_lstm import ConvGRU, ConvLSTM
 from lessons.ctc import brute_force_loss, ctc_loss, forced_align, forward_backward
-from lessons.detector import Detector
-from lessons.gru import GRU, GRUCell
-from lessons.lipnet import LipNet
-from lessons.lstm import LSTM, LSTMCell
-from lessons.saliency import saliency
-from lessons.stcnn import STCNN, conv3d, conv3d_loops, conv3d_matmul, max_pool3d
-from lessons.streaming import Stream
-from lessons.training import best_precision, evaluate, logits_of, train
+from lessons.detection.average_precision import match
+from lessons.detection.boxes import iou, nms
+from lessons.detection.centre_points import decode, detection_loss, targets
+from lessons.detection.detector import Detector
+from lessons.layers.bottleneck_lstm import BottleneckLSTM
+from lessons.layers.conv_lstm import ConvGRU, ConvLSTM
+from lessons.layers.gru import GRU, GRUCell
+from lessons.layers.lstm import LSTM, LSTMCell
+from lessons.layers.stcnn import STCNN, conv3d, conv3d_loops, conv3d_matmul, max_pool3d
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.saliency import saliency
+from lessons.lipreading.streaming import Stream
+from lessons.training.lipnet import best_precision, evaluate, logits_of, train
 from tests.test_training import QUICK, bars
 
 CPU = torch.device("cpu")

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from torch import nn
 from two_processes import SETTINGS, clips, layers, run, tiny
 
-from lessons import checkpoint, distributed
-from lessons import train as command
+from lessons.cli import train as command
 from lessons.data.batch import training_batch
-from lessons.distributed import ALONE, Processes, WholeBatchNorm3d, interleave, join, use_whole_batch
-from lessons.training import train
+from lessons.training import checkpoint, distributed
+from lessons.training.distributed import ALONE, Processes, WholeBatchNorm3d, interleave, join, use_whole_batch
+from lessons.training.lipnet import train
 
 ROOT = Path(__file__).resolve().parent.parent
 

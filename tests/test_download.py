@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from lessons.data.download import download, known_files, unpack
-from lessons.data.fetch import TRIES, DownloadError, check_zip, fetch_zip
+from lessons.data.grid.download import download, known_files, unpack
+from lessons.data.grid.fetch import TRIES, DownloadError, check_zip, fetch_zip
 
 
 def make_zip(members: dict[str, bytes]) -> bytes:
@@ -285,7 +285,7 @@ def test_an_archive_without_clips_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lessons.data.download.LARGEST_MEMBER", 10)
+    monkeypatch.setattr("lessons.data.grid.download.LARGEST_MEMBER", 10)
     (tmp_path / "a.zip").write_bytes(make_zip({"s1/bbaf2n.mpg": b"x" * 11}))
     with pytest.raises(DownloadError, match="11 bytes, too many"):
         unpack(tmp_path / "a.zip", tmp_path / "in", ".mpg")
@@ -295,7 +295,9 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_full_disk_is_told_before_the_first_byte(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lessons.data.fetch.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(
+        "lessons.data.grid.fetch.shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})
+    )
     with pytest.raises(DownloadError, match=f"1000 bytes free on this disk, {len(VIDEOS)} needed"):
         fetch(server, tmp_path / "s1.zip")
     assert tree(tmp_path) == []

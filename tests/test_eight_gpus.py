@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lessons.counting import count
-from lessons.distributed import Processes
-from lessons.lipnet import LipNet
-from lessons.train import PRESETS
+from lessons.cli.train import PRESETS
+from lessons.lipreading.lipnet import LipNet
+from lessons.measure.counting import count
+from lessons.training.distributed import Processes
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "eight_gpus.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", PAGE, flags=re.MULTILINE)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from lessons import checkpoint, export
-from lessons.decoding import greedy_decode
-from lessons.lipnet import LipNet
-from lessons.text import Alphabet
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.decode import greedy_decode
+from lessons.lipreading.lipnet import LipNet
+from lessons.training import checkpoint, export
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

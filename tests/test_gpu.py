@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from lessons import train
-from lessons.lipnet import LipNet
-from lessons.training import Settings
+from lessons.cli import train
+from lessons.lipreading.lipnet import LipNet
+from lessons.training.lipnet import Settings
 from tools import gpu
 
 

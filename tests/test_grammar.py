@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from lessons import grammar
-from lessons.text import Alphabet
+from lessons.ctc import grammar
+from lessons.ctc.alphabet import Alphabet
 
 
 def test_the_corpus_has_51_words_and_64000_sentences():

@@ -13,12 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lessons.data import grid
-from lessons.data.align import AlignError
-from lessons.data.faults import FAR, distance_from_median, picture_fault
-from lessons.data.grid import find_mouth_set, load
-from lessons.data.mouth_set import COLUMNS, MouthSetError, read_alignments, read_manifest
-from lessons.data.pixels import resize_area, to_grey
+from lessons.data.grid import find_mouth_set, load, loading
+from lessons.data.grid.align import AlignError
+from lessons.data.grid.faults import FAR, distance_from_median, picture_fault
+from lessons.data.grid.mouth_set import COLUMNS, MouthSetError, read_alignments, read_manifest
+from lessons.data.image import resize_area, to_grey
 from lessons.data.video import VideoError, read_video, write_video
 
 GRID = find_mouth_set()
@@ -231,7 +230,7 @@ def test_where_the_mouth_set_is_looked_for(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home" / "course"
-    monkeypatch.setattr(grid, "REPOSITORY", home)
+    monkeypatch.setattr(loading, "REPOSITORY", home)
     monkeypatch.delenv("LESSONS_GRID", raising=False)
     assert find_mouth_set() is None
     beside, inside = home.parent / "shared" / "grid", home / "data" / "grid"
@@ -268,8 +267,8 @@ def test_loading_takes_little_more_memory_than_the_bytes_it_returns(
     # One clip of 75 frames taken 60 times over. 900 clips are 138 MB of bytes.
     clip = np.zeros((75, 64, 128, 3), np.uint8)
     entry = replace(read_manifest(root / "manifest.csv")[0], n_frames=75)
-    monkeypatch.setattr(grid, "read_manifest", lambda path: [entry] * 60)
-    monkeypatch.setattr(grid, "read_video", lambda path: clip.copy())
+    monkeypatch.setattr(loading, "read_manifest", lambda path: [entry] * 60)
+    monkeypatch.setattr(loading, "read_video", lambda path: clip.copy())
     tracemalloc.start()
     try:
         clips = load(root, "train")

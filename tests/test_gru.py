@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from lessons.gru import GRU, GRUCell
+from lessons.layers.gru import GRU, GRUCell
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lessons.gru import GRU, gru_step
-from lessons.gru_scan import GRUScan, gru_scan
-from lessons.recurrent import Recurrent
+from lessons.layers.gru import GRU, gru_step
+from lessons.layers.gru_fast import GRUScan, gru_scan
+from lessons.layers.recurrent import Recurrent
 
 
 def arguments(n_frames, directions, n_clips, size, seed=0, lengths=None):
@@ -33,7 +33,7 @@ def arguments(n_frames, directions, n_clips, size, seed=0, lengths=None):
 
 
 def by_steps(x_gates, h0, weight_hh, bias_hh, valid):
-    """The same with lessons.gru.gru_step, one direction and one frame at a time."""
+    """The same with lessons.layers.gru.gru_step, one direction and one frame at a time."""
     outs = []
     for d in range(len(h0)):
         h, out = h0[d], []

@@ -20,6 +20,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from lessons.__main__ import COMMANDS
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 MODULES = {
@@ -30,42 +32,26 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MOD
 
 # Imports
 
-# Words and tools that every part may use, and the programs that join the parts. Other files are concepts.
-GROUND = {"course", "files", "grammar", "metrics", "source", "text"}
-PROGRAMS = {
-    "bench",
-    "compare_cells",
-    "detection_scores",
-    "detection_training",
-    "detector_table",
-    "live_reader",
-    "live_scores",
-    "read",
-    "seed_reports",
-    "train",
-    "train_detector",
-    "train_mouth_finder",
-    "training",
-}
+# room -> the rooms that it may import besides itself and the files at the top of lessons/
 MAY_IMPORT = {
-    "lessons": {"ground"},
-    "ground": {"ground"},
-    "concept": {"ground", "concept"},
-    "data": {"ground", "data"},
-    "figures": {"figures"},
-    "checks": {"ground", "concept", "checks"},
-    "program": {"lessons", "ground", "concept", "data", "figures", "program"},
+    "layers": set(),
+    "ctc": set(),
+    "data": {"ctc"},  # letters and the grammar; no model
+    "detection": {"layers", "data"},
+    "lipreading": {"layers", "ctc", "data", "detection"},
+    "training": {"layers", "ctc", "data", "detection", "lipreading"},
+    "measure": {"layers", "ctc", "lipreading", "training"},
+    "figures": set(),  # they take arrays
+    "checks": {"layers", "ctc", "detection", "lipreading", "measure", "training"},
+    "cli": {"layers", "ctc", "data", "detection", "lipreading", "training", "measure", "figures"},
 }
+ALONE = {"figures"}  # not even the files at the top
 
 
-def part(module: str) -> str:
-    """The part of the house that a module of lessons belongs to."""
-    if module == "lessons":
-        return "lessons"
-    first = module.split(".")[1]
-    if first in ("data", "figures", "checks"):
-        return first
-    return "ground" if first in GROUND else "program" if first in PROGRAMS else "concept"
+def room(module: str) -> str:
+    """The folder of lessons/ that a module lies in; "" for the files at the top."""
+    first = module.split(".")[1] if "." in module else ""
+    return first if first in MAY_IMPORT else ""
 
 
 def imports(tree: ast.Module, module: str, is_package: bool) -> set[str]:
@@ -80,7 +66,7 @@ def imports(tree: ast.Module, module: str, is_package: bool) -> set[str]:
                 parents = module.split(".")
                 parents = parents[: len(parents) - node.level + is_package]
                 base = ".".join([*parents, base]).rstrip(".")
-            # `from lessons import stcnn` imports the module lessons.stcnn, not a name of lessons
+            # `from lessons import stcnn` imports the module lessons.layers.stcnn, not a name of lessons
             inner = {f"{base}.{alias.name}" for alias in node.names}
             found.update(inner & set(MODULES) or {base})
     return found
@@ -92,13 +78,19 @@ IMPORTS = {
 
 
 def faults_in_imports(module: str, imported: set[str]) -> list[str]:
-    allowed = MAY_IMPORT[part(module)]
+    here = room(module)
+    allowed = MAY_IMPORT.get(here, set()) | {here} | (set() if here in ALONE else {""})
     return [
         f"{module} imports {name}"
         for name in sorted(imported)
         if name.split(".")[0] in ("notebooks", "tests", "tools")
-        or (name.split(".")[0] == "lessons" and part(name) not in allowed)
+        or (name.split(".")[0] == "lessons" and room(name) not in allowed)
     ]
+
+
+def test_every_folder_is_a_room():
+    folders = {path.name for path in (ROOT / "lessons").iterdir() if (path / "__init__.py").is_file()}
+    assert folders == set(MAY_IMPORT)
 
 
 def test_imports_go_one_way():
@@ -116,15 +108,18 @@ def test_imports_make_no_circle():
 @pytest.mark.parametrize(
     ("module", "line"),
     [
-        ("lessons.data.grid", "from lessons import lipnet"),
-        ("lessons.data.grid", "from ..lipnet import LipNet"),
+        ("lessons.data.batch", "from lessons.lipreading import lipnet"),
+        ("lessons.data.grid.loading", "from ...lipreading.lipnet import LipNet"),
         ("lessons.figures.style", "import lessons.ctc"),
-        ("lessons.ctc", "def f():\n    from lessons.data import grid"),
-        ("lessons.ctc", "from . import training"),
-        ("lessons.checks.stcnn", "from lessons.data.mouths import render"),
-        ("lessons.train", "import lessons.checks"),
-        ("lessons.stcnn", "from tools.notebooks import build"),
-        ("lessons", "from lessons.stcnn import conv3d"),
+        ("lessons.figures.style", "import lessons.files"),
+        ("lessons.ctc.loss", "def f():\n    from lessons.data import grid"),
+        ("lessons.ctc.loss", "from .. import training"),
+        ("lessons.layers.gru", "from lessons.ctc import ctc_loss"),
+        ("lessons.checks.stcnn", "from lessons.data.synthetic.talker import render"),
+        ("lessons.training.lipnet", "from lessons.cli.train import run"),
+        ("lessons.cli.train", "import lessons.checks"),
+        ("lessons.layers.stcnn", "from tools.notebooks import build"),
+        ("lessons", "from lessons.layers.stcnn import conv3d"),
     ],
 )
 def test_an_import_the_wrong_way_is_caught(module, line):
@@ -273,5 +268,6 @@ def test_the_readme_gives_the_commands_that_are_there():
     assert '-c constraints.txt -e ".[dev]"' in readme
     for link in re.findall(r"\]\(([^)#:]+)\)", readme):
         assert (ROOT / link).exists(), f"README.md links to {link}"
-    for command in re.findall(r"python -m (lessons[.\w]*)", readme):
-        assert command in MODULES, f"README.md: python -m {command}"
+    for command in re.findall(r"python -m lessons ([\w-]+)", readme):
+        assert command in COMMANDS, f"README.md: python -m lessons {command}"
+    assert not re.findall(r"python -m lessons\.\w+", readme)

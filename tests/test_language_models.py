@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lessons.grammar import LETTERS, SLOTS, random_sentence
-from lessons.language_models import Automaton, CharNGram, GridGrammar, automaton, text_log_prob
-from lessons.text import Alphabet
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.grammar import LETTERS, SLOTS, random_sentence
+from lessons.ctc.language_models import Automaton, CharNGram, GridGrammar, automaton, text_log_prob
 
 AB = Alphabet("ab")
 texts = st.text(alphabet="ab", max_size=6)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lessons.counting import count
-from lessons.lipnet import LipNet, load_public_checkpoint
+from lessons.lipreading.lipnet import LipNet, load_public_checkpoint
+from lessons.measure.counting import count
 
 
 class PublicPort(nn.Module):

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from lessons import checkpoint
-from lessons.centre_points import STRIDE
 from lessons.data.batch import normalise
 from lessons.data.box_crop import crop_box
-from lessons.data.talking_heads import LEVELS, SIZE, talking_films
-from lessons.detector import Detector
-from lessons.live_reader import SHRINK, LiveReader, MouthFinder, Smoother, known, read_film
-from lessons.live_scores import jumps, load, score
-from lessons.streaming import Stream
+from lessons.data.synthetic.heads import LEVELS, SIZE, talking_films
+from lessons.detection.centre_points import STRIDE
+from lessons.detection.detector import Detector
+from lessons.lipreading.live_reader import SHRINK, LiveReader, MouthFinder, Smoother, known, read_film
+from lessons.lipreading.streaming import Stream
+from lessons.training import checkpoint
+from lessons.training.live_scores import jumps, load, score
 
 FILMS = talking_films([LEVELS["none"]] * 2, np.random.default_rng(7))
 READER = checkpoint.load("lipnet_small_synthetic")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lessons.metrics import cer, edit_distance, edits, wer
+from lessons.ctc.metrics import cer, edit_distance, edits, wer
 
 letters = st.text(alphabet="abc", max_size=7)
 sentences = st.lists(st.text(alphabet="ab", min_size=1, max_size=3), min_size=1, max_size=6).map(" ".join)

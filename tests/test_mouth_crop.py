@@ -10,11 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lessons.data import mouth_crop
-from lessons.data.drawn_face import draw_face, talk
-from lessons.data.faults import broken_frames, distance_from_median, picture_fault
-from lessons.data.grid import find_mouth_set
-from lessons.data.mouth_crop import (
+from lessons.data.grid import find_mouth_set, mouth_crop
+from lessons.data.grid.faults import broken_frames, distance_from_median, picture_fault
+from lessons.data.grid.mouth_crop import (
     MouthFollower,
     NoFaceError,
     crop_mouth,
@@ -22,7 +20,8 @@ from lessons.data.mouth_crop import (
     is_mouth_crop,
     smooth,
 )
-from lessons.data.pixels import resize_area, to_grey
+from lessons.data.image import resize_area, to_grey
+from lessons.data.synthetic.drawn_face import draw_face, talk
 from lessons.data.video import read_video, write_video
 
 GRID = find_mouth_set()

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lessons.data.error_floor import error_floor, homophemes
-from lessons.data.face import render
-from lessons.data.mouths import PAUSE, Speaker, say, synthetic_clips, talk, timing
-from lessons.data.pixels import resize_area, to_grey
-from lessons.data.visemes import (
+from lessons.ctc.grammar import LETTERS, SLOTS, random_sentence
+from lessons.ctc.metrics import cer, edit_distance, wer
+from lessons.data.image import resize_area, to_grey
+from lessons.data.synthetic.error_floor import error_floor, homophemes
+from lessons.data.synthetic.mouth_drawing import render
+from lessons.data.synthetic.talker import PAUSE, Speaker, say, synthetic_clips, talk, timing
+from lessons.data.synthetic.visemes import (
     LEXICON,
     PHONEME_TO_VISEMES,
     REACH,
@@ -27,8 +29,6 @@ from lessons.data.visemes import (
     shape_of,
     word_visemes,
 )
-from lessons.grammar import LETTERS, SLOTS, random_sentence
-from lessons.metrics import cer, edit_distance, wer
 
 SENTENCES = st.tuples(*map(st.sampled_from, SLOTS)).map(" ".join)
 SEEDS = st.integers(0, 2**32 - 1)

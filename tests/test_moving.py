@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lessons.data.moving import MovingClips, Scene, bounce, missing, moving_clips
-from lessons.data.sprites import CELLS, DIGITS, DOTS, KINDS, coverage, sprite
+from lessons.data.synthetic.moving import MovingClips, Scene, bounce, missing, moving_clips
+from lessons.data.synthetic.sprites import CELLS, DIGITS, DOTS, KINDS, coverage, sprite
 
 CLEAR = Scene(objects=(1, 1), noise=0.0, flicker=0.0, blur=(0, 0))  # one thing, a perfect camera
 

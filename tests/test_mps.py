@@ -16,17 +16,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lessons.bottleneck_lstm import BottleneckLSTM
-from lessons.centre_points import decode, detection_loss, targets
-from lessons.conv_lstm import ConvGRU, ConvLSTM
 from lessons.ctc import ctc_loss
-from lessons.detector import Detector
-from lessons.gru import GRU
-from lessons.lipnet import LipNet
-from lessons.lstm import LSTM
-from lessons.saliency import saliency
-from lessons.stcnn import STCNN
-from lessons.streaming import Stream
+from lessons.detection.centre_points import decode, detection_loss, targets
+from lessons.detection.detector import Detector
+from lessons.layers.bottleneck_lstm import BottleneckLSTM
+from lessons.layers.conv_lstm import ConvGRU, ConvLSTM
+from lessons.layers.gru import GRU
+from lessons.layers.lstm import LSTM
+from lessons.layers.stcnn import STCNN
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.saliency import saliency
+from lessons.lipreading.streaming import Stream
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -138,7 +138,7 @@ def doubles(source: str) -> list[int]:
 
 
 # Checks draw their own inputs, on the CPU; scores are of detections on the CPU; CTC says what it needs.
-ON_THE_CPU = ("checks", "detection_scores.py", "ctc.py")
+ON_THE_CPU = ("checks", "scores.py", "loss.py")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "lessons").rglob("*.py")), ids=lambda path: path.stem)

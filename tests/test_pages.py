@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lessons import grammar
-from lessons.ctc import extend, min_frames
-from lessons.lipnet import LipNet
-from lessons.text import Alphabet
+from lessons.ctc import extend, grammar, min_frames
+from lessons.ctc.alphabet import Alphabet
+from lessons.lipreading.lipnet import LipNet
 from tools import notebooks, pages
 
 NAMES = notebooks.names()

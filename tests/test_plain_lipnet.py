@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lessons.lipnet import LipNet
-from lessons.plain_lipnet import PlainLipNet, plain_step
-from lessons.training import logits_of
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.plain_lipnet import PlainLipNet, plain_step
+from lessons.training.lipnet import logits_of
 
 
 @pytest.fixture(scope="module")

@@ -168,7 +168,7 @@ def test_the_stand_in_refuses_as_windows_does(windows, tmp_path):
 
 def test_work_is_sent_to_fresh_processes(monkeypatch):
     """What ``prepare`` sends to its workers can be pickled, and no module needs what its parent had done."""
-    from lessons.data.prepare import Job, prepare_clip
+    from lessons.data.grid.prepare import Job, prepare_clip
 
     fields = {
         name: Path("none") if "Path" in str(kind) else "s1" for name, kind in Job.__annotations__.items()

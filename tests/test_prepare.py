@@ -13,14 +13,15 @@ import av
 import numpy as np
 import pytest
 
-from lessons.data import prepare as module
-from lessons.data.align import transcript
-from lessons.data.drawn_face import talk
-from lessons.data.grid import find_mouth_set, load, main
-from lessons.data.mouth_set import MouthSetError, read_alignments, read_manifest
-from lessons.data.prepare import prepare, split_of, summary
+from lessons.cli.grid import main
+from lessons.ctc.grammar import COLOURS, DIGITS, LETTERS, id_from_sentence, sentence_from_id
+from lessons.data.grid import find_mouth_set, load
+from lessons.data.grid import prepare as module
+from lessons.data.grid.align import transcript
+from lessons.data.grid.mouth_set import MouthSetError, read_alignments, read_manifest
+from lessons.data.grid.prepare import prepare, split_of, summary
+from lessons.data.synthetic.drawn_face import talk
 from lessons.data.video import read_video
-from lessons.grammar import COLOURS, DIGITS, LETTERS, id_from_sentence, sentence_from_id
 
 GRID = find_mouth_set()
 needs_raw = pytest.mark.skipif(

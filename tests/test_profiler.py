@@ -8,7 +8,7 @@ import sys
 import torch
 from torch import nn
 
-from lessons.profiler import KINDS, where_time_goes
+from lessons.measure.profiler import KINDS, where_time_goes
 
 
 class Small(nn.Module):
@@ -76,7 +76,7 @@ def test_no_hook_stays_behind():
 
 def test_nothing_is_written_to_standard_error():
     code = (
-        "import torch; from lessons.profiler import watch\n"
+        "import torch; from lessons.measure.profiler import watch\n"
         "for i in range(3):\n    with watch() as record: torch.randn(3)\n"
         "assert len(record.events())\nimport sys; print('still there', file=sys.stderr)"
     )

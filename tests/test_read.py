@@ -9,15 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from lessons import checkpoint, read
+from lessons.cli import read
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.grammar import sentence_from_id
+from lessons.ctc.metrics import wer
 from lessons.data.grid import find_mouth_set
-from lessons.data.mouths import synthetic_clips
+from lessons.data.synthetic.talker import synthetic_clips
 from lessons.data.video import write_video
 from lessons.figures.film import film
-from lessons.grammar import sentence_from_id
-from lessons.lipnet import LipNet
-from lessons.metrics import wer
-from lessons.text import Alphabet
+from lessons.lipreading.lipnet import LipNet
+from lessons.training import checkpoint
 
 
 @pytest.fixture(scope="module")

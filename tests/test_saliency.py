@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lessons.lipnet import LipNet
-from lessons.saliency import saliency
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.saliency import saliency
 
 PATH = [0, 3, 3, 0, 5, 1]  # a blank, a character over two frames, a blank, two characters
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from lessons.detection_training import Recipe
-from lessons.seed_reports import is_finished, read_reports, write_report
+from lessons.training.detector import Recipe
+from lessons.training.reports import is_finished, read_reports, write_report
 
 TINY = Recipe(2, 4, 2, 2, 3)
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lessons import conv3d_columns
-from lessons.stcnn import STCNN, Conv3d, MaxPool3d, conv3d, conv3d_loops, conv3d_matmul, max_pool3d
+from lessons.layers import conv3d_fast as conv3d_columns
+from lessons.layers.stcnn import STCNN, Conv3d, MaxPool3d, conv3d, conv3d_loops, conv3d_matmul, max_pool3d
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lessons import streaming
+from lessons.ctc.alphabet import Alphabet
 from lessons.data.batch import normalise
-from lessons.lipnet import LipNet
-from lessons.stcnn import STCNN
-from lessons.streaming import FrontEnd, RunningNormaliser, Stream, StreamingBlock, complete_words
-from lessons.text import Alphabet
+from lessons.layers.stcnn import STCNN
+from lessons.lipreading import streaming
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.streaming import FrontEnd, RunningNormaliser, Stream, StreamingBlock, complete_words
 
 SIZE = (16, 32)
 

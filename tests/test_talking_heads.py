@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lessons.data.box_crop import box_weights, crop_box
-from lessons.data.pixels import area_weights, resize_area
-from lessons.data.talking_heads import LEVELS, SIZE, Hardship, talking_films
+from lessons.data.image import area_weights, resize_area
+from lessons.data.synthetic.heads import LEVELS, SIZE, Hardship, talking_films
 
 STILL = Hardship(noise=0.0, blur=(0.0, 0.0))
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lessons.text import Alphabet
+from lessons.ctc.alphabet import Alphabet
 
 
 def test_the_default_has_lipnets_28_classes():

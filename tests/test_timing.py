@@ -8,8 +8,8 @@ import time
 import pytest
 import torch
 
-from lessons import timing
-from lessons.timing import compare, peak_bytes
+from lessons.measure import timing
+from lessons.measure.timing import compare, peak_bytes
 
 CPU = torch.device("cpu")
 

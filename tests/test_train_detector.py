@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from lessons import train_detector
-from lessons.boxes import Detections
-from lessons.data.moving import MovingClips, Scene, moving_clips
-from lessons.detection_scores import detect, evaluate, score
-from lessons.detection_training import Recipe, clip_targets, fit, train_memories, train_per_frame
-from lessons.detector import MEMORIES, Detector
-from lessons.detector_table import COLUMNS, TESTS, clips_of, load, mean_and_spread, read_table
-from lessons.train_detector import PRESETS
+from lessons.cli import train_detector
+from lessons.cli.train_detector import PRESETS
+from lessons.data.synthetic.moving import MovingClips, Scene, moving_clips
+from lessons.detection.boxes import Detections
+from lessons.detection.detector import MEMORIES, Detector
+from lessons.detection.scores import detect, evaluate, score
+from lessons.training.detector import Recipe, clip_targets, fit, train_memories, train_per_frame
+from lessons.training.detector_table import COLUMNS, TESTS, clips_of, load, mean_and_spread, read_table
 
 TINY = PRESETS["tiny"]
 EASY = Scene(size=(32, 32), kinds=("square",), objects=(1, 1), contrast=(0.5, 0.5), noise=0.02, blur=(0, 0))

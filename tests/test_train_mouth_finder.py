@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from lessons import train_mouth_finder
-from lessons.data.talking_heads import LEVELS, talking_films
-from lessons.live_reader import SHRINK, shrink
-from lessons.live_scores import FINDERS, TRUTH, column, load, read_table, word_error_rate, write_table
-from lessons.train_mouth_finder import PRESETS, draw, for_the_finder, train_finders
+from lessons.cli import train_mouth_finder
+from lessons.cli.train_mouth_finder import PRESETS, draw, for_the_finder, train_finders
+from lessons.data.synthetic.heads import LEVELS, talking_films
+from lessons.lipreading.live_reader import SHRINK, shrink
+from lessons.training.live_scores import (
+    FINDERS,
+    TRUTH,
+    column,
+    load,
+    read_table,
+    word_error_rate,
+    write_table,
+)
 
 TINY = replace(PRESETS["tiny"], test_clips=1)
 

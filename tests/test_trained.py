@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lessons import checkpoint
+from lessons.cli.train import grammar_texts, misplaced_wer
+from lessons.ctc.metrics import cer, wer
 from lessons.data import grid
-from lessons.data.mouths import synthetic_clips
-from lessons.metrics import cer, wer
-from lessons.train import grammar_texts, misplaced_wer
-from lessons.training import evaluate, read_clips
+from lessons.data.synthetic.talker import synthetic_clips
+from lessons.training import checkpoint
+from lessons.training.lipnet import evaluate, read_clips
 
 
 def results(name: str) -> dict:

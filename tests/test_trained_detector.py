@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from lessons import compare_cells
-from lessons.bottleneck_lstm import BottleneckLSTM
-from lessons.detection_scores import evaluate
-from lessons.detection_training import Recipe
-from lessons.detector import MEMORIES, Detector
-from lessons.detector_table import (
+from lessons.cli import compare_cells
+from lessons.detection.detector import MEMORIES, Detector
+from lessons.detection.scores import evaluate
+from lessons.layers.bottleneck_lstm import BottleneckLSTM
+from lessons.training.detector import Recipe
+from lessons.training.detector_table import (
     COLUMNS,
     TEST_SEED,
     TESTS,
@@ -72,7 +72,7 @@ def test_every_seed_took_every_test():
 def test_they_are_of_the_recipe_and_the_clips_in_the_code():
     assert {**RESULTS["recipe"], "seed": 0} == vars(Recipe())
     assert RESULTS["test_seed"] == TEST_SEED
-    assert RESULTS["command"] == "python -m lessons.train_detector --seed 0 1 2 --out OUT"
+    assert RESULTS["command"] == "python -m lessons train-detector --seed 0 1 2 --out OUT"
 
 
 @pytest.mark.parametrize("training", ["per_frame", *MEMORIES])
@@ -243,8 +243,8 @@ def changed(cell: str, test: str) -> float:
 def test_the_card_states_what_changes_in_the_cell_do():
     assert list(CELLS[0]) == list(compare_cells.COLUMNS) and {row["seed"] for row in CELLS} == {"0"}
     assert {int(row["steps"]) for row in CELLS} == {compare_cells.RECIPE.steps}
-    assert "`python -m lessons.compare_cells --seed 0 --out cells.csv`" in PROSE
-    long, short = CARD.split("`python -m lessons.compare_cells --short")
+    assert "`python -m lessons compare-cells --seed 0 --out cells.csv`" in PROSE
+    long, short = CARD.split("`python -m lessons compare-cells --short")
     for cell in compare_cells.CELLS:
         (line,) = re.findall(rf"^\| {cell} \| (.+) \|$", long, flags=re.M)
         assert line.split(" | ") == [f"{changed(cell, test):.1f}" for test in compare_cells.TESTS]
@@ -269,7 +269,7 @@ def after(steps: int, cell: str) -> list[float]:
 
 
 def test_first_values_cost_time():
-    assert "`python -m lessons.compare_cells --short 400 1600 --seed 0 1 --out cells_short.csv`" in PROSE
+    assert "`python -m lessons compare-cells --short 400 1600 --seed 0 1 --out cells_short.csv`" in PROSE
     assert list(SHORT[0]) == list(compare_cells.COLUMNS)
     for steps in (400, 1600):
         usual, no_phi, blog = (np.mean(after(steps, cell)) for cell in compare_cells.CELLS)

@@ -9,10 +9,12 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from lessons import checkpoint
-from lessons.data.talking_heads import LEVELS
-from lessons.live_reader import MouthFinder, read_film
-from lessons.live_scores import (
+from lessons.cli.train_mouth_finder import PRESETS, READER
+from lessons.ctc.metrics import edit_distance
+from lessons.data.synthetic.heads import LEVELS
+from lessons.lipreading.live_reader import MouthFinder, read_film
+from lessons.training import checkpoint
+from lessons.training.live_scores import (
     COLUMNS,
     FINDERS,
     TEST_FILMS,
@@ -26,8 +28,6 @@ from lessons.live_scores import (
     score,
     word_error_rate,
 )
-from lessons.metrics import edit_distance
-from lessons.train_mouth_finder import PRESETS, READER
 
 ROWS = read_table()
 RESULTS = json.loads((TRAINED / "results.json").read_text(encoding="utf-8"))
@@ -50,7 +50,7 @@ def test_they_are_of_the_recipe_in_the_code():
     assert {**RESULTS["recipe"], "seed": 0} == asdict(PRESETS["full"])
     assert RESULTS["test_seed"] == TEST_SEED and RESULTS["reader"] == READER
     assert RESULTS["levels"] == json.loads(json.dumps({name: asdict(h) for name, h in LEVELS.items()}))
-    assert RESULTS["command"].startswith("python -m lessons.train_mouth_finder --seed 0")
+    assert RESULTS["command"].startswith("python -m lessons train-mouth-finder --seed 0")
 
 
 def test_the_errors_are_those_of_the_sentences():

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from lessons import checkpoint
-from lessons import train as command
+from lessons.cli import train as command
 from lessons.data.clips import ClipSet
-from lessons.lipnet import LipNet
-from lessons.training import (
+from lessons.lipreading.lipnet import LipNet
+from lessons.training import checkpoint
+from lessons.training.lipnet import (
     Settings,
     best_precision,
     ctc,

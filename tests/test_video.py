@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from lessons.data import video
-from lessons.data.pixels import area_weights, resize_area, to_grey
+from lessons.data.image import area_weights, resize_area, to_grey
 from lessons.data.video import (
     VideoError,
     frames_of,

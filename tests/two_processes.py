@@ -13,11 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lessons import train as command
+from lessons.cli import train as command
 from lessons.data.clips import ClipSet
-from lessons.distributed import ALONE, Processes, join, use_whole_batch
-from lessons.lipnet import LipNet
-from lessons.training import Settings, train
+from lessons.lipreading.lipnet import LipNet
+from lessons.training.distributed import ALONE, Processes, join, use_whole_batch
+from lessons.training.lipnet import Settings, train
 
 CPU = torch.device("cpu")
 # 10 clips in batches of 3: three times 2 + 1, then 1 + none, for two processes. 5 to validate: 3 + 2.
@@ -130,5 +130,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     try:
         together(Path(sys.argv[1]))
-    except OSError as error:  # as in lessons.train
+    except OSError as error:  # as in lessons.cli.train
         sys.exit(f"error: {error}")

@@ -1,7 +1,7 @@
 """What a GPU is for, in one command: ``make gpu`` (``make gpu DRY=1`` tries it out on any machine).
 
     1. the tests of every layer on the GPU, while the clips are loaded
-    2. lessons.bench on the GPU, to lessons/trained/bench/gpu.json
+    2. lessons.measure.bench on the GPU, to lessons/trained/bench/gpu.json
     3. preset quick on real clips: minutes to 15 % of the words wrong
     4. preset full for the rest of the time; the same command goes on where it was stopped
 
@@ -24,13 +24,14 @@ from pathlib import Path
 import torch
 
 import lessons
-from lessons import bench, train
+from lessons.cli import train
 from lessons.data.clips import ClipSet
 from lessons.data.grid import find_mouth_set
 from lessons.files import atomic
-from lessons.timing import machine
-from lessons.training import Settings
-from lessons.training import train as run_epochs
+from lessons.measure import bench
+from lessons.measure.timing import machine
+from lessons.training.lipnet import Settings
+from lessons.training.lipnet import train as run_epochs
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("tests/test_devices.py", "tests/test_ctc_triton.py", "tests/test_clips.py")

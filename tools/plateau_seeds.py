@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def notebook_functions(name: str, last: str) -> dict:
 
 
 def main() -> None:
+    os.environ["LESSONS_DEVICE"] = "cpu"  # the notebook compares its outputs, the CPU's, with this file
     torch.set_num_threads(1)
     book = notebook_functions("08_train_lipnet", "first_step_below")
     rows = []

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lessons import checkpoint, figures, read
-from lessons.data.mouths import Speaker, talk
+from lessons import figures
+from lessons.cli import read
+from lessons.data.synthetic.talker import Speaker, talk
+from lessons.training import checkpoint
 
 SAID = "place red at q seven again"
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "talker.png"

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lessons.bottleneck_lstm import BottleneckLSTMCell
 from lessons.checks.tools import call, expect_close, expect_tensor
-from lessons.conv_lstm import LSTMUpdate
+from lessons.layers.bottleneck_lstm import BottleneckLSTMCell
+from lessons.layers.conv_lstm import LSTMUpdate
 
 
 def _random(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lessons.checks.tools import call, expect_close, expect_tensor
-from lessons.conv_lstm import ConvLSTMCell
+from lessons.layers.conv_lstm import ConvLSTMCell
 
 OPEN, SHUT = 50.0, -50.0  # the sigmoid gives 1 and 0 to the last bit of a float64
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from lessons.checks.tools import call
-from lessons.text import Alphabet
+from lessons.ctc.alphabet import Alphabet
 
 
 def _number(value: Any) -> bool:

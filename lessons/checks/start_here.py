@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lessons import ctc
 from lessons.checks.tools import call
-from lessons.text import Alphabet
+from lessons.ctc.alphabet import Alphabet
 
 ALPHABET = Alphabet()
 

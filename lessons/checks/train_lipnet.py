@@ -1,4 +1,4 @@
-"""Checks of notebook 08, training. Torch and lessons.metrics say what is right."""
+"""Checks of notebook 08, training. Torch and lessons.ctc.metrics say what is right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from lessons.checks.tools import call, expect_close, expect_tensor
-from lessons.metrics import edit_distance
+from lessons.ctc.metrics import edit_distance
 
 
 def _expect_number(found: object, name: str) -> float:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lessons.centre_points import STRIDE, targets
 from lessons.checks.tools import call, expect_tensor
+from lessons.detection.centre_points import STRIDE, targets
 
 
 def _number(found: Any, where: str) -> float:

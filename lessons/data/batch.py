@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lessons.ctc.alphabet import Alphabet
 from lessons.data.augmentation import augment, jitter_frames
 from lessons.data.clips import ClipSet
-from lessons.data.timings import frame_labels
-from lessons.text import Alphabet
+from lessons.data.grid.timings import frame_labels
 
 ALPHABET = Alphabet()
 CPU = torch.device("cpu")
@@ -66,7 +66,8 @@ class Batch:
         lengths: (B,) valid frames, on the CPU.
         targets: (sum of target_lengths,) classes of all sentences, one after the other, on the device.
         target_lengths: (B,) characters of each sentence, on the CPU.
-        frame_labels: (B, T) the class of each frame by the word timings (``lessons.data.timings``), on the
+        frame_labels: (B, T) the class of each frame by the word timings (``lessons.data.grid.timings``), on
+        the
             device.
     """
 

@@ -21,19 +21,20 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from lessons import checkpoint, figures
+from lessons import figures
 from lessons.checks import check
-from lessons.counting import count
 from lessons.course import COURSE
 from lessons.ctc import forced_align
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.decode import greedy_decode
+from lessons.ctc.metrics import wer
 from lessons.data.batch import normalise
-from lessons.data.error_floor import error_floor
 from lessons.data.grid import find_mouth_set, load
-from lessons.data.mouths import Speaker, synthetic_clips, talk
-from lessons.decoding import greedy_decode
-from lessons.metrics import wer
-from lessons.text import Alphabet
-from lessons.training import evaluate
+from lessons.data.synthetic.error_floor import error_floor
+from lessons.data.synthetic.talker import Speaker, synthetic_clips, talk
+from lessons.measure.counting import count
+from lessons.training import checkpoint
+from lessons.training.lipnet import evaluate
 
 # %% [markdown]
 # ## 1. A mouth
@@ -297,12 +298,12 @@ assert results["grammar"]["wer"] <= results["greedy"]["wer"] < 0.2
 # them, run in a terminal:
 #
 # ```
-# python -m lessons.data.grid download --speaker 1 --out data/raw
-# python -m lessons.data.grid prepare --raw data/raw --out data/grid
+# python -m lessons grid download --speaker 1 --out data/raw
+# python -m lessons grid prepare --raw data/raw --out data/grid
 # ```
 #
 # Then change `"synthetic"` to `"grid"` in the next cell and run it again: a real mouth, read in front of you.
-# And `python -m lessons.read film.mp4` reads a film of your own. Expect little of it: this model knows one
+# And `python -m lessons read film.mp4` reads a film of your own. Expect little of it: this model knows one
 # person.
 
 # %%

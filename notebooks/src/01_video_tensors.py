@@ -25,17 +25,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lessons import checkpoint, figures
+from lessons import figures
 from lessons.checks import agree, check
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.decode import greedy_decode
+from lessons.ctc.metrics import wer
 from lessons.data.batch import normalise
 from lessons.data.grid import find_mouth_set
-from lessons.data.mouths import Speaker, synthetic_clips, talk
+from lessons.data.synthetic.talker import Speaker, synthetic_clips, talk
 from lessons.data.video import read_video
-from lessons.decoding import greedy_decode
-from lessons.lipnet import LipNet
-from lessons.metrics import wer
+from lessons.lipreading.lipnet import LipNet
 from lessons.source import show
-from lessons.text import Alphabet
+from lessons.training import checkpoint
 
 # %% [markdown]
 # ## 1. One clip, three cuts

@@ -26,8 +26,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 import lessons
-from lessons import figures, stcnn
+from lessons import figures
 from lessons.checks import agree, check
+from lessons.layers import stcnn
 from lessons.source import show
 
 # %% [markdown]
@@ -337,7 +338,7 @@ assert math.prod(kernel) == 75
 
 # %% [markdown]
 # Up to $k_t k_h k_w = 75$ times; less for a small clip, where few windows fit. The finished version in
-# `lessons.stcnn` has a trick against this. Look for it in section 10.
+# `lessons.layers.stcnn` has a trick against this. Look for it in section 10.
 
 # %% [markdown]
 # ## 6. The gradient, by hand
@@ -825,11 +826,11 @@ for channels, out, size, kernel, stride, padding in [
 show(stcnn.STCNN.forward)
 
 # %% [markdown]
-# What does the front cost? `lessons.counting` runs a model once and counts what each layer does. It must
-# agree with the table that you worked out on paper in section 4.
+# What does the front cost? `lessons.measure.counting` runs a model once and counts what each layer does. It
+# must agree with the table that you worked out on paper in section 4.
 
 # %%
-from lessons.counting import count
+from lessons.measure.counting import count
 
 front = nn.Sequential(
     stcnn.STCNN(3, 32, (3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2)),
@@ -925,11 +926,11 @@ assert 4 * 8 == 8 * 4 == 3072 // 96
 # The swapped clip is accepted, since $4 \cdot 8 = 8 \cdot 4$, and every feature reaches a weight that was
 # trained for another place of the mouth: garbage without a word of warning. A good clip of another size
 # is refused with an error about matrix shapes. Flattening forgets which number was the height. The
-# remedy: **check the shape where it still has names**, at the door of the model, as `lessons.lipnet`
-# does:
+# remedy: **check the shape where it still has names**, at the door of the model, as
+# `lessons.lipreading.lipnet` does:
 
 # %%
-from lessons.lipnet import LipNet
+from lessons.lipreading.lipnet import LipNet
 
 try:
     LipNet(channels=(4, 4, 4), hidden_size=8)(torch.zeros(1, 3, 3, 128, 64))  # (B, C, T, W, H): swapped

@@ -30,13 +30,14 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from tqdm.auto import tqdm
 
 import lessons
-from lessons import figures, gru, lstm
+from lessons import figures
 from lessons.checks import agree, check
-from lessons.counting import count
-from lessons.data.mouths import Speaker, render, say
-from lessons.data.visemes import articulate, word_visemes
-from lessons.grammar import SLOTS, random_sentence
-from lessons.gru_scan import GRUScan
+from lessons.ctc.grammar import SLOTS, random_sentence
+from lessons.data.synthetic.talker import Speaker, render, say
+from lessons.data.synthetic.visemes import articulate, word_visemes
+from lessons.layers import gru, lstm
+from lessons.layers.gru_fast import GRUScan
+from lessons.measure.counting import count
 from lessons.source import show
 
 # %% [markdown]
@@ -1001,8 +1002,9 @@ assert noted["the package"] < 50 < 1000 < noted["step by step"]
 # <details><summary><b>Help: "my outputs change when the padding changes"</b></summary>
 #
 # A backward pass reads the padding first. Give the lengths: `pack_padded_sequence(x, lengths,
-# enforce_sorted=False)` before `nn.GRU`, `pad_packed_sequence` after it; or `lengths=` of `lessons.gru.GRU`.
-# If the forward half changes as well, batch and time have changed places: see section 14.
+# enforce_sorted=False)` before `nn.GRU`, `pad_packed_sequence` after it; or `lengths=` of
+# `lessons.layers.gru.GRU`. If the forward half changes as well, batch and time have changed places: see
+# section 14.
 #
 # </details>
 
@@ -1060,7 +1062,7 @@ assert math.isclose(block.square().mean().sqrt().item(), 1 / math.sqrt(3), rel_t
 # %% [markdown]
 # The Gaussian is right for a single step and a lottery for 75. The last lines are a trap: `orthogonal_` on
 # the stacked weight of three gates makes the *stack* orthogonal, and each gate shrinks like torch's default.
-# Draw it gate by gate, as `lessons.lipnet` does.
+# Draw it gate by gate, as `lessons.lipreading.lipnet` does.
 #
 # ### Uniform ±√3·std, for the matrix that is applied once a frame
 #

@@ -28,13 +28,14 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
-from lessons import checkpoint, ctc, figures, grammar
+from lessons import ctc, figures
 from lessons.checks import agree, check
-from lessons.ctc import collapse, count_paths, forward_backward, min_frames
+from lessons.ctc import collapse, count_paths, forward_backward, grammar, min_frames
+from lessons.ctc.alphabet import Alphabet
 from lessons.data.batch import normalise
-from lessons.data.mouths import Speaker, talk
+from lessons.data.synthetic.talker import Speaker, talk
 from lessons.source import show
-from lessons.text import Alphabet
+from lessons.training import checkpoint
 
 alphabet = Alphabet()  # 28 classes: blank 0, space 1, a to z 2 to 27
 
@@ -1055,7 +1056,7 @@ assert all(L + R <= 40 < 2 * L + 1 for L, R in sentences)
 # Its rescaled twin is in `lessons/ctc_rescaled.py`, together with the bound that chooses between the two.
 
 # %%
-show(ctc._arrivals)
+show(ctc.loss._arrivals)
 
 # %% [markdown]
 # In place of `F.pad`, two columns of ln 0 stand on the left: stay, step and jump are three views of one

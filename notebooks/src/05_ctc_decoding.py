@@ -30,16 +30,19 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from lessons import checkpoint, ctc, decoding, figures, metrics
+from lessons import ctc, figures
 from lessons.checks import agree, check
+from lessons.ctc import decode as decoding
+from lessons.ctc import metrics
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.decode import beam_search_decode
+from lessons.ctc.grammar import id_from_sentence, random_sentence
+from lessons.ctc.language_models import CharNGram, GridGrammar, text_log_prob
+from lessons.ctc.metrics import cer, edits, wer
 from lessons.data.batch import normalise
-from lessons.data.mouths import synthetic_clips
-from lessons.decoding import beam_search_decode
-from lessons.grammar import id_from_sentence, random_sentence
-from lessons.language_models import CharNGram, GridGrammar, text_log_prob
-from lessons.metrics import cer, edits, wer
+from lessons.data.synthetic.talker import synthetic_clips
 from lessons.source import show
-from lessons.text import Alphabet
+from lessons.training import checkpoint
 
 # %% [markdown]
 # ## 1. The best path is not the best label
@@ -884,7 +887,7 @@ check("05.edit_distance", edit_distance_solution)
 
 # %% [markdown]
 # Each cell of the table is such a distance, and the cheapest way from corner to corner tells what happened
-# (`lessons.metrics.edits` walks it; you will write that walk in notebook 08):
+# (`lessons.ctc.metrics.edits` walks it; you will write that walk in notebook 08):
 
 
 # %%
@@ -948,8 +951,8 @@ assert too_much == 3.0 and shouted == 1.0
 # ### A corpus
 #
 # For many sentences there are two ways: divide **all edits by all words**, or take **the mean of the
-# sentences' rates**. The first is the usual definition and that of `lessons.metrics`; in the second a short
-# sentence weighs as much as a long one.
+# sentences' rates**. The first is the usual definition and that of `lessons.ctc.metrics`; in the second a
+# short sentence weighs as much as a long one.
 
 # %%
 pair_said, pair_read = ["soon", "bin blue at f two now"], ["noon", "bin blue at f two now"]

@@ -30,18 +30,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lessons import checkpoint, figures, grammar
+from lessons import figures
 from lessons.checks import agree, check
-from lessons.counting import count
-from lessons.ctc import min_frames
+from lessons.ctc import grammar, min_frames
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.decode import greedy_decode
 from lessons.data.batch import normalise
-from lessons.data.mouths import Speaker, synthetic_clips, talk
-from lessons.decoding import greedy_decode
-from lessons.gru import GRU
-from lessons.lipnet import LipNet, load_public_checkpoint
+from lessons.data.synthetic.talker import Speaker, synthetic_clips, talk
+from lessons.layers.gru import GRU
+from lessons.layers.stcnn import STCNN
+from lessons.lipreading.lipnet import LipNet, load_public_checkpoint
+from lessons.measure.counting import count
 from lessons.source import show
-from lessons.stcnn import STCNN
-from lessons.text import Alphabet
+from lessons.training import checkpoint
 
 # %% [markdown]
 # ## 1. The plan, and every shape of it
@@ -303,8 +304,8 @@ assert [round(100 * work[n] / total_work) for n in ("gru1", "conv2")] == [4, 65]
 assert weights["gru1"] == 5_114_880 and 2 * 3 * 256 == 1536 and 16 * 32 == 512
 
 # %% [markdown]
-# Do two other counters agree? `lessons.counting` watches the model run, and so does `torchinfo`, a package
-# that many people use.
+# Do two other counters agree? `lessons.measure.counting` watches the model run, and so does `torchinfo`, a
+# package that many people use.
 
 # %%
 import torchinfo
@@ -312,12 +313,12 @@ import torchinfo
 info = torchinfo.summary(model, input_data=clip, verbose=0)
 counters = {
     "by hand": (total_weights, total_work),
-    "lessons.counting": (costs.weights, costs.multiply_adds),
+    "lessons.measure": (costs.weights, costs.multiply_adds),
     "torchinfo": (info.total_params, info.total_mult_adds),
 }
 for name, (n_weights, n_work) in counters.items():
     print(f"{name:17} {n_weights:,} weights {n_work:,} multiply-adds")
-assert counters["by hand"] == counters["lessons.counting"] and info.total_params == total_weights
+assert counters["by hand"] == counters["lessons.measure"] and info.total_params == total_weights
 
 # %% [markdown]
 # The weights agree, and the multiply-adds almost: `torchinfo` finds 8,757,300 more. **Predict**: what does
@@ -1222,8 +1223,8 @@ else:
 # %% [markdown]
 # ## 12. The finished version
 #
-# `lessons.lipnet.LipNet` is your model with a door that checks what comes in, lengths, and the options. Its
-# `forward`, as it is in the package now:
+# `lessons.lipreading.lipnet.LipNet` is your model with a door that checks what comes in, lengths, and the
+# options. Its `forward`, as it is in the package now:
 
 # %%
 show(LipNet.forward)

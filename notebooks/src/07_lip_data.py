@@ -32,18 +32,20 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-from lessons import checkpoint, figures, grammar
+from lessons import figures
 from lessons.checks import agree, check
-from lessons.data import align, augmentation, faults
-from lessons.data.drawn_face import film_face
-from lessons.data.error_floor import error_floor, homophemes
-from lessons.data.grid import find_mouth_set
-from lessons.data.mouth_crop import crop_mouth, find_faces, smooth
-from lessons.data.mouth_set import read_alignments, read_manifest
-from lessons.data.mouths import Speaker, render, say, synthetic_clips, talk, timing
-from lessons.data.pixels import resize_area, to_grey
-from lessons.data.video import read_video, write_video
-from lessons.data.visemes import (
+from lessons.ctc import grammar
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.metrics import edits
+from lessons.data import augmentation
+from lessons.data.grid import align, faults, find_mouth_set
+from lessons.data.grid.mouth_crop import crop_mouth, find_faces, smooth
+from lessons.data.grid.mouth_set import read_alignments, read_manifest
+from lessons.data.image import resize_area, to_grey
+from lessons.data.synthetic.drawn_face import film_face
+from lessons.data.synthetic.error_floor import error_floor, homophemes
+from lessons.data.synthetic.talker import Speaker, render, say, synthetic_clips, talk, timing
+from lessons.data.synthetic.visemes import (
     LEXICON,
     PHONEME_TO_VISEMES,
     SHAPE,
@@ -52,10 +54,10 @@ from lessons.data.visemes import (
     shape_of,
     word_visemes,
 )
-from lessons.metrics import edits
+from lessons.data.video import read_video, write_video
 from lessons.source import show
-from lessons.text import Alphabet
-from lessons.training import evaluate
+from lessons.training import checkpoint
+from lessons.training.lipnet import evaluate
 
 GRID = find_mouth_set()  # the folder of the real clips, None where there are none
 
@@ -390,7 +392,8 @@ figures.film_rows({"film": whole[spots], "mouth": mouth[spots]}, [str(i) for i i
 # `NoFaceError` says in how many of the pictures a face was found. The detector wants one **upright** face
 # seen **from the front**, at least a quarter of the picture's shorter side wide. Films of phones are often
 # stored lying down: look at one decoded frame with `figures.filmstrip(frames)`. If the face is small, crop
-# the film first; if the picture is already a mouth (twice as wide as high), `lessons.read` uses it as it is.
+# the film first; if the picture is already a mouth (twice as wide as high), `lessons.cli.read` uses it as it
+# is.
 # </details>
 #
 # <details><summary><b>Help: "module 'cv2' has no attribute 'CascadeClassifier'"</b></summary>
@@ -676,8 +679,9 @@ figures.film_rows(
 # ### Shapes to frames
 #
 # A column of a face, from top to bottom, is a stack of soft edges: skin, upper lip, teeth, dark, tongue,
-# lower lip, skin. `lessons.data.face` computes where each edge lies and adds up the steps in colour. Then
-# light from one side, a slowly swaying head, the camera's noise, and a speaker drawn by chance:
+# lower lip, skin. `lessons.data.synthetic.mouth_drawing` computes where each edge lies and adds up the steps
+# in colour. Then light from one side, a slowly swaying head, the camera's noise, and a speaker drawn by
+# chance:
 
 # %%
 people = [Speaker.random(np.random.default_rng(seed)) for seed in range(8)]
@@ -1271,8 +1275,8 @@ figures.spread(SPLITS | {"  each two people": pair_by_pair}, percent=True, xlabe
 # its twin. **Split by what will be new in use**: clips, or people. And two test people are few: the last row
 # shows how much depends on *which* two.
 #
-# `lessons.data.prepare` splits GRID's speakers by clip, by a rule on the file name that gives every letter
-# and digit its share, so that a clip's side never depends on chance or on which clips you have.
+# `lessons.data.grid.prepare` splits GRID's speakers by clip, by a rule on the file name that gives every
+# letter and digit its share, so that a clip's side never depends on chance or on which clips you have.
 
 # %% [markdown]
 # ## 11. Bug hunt

@@ -31,22 +31,23 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 import lessons
-from lessons import checkpoint, figures, grammar
+from lessons import figures
 from lessons.checks import agree, check
-from lessons.ctc import ctc_loss, forced_align, forward_backward, min_frames
+from lessons.cli.train import PRESETS, load_clips
+from lessons.ctc import ctc_loss, forced_align, forward_backward, grammar, min_frames
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.decode import greedy_decode
+from lessons.ctc.metrics import cer, edits, wer
 from lessons.data.batch import normalise, training_batch
 from lessons.data.clips import ClipSet
-from lessons.data.error_floor import error_floor, homophemes
 from lessons.data.grid import find_mouth_set
-from lessons.data.mouths import Speaker, render, shape_of, synthetic_clips, talk
-from lessons.decoding import greedy_decode
-from lessons.lipnet import LipNet
-from lessons.metrics import cer, edits, wer
-from lessons.saliency import saliency
+from lessons.data.synthetic.error_floor import error_floor, homophemes
+from lessons.data.synthetic.talker import Speaker, render, shape_of, synthetic_clips, talk
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.saliency import saliency
 from lessons.source import show
-from lessons.text import Alphabet
-from lessons.train import PRESETS, load_clips
-from lessons.training import Settings, evaluate, learning_rate, timing_loss, train
+from lessons.training import checkpoint
+from lessons.training.lipnet import Settings, evaluate, learning_rate, timing_loss, train
 
 alphabet = Alphabet()
 CPU = torch.device("cpu")
@@ -202,9 +203,9 @@ def train_plain(model, clips, settings, watch=lambda **seen: None):
 
 
 # %% [markdown]
-# Now the proof that nothing is missing. `lessons.training.train` is what trains the real models: torch's CTC,
-# torch's AdamW, torch's clipping, and besides them a log, checkpoints, resuming and mixed precision. Two
-# epochs with each, from the same first weights. (Weight decay is off: our Adam has none.)
+# Now the proof that nothing is missing. `lessons.training.lipnet.train` is what trains the real models:
+# torch's CTC, torch's AdamW, torch's clipping, and besides them a log, checkpoints, resuming and mixed
+# precision. Two epochs with each, from the same first weights. (Weight decay is off: our Adam has none.)
 
 # %%
 simple = Settings(start="plain", augmented=False, weight_decay=0.0, learning_rate=3e-3)  # batches of 8 clips
@@ -601,8 +602,8 @@ figures.curves(
 
 # %% [markdown]
 # A learning rate that falls to almost nothing does the same by the end of a run. Averaging gives you good
-# weights all the way, which matters when you stop early. `lessons.training` keeps the mean of all weights,
-# and reads with it.
+# weights all the way, which matters when you stop early. `lessons.training.lipnet` keeps the mean of all
+# weights, and reads with it.
 
 # %% [markdown]
 # ## 4. The real run
@@ -611,12 +612,12 @@ figures.curves(
 # the data):
 #
 # ```
-# python -m lessons.data.grid download --speaker 1 --out data/raw
-# python -m lessons.data.grid prepare --raw data/raw --out data/grid
-# python -m lessons.train --preset small --data data/grid --out runs/small
+# python -m lessons grid download --speaker 1 --out data/raw
+# python -m lessons grid prepare --raw data/raw --out data/grid
+# python -m lessons train --preset small --data data/grid --out runs/small
 # ```
 #
-# Without the data, `python -m lessons.train --out runs/talker` trains on the synthetic talker. A second run
+# Without the data, `python -m lessons train --out runs/talker` trains on the synthetic talker. A second run
 # of the same command goes on where the first was stopped. `--start plain` shows you the long plateau,
 # `--preset full` is LipNet as published and wants a GPU. The log and the results of both runs are committed
 # beside the weights:
@@ -675,7 +676,7 @@ figures.curves(
 # %% [markdown]
 # **With a GPU you need not take our word for it.** There the next cell trains the same model, now: on real
 # clips if you have them, else on the synthetic talker, with the settings of `--preset quick`. Without a GPU
-# it does nothing. (On a CPU the same run takes some minutes: `python -m lessons.train --preset quick`.)
+# it does nothing. (On a CPU the same run takes some minutes: `python -m lessons train --preset quick`.)
 
 # %%
 if GPU:
@@ -810,7 +811,7 @@ def align_words_solution(said, read):
 check("08.align_words", align_words_solution)
 
 # %% [markdown]
-# The package's own is `lessons.metrics.edits`. With it, the errors in each of GRID's six slots:
+# The package's own is `lessons.ctc.metrics.edits`. With it, the errors in each of GRID's six slots:
 
 
 # %%
@@ -990,7 +991,7 @@ log_probs = reader(pixels[None])[:, 0].log_softmax(-1)  # (T, V)
 letter_frames = path.path != 0  # (T,)
 log_probs[letter_frames, path.path[letter_frames]].sum().backward()
 heat = pixels.grad.abs().amax(0)  # (T, H, W)
-agree("yours against lessons.saliency", heat, saliency(reader, x, path.path), tolerance=1e-5)
+agree("yours against lessons.lipreading.saliency", heat, saliency(reader, x, path.path), tolerance=1e-5)
 figures.saliency(film, heat, starts[1:5], spelt[1:5], columns=4, width=6.4, title="What the reading hangs on")
 
 # %% [markdown]
@@ -1216,7 +1217,7 @@ assert math.isclose(corpus, 1 / 8) and math.isclose(mean_rate, 1 / 2)
 # ## Recap
 #
 # - A step is a batch, logits, CTC, a gradient, a limit to its length, and Adam. Written out it is fifteen
-#   lines, and it arrives at the same weights as `lessons.training`.
+#   lines, and it arrives at the same weights as `lessons.training.lipnet`.
 # - CTC first learns to say nothing, then one thing for everybody, then to read. A blind reader tells you the
 #   height of both levels before you train. Word timings cut the second stretch short, not the first.
 # - Warm-up protects the weights from Adam's first steps, clipping protects Adam's memory from one bad batch,

@@ -27,14 +27,16 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
 
-from lessons import bottleneck, checkpoint, figures
-from lessons.bottleneck import Bottleneck, Conv, DepthwiseSeparable
-from lessons.bottleneck_lstm import convolutions
+from lessons import figures
 from lessons.checks import agree, check
-from lessons.counting import count
 from lessons.data.batch import normalise
-from lessons.data.mouths import Speaker, synthetic_clips, talk
+from lessons.data.synthetic.talker import Speaker, synthetic_clips, talk
+from lessons.layers import bottleneck
+from lessons.layers.bottleneck import Bottleneck, Conv, DepthwiseSeparable
+from lessons.layers.bottleneck_lstm import convolutions
+from lessons.measure.counting import count
 from lessons.source import show
+from lessons.training import checkpoint
 
 # %% [markdown]
 # ## 1. What a phone can pay
@@ -240,7 +242,7 @@ weight_bars(
 # weights. Looking around costs a factor of nine in width, so **do it where there are few channels.** The two
 # 1 × 1 layers make the channels few, and many again.
 #
-# Do not trust my arithmetic. Four witnesses: the sum by hand, your function, `lessons.counting` and
+# Do not trust my arithmetic. Four witnesses: the sum by hand, your function, `lessons.measure.counting` and
 # `torchinfo`, the last two on modules that really run, on a map of 14 × 14:
 
 # %%
@@ -457,7 +459,8 @@ assert round(small_kernel[1] / small_map[1], 1) == 7.1 == round(56 * 56 / (9 * 7
 #
 # The write-up closes with a claim: large networks after it save weights by 1 × 1 convolutions. Let us count
 # one, ResNet-50 (He et al. 2015). Its front is a 7 × 7 convolution; then come 16 bottlenecks in four stages,
-# and between stages the map is halved and the waist doubled. `lessons.bottleneck.resnet50` writes it down:
+# and between stages the map is halved and the waist doubled. `lessons.layers.bottleneck.resnet50` writes it
+# down:
 
 # %%
 show(bottleneck.resnet50)
@@ -940,8 +943,8 @@ assert each["  its depthwise"] < 5 and each["  its pointwise"] > 70
 # %% [markdown]
 # ## 10. The finished version
 #
-# All the paper arithmetic above is in `lessons.bottleneck`: `Conv` counts before anything is built, and the
-# modules are built from it, so that paper and module cannot drift apart.
+# All the paper arithmetic above is in `lessons.layers.bottleneck`: `Conv` counts before anything is built,
+# and the modules are built from it, so that paper and module cannot drift apart.
 
 # %%
 show(bottleneck.bottleneck)

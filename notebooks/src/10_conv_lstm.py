@@ -30,11 +30,12 @@ from torch import nn
 from tqdm.auto import tqdm
 
 import lessons
-from lessons import figures, gru
+from lessons import figures
 from lessons.checks import agree, check
-from lessons.conv_lstm import ConvGRUCell, ConvLSTM, ConvLSTMCell, LSTMUpdate, OverFrames
-from lessons.counting import count
-from lessons.data.moving import Scene, moving_clips
+from lessons.data.synthetic.moving import Scene, moving_clips
+from lessons.layers import gru
+from lessons.layers.conv_lstm import ConvGRUCell, ConvLSTM, ConvLSTMCell, LSTMUpdate, OverFrames
+from lessons.measure.counting import count
 from lessons.source import show
 
 # %% [markdown]
@@ -214,7 +215,7 @@ same("1 x 1 against nn.LSTMCell", ours, theirs, [x, h, c, *cell.parameters()])
 
 package = ConvLSTMCell(5, 4, 3).double()
 ours = conv_lstm_step_solution(x, h, c, package.gates.weight, package.gates.bias)
-same("3 x 3 against lessons.conv_lstm", ours, package(x, (h, c)), [x, h, c, *package.parameters()])
+same("3 x 3 against lessons.layers.conv_lstm", ours, package(x, (h, c)), [x, h, c, *package.parameters()])
 
 # %% [markdown]
 # ### Count it
@@ -336,7 +337,7 @@ peepholes = list(update.parameters())  # of i, f and o, (D, 1, 1) each
 for w in peepholes:
     w.data.normal_()
 ours = with_peepholes_solution(gates, c, *peepholes)
-same("peepholes against lessons.conv_lstm", ours, update(gates, c), [gates, c, *peepholes])
+same("peepholes against lessons.layers.conv_lstm", ours, update(gates, c), [gates, c, *peepholes])
 
 # %% [markdown]
 # ### What a number for each place costs
@@ -380,7 +381,7 @@ else:
 # A number for each place has three prices. It is many weights in a small network: two thirds as many again as
 # the convolution. It **ties the cell to one size of map**. And it gives up what section 3 won, for the same
 # sight is now weighed differently at every place. (If your camera never moves, that may be what you want: the
-# sky is always on top.) `lessons.conv_lstm` takes one number for each channel, which keeps any map and
+# sky is always on top.) `lessons.layers.conv_lstm` takes one number for each channel, which keeps any map and
 # equivariance, and can no longer tell places apart. Both start at 0: a new cell does not use them.
 
 # %% [markdown]

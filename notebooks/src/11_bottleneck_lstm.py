@@ -30,16 +30,22 @@ import torch.nn.functional as F
 from torch import nn
 
 from lessons import figures
-from lessons.bottleneck import Conv, separable, weights
-from lessons.bottleneck_lstm import VARIANTS, BottleneckLSTM, BottleneckLSTMCell, convolutions, gates_apart
-from lessons.checkpoint import trained_folder
 from lessons.checks import agree, check
-from lessons.compare_cells import RECIPE
-from lessons.conv_lstm import ConvLSTMCell
-from lessons.counting import count
-from lessons.data.moving import Scene, moving_clips
-from lessons.detector import Backbone
+from lessons.cli.compare_cells import RECIPE
+from lessons.data.synthetic.moving import Scene, moving_clips
+from lessons.detection.detector import Backbone
+from lessons.layers.bottleneck import Conv, separable, weights
+from lessons.layers.bottleneck_lstm import (
+    VARIANTS,
+    BottleneckLSTM,
+    BottleneckLSTMCell,
+    convolutions,
+    gates_apart,
+)
+from lessons.layers.conv_lstm import ConvLSTMCell
+from lessons.measure.counting import count
 from lessons.source import show
+from lessons.training.checkpoint import trained_folder
 
 # %% [markdown]
 # ## 1. Why a ConvLSTM is too dear, and where the answer comes from
@@ -976,7 +982,7 @@ figures.curves(
 #
 # </details>
 #
-# **Does φ make the detector better?** `python -m lessons.compare_cells` trains notebook 12's detector with
+# **Does φ make the detector better?** `python -m lessons compare-cells` trains notebook 12's detector with
 # one thing changed at a time: no φ after the bottleneck; or first weights that are far too small, the blog's,
 # which section 13 takes apart. Tested with each object hidden in half of the frames. **Predict** what each
 # costs:

@@ -26,27 +26,28 @@ import torch
 import torch.nn.functional as F
 
 import lessons
-from lessons import average_precision as ap
-from lessons import detector_table, figures
-from lessons.boxes import Detections, check_boxes, iou, nms
-from lessons.centre_points import STRIDE, decode, detection_loss, focal_loss, targets
+from lessons import figures
 from lessons.checks import agree, check
-from lessons.compare_cells import CELLS
-from lessons.counting import count
-from lessons.data.moving import Scene, moving_clips
-from lessons.detection_scores import SURE, UNSEEN, detect, evaluate
-from lessons.detection_training import Recipe, clip_targets, fit, train_memories
-from lessons.detector import Detector, to_input
-from lessons.detector_table import clips_of, load, mean_and_spread, read_table
+from lessons.cli.compare_cells import CELLS
+from lessons.data.synthetic.moving import Scene, moving_clips
+from lessons.detection import average_precision as ap
+from lessons.detection.boxes import Detections, check_boxes, iou, nms
+from lessons.detection.centre_points import STRIDE, decode, detection_loss, focal_loss, targets
+from lessons.detection.detector import Detector, to_input
+from lessons.detection.scores import SURE, UNSEEN, detect, evaluate
+from lessons.measure.counting import count
 from lessons.source import show
+from lessons.training import detector_table
+from lessons.training.detector import Recipe, clip_targets, fit, train_memories
+from lessons.training.detector_table import clips_of, load, mean_and_spread, read_table
 
 # %% [markdown]
 # ## 1. The films
 #
 # Real video with a box around each thing in each frame is large and dear. Ours is drawn:
-# `lessons.data.moving` makes as many films as you like, and knows every box exactly. A film has one to
-# three things of six kinds (four shapes, and the digits 4 and 7), which move on straight paths and turn
-# back at the borders, through blur, noise and flickering light. Three ways of making it hard:
+# `lessons.data.synthetic.moving` makes as many films as you like, and knows every box exactly. A film has
+# one to three things of six kinds (four shapes, and the digits 4 and 7), which move on straight paths and
+# turn back at the borders, through blur, noise and flickering light. Three ways of making it hard:
 
 # %%
 TITLES = {"0": "nothing hidden", "0.5": "p = 0.5", "0.5 in bursts": "p = 0.5, in bursts", "bar": "a bar"}
@@ -194,7 +195,7 @@ corners = torch.rand(12, 2, 2, generator=generator, dtype=torch.float64) * 30
 some = torch.cat([corners.amin(1), corners.amax(1)], 1)  # (12, 4)
 by_hand = [[iou_solution(a, b) for b in some.tolist()] for a in some.tolist()]
 by_hand = torch.tensor(by_hand, dtype=torch.float64)  # (12, 12)
-agree("12 x 12 boxes, lessons.boxes.iou against the loop", iou(some, some), by_hand)
+agree("12 x 12 boxes, lessons.detection.boxes.iou against the loop", iou(some, some), by_hand)
 
 # %% [markdown]
 # ### Bug hunt 1: four numbers, two meanings
@@ -229,9 +230,9 @@ else:
 # %% [markdown]
 # Where $x$ is larger than the width, "right" lies left of "left": the side is negative, and the
 # intersection is cut off at 0. The rest pass in silence, as boxes with a meaning of their own. So
-# `lessons.boxes` refuses a box that is turned over, and asks the right question. A file's boxes all at once
-# are refused nearly surely; a single box near the top left corner may slip through. Write the convention
-# beside every box.
+# `lessons.detection.boxes` refuses a box that is turned over, and asks the right question. A file's boxes
+# all at once are refused nearly surely; a single box near the top left corner may slip through. Write the
+# convention beside every box.
 
 # %% [markdown]
 # ## 3. Things as points
@@ -593,7 +594,7 @@ truths = [ap.Truth(torch.tensor(boxes).float(), torch.zeros(len(boxes)).long()) 
 curve = ap.precision_recall(frames, truths, label=0)
 assert np.allclose(curve.precision, precision) and np.allclose(curve.recall, recall)
 assert math.isclose(curve.area, average_precision_solution(right, 3)) and round(curve.area, 3) == 0.756
-print(f"by hand {average_precision_solution(right, 3):.3f}, lessons.average_precision {curve.area:.3f}")
+print(f"by hand {average_precision_solution(right, 3):.3f}, by the package {curve.area:.3f}")
 
 # %% [markdown]
 # The mean of the APs of all classes is **mAP**; with "right means an IoU of 0.5" one writes **AP50**. The
@@ -960,7 +961,7 @@ assert winners["bar"] == "averaging"
 # ### Which part of the cell does it?
 #
 # The table holds one form of the Bottleneck-LSTM. Notebook 11 made much of the φ after the bottleneck and
-# of first values that keep a signal's size. Does it show here? `python -m lessons.compare_cells` trains the
+# of first values that keep a signal's size. Does it show here? `python -m lessons compare-cells` trains the
 # cell with one thing changed at a time: first as you did in section 7, two kinds of things and 400 steps,
 # two trainings of each; then with four times the steps; then, once, on six kinds with half of the table's
 # training. **Predict** the order in each column.

@@ -21,17 +21,18 @@ import time
 import numpy as np
 import torch
 
-from lessons import checkpoint, figures
-from lessons.boxes import iou
+from lessons import figures
 from lessons.checks import agree, check
-from lessons.counting import count
+from lessons.ctc.metrics import wer
 from lessons.data.box_crop import crop_box
-from lessons.data.talking_heads import LEVELS
-from lessons.live_reader import EVERY, LiveReader, MouthFinder, Smoother, read_film
-from lessons.live_scores import FINDERS, TRUTH, column, films_of, load, read_table, word_error_rate
-from lessons.metrics import wer
+from lessons.data.synthetic.heads import LEVELS
+from lessons.detection.boxes import iou
+from lessons.lipreading.live_reader import EVERY, LiveReader, MouthFinder, Smoother, read_film
+from lessons.lipreading.streaming import Stream
+from lessons.measure.counting import count
 from lessons.source import show
-from lessons.streaming import Stream
+from lessons.training import checkpoint
+from lessons.training.live_scores import FINDERS, TRUTH, column, films_of, load, read_table, word_error_rate
 
 _ = torch.set_num_threads(1)
 
@@ -107,7 +108,7 @@ figures.stream_diagram(
 # - **The finder has one class**, the mouth, and the detector of notebook 12 is taken as it is.
 # - **The box is the window that the reader wants**, twice as wide as high, not the lips' own outline.
 #
-# `python -m lessons.train_mouth_finder` trained the finders in two stages, as in notebook 12: backbone and
+# `python -m lessons train-mouth-finder` trained the finders in two stages, as in notebook 12: backbone and
 # head on single frames, then each memory behind the frozen backbone, on clips of 16 frames.
 
 # %%

@@ -38,24 +38,26 @@ import torch.nn.functional as F
 from torch import nn
 
 import lessons
-from lessons import bench, checkpoint, export, figures
+from lessons import figures
 from lessons.checks import agree, check
 from lessons.checks.scale_and_ship import Device
-from lessons.counting import count
 from lessons.ctc import ctc_loss
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.decode import greedy_decode
 from lessons.data.batch import training_batch
 from lessons.data.clips import ClipSet
-from lessons.data.mouths import Speaker, synthetic_clips, talk
-from lessons.decoding import greedy_decode
-from lessons.distributed import Part, Processes
-from lessons.gru import GRU
-from lessons.lipnet import LipNet
-from lessons.plain_lipnet import PlainLipNet, plain_step
-from lessons.profiler import KINDS, where_time_goes
+from lessons.data.synthetic.talker import Speaker, synthetic_clips, talk
+from lessons.layers.gru import GRU
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.plain_lipnet import PlainLipNet, plain_step
+from lessons.measure import bench
+from lessons.measure.counting import count
+from lessons.measure.profiler import KINDS, where_time_goes
+from lessons.measure.timing import compare, seconds
 from lessons.source import show
-from lessons.text import Alphabet
-from lessons.timing import compare, seconds
-from lessons.training import best_precision, logits_of
+from lessons.training import checkpoint, export
+from lessons.training.distributed import Part, Processes
+from lessons.training.lipnet import best_precision, logits_of
 
 alphabet = Alphabet()
 CPU = torch.device("cpu")
@@ -387,8 +389,8 @@ figures.curves(walks, xlabel="step", ylabel="memory", title="A slow memory that 
 # | weights, optimiser, GRUs, normalisation's sums, softmax, CTC | convolutions, and what flows between them |
 #
 # This is **mixed precision**. `torch.autocast` does it: inside it a convolution casts its inputs down;
-# nothing else needs to be rewritten. `lessons.training.logits_of` is all there is, and `LipNet.forward`
-# switches autocast off before its GRUs.
+# nothing else needs to be rewritten. `lessons.training.lipnet.logits_of` is all there is, and
+# `LipNet.forward` switches autocast off before its GRUs.
 
 # %%
 show(logits_of)
@@ -414,9 +416,9 @@ assert seen == {"convolution": torch.bfloat16, "GRU": torch.float32}
 
 # %% [markdown]
 # Not every processor multiplies bfloat16 itself. One that does not has to convert every number, and is slower
-# for it, often by a factor of ten. Measure yours once, on one small convolution. (The line stored under the
-# cell comes from a processor without such units. The bars and rates that follow were measured on one that has
-# them.)
+# for it, often by a factor of ten or more. Measure yours once, on one small convolution. (The line stored
+# under the cell comes from a processor without such units. The bars and rates that follow were measured on
+# one that has them.)
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: times
@@ -564,9 +566,9 @@ assert not torch.allclose(average(F.relu(x)), F.relu(average(x)))
 print("with an average in place of the maximum they are not equal")
 
 # %% [markdown]
-# `lessons.stcnn.STCNN` has its channel dropout behind the pool for this reason (notebook 02); its ReLU stands
-# where the paper puts it. **Predict** with Amdahl's law what moving it can gain: say that the ReLUs have 5 %
-# of the step, and become four times as fast.
+# `lessons.layers.stcnn.STCNN` has its channel dropout behind the pool for this reason (notebook 02); its
+# ReLU stands where the paper puts it. **Predict** with Amdahl's law what moving it can gain: say that the
+# ReLUs have 5 % of the step, and become four times as fast.
 
 # %%
 print(f"ReLU behind the pool: the step {whole_speedup_solution([0.05, 0.95], [4, 1]):.2f} times")
@@ -578,8 +580,8 @@ assert whole_speedup_solution([0.05, 0.95], [4, 1]) < 1.04
 # ### The GRU in one scan
 #
 # Most operations belong to the GRUs. Notebook 03 wrote a GRU whose backward pass is done by hand:
-# `lessons.gru.GRU` makes one small product a frame where autograd makes many, and leaves the large one for
-# the end. **Predict**: fewer calls, so faster?
+# `lessons.layers.gru.GRU` makes one small product a frame where autograd makes many, and leaves the large
+# one for the end. **Predict**: fewer calls, so faster?
 
 # %% tags=["measured"]
 profiles["+ GRU in one scan"] = profiled(*step_of(course_model(scan=True), fast, fused=True))
@@ -727,8 +729,8 @@ figures.work_lanes(
 # Where learning is slow, as on a CPU, a helper gains next to nothing: the data are not on the **critical
 # path**. And a helper on the *same core* gains nothing at all, for both need it. With a GPU it turns round:
 # with one helper the GPU, whatever its price, is idle nine tenths of the time; about twelve keep it busy. Or
-# send it bytes and let it change its clips itself, as `lessons.training` does. **The same fix is worthless
-# here and worth ten times there.** Measure before you build.
+# send it bytes and let it change its clips itself, as `lessons.training.lipnet` does. **The same fix is
+# worthless here and worth ten times there.** Measure before you build.
 #
 # **Fix**: the helper is a thread and a queue. A thread is enough, since numpy and torch let go of Python's
 # lock while they calculate. (`DataLoader` uses processes, which also helps where the work is in Python.)
@@ -760,7 +762,8 @@ else:
 
 # %% [markdown]
 # They are the same because each batch draws its chance from its *own number*, not from one generator that all
-# share (`lessons.training` does it so). With a shared generator the numbers would depend on who came first.
+# share (`lessons.training.lipnet` does it so). With a shared generator the numbers would depend on who came
+# first.
 #
 # **Measure**: not with our step, where the gain would be smaller than the spread of the clock, but with a
 # stand-in for a GPU, which learns a batch in the time that one core needs to prepare it, and leaves the core
@@ -983,7 +986,7 @@ for function in (gate, gate_with_a_look):
 # starts the processes:
 #
 # ```
-# torchrun --nproc-per-node 2 -m lessons.train --preset small --data synthetic --out runs/two
+# torchrun --nproc-per-node 2 -m lessons train --preset small --data synthetic --out runs/two
 # ```
 #
 # The sum is made by an **all-reduce**: everyone gives a tensor, everyone gets the sum of all. In a ring of
@@ -1060,8 +1063,8 @@ assert off > 0.1 and (1 / 2) / (1 / 6) == 3
 # %% [markdown]
 # It counts three times as much as each of the others: 1/2 against 1/6. Nothing crashes; the training is a
 # little different from what you believe, and no two numbers of processes agree. `DistributedDataParallel`
-# averages the processes' gradients, which is right for parts of equal size alone. `lessons.distributed`
-# multiplies each process's loss by its *share* of the batch and adds up:
+# averages the processes' gradients, which is right for parts of equal size alone.
+# `lessons.training.distributed` multiplies each process's loss by its *share* of the batch and adds up:
 
 # %%
 show(Processes.add_gradients)
@@ -1198,7 +1201,7 @@ assert trace[-1] == n_nodes == 0
 #
 # ## 11. From scratch against built-in
 #
-# `python -m lessons.bench` (or `make bench`) measures each piece that you wrote in this course beside
+# `python -m lessons bench` (or `make bench`) measures each piece that you wrote in this course beside
 # torch's own, in turn, forward and backward. Two of them, live: CTC (notebook 04) and the GRU (notebook
 # 03), both at sizes of LipNet's. **Predict**: how many times as slow is a loss written in Python?
 
@@ -1213,7 +1216,7 @@ for name in ("ctc B32", "gru B8"):
 # And all of them, measured with more patience and kept in `lessons/trained/bench`:
 
 # %%
-for path in sorted(Path(export.__file__).parent.glob("trained/bench/*.json")):
+for path in sorted(checkpoint.trained_folder("bench").glob("*.json")):
     rows = json.loads(path.read_text(encoding="utf-8"))
     print(f"{rows[0]['device']}, {rows[0]['threads']} thread(s), torch {rows[0]['torch']}")
     print(bench.table(rows), "\n")
@@ -1347,7 +1350,7 @@ print(f"the same {len(texts)} sentences as torch, {right} of them right:", texts
 assert texts == expected and set(found) == {20, 75}
 
 # %% [markdown]
-# From the command line: `python -m lessons.export lipnet_small_synthetic reader.onnx`, with `--half` for
+# From the command line: `python -m lessons export lipnet_small_synthetic reader.onnx`, with `--half` for
 # half the bytes. Here is how it is made:
 
 # %%
@@ -1451,8 +1454,8 @@ for name, choice in {
 # behind the GRU, and nobody is told: it fails only when the file is *used*, in somebody's phone. (Run the
 # cell again in the same notebook, and the same call refuses to export. A silence that depends on what ran
 # before is no better.) The older exporter knows the GRU as one operation and keeps T free. So
-# `lessons.export` uses the older one, and, because this will change with versions, believes neither: it keeps
-# no file that has not read other lengths.
+# `lessons.training.export` uses the older one, and, because this will change with versions, believes
+# neither: it keeps no file that has not read other lengths.
 #
 # <details><summary><b>Help: "my ONNX file gives 20 answers, whatever I give it"</b></summary>
 #

@@ -1,0 +1,46 @@
+"""The command line: ``python -m lessons COMMAND``, or ``lessons COMMAND`` once the course is installed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+# command -> (the module whose main() it calls, what it does)
+COMMANDS = {
+    "read": ("cli.read", "read lips in videos"),
+    "grid": ("cli.grid", "download a speaker of the GRID corpus, or cut its videos to mouths"),
+    "train": ("cli.train", "train LipNet"),
+    "train-detector": ("cli.train_detector", "train the video detectors and fill their table"),
+    "train-mouth-finder": ("cli.train_mouth_finder", "train the mouth finders and test them in a stream"),
+    "compare-cells": ("cli.compare_cells", "train Bottleneck-LSTMs with one thing changed at a time"),
+    "export": ("training.export", "write a trained model as an ONNX file"),
+    "bench": ("measure.bench", "time every piece beside torch's own"),
+}
+
+
+def usage() -> str:
+    """All commands, one per line."""
+    lines = ["usage: python -m lessons COMMAND ...", ""]
+    lines += [f"  {name:20}{about}" for name, (_, about) in COMMANDS.items()]
+    return "\n".join([*lines, "", "python -m lessons COMMAND --help says what a command takes"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; an error that has a message is one line on standard error, and the exit code 1."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        print(f"error: {argv[0]!r} is no command\n\n{usage()}", file=sys.stderr)
+        return 2
+    command = importlib.import_module(f"lessons.{COMMANDS[argv[0]][0]}")
+    try:
+        return command.main(argv[1:]) or 0
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

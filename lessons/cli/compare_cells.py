@@ -1,0 +1,122 @@
+"""What in the Bottleneck-LSTM matters here: one thing changed at a time, ``python -m lessons compare-cells``.
+
+Every cell stands in the detector of :mod:`lessons.cli.train_detector` and has half of its training, behind
+the same backbone and on the same clips. What differs is named in ``CELLS``. With ``--short`` the training is
+that of notebook 12, of as few steps as you like: two kinds of things, behind the course's own backbone. The
+course's tables are ``cells.csv`` and ``cells_short.csv`` in ``lessons/trained/video_detector``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lessons.data.synthetic.moving import MovingClips, Scene, moving_clips
+from lessons.detection.detector import Backbone, Detector
+from lessons.detection.scores import evaluate
+from lessons.files import atomic
+from lessons.layers.bottleneck_lstm import BottleneckLSTM
+from lessons.training.detector import Recipe, fit, hiding_clips, train_per_frame
+from lessons.training.detector_table import TEST_SEED, clips_of, load
+
+COLUMNS = ("seed", "steps", "cell", "test", "ap50", "hidden_recall", "flicker", "precision")
+RECIPE = Recipe(frame_steps=600, steps=800)
+SHORT_RECIPE, SHORT_SCENE = Recipe(clips=2, n_frames=6), Scene(kinds=("disc", "cross"), objects=(1, 2))
+TESTS = ("0", "0.5", "0.5 in bursts")
+
+
+def blog_values(layer: BottleneckLSTM) -> BottleneckLSTM:
+    """The first values of the blog's code: normal, of variance 2 / (k² O), with O all of the output channels.
+
+    A depthwise filter, of which only 9 weights meet in one output, then starts √C times too small.
+    """
+    cell = layer.cell
+    for conv in (cell.depthwise, cell.bottleneck, cell.spatial):
+        nn.init.normal_(conv.weight, std=math.sqrt(2 / (conv.kernel_size[0] ** 2 * conv.out_channels)))
+    nn.init.normal_(cell.gates.weight, std=math.sqrt(2 / cell.hidden_channels))  # four of D channels each
+    return layer
+
+
+CELLS: dict[str, Callable[[int, int], BottleneckLSTM]] = {
+    "as it is": BottleneckLSTM,
+    "no φ after the bottleneck": lambda c, d: BottleneckLSTM(c, d, variant="blog"),
+    "first values of the blog": lambda c, d: blog_values(BottleneckLSTM(c, d)),
+}
+
+
+def run_seed(recipe: Recipe, progress: bool = True) -> list[dict]:
+    """Train and test all ``CELLS`` from one seed, backbone included: the rows of the table."""
+    per_frame, _ = train_per_frame(recipe, progress=progress)
+    return compare(recipe, per_frame, Scene(), {test: clips_of(test, recipe) for test in TESTS}, progress)
+
+
+def run_short(recipe: Recipe, progress: bool = True) -> list[dict]:
+    """The same behind the course's own backbone, on two kinds of things, with one test."""
+    rng = np.random.default_rng(TEST_SEED)
+    clips = moving_clips(recipe.test_clips, rng, recipe.test_frames, vanish=0.5, scene=SHORT_SCENE)
+    return compare(recipe, load("none"), SHORT_SCENE, {"0.5": clips}, progress)
+
+
+def compare(
+    recipe: Recipe, per_frame: Detector, scene: Scene, clips: dict[str, MovingClips], progress: bool
+) -> list[dict]:
+    """Train all ``CELLS`` side by side behind one backbone, and test them on ``clips``."""
+    models = []
+    for make in CELLS.values():
+        torch.manual_seed(recipe.seed)
+        model = Detector(len(scene.kinds), "bottleneck_lstm", recipe.hidden_channels)
+        torch.manual_seed(recipe.seed)  # heads alike, and cells too as far as they are
+        model.memory = make(Backbone.OUT, recipe.hidden_channels)
+        model.use_backbone(per_frame)
+        models.append(model)
+    fit(models, partial(hiding_clips, recipe, scene), recipe.steps, recipe.learning_rate, progress=progress)
+    rows = []
+    for cell, model in zip(CELLS, models, strict=True):
+        for test, films in clips.items():
+            found = {key: round(value, 4) for key, value in asdict(evaluate(model, films)).items()}
+            rows.append({"seed": recipe.seed, "steps": recipe.steps, "cell": cell, "test": test, **found})
+    return rows
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, test and write the table, whole after every seed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lessons compare-cells",
+        description="Change one thing in the Bottleneck-LSTM at a time.",
+    )
+    parser.add_argument("--seed", type=int, nargs="+", default=[0])
+    parser.add_argument("--out", required=True, type=Path, help="the table, a .csv file")
+    parser.add_argument(
+        "--short",
+        type=int,
+        nargs="+",
+        metavar="STEPS",
+        help="train as notebook 12 does, so many steps; several make a table of each",
+    )
+    parser.add_argument("--tiny", action="store_true", help="next to no training, to see that it runs")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    tiny = dict(clips=2, n_frames=3, test_clips=3, test_frames=4) if args.tiny else {}
+    if args.short:
+        recipes = [replace(SHORT_RECIPE, steps=steps, **tiny) for steps in args.short]
+    else:
+        more = dict(frame_steps=2, frame_batch=4, steps=2, hidden_channels=8) if args.tiny else {}
+        recipes = [replace(RECIPE, **tiny, **more)]
+    run = run_short if args.short else run_seed
+    rows: list[dict] = []
+    for recipe, seed in product(recipes, args.seed):
+        rows += run(replace(recipe, seed=seed))
+        with atomic(args.out) as part, open(part, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)

@@ -1,0 +1,210 @@
+"""Train LipNet: ``python -m lessons train --preset small --data data/grid --out runs/small``.
+
+Run the same command again after a stop and it goes on where it was. Several processes share the work, one for
+each GPU: ``torchrun --nproc-per-node 8 -m lessons train --preset full ...``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import lessons
+from lessons.ctc.decode import beam_search_decode
+from lessons.ctc.language_models import GridGrammar
+from lessons.ctc.metrics import cer, wer
+from lessons.data import grid
+from lessons.data.augmentation import move
+from lessons.data.clips import ClipSet
+from lessons.data.synthetic.talker import synthetic_clips
+from lessons.files import atomic
+from lessons.lipreading.lipnet import LipNet, fastest_layers
+from lessons.measure.timing import machine
+from lessons.training import checkpoint
+from lessons.training.distributed import ALONE, Processes, join
+from lessons.training.lipnet import ALPHABET, Settings, evaluate, read_clips, train
+
+# name -> (the model, (H, W) of its frames, how to train it)
+PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
+    "small": (lambda: LipNet.small(fastest_layers(lessons.device())), (32, 64), Settings()),
+    # To 15 % of the words wrong in minutes, not to the best: in so few epochs nothing is learnt by heart, and
+    # dropout would only slow them.
+    "quick": (
+        lambda: LipNet.small(fastest_layers(lessons.device()), dropout=0.0),
+        (32, 64),
+        Settings(epochs=15, learning_rate=4e-3, warmup_steps=100),
+    ),
+    # LipNet as published; an epoch of 800 clips takes a CPU about seven minutes, so bring a GPU.
+    "full": (
+        lambda: LipNet(layers=fastest_layers(lessons.device())),
+        (64, 128),
+        Settings(epochs=120, learning_rate=5e-4, average=0.9995),
+    ),
+}
+
+SAVE_EVERY = 10.0  # seconds between two checkpoints
+
+# A mouth crop that is a little off: rows down, columns right (of a 32 x 64 frame), zoom.
+MISPLACED = {
+    "as cropped": (0, 0, 1.0),
+    "3 rows up": (-3, 0, 1.0),
+    "3 rows down": (3, 0, 1.0),
+    "5 columns left": (0, -5, 1.0),
+    "5 columns right": (0, 5, 1.0),
+    "10 % smaller": (0, 0, 0.9),
+    "10 % larger": (0, 0, 1.1),
+}
+
+
+def load_clips(data: str, size: tuple[int, int], n_synthetic: int) -> tuple[ClipSet, ClipSet]:
+    """Training and validation clips: of the mouth set at ``data``, or drawn when it is ``synthetic``."""
+    if data == "synthetic":
+        # Two seeds: speakers and sentences of the validation clips are drawn apart from the others.
+        return synthetic_clips(n_synthetic, seed=0, size=size), synthetic_clips(200, seed=1, size=size)
+    return grid.load(data, "train", size), grid.load(data, "val", size)
+
+
+def grammar_texts(log_probs: Tensor, lengths: Iterable[int], beam_width: int = 50) -> list[str]:
+    """The best sentence of GRID's grammar for every clip, from log-probabilities (T, N, V)."""
+    grammar = GridGrammar()
+    texts = []
+    for i, length in enumerate(lengths):
+        best, _ = beam_search_decode(log_probs[:length, i], beam_width, lm=grammar)[0]
+        texts.append(ALPHABET.decode(best))
+    return texts
+
+
+def misplaced_wer(model: LipNet, clips: ClipSet) -> dict[str, float]:
+    """Greedy WER when every clip's crop is off in one of the ways of ``MISPLACED``."""
+    height, width = clips.frames.shape[2:]
+    found = {}
+    for name, (rows, columns, zoom) in MISPLACED.items():
+        n_clips = len(clips)
+        moved = move(
+            torch.from_numpy(clips.frames).float(),
+            torch.full((n_clips,), rows * height / 32),
+            torch.full((n_clips,), columns * width / 64),
+            torch.full((n_clips,), zoom),
+        )
+        frames = moved.round().clamp(0, 255).to(torch.uint8).numpy()
+        found[name] = evaluate(model, replace(clips, frames=frames)).wer
+    return found
+
+
+def results(model: LipNet, clips: ClipSet) -> dict:
+    """What a trained model reaches on validation clips, and every sentence behind the figures."""
+    reading = evaluate(model, clips)
+    log_probs, _ = read_clips(model, clips)  # (T, N, V)
+    lengths = model.output_lengths(torch.from_numpy(clips.lengths)).tolist()
+    grammatical = grammar_texts(log_probs, lengths)
+    return {
+        "clips": len(clips),
+        "loss": reading.loss,
+        "greedy": {"cer": reading.cer, "wer": reading.wer},
+        "grammar": {
+            "cer": cer(clips.transcripts, grammatical),
+            "wer": wer(clips.transcripts, grammatical),
+        },
+        "misplaced_greedy_wer": misplaced_wer(model, clips),
+        "sentences": [
+            {"id": name, "said": said, "greedy": greedy, "grammar": best}
+            for name, said, greedy, best in zip(
+                clips.ids, clips.transcripts, reading.texts, grammatical, strict=True
+            )
+        ],
+    }
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m lessons train", description=__doc__.split("\n")[0])
+    parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument("--data", default="synthetic", help="a mouth set's folder, or 'synthetic' (default)")
+    parser.add_argument("--out", required=True, type=Path, help="folder for log, weights, results")
+    parser.add_argument("--start", choices=("timings", "plain"), default="timings")
+    parser.add_argument("--epochs", type=int, help="passes over the clips, in place of the preset's")
+    parser.add_argument("--batch-size", type=int, help="clips in a step of all processes, not the preset's")
+    parser.add_argument("--clips", type=int, default=2000, help="synthetic training clips (default 2000)")
+    parser.add_argument("--seed", type=int, default=0)
+    # The layers are small: a second thread saves a fifth of the time, where there is a core for it.
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # that torchrun started on this machine
+    threads = max(1, min(2, (os.cpu_count() or 1) // processes))
+    parser.add_argument("--threads", type=int, default=threads, help="CPU threads (default %(default)s)")
+    args = parser.parse_args(argv)
+    for name in ("epochs", "batch_size", "clips", "threads"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected 1 or more")
+    return args
+
+
+def run(
+    preset: str,
+    settings: Settings,
+    training: ClipSet,
+    validation: ClipSet,
+    out: Path,
+    data: str,
+    processes: Processes = ALONE,
+) -> dict | None:
+    """Train ``preset`` with ``settings``; write ``model.safetensors`` and ``results.json`` beside the log.
+
+    Returns:
+        what results.json holds; None in every process but the first.
+    """
+    if lessons.device().type == "cuda":
+        torch.backends.cudnn.benchmark = True  # try its convolutions once, keep the fastest
+    torch.manual_seed(settings.seed)
+    model = PRESETS[preset][0]()
+    n_weights = sum(p.numel() for p in model.parameters())
+    if processes.first:
+        print(f"{preset}: {n_weights:,} weights, {len(training)} + {len(validation)} clips", flush=True)
+    model, rows = train(
+        model, training, validation, settings, out, processes=processes, save_every=SAVE_EVERY
+    )
+    if not processes.first:
+        return None
+    device = lessons.device()
+    about = {"preset": preset, "data": data, "training_clips": str(len(training))}
+    weights = out / "model.safetensors"
+    checkpoint.save(model, weights, about, half=True)
+    # Measured on what was kept, half precision and all.
+    found = results(checkpoint.load(weights).to(device), validation)
+    report = {
+        **about,
+        "weights": n_weights,
+        "settings": asdict(settings),
+        "minutes": round(rows[-1]["seconds"] / 60, 1),
+        "cpu_minutes": round(rows[-1]["cpu_seconds"] / 60, 1),
+        "processes": processes.size,
+        **machine(device),
+        **found,
+    }
+    with atomic(out / "results.json") as part:
+        part.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    greedy, grammar = found["greedy"]["wer"], found["grammar"]["wer"]
+    print(f"WER {greedy:.1%} greedy, {grammar:.1%} with the grammar: {out}")
+    return report
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, then write ``model.safetensors`` and ``results.json`` beside the log."""
+    args = arguments(argv)
+    torch.set_num_threads(args.threads)
+    _, size, settings = PRESETS[args.preset]
+    settings = replace(
+        settings,
+        start=args.start,
+        seed=args.seed,
+        epochs=args.epochs or settings.epochs,
+        batch_size=args.batch_size or settings.batch_size,
+    )
+    training, validation = load_clips(args.data, size, args.clips)
+    with join() as processes:
+        run(args.preset, settings, training, validation, args.out, Path(args.data).name, processes)

@@ -1,0 +1,266 @@
+"""From the network's distributions to text: the best path, and the best label by prefix beam search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lessons.ctc.inputs import check_log_probs
+from lessons.ctc.language_models import (
+    ANY_TEXT,
+    Automaton,
+    CharNGram,
+    GridGrammar,
+    LanguageModel,
+    automaton,
+    text_log_prob,
+)
+from lessons.ctc.loss import NEVER, collapse, forward_backward
+
+__all__ = ["CharNGram", "GridGrammar", "LanguageModel", "beam_search_decode", "greedy_decode"]
+
+
+def greedy_decode(
+    log_probs: Tensor, lengths: Tensor | Sequence[int] | None = None, blank: int = 0
+) -> list[list[int]]:
+    """Return the label that each sample's most probable path spells (Graves 2006, "best path decoding").
+
+    The best path is not always the best label: another label may gather more from many lesser paths, and
+    beam search can find it.
+
+    Args:
+        log_probs: (T, B, V); logits do as well, since only their order matters.
+        lengths: (B,) valid frames of each sample; all T when None.
+        blank: the class of the blank.
+
+    Raises:
+        ValueError: on a wrong shape, a length out of range, or NaN in a valid frame.
+    """
+    if log_probs.dim() != 3:
+        raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected three dimensions (T, B, V)")
+    frames, batch, _ = log_probs.shape
+    lengths = [frames] * batch if lengths is None else [int(length) for length in lengths]
+    if len(lengths) != batch:
+        raise ValueError(f"lengths holds {len(lengths)} numbers: expected {batch}, one a sample")
+    paths = log_probs.argmax(dim=2).T.tolist()  # B lists of T
+    unreadable = log_probs.isnan().any(dim=2).T.tolist()  # B lists of T
+    labels = []
+    for sample, length in enumerate(lengths):
+        if not 0 <= length <= frames:
+            raise ValueError(f"lengths of sample {sample} is {length}: expected 0 to {frames}")
+        if any(unreadable[sample][:length]):
+            raise ValueError(
+                f"log_probs of sample {sample}, frame {unreadable[sample].index(True)} holds NaN"
+            )
+        labels.append(collapse(paths[sample][:length], blank))
+    return labels
+
+
+def beam_search_decode(
+    log_probs: Tensor,
+    beam_width: int = 50,
+    lm: LanguageModel | None = None,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    blank: int = 0,
+) -> list[tuple[list[int], float]]:
+    """Return the most probable labels of one clip, best first, each with its score.
+
+    score(label) = log p_ctc(label) + alpha log p_lm(label) + beta * length(label)
+
+    Prefix beam search keeps, frame by frame, the ``beam_width`` best prefixes. Each sums the probability of
+    the paths that spell it, those ending in a blank apart from those ending in its last label: a repeated
+    label starts a new character only after a blank. (Graves, "Supervised sequence labelling", 2012, section
+    7.5.3; with a language model Hannun et al. 2014, arXiv 1408.2873, algorithm 1. There beta counts words,
+    here characters.) A label's p_ctc is exact when the beam never dropped a prefix of it, else a lower bound.
+
+    The language model counts once for each new character and once at the end. When none of the surviving
+    prefixes may end, as happens with a grammar on noise, the answer is one label: that of the most probable
+    path among all that the model allows, found exactly. So a clip is never left without an answer.
+
+    Args:
+        log_probs: (T, V) log probabilities of the classes.
+        beam_width: prefixes kept; wider is slower, and exhaustive when no prefix is dropped.
+        lm: the language model, or None.
+        alpha: its weight, at least 0; 0 switches it off.
+        beta: reward for each character, in nats; a language model makes short texts likely, this repairs it.
+        blank: the class of the blank.
+
+    Raises:
+        ValueError: on a wrong shape, rows that are no log probabilities, a beam below 1, a negative alpha, or
+            when the language model allows no text that T frames can spell.
+    """
+    if log_probs.dim() != 2:
+        raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected two dimensions (T, V)")
+    if beam_width < 1:
+        raise ValueError(f"beam_width is {beam_width}: expected at least 1")
+    if alpha < 0:
+        raise ValueError(f"alpha is {alpha}: expected at least 0")
+    if len(log_probs) > 0:
+        check_log_probs(log_probs[:, None], torch.tensor([len(log_probs)], device=log_probs.device))
+    frames = log_probs.detach().cpu().double().numpy()  # (T, V); in this order, for mps has no float64
+    if lm is None or alpha == 0:
+        lm, alpha = ANY_TEXT, 1.0
+    language = automaton(lm, frames.shape[1], blank)
+
+    # The beam: P prefixes. At first there is one, the empty prefix, as if a blank stood before the frames.
+    tree = _PrefixTree(frames.shape[1])
+    nodes = np.array([tree.ROOT])  # (P,) the prefixes, as nodes of the tree
+    states = np.array([language.START])  # (P,) what the language model remembers of each
+    last = np.array([blank])  # (P,) the last label
+    after_blank = np.array([0.0])  # (P,) log probability of the prefix's paths that end in a blank
+    after_label = np.array([NEVER])  # (P,) and of those that end in its last label
+    bonus = np.array([0.0])  # (P,) what language model and length add to the score
+
+    for frame in frames:  # (V,)
+        width = len(nodes)
+        both = np.logaddexp(after_blank, after_label)  # (P,)
+
+        # A prefix stays what it is, by a blank or by its last label held on; or it grows by a label.
+        stay_blank = both + frame[blank]  # (P,)
+        stay_label = after_label + frame[last]  # (P,)
+        grow = both[:, None] + frame  # (P, V)
+        grow[np.arange(width), last] = after_blank + frame[last]  # the same label anew: only after a blank
+        grow[:, blank] = NEVER
+
+        # When it grows into a prefix that the beam holds already, its paths are added there.
+        parent_row = tree.parent_rows(nodes)  # (P,)
+        child = np.flatnonzero(parent_row >= 0)
+        meeting = parent_row[child], last[child]
+        stay_label[child] = np.logaddexp(stay_label[child], grow[meeting])
+        grow[meeting] = NEVER
+
+        # The best `beam_width` of all these become the next beam.
+        gain = alpha * language.log_probs(states) + beta  # (P, V)
+        stay_score = np.logaddexp(stay_blank, stay_label) + bonus  # (P,)
+        grow_score = grow + gain + bonus[:, None]  # (P, V)
+        kept = _best(np.concatenate((stay_score, grow_score.ravel())), beam_width)
+        stays = kept[kept < width]  # rows
+        rows, labels = np.divmod(kept[kept >= width] - width, len(frame))  # rows that grow, and by what
+
+        nodes = np.concatenate((nodes[stays], tree.children(nodes[rows], labels)))
+        states = np.concatenate((states[stays], language.after(states[rows], labels)))
+        last = np.concatenate((last[stays], labels))
+        after_blank = np.concatenate((stay_blank[stays], np.full(len(rows), NEVER)))
+        after_label = np.concatenate((stay_label[stays], grow[rows, labels]))
+        bonus = np.concatenate((bonus[stays], bonus[rows] + gain[rows, labels]))
+        if len(nodes) == 0:
+            break
+
+    ends = np.array([language.end(state) for state in states.tolist()])  # (P,)
+    scores = np.logaddexp(after_blank, after_label) + bonus + alpha * ends  # (P,)
+    ranked = np.argsort(-scores, kind="stable")[: np.count_nonzero(scores > NEVER)]  # the best first
+    if len(ranked) == 0:
+        return [_best_allowed_path(frames, language, alpha, beta, blank)]
+    return list(zip(tree.spell(nodes[ranked].tolist()), scores[ranked].tolist(), strict=True))
+
+
+def _best(scores: np.ndarray, count: int) -> np.ndarray:
+    """Return the places of the ``count`` highest scores, in no order, without those that are -inf."""
+    # The lowest of any `count` scores is a floor. The first ones are the beam as it is: a high floor, so that
+    # few are left to be partitioned.
+    places = np.flatnonzero((scores >= scores[:count].min()) & (scores > NEVER))
+    if len(places) > count:
+        places = places[np.argpartition(-scores[places], count - 1)[:count]]
+    return places
+
+
+class _PrefixTree:
+    """Prefixes as nodes of a tree: the same prefix is always the same node, even when it left the beam.
+
+    Nodes are numbers and the tree is a few tables over them, so a whole beam is looked up at once.
+    """
+
+    ROOT = 0
+
+    def __init__(self, classes: int, room: int = 2048) -> None:
+        self._size = 1  # N, the nodes that there are; the tables have room for more
+        self._child = np.zeros((room, classes), dtype=np.int32)  # (N, V) the root where there is none yet
+        self._parent = np.full(room, -1)  # (N,)
+        self._label = np.full(room, -1)  # (N,) the last label of each prefix
+        self._row = np.full(room, -1)  # (N,) scratch; the last entry, which is the root's parent, stays -1
+
+    def parent_rows(self, nodes: np.ndarray) -> np.ndarray:
+        """Return (P,): the place in ``nodes`` (P,) of each node's parent, -1 where it is not among them."""
+        self._row[nodes] = np.arange(len(nodes))
+        found = self._row[self._parent[nodes]]  # (P,)
+        self._row[nodes] = -1
+        return found
+
+    def children(self, nodes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return (K,): the nodes of the prefixes of ``nodes`` (K,) with ``labels`` (K,) after them."""
+        while self._size + len(nodes) >= len(self._row):
+            self._grow()
+        found = self._child[nodes, labels]  # (K,)
+        new = np.flatnonzero(found == self.ROOT)
+        found[new] = np.arange(self._size, self._size + len(new))
+        self._size += len(new)
+        self._child[nodes, labels] = found
+        self._parent[found], self._label[found] = nodes, labels
+        return found
+
+    def spell(self, nodes: Iterable[int]) -> list[list[int]]:
+        """Return the prefix of each node."""
+        parent, label = self._parent.tolist(), self._label.tolist()  # lists: quicker one by one
+        prefixes = []
+        for node in nodes:
+            prefix = []
+            while node != self.ROOT:
+                prefix.append(label[node])
+                node = parent[node]
+            prefixes.append(prefix[::-1])
+        return prefixes
+
+    def _grow(self) -> None:
+        """Twice as many nodes."""
+        self._child = np.concatenate((self._child, np.zeros_like(self._child)))
+        for name in ("_parent", "_label", "_row"):
+            table = getattr(self, name)
+            setattr(self, name, np.concatenate((table, np.full_like(table, -1))))
+
+
+def _best_allowed_path(
+    frames: np.ndarray, language: Automaton, alpha: float, beta: float, blank: int
+) -> tuple[list[int], float]:
+    """Return the label of the most probable path among all that may end, and the label's score.
+
+    Viterbi over pairs (state of the language model, class of the frame): paths that meet in a pair have the
+    same future, so only the best of them goes on. Exact, however unlikely the label.
+    """
+    # pair -> (score of its best path, the path's label as a chain: (chain of the labels before, last label))
+    best: dict[tuple[int, int], tuple[float, tuple | None]] = {(language.START, blank): (0.0, None)}
+    for frame in frames.tolist():
+        moves = []
+        for (state, held), (score, chain) in best.items():
+            moves.append(((state, blank), score + frame[blank], chain))
+            if held != blank:
+                moves.append(((state, held), score + frame[held], chain))
+            for label, log_prob, after in language.arcs(state):
+                if label != held:
+                    grown = score + frame[label] + (alpha * log_prob + beta)
+                    moves.append(((after, label), grown, (chain, label)))
+        best = {}
+        for pair, score, chain in moves:
+            if score > best.get(pair, (NEVER, None))[0]:
+                best[pair] = score, chain
+
+    score, chain = max(
+        ((score + alpha * language.end(state), chain) for (state, _), (score, chain) in best.items()),
+        key=lambda pair: pair[0],
+        default=(NEVER, None),
+    )
+    if score == NEVER:
+        raise ValueError(
+            f"no text that the language model allows can be spelt in {len(frames)} frames with a probability "
+            "above 0: give more frames, or decode without it"
+        )
+    label = []
+    while chain is not None:
+        chain, last = chain
+        label.append(last)
+    label.reverse()
+    likelihood = forward_backward(torch.from_numpy(frames), label, blank).log_likelihood.item()
+    return label, likelihood + alpha * text_log_prob(language.lm, label) + beta * len(label)

@@ -1,0 +1,254 @@
+"""What a decoder may know of the language: the probability of the next label, given those before it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.grammar import SLOTS
+
+
+class LanguageModel(Protocol):
+    """A distribution over labels, read one class at a time.
+
+    A state is all that the model remembers. Model and state must be hashable, equal states must have equal
+    futures, and a model must not change: decoders ask once a state and keep the answer.
+    """
+
+    def start(self) -> Hashable:
+        """Return the state before the first label."""
+
+    def step(self, state: Hashable, label: int) -> tuple[float, Hashable]:
+        """Return log p(label | state) and the state after it; -inf forbids the label."""
+
+    def end(self, state: Hashable) -> float:
+        """Return log p(the text ends here | state); -inf forbids ending."""
+
+
+def text_log_prob(lm: LanguageModel, labels: Iterable[int]) -> float:
+    """Return log p of a whole text under ``lm``, its end included; -inf when the model forbids it."""
+    total, state = 0.0, lm.start()
+    for label in labels:
+        log_prob, state = lm.step(state, label)
+        total += log_prob
+        if log_prob == -math.inf:
+            return total
+    return total + lm.end(state)
+
+
+class AnyText:
+    """What stands in where there is no language model: every label and every end is free."""
+
+    def start(self) -> None:
+        return None
+
+    def step(self, state: None, label: int) -> tuple[float, None]:
+        return 0.0, None
+
+    def end(self, state: None) -> float:
+        return 0.0
+
+
+ANY_TEXT = AnyText()
+
+
+class Automaton:
+    """A language model as a table: states are numbers, and each has a row over the classes.
+
+    A decoder asks for 50 states in every frame, mostly the same ones again. Here the model itself is asked
+    once for each class of a state, when the state is first met; a whole beam is then one look into the table.
+
+    Args:
+        lm: the language model.
+        classes: V, the blank among them.
+        blank: the class that no text holds; its log probability is -inf.
+    """
+
+    START = 0
+
+    def __init__(self, lm: LanguageModel, classes: int, blank: int = 0) -> None:
+        self.lm, self.blank = lm, blank
+        self._states: list[Hashable] = [lm.start()]  # what the model calls the state of each number
+        self._numbers: dict[Hashable, int] = {lm.start(): self.START}
+        self._asked = np.zeros(64, dtype=bool)  # (S,) is the state's row filled?
+        self._log_probs = np.full((64, classes), -math.inf)  # (S, V)
+        self._after = np.zeros((64, classes), dtype=np.int64)  # (S, V) the state after each label
+        self._arcs: dict[int, list[tuple[int, float, int]]] = {}
+
+    def log_probs(self, states: np.ndarray) -> np.ndarray:
+        """(P,) states -> (P, V): log p(label | state); -inf where the label is forbidden."""
+        for state in set(states[~self._asked[states]].tolist()):
+            self._ask(state)
+        return self._log_probs[states]  # (P, V)
+
+    def after(self, states: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """(P,) states, (P,) labels that :meth:`log_probs` allows there -> (P,) the states after them."""
+        return self._after[states, labels]  # (P,)
+
+    def end(self, state: int) -> float:
+        """Return log p(the text ends here | state)."""
+        return self.lm.end(self._states[state])
+
+    def arcs(self, state: int) -> list[tuple[int, float, int]]:
+        """Return (label, log p, the state after it) for each label that is allowed in a state."""
+        if state not in self._arcs:
+            (row,) = self.log_probs(np.array([state]))  # (1, V)
+            labels = np.flatnonzero(row > -math.inf)
+            after = self._after[state, labels]
+            self._arcs[state] = list(zip(labels.tolist(), row[labels].tolist(), after.tolist(), strict=True))
+        return self._arcs[state]
+
+    def _ask(self, state: int) -> None:
+        """Fill the row of a state."""
+        for label in range(self._log_probs.shape[1]):
+            if label == self.blank:
+                continue
+            log_prob, after = self.lm.step(self._states[state], label)
+            if log_prob > -math.inf:
+                self._log_probs[state, label] = log_prob
+                self._after[state, label] = self._number(after)
+        self._asked[state] = True
+
+    def _number(self, state: Hashable) -> int:
+        """Return the number of a state; a new one gets the next, and the tables grow when they are full."""
+        if state not in self._numbers:
+            self._numbers[state] = len(self._states)
+            self._states.append(state)
+            if len(self._states) > len(self._asked):
+                self._asked = np.concatenate((self._asked, np.zeros_like(self._asked)))
+                self._log_probs = np.concatenate((self._log_probs, np.full_like(self._log_probs, -math.inf)))
+                self._after = np.concatenate((self._after, np.zeros_like(self._after)))
+        return self._numbers[state]
+
+
+@functools.lru_cache(maxsize=8)
+def automaton(lm: LanguageModel, classes: int, blank: int) -> Automaton:
+    """Return the table of a language model, one for all clips: what one clip asked for, the next one has."""
+    return Automaton(lm, classes, blank)
+
+
+class CharNGram:
+    """A character n-gram model with Witten-Bell smoothing.
+
+    p(c | h) = (n(hc) + u(h) p(c | h')) / (n(h) + u(h))
+
+    n counts occurrences, u(h) is the number of different characters seen after the history h, and h' is h
+    without its oldest character: the more kinds of character have followed a history, the more is left to the
+    shorter one. Below the empty history stands 1/V for each character and the end, so nothing is forbidden.
+    (Witten and Bell, "The zero-frequency problem", 1991; in this form Chen and Goodman 1996, section 2.)
+
+    A state is the longest history of at most order-1 characters that was seen: where h was not, p(c | h) is
+    p(c | h'), now and ever after. The edge of a text, before it and after it, counts as a character and is
+    written as class 0, which no character has.
+
+    Args:
+        sentences: the texts to count.
+        order: n, at least 1: a character is predicted from the n-1 before it.
+        alphabet: turns characters into classes.
+
+    Raises:
+        ValueError: when there is no sentence, ``order`` is below 1 or a character is not in the alphabet.
+    """
+
+    EDGE = 0
+
+    def __init__(self, sentences: Sequence[str], order: int = 5, alphabet: Alphabet | None = None) -> None:
+        if order < 1:
+            raise ValueError(f"order is {order}: expected at least 1")
+        if isinstance(sentences, str) or len(sentences) == 0:
+            raise ValueError(f"sentences is {sentences!r}: expected a list of at least one text to count")
+        alphabet = alphabet or Alphabet()
+        self.order = order
+        self._log_probs = {  # history -> (V,) log p of the edge and of each character
+            history: np.log(p)
+            for history, p in _witten_bell(_followers(sentences, order, alphabet), len(alphabet)).items()
+        }
+
+    def start(self) -> tuple[int, ...]:
+        return self._seen((self.EDGE,))
+
+    def step(self, state: tuple[int, ...], label: int) -> tuple[float, tuple[int, ...]]:
+        log_probs = self._log_probs[state]
+        if not 1 <= label < len(log_probs):
+            raise ValueError(f"label is {label}: expected a character, 1 to {len(log_probs) - 1}")
+        return float(log_probs[label]), self._seen((*state, label))
+
+    def end(self, state: tuple[int, ...]) -> float:
+        return float(self._log_probs[state][self.EDGE])
+
+    def _seen(self, history: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the longest end of ``history`` that was counted, of at most order-1 characters."""
+        if len(history) == self.order:  # a state and one more
+            history = history[1:]
+        while history not in self._log_probs:
+            history = history[1:]
+        return history
+
+
+def _followers(
+    sentences: Sequence[str], order: int, alphabet: Alphabet
+) -> dict[tuple[int, ...], Counter[int]]:
+    """Count what follows each history of at most order-1 characters."""
+    followers: dict[tuple[int, ...], Counter[int]] = {}
+    for sentence in sentences:
+        text = (CharNGram.EDGE, *alphabet.encode(sentence).tolist(), CharNGram.EDGE)
+        for i in range(1, len(text)):
+            for begin in range(max(0, i - order + 1), i + 1):  # the histories that end before i
+                followers.setdefault(text[begin:i], Counter())[text[i]] += 1
+    return followers
+
+
+def _witten_bell(
+    followers: dict[tuple[int, ...], Counter[int]], classes: int
+) -> dict[tuple[int, ...], np.ndarray]:
+    """Return p(c | h) as a row (V,) for each counted history, short ones first: the long lean on them."""
+    rows: dict[tuple[int, ...], np.ndarray] = {}
+    for history in sorted(followers, key=len):
+        shorter = rows[history[1:]] if history else np.full(classes, 1 / classes)  # (V,)
+        counts = np.zeros(classes)  # (V,)
+        for character, count in followers[history].items():
+            counts[character] = count
+        kinds = np.count_nonzero(counts)
+        rows[history] = (counts + kinds * shorter) / (counts.sum() + kinds)  # (V,)
+    return rows
+
+
+class GridGrammar:
+    """The 64,000 sentences of GRID, all equally likely, and nothing else.
+
+    A character has the share of its slot's words that go on with it: after "t" among the digits, "w" and "h"
+    have one half each. So every sentence has log probability -log 64000. A state is the slot and the part of
+    its word that has been read.
+    """
+
+    def __init__(self, alphabet: Alphabet | None = None) -> None:
+        self._alphabet = alphabet or Alphabet()
+        self._words_with_prefix = [
+            Counter(word[:length] for word in slot for length in range(len(word) + 1)) for slot in SLOTS
+        ]
+
+    def start(self) -> tuple[int, str]:
+        return 0, ""
+
+    def step(self, state: tuple[int, str], label: int) -> tuple[float, tuple[int, str]]:
+        slot, read = state
+        words = self._words_with_prefix[slot]
+        character = self._alphabet.decode([label])
+        if character == " " and read in SLOTS[slot] and slot + 1 < len(SLOTS):
+            return -math.log(words[read]), (slot + 1, "")
+        longer = read + character
+        if longer not in words:
+            return -math.inf, state
+        return math.log(words[longer] / words[read]), (slot, longer)
+
+    def end(self, state: tuple[int, str]) -> float:
+        slot, read = state
+        if slot + 1 == len(SLOTS) and read in SLOTS[slot]:
+            return -math.log(self._words_with_prefix[slot][read])
+        return -math.inf

@@ -1,0 +1,6 @@
+"""Real clips: the GRID corpus, from its archive to mouth crops with word timings."""
+
+from lessons.data.grid.align import read_align
+from lessons.data.grid.loading import find_mouth_set, load
+
+__all__ = ["find_mouth_set", "load", "read_align"]

@@ -1,0 +1,90 @@
+"""Real clips: the GRID corpus, one speaker, cut to mouths and ready to load.
+
+M. Cooke, J. Barker, S. Cunningham, X. Shao, "An audio-visual corpus for speech perception and automatic
+speech recognition", JASA 120(5), 2421-2424, 2006, doi 10.1121/1.2229005.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from lessons.data.clips import ClipSet
+from lessons.data.grid.align import to_frames
+from lessons.data.grid.mouth_set import MouthSetError, check_pair, read_alignments, read_manifest
+from lessons.data.image import resize_area, to_grey
+from lessons.data.video import read_video
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def find_mouth_set() -> Path | None:
+    """The folder of the compact mouth set, or None.
+
+    Looks at the environment variable LESSONS_GRID, then ``data/grid`` in the repository, then ``shared/grid``
+    beside the repository.
+
+    Raises:
+        MouthSetError: LESSONS_GRID is set but holds no manifest.csv.
+    """
+    named = os.environ.get("LESSONS_GRID")
+    if named:
+        if not (Path(named) / "manifest.csv").is_file():
+            raise MouthSetError(f"LESSONS_GRID: {named!r} holds no manifest.csv; unset it or correct it")
+        return Path(named)
+    for folder in (REPOSITORY / "data" / "grid", REPOSITORY.parent / "shared" / "grid"):
+        if (folder / "manifest.csv").is_file():
+            return folder
+    return None
+
+
+def load(root: str | Path, split: str, size: tuple[int, int] = (32, 64)) -> ClipSet:
+    """Load one split of a compact mouth set as grey bytes; one clip at a time is decoded.
+
+    900 clips of 75 frames at 32x64 are 138 MB.
+
+    Args:
+        root: folder with manifest.csv, alignments.jsonl and mouths/.
+        split: a name in the manifest's column ``split``: "train" or "val".
+        size: (height, width) of the frames; a mouth is twice as wide as high.
+
+    Raises:
+        MouthSetError: files missing or contradicting each other, or a split without clips.
+        AlignError: bad word timings.
+        VideoError: a clip that does not decode.
+        ValueError: a size that is not (height, width) of a mouth.
+    """
+    root = Path(root)
+    height, width = size
+    if not 1 <= height <= width:
+        raise ValueError(f"size: {size}; expected (height, width), height <= width: mouths are wide")
+    everything = read_manifest(root / "manifest.csv")
+    entries = [entry for entry in everything if entry.split == split]
+    if not entries:
+        found = sorted({entry.split for entry in everything})
+        raise MouthSetError(f"{root / 'manifest.csv'}: no clip in split {split!r}; there are {found}")
+    alignments = read_alignments(root / "alignments.jsonl")
+    segments = tuple(to_frames(check_pair(entry, alignments, root)) for entry in entries)
+    missing = [entry.id for entry in entries if not (root / "mouths" / f"{entry.id}.mp4").is_file()]
+    if missing:
+        raise MouthSetError(
+            f"{root / 'mouths'}: {len(missing)} of {len(entries)} clips missing, the first {missing[0]}.mp4"
+        )
+    lengths = np.array([entry.n_frames for entry in entries], dtype=np.int64)  # (N,)
+    frames = np.zeros((len(entries), lengths.max(), height, width), dtype=np.uint8)  # (N, T, H, W)
+    for n, entry in enumerate(tqdm(entries, desc=f"loading {split}", unit="clip")):
+        path = root / "mouths" / f"{entry.id}.mp4"
+        clip = resize_area(to_grey(read_video(path)), size)  # (T, H, W)
+        if len(clip) != entry.n_frames:
+            raise MouthSetError(f"{path}: {len(clip)} frames, but manifest.csv says {entry.n_frames}")
+        frames[n, : len(clip)] = clip
+    return ClipSet(
+        frames=frames,
+        lengths=lengths,
+        ids=tuple(entry.id for entry in entries),
+        transcripts=tuple(entry.transcript for entry in entries),
+        segments=segments,
+    )

@@ -1,0 +1,173 @@
+"""Bottleneck-LSTM: a ConvLSTM cheap enough for a phone (Liu and Zhu, CVPR 2018, arXiv 1711.06368).
+
+A ConvLSTM's one large convolution from [x, h] to four gates becomes four small ones in a row:
+
+    x̃ = depthwise 3x3 (x)                      (B, C, H, W)       looks around, mixes no channels
+    b = φ(1x1 ([x̃, h]))                        (B, D, H, W)       the bottleneck: the gates see only this
+    s = depthwise 3x3 (b)                      (B, D, H, W)       looks around, once for all four gates
+    i, f, g, o = 1x1 (s)                       (B, 4D, H, W)
+    c' = σ(f + 1) ⊙ c + σ(i) ⊙ φ(g)
+    h' = σ(o) ⊙ φ(c')
+
+No convolution has a bias; f alone has the constant 1, as in the code that the authors released. That code has
+ReLU6 for φ, which is the default here: of the two, ReLU and ReLU6, the one that bounds what the memory shows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lessons.layers.bottleneck import Conv, depthwise
+from lessons.layers.conv_lstm import Activation, LSTMUpdate, OverFrames, check_channels, phi, start_lstm
+
+Variant = Literal["paper", "equation", "released", "blog"]
+VARIANTS = ("paper", "equation", "released", "blog")
+
+
+def convolutions(input_channels: int, hidden_channels: int, variant: Variant = "paper") -> dict[str, Conv]:
+    """The cell's four convolutions, on paper; the variants are those of :class:`BottleneckLSTMCell`."""
+    if variant not in VARIANTS:
+        raise ValueError(f"variant={variant!r} must be one of {', '.join(map(repr, VARIANTS))}")
+    check_channels(input_channels, hidden_channels)
+    both = input_channels + hidden_channels
+    copies = 4 if variant == "equation" else 1  # each gate looks around for itself
+    return {
+        "depthwise": depthwise(both if variant in ("equation", "released") else input_channels),
+        "bottleneck": Conv(both, hidden_channels),
+        "spatial": depthwise(copies * hidden_channels),
+        "gates": Conv(copies * hidden_channels, 4 * hidden_channels, groups=copies),
+    }
+
+
+class BottleneckLSTMCell(nn.Module):
+    """One frame of a Bottleneck-LSTM, called as ``nn.LSTMCell`` is.
+
+    Args:
+        input_channels, hidden_channels: C and D; the paper's M and N.
+        activation: φ. ``"relu6"`` is what the released detector sets, ``"tanh"`` what its cell has unless
+            told otherwise, ``"relu"`` what the blog's has.
+        forget_bias: is added to f; see :class:`lessons.layers.conv_lstm.LSTMUpdate`.
+        peepholes: see :class:`lessons.layers.conv_lstm.LSTMUpdate`. The paper's cell has none.
+        variant: which of four cells that bear the name.
+
+            - ``"paper"``: its Table 1, the equations above.
+            - ``"equation"``: its eq. 4 counts a first depthwise convolution of [x, h], not of x alone, and
+              a second one for each gate.
+            - ``"released"``: the authors' code; the first depthwise reads [x, h], the second is shared.
+            - ``"blog"``: Table 1 without the φ after the bottleneck, as in public ports of it. Bottleneck
+              and gates are then one linear map of [x, h].
+
+    Raises:
+        ValueError: an argument out of range; in forward, shapes, dtypes or devices that do not fit the
+            parameters, or a state of another batch or map.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        hidden_channels: int,
+        *,
+        activation: Activation = "relu6",
+        forget_bias: float = 1.0,
+        peepholes: bool = False,
+        variant: Variant = "paper",
+    ) -> None:
+        super().__init__()
+        convs = convolutions(input_channels, hidden_channels, variant)
+        self.input_channels, self.hidden_channels = input_channels, hidden_channels
+        self.activation, self.variant = activation, variant
+        self.depthwise = convs["depthwise"].build()
+        self.bottleneck = convs["bottleneck"].build()
+        self.spatial = convs["spatial"].build()
+        self.gates = convs["gates"].build()
+        self.update = LSTMUpdate(hidden_channels, activation, forget_bias, peepholes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw weights so that a signal keeps its size: standard deviation √(gain / fan-in).
+
+        The fan-in is the number of weights that meet in one output: 9 for a depthwise 3x3, not 9 times the
+        channels. The gain is 2 where half of the input has been cut away by φ (He et al., arXiv 1502.01852),
+        and 1 where a convolution reads another with nothing between.
+        """
+        for conv, gain in ((self.depthwise, 2), (self.bottleneck, 1), (self.spatial, 2), (self.gates, 1)):
+            nn.init.normal_(conv.weight, std=math.sqrt(gain / conv.weight[0].numel()))
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """x (B, C, H, W), state = (h, c), each (B, D, H, W), or None for zeros -> the new (h, c)."""
+        h, c = self.start(x, state)
+        b = self.squeeze(x, h)  # (B, D, H, W)
+        if self.variant == "equation":
+            b = b.repeat(1, 4, 1, 1)  # (B, 4D, H, W): a copy for each gate
+        gates = self.gates(self.spatial(b))  # (B, 4D, H, W)
+        return self.update(gates, c)
+
+    def squeeze(self, x: Tensor, h: Tensor) -> Tensor:
+        """The bottleneck b (B, D, H, W) of a frame x (B, C, H, W) and the memory h (B, D, H, W)."""
+        if self.variant == "equation" or self.variant == "released":
+            xh = self.depthwise(torch.cat([x, h], dim=1))  # (B, C + D, H, W)
+        else:
+            xh = torch.cat([self.depthwise(x), h], dim=1)  # (B, C + D, H, W)
+        b = self.bottleneck(xh)  # (B, D, H, W)
+        return b if self.variant == "blog" else phi(b, self.activation)
+
+    def start(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """The state to go into the frame x (B, C, H, W): the one given, once checked, or zeros."""
+        return start_lstm(x, state, self.gates.weight, self.input_channels, self.hidden_channels)
+
+    def extra_repr(self) -> str:
+        return f"{self.input_channels}, {self.hidden_channels}, variant={self.variant!r}"
+
+
+class BottleneckLSTM(OverFrames):
+    """A :class:`BottleneckLSTMCell` over the frames of a clip; takes the cell's arguments."""
+
+    def __init__(
+        self,
+        input_channels: int,
+        hidden_channels: int,
+        *,
+        activation: Activation = "relu6",
+        forget_bias: float = 1.0,
+        peepholes: bool = False,
+        variant: Variant = "paper",
+    ) -> None:
+        cell = BottleneckLSTMCell(
+            input_channels,
+            hidden_channels,
+            activation=activation,
+            forget_bias=forget_bias,
+            peepholes=peepholes,
+            variant=variant,
+        )
+        super().__init__(cell)
+
+
+def gates_apart(cell: BottleneckLSTMCell, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """The same frame with every gate a convolution of its own, as a textbook writes it.
+
+    It exists to be read, and to check the cell, which has one product for all four.
+
+    Raises:
+        ValueError: a cell with peepholes, which this does not write out.
+    """
+    if cell.update.peephole_i is not None:
+        raise ValueError("cell has peepholes, expected one without")
+    conv = nn.functional.conv2d
+    b = cell.squeeze(x, h)  # (B, D, H, W)
+    if cell.variant == "equation":  # each gate looks around for itself
+        s = [conv(b, w, padding=1, groups=len(w)) for w in cell.spatial.weight.chunk(4)]  # (B, D, H, W) each
+    else:
+        s = 4 * [cell.spatial(b)]
+    w_i, w_f, w_g, w_o = cell.gates.weight.chunk(4)  # (D, D, 1, 1) each
+    i = torch.sigmoid(conv(s[0], w_i))
+    f = torch.sigmoid(conv(s[1], w_f) + cell.update.forget_bias)
+    g = phi(conv(s[2], w_g), cell.activation)
+    o = torch.sigmoid(conv(s[3], w_o))
+    c = f * c + i * g
+    h = o * phi(c, cell.activation)
+    return h, c

@@ -1,0 +1,324 @@
+"""ConvLSTM: an LSTM whose memory is a map, so that what it remembers stays where it was seen.
+
+The products of an LSTM become convolutions; the rest is as in :mod:`lessons.layers.lstm`. With * for
+convolution and [x, h] for the channels of both, side by side:
+
+    i, f, g, o = W * [x, h] + b         four gates from one convolution
+    c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g)
+    h' = σ(o) ⊙ tanh(c')
+
+With a 1x1 kernel every place of the map is an LSTM by itself. With 3x3 it also reads its neighbours' memory,
+so that after t frames it has heard from t places away.
+
+Source: Shi et al., "Convolutional LSTM network", arXiv 1506.04214, eq. 3, where the gates also look at the
+memory ("peepholes", here an option). :class:`ConvGRUCell` does the same to a GRU: Ballas et al., arXiv
+1511.06432. Shapes throughout: T frames, B clips, C channels, D channels of the memory, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lessons.layers.bottleneck import Conv, check_count, depthwise
+from lessons.layers.recurrent import check_floats
+
+Activation = Literal["tanh", "relu", "relu6"]
+
+
+class ConvLSTMCell(nn.Module):
+    """One frame of a ConvLSTM, called as ``nn.LSTMCell`` is; with a 1x1 kernel the same, place by place.
+
+    Args:
+        input_channels, hidden_channels: C and D.
+        kernel_size: kh = kw; odd, for the map must keep its size from frame to frame.
+        peepholes, forget_bias: see :class:`LSTMUpdate`. A forget_bias of 0 is ``nn.LSTMCell``'s.
+        bias: the b above.
+        separable: a depthwise convolution and a 1x1 in place of the whole convolution. This is the "LSTM" of
+            Table 3 of arXiv 1711.06368 (its eq. 3 counts one depthwise for each gate, its table one for all).
+
+    Raises:
+        ValueError: channels below 1, or an even kernel; in forward, shapes, dtypes or devices that do not
+            fit the parameters, or a state of another batch or map.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        hidden_channels: int,
+        kernel_size: int = 3,
+        *,
+        peepholes: bool = False,
+        forget_bias: float = 0.0,
+        bias: bool = True,
+        separable: bool = False,
+    ) -> None:
+        super().__init__()
+        check_channels(input_channels, hidden_channels)
+        self.input_channels, self.hidden_channels = input_channels, hidden_channels
+        both = input_channels + hidden_channels
+        self.depthwise = depthwise(both, kernel_size).build() if separable else nn.Identity()
+        self.gates = Conv(both, 4 * hidden_channels, 1 if separable else kernel_size).build(bias)
+        self.update = LSTMUpdate(hidden_channels, "tanh", forget_bias, peepholes)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """x (B, C, H, W), state = (h, c), each (B, D, H, W), or None for zeros -> the new (h, c)."""
+        h, c = self.start(x, state)
+        xh = torch.cat([x, h], dim=1)  # (B, C + D, H, W)
+        gates = self.gates(self.depthwise(xh))  # (B, 4D, H, W)
+        return self.update(gates, c)
+
+    def start(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """The state to go into the frame x (B, C, H, W): the one given, once checked, or zeros."""
+        return start_lstm(x, state, self.gates.weight, self.input_channels, self.hidden_channels)
+
+
+class LSTMUpdate(nn.Module):
+    """The last two lines of an LSTM: from the gates to the new memory, place by place.
+
+    c' = σ(f + forget_bias + w_f ⊙ c) ⊙ c + σ(i + w_i ⊙ c) ⊙ φ(g)
+    h' = σ(o + w_o ⊙ c') ⊙ φ(c')
+
+    Args:
+        hidden_channels: D.
+        activation: φ.
+        forget_bias: with 0 a new network keeps half of c each frame, with 1 σ(1) = 73 % of it.
+        peepholes: learn w_i, w_f and w_o, with which i and f see c and o sees c' (arXiv 1506.04214, eq. 3).
+            They start at zero, as if they were not there. One number a channel, (D, 1, 1), where Shi et al.
+            have one for each place too, (D, H, W), which would tie the weights to one size of map.
+
+    Raises:
+        ValueError: an unknown ``activation``.
+    """
+
+    def __init__(
+        self,
+        hidden_channels: int,
+        activation: Activation = "tanh",
+        forget_bias: float = 0.0,
+        peepholes: bool = False,
+    ) -> None:
+        super().__init__()
+        if activation not in ("tanh", "relu", "relu6"):
+            raise ValueError(f"activation={activation!r} must be 'tanh', 'relu' or 'relu6'")
+        self.activation, self.forget_bias = activation, float(forget_bias)
+        for gate in "ifo":
+            w = nn.Parameter(torch.zeros(hidden_channels, 1, 1)) if peepholes else None
+            self.register_parameter(f"peephole_{gate}", w)
+
+    def forward(self, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """gates (B, 4D, H, W) in the order i, f, g, o, and the memory c (B, D, H, W) -> the new (h, c)."""
+        i, f, g, o = gates.chunk(4, dim=1)  # (B, D, H, W) each
+        if self.peephole_i is not None:
+            i = i + self.peephole_i * c
+            f = f + self.peephole_f * c
+        c = torch.sigmoid(f + self.forget_bias) * c + torch.sigmoid(i) * phi(g, self.activation)
+        if self.peephole_o is not None:
+            o = o + self.peephole_o * c  # the new c
+        h = torch.sigmoid(o) * phi(c, self.activation)
+        return h, c
+
+    def extra_repr(self) -> str:
+        peepholes = self.peephole_i is not None
+        return f"activation={self.activation!r}, forget_bias={self.forget_bias}, peepholes={peepholes}"
+
+
+class OverFrames(nn.Module):
+    """A cell with the state (h, c) carried along the frames of a clip.
+
+    The state goes in and comes out and is never kept: to read a stream piece by piece, hand each call the
+    state that the last one returned; to start a new video, hand it none.
+    """
+
+    def __init__(self, cell: nn.Module) -> None:
+        super().__init__()
+        self.cell = cell
+
+    def forward(
+        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Read a clip.
+
+        Args:
+            x: (T, B, C, H, W).
+            state: (h, c), each (B, D, H, W), to start with; None for zeros.
+
+        Returns:
+            out: (T, B, D, H, W), h after every frame.
+            (h, c): (B, D, H, W) each, after the last frame.
+
+        Raises:
+            ValueError: no frames; else as the cell.
+        """
+        check_clip(x)
+        h, c = self.cell.start(x[0], state)
+        outs = []
+        for x_t in x.unbind(0):  # (B, C, H, W)
+            h, c = self.cell(x_t, (h, c))
+            outs.append(h)
+        return torch.stack(outs), (h, c)  # (T, B, D, H, W)
+
+
+class ConvLSTM(OverFrames):
+    """A :class:`ConvLSTMCell` over the frames of a clip; takes the cell's arguments."""
+
+    def __init__(
+        self,
+        input_channels: int,
+        hidden_channels: int,
+        kernel_size: int = 3,
+        *,
+        peepholes: bool = False,
+        forget_bias: float = 0.0,
+        bias: bool = True,
+        separable: bool = False,
+    ) -> None:
+        cell = ConvLSTMCell(
+            input_channels,
+            hidden_channels,
+            kernel_size,
+            peepholes=peepholes,
+            forget_bias=forget_bias,
+            bias=bias,
+            separable=separable,
+        )
+        super().__init__(cell)
+
+
+class ConvGRUCell(nn.Module):
+    """One frame of a ConvGRU: the equations of :mod:`lessons.layers.gru` with the reset gate before the
+    product.
+
+        r, z = σ(W * [x, h] + b)
+        n    = tanh(W_n * [x, r ⊙ h] + b_n)
+        h'   = (1 - z) ⊙ n + z ⊙ h
+
+    Three gates in place of four, and one map of memory in place of two. (Ballas et al. write z where 1 - z
+    stands here; the same network.)
+
+    Args:
+        input_channels, hidden_channels, kernel_size, bias: as :class:`ConvLSTMCell`.
+
+    Raises:
+        ValueError: as :class:`ConvLSTMCell`.
+    """
+
+    def __init__(
+        self, input_channels: int, hidden_channels: int, kernel_size: int = 3, *, bias: bool = True
+    ) -> None:
+        super().__init__()
+        check_channels(input_channels, hidden_channels)
+        self.input_channels, self.hidden_channels = input_channels, hidden_channels
+        both = input_channels + hidden_channels
+        self.gates = Conv(both, 2 * hidden_channels, kernel_size).build(bias)
+        self.candidate = Conv(both, hidden_channels, kernel_size).build(bias)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+        """x (B, C, H, W), h (B, D, H, W) or None for zeros -> the new memory (B, D, H, W)."""
+        h = self.start(x, h)
+        gates = self.gates(torch.cat([x, h], dim=1))  # (B, 2D, H, W)
+        r, z = torch.sigmoid(gates).chunk(2, dim=1)  # (B, D, H, W) each
+        n = torch.tanh(self.candidate(torch.cat([x, r * h], dim=1)))  # (B, D, H, W)
+        return (1 - z) * n + z * h
+
+    def start(self, x: Tensor, h: Tensor | None) -> Tensor:
+        """The memory to go into the frame x (B, C, H, W): the one given, once checked, or zeros."""
+        weight = self.gates.weight
+        if not torch.jit.is_scripting():
+            check_map("x", x, weight, self.input_channels)
+        if h is None:
+            h = weight.new_zeros(x.shape[0], self.hidden_channels, x.shape[2], x.shape[3])
+        elif not torch.jit.is_scripting():
+            check_state("h", h, weight, self.hidden_channels, x)
+        return h
+
+
+class ConvGRU(nn.Module):
+    """A :class:`ConvGRUCell` over the frames of a clip; takes the cell's arguments."""
+
+    def __init__(
+        self, input_channels: int, hidden_channels: int, kernel_size: int = 3, *, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.cell = ConvGRUCell(input_channels, hidden_channels, kernel_size, bias=bias)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x (T, B, C, H, W), h (B, D, H, W) or None -> every frame's memory (T, B, D, H, W), and the last.
+
+        Raises:
+            ValueError: no frames; else as the cell.
+        """
+        check_clip(x)
+        h = self.cell.start(x[0], h)
+        outs = []
+        for x_t in x.unbind(0):  # (B, C, H, W)
+            h = self.cell(x_t, h)
+            outs.append(h)
+        return torch.stack(outs), h  # (T, B, D, H, W)
+
+
+def phi(x: Tensor, activation: str) -> Tensor:
+    """The activation φ by its name."""
+    if activation == "tanh":
+        return torch.tanh(x)
+    if activation == "relu":
+        return torch.relu(x)
+    return nn.functional.relu6(x)
+
+
+def start_lstm(
+    x: Tensor, state: tuple[Tensor, Tensor] | None, weight: Tensor, channels: int, hidden: int
+) -> tuple[Tensor, Tensor]:
+    """The state (h, c) to go into the frame x (B, C, H, W): the one given, once checked, or zeros."""
+    if not torch.jit.is_scripting():  # TorchScript reports what does not fit in its own words
+        check_map("x", x, weight, channels)
+    if state is None:
+        zeros = weight.new_zeros(x.shape[0], hidden, x.shape[2], x.shape[3])  # (B, D, H, W)
+        return zeros, zeros
+    if not torch.jit.is_scripting():
+        if isinstance(state, Tensor) or len(state) != 2:
+            found = "Tensor" if isinstance(state, Tensor) else f"{type(state).__name__} of {len(state)}"
+            raise ValueError(f"state is a {found}, expected the pair (h, c) or None")
+        check_state("h", state[0], weight, hidden, x)
+        check_state("c", state[1], weight, hidden, x)
+    return state
+
+
+def check_channels(input_channels: int, hidden_channels: int) -> None:
+    """Refuse a layer without channels, or with a part of one."""
+    check_count("input_channels", input_channels)
+    check_count("hidden_channels", hidden_channels)
+
+
+def check_clip(x: Tensor) -> None:
+    """Refuse what is no clip (T, B, C, H, W), or a clip without frames."""
+    if torch.jit.is_scripting():
+        return
+    if not isinstance(x, Tensor):
+        raise ValueError(f"x is a {type(x).__name__}, expected a tensor: use torch.as_tensor(...)")
+    if x.dim() != 5:
+        raise ValueError(f"x has shape {tuple(x.shape)}, expected (T, B, C, H, W)")
+    if x.shape[0] == 0:
+        raise ValueError("x has no frames, expected T = 1 or more")
+
+
+def check_map(name: str, tensor: Tensor, weight: Tensor, channels: int) -> None:
+    """Refuse what is not (B, channels, H, W), or not where and what the parameters are."""
+    check_floats(name, tensor, weight)
+    if tensor.dim() != 4 or tensor.shape[1] != channels:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected (B, {channels}, H, W)")
+    if tensor.shape[2] == 0 or tensor.shape[3] == 0:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected H and W of 1 or more")
+
+
+def check_state(name: str, tensor: Tensor, weight: Tensor, hidden: int, x: Tensor) -> None:
+    """Refuse a state of other channels, another batch or another map than the frame x (B, C, H, W)."""
+    check_floats(name, tensor, weight)
+    expected = (x.shape[0], hidden, x.shape[2], x.shape[3])
+    if tensor.shape != expected:
+        raise ValueError(
+            f"{name} has shape {tuple(tensor.shape)}, expected (B, D, H, W) = {expected}, as x has shape "
+            f"{tuple(x.shape)}: for another batch, map or video start with no state"
+        )

@@ -1,0 +1,193 @@
+"""One stream: find the mouth in each frame, cut it out, read it, and say each word as soon as it holds.
+
+    frame (H, W) → detector with its state → box → smoothed → crop (32, 64) → Stream → words
+
+Nothing looks ahead but the reader (``lessons.lipreading.streaming``): a box depends on this frame and those
+before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from lessons.data.box_crop import crop_box
+from lessons.data.image import resize_area
+from lessons.detection.centre_points import decode
+from lessons.detection.detector import Detector, State, to_input
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.streaming import StableWord, Stream
+
+SHRINK = 2  # the finder looks at a picture half as high and wide: where is coarser than what
+SURE = 0.3  # the score from which on a box is believed
+SHARE = 0.25  # of the newest box in the smoothed one
+EVERY = 5  # frames from one reading to the next
+
+
+class Finder(Protocol):
+    """Anything that says of each next frame (H, W) where the mouth is: (4,) in pixels, or None."""
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray | None: ...
+
+
+class MouthFinder:
+    """A detector that goes through one film, frame by frame. A new film needs a new one: it remembers.
+
+    Args:
+        detector: of one class, in ``eval`` mode.
+        sure: score from which on its best box is believed.
+
+    Raises:
+        ValueError: a detector in training mode or of several classes, or a score outside 0 … 1.
+    """
+
+    def __init__(self, detector: Detector, sure: float = SURE) -> None:
+        if detector.training:
+            raise ValueError("detector is in training mode: call detector.eval() first")
+        if detector.classes != 1 or detector.in_channels != 1:
+            raise ValueError(
+                f"detector finds {detector.classes} classes in frames of {detector.in_channels} channels, "
+                "expected one class, the mouth, in grey frames"
+            )
+        if not 0 <= sure <= 1:
+            raise ValueError(f"sure={sure}, expected 0 to 1")
+        self.detector, self.sure = detector, sure
+        self.state: State = None
+
+    @torch.inference_mode()
+    def __call__(self, frame: np.ndarray) -> np.ndarray | None:
+        """The next frame (H, W) uint8 -> the surest box (4,) float32 in its pixels, or None."""
+        small = shrink(frame[None])  # (1, H / 2, W / 2)
+        x = to_input(torch.from_numpy(small)[None])  # (T = 1, B = 1, C = 1, H / 2, W / 2)
+        maps, self.state = self.detector(x, self.state)  # (1, 1, 5, H', W')
+        (found,) = decode(maps[:, 0], small.shape[1:], least=self.sure, most=1)
+        return SHRINK * found.boxes[0].numpy() if len(found) else None
+
+
+def shrink(frames: np.ndarray) -> np.ndarray:
+    """(T, H, W) uint8 -> what the finder looks at: (T, H / 2, W / 2)."""
+    height, width = frames.shape[1:]
+    return resize_area(frames, (max(1, height // SHRINK), max(1, width // SHRINK)))
+
+
+class Smoother:
+    """Boxes that tremble in, a box that glides out: box ← box + share (newest - box), nothing looks ahead.
+
+    A frame without a box changes nothing: the mouth is taken to be where it was.
+
+    Args:
+        share: of the newest box, above 0, up to 1. Less trembles less, and is later: it follows a mouth that
+            moves evenly (1 - share) / share frames behind.
+
+    Raises:
+        ValueError: a share out of range.
+    """
+
+    def __init__(self, share: float = SHARE) -> None:
+        if not 0 < share <= 1:
+            raise ValueError(f"share={share}, expected above 0 and up to 1")
+        self.share = share
+        self.box: np.ndarray | None = None
+
+    def __call__(self, found: np.ndarray | None) -> np.ndarray | None:
+        """The newest box (4,) or None -> the smoothed one, or None before the first."""
+        if found is not None:
+            self.box = found if self.box is None else self.box + self.share * (found - self.box)
+        return self.box
+
+
+class LiveReader:
+    """A film goes in, frame by frame or in pieces; words come out as soon as they hold.
+
+    Frames before the first box wait for it, and are cut out where it is. One reader for each film.
+
+    Args:
+        finder: says of each frame where the mouth is, such as a new :class:`MouthFinder`.
+        reader: in ``eval`` mode.
+        share: of the newest box, see :class:`Smoother`.
+
+    Attributes:
+        found: what the finder said of every frame so far.
+        boxes: the smoothed box of every frame so far, None before the first.
+    """
+
+    def __init__(self, finder: Finder, reader: LipNet, share: float = SHARE) -> None:
+        self.finder, self.smoother, self.stream = finder, Smoother(share), Stream(reader)
+        self.size = reader.frame_size
+        self.found: list[np.ndarray | None] = []
+        self.boxes: list[np.ndarray | None] = []
+        self._waiting: list[np.ndarray] = []  # frames without a box to cut by
+        self._crops: list[np.ndarray] = []  # crops that have not been read yet
+        self._ended = False
+
+    @property
+    def told(self) -> list[StableWord]:
+        """All words so far."""
+        return self.stream.told
+
+    def push(self, frames: np.ndarray, last: bool = False) -> list[StableWord]:
+        """Watch the next frames.
+
+        Args:
+            frames: (N, H, W) uint8 grey, or (H, W) for one.
+            last: the film ends here.
+
+        Returns:
+            the words that have newly held; none while no mouth has been found.
+
+        Raises:
+            ValueError: frames of another dtype or shape, or frames after the last.
+        """
+        if not isinstance(frames, np.ndarray) or frames.dtype != np.uint8 or frames.ndim not in (2, 3):
+            found = f"{frames.dtype} {frames.shape}" if hasattr(frames, "dtype") else type(frames).__name__
+            raise ValueError(f"frames: {found}, expected uint8 (N, H, W) or (H, W)")
+        if self._ended:
+            raise ValueError("the film has ended: a new film needs a new LiveReader and a new finder")
+        words = []
+        for frame in frames.reshape(-1, *frames.shape[-2:]):  # (H, W)
+            self.found.append(self.finder(frame))
+            self.boxes.append(box := self.smoother(self.found[-1]))
+            self._waiting.append(frame)
+            if box is not None:
+                self._crops += [crop_box(waiting, box, self.size) for waiting in self._waiting]
+                self._waiting = []
+            while len(self._crops) >= EVERY:
+                words += self._read(self._crops[:EVERY])
+                self._crops = self._crops[EVERY:]
+        if last:
+            self._ended = True
+            words += self._read(self._crops, last=True)
+        return words
+
+    def _read(self, crops: list[np.ndarray], last: bool = False) -> list[StableWord]:
+        """Show the reader the next crops (height, width)."""
+        if not crops and not self.stream.frames:
+            return []  # no mouth in the whole film
+        pictures = np.array(crops, np.uint8).reshape(-1, *self.size)  # (N, height, width), N may be 0
+        return self.stream.push(torch.from_numpy(pictures), last)
+
+
+def read_film(film: np.ndarray, finder: Finder, reader: LipNet, share: float = SHARE) -> LiveReader:
+    """Watch a whole film (T, H, W) as if it were just arriving; what was told and found is in the answer."""
+    live = LiveReader(finder, reader, share)
+    live.push(film, last=True)
+    return live
+
+
+def known(boxes: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A finder that was told where the mouth is: boxes (T, 4), one for each frame to come.
+
+    Raises:
+        ValueError: more frames come than there are boxes.
+    """
+    coming = iter(boxes)
+
+    def find(frame: np.ndarray) -> np.ndarray:
+        for box in coming:
+            return box
+        raise ValueError(f"boxes: {len(boxes)} of them, expected one for each frame of the film")
+
+    return find

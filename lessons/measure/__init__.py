@@ -1,0 +1,1 @@
+"""Counting weights and operations, the clock, the profiler, and the benchmark."""

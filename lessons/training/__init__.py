@@ -1,0 +1,1 @@
+"""Loops, checkpoints, several processes, export, and the tables of what was trained."""

@@ -1,0 +1,143 @@
+"""How well a stream is read: word errors, how well the box fits, how often it jumps, how late a word is told.
+
+The table has a row for each film, so that whoever doubts a mean can look at what was read. The course's own,
+and the finders that it is of, are in ``lessons/trained/mouth_finder``.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from lessons.ctc.metrics import edit_distance
+from lessons.data.synthetic.heads import LEVELS, TalkingFilms, talking_films
+from lessons.detection.boxes import iou
+from lessons.detection.detector import MEMORIES, Detector
+from lessons.files import atomic
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.live_reader import LiveReader, MouthFinder, known, read_film
+from lessons.training import checkpoint
+
+TRAINED = checkpoint.trained_folder("mouth_finder")
+FINDERS = ("none", "averaging", "bottleneck_lstm")  # memories that are trained as finders
+TRUTH = "truth"  # in their place: the reader is told where the mouth is
+TEST_SEED = 40_000  # far from any seed that one would train with; nothing was chosen on these films
+TEST_FILMS = 60  # of each level
+JUMP = 0.25  # of the mouth's width: farther than any head moves from one frame to the next
+COLUMNS = ("seed", "finder", "level", "film", "poster", "said", "read", "errors", "iou", "jumps", "late")
+
+
+def films_of(level: str, n: int = TEST_FILMS, seed: int = TEST_SEED) -> TalkingFilms:
+    """The test films of one of ``LEVELS``: the same people say the same in all levels."""
+    return talking_films([LEVELS[level]] * n, np.random.default_rng(seed))
+
+
+def load(path: str | Path) -> Detector:
+    """A finder's detector from a file, ready to use; the name of a memory is the course's own, of seed 0."""
+    path = TRAINED / "seed_0" / f"{path}.safetensors" if path in MEMORIES else path
+    return checkpoint.rebuild(path, Detector, "detector")
+
+
+def score(live: LiveReader, films: TalkingFilms, i: int) -> dict:
+    """What a reader made of film i.
+
+    Returns:
+        poster: the frame in which one is hung up; the film's length if none is.
+        said, read: the sentences.
+        errors: the fewest edits of words between them.
+        iou: of the smoothed box with the true one, the mean over frames; 0 in a frame without a box.
+        jumps: how often the box that was found lies more than a quarter of its width from the one before.
+        late: frames from the end of a word to its telling, the mean over words; "" unless all are right.
+    """
+    said, read = films.transcripts[i], " ".join(word.text for word in live.told)
+    overlaps = [
+        0.0 if box is None else float(iou(torch.tensor(box)[None], torch.tensor(true)[None]))
+        for box, true in zip(live.boxes, films.boxes[i], strict=True)
+    ]
+    late: float | str = ""
+    if said == read:
+        ends = [end for _, end, word in films.segments[i] if word != "sil"]
+        late = round(float(np.mean([word.told - end for word, end in zip(live.told, ends, strict=True)])), 2)
+    return {
+        "poster": int(films.posters[i]),
+        "said": said,
+        "read": read,
+        "errors": edit_distance(said.split(), read.split()),
+        "iou": round(float(np.mean(overlaps)), 4),
+        "jumps": jumps(live.found),
+        "late": late,
+    }
+
+
+def jumps(found: list[np.ndarray | None]) -> int:
+    """How often a box lies more than ``JUMP`` of its width away from the last one that was found."""
+    boxes = np.array([box for box in found if box is not None]).reshape(-1, 4)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2  # (found, 2)
+    steps = np.linalg.norm(np.diff(centres, axis=0), axis=1)
+    return int((steps > JUMP * (boxes[1:, 2] - boxes[1:, 0])).sum())
+
+
+def measure(
+    detectors: Mapping[str, Detector], reader: LipNet, n: int = TEST_FILMS, progress: bool = True
+) -> list[dict]:
+    """Rows of the table for all levels: each detector by its name, and the truth."""
+    rows = []
+    for level in LEVELS:
+        films = films_of(level, n)
+        for name in tqdm([TRUTH, *detectors], desc=level, unit="finder", disable=not progress):
+            for i, film in enumerate(films.frames):
+                finder = known(films.boxes[i]) if name == TRUTH else MouthFinder(detectors[name])
+                live = read_film(film, finder, reader)
+                rows.append({"finder": name, "level": level, "film": i, **score(live, films, i)})
+    return rows
+
+
+def write_table(path: Path, rows: list[dict]) -> None:
+    """Write rows as CSV, all or nothing."""
+    with atomic(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_table(path: str | Path | None = None) -> list[dict]:
+    """The rows of a table, the course's own if ``path`` is None; ``late`` is NaN where nothing stands."""
+    with open(path or TRAINED / "results.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    whole, parts = ("seed", "film", "poster", "errors", "jumps"), ("iou", "late")
+    for row in rows:
+        row.update({name: int(row[name]) for name in whole})
+        row.update({name: float(row[name] or "nan") for name in parts})
+    return rows
+
+
+def column(rows: list[dict], name: str, finder: str, level: str, seed: int = 0) -> np.ndarray:
+    """(films,) one column of the table, by film.
+
+    Raises:
+        ValueError: no such rows.
+    """
+    values = [r[name] for r in rows if (r["finder"], r["level"], r["seed"]) == (finder, level, seed)]
+    if not values:
+        raise ValueError(f"no row for finder={finder!r}, level={level!r}, seed={seed}")
+    return np.array(values)
+
+
+def word_error_rate(
+    rows: list[dict], finder: str, level: str, seed: int = 0, draws: int = 2000
+) -> tuple[float, float, float]:
+    """WER, and the middle 95 % of what it would be with other films (bootstrap).
+
+    The other films are drawn from these, with replacement, as many as there are.
+    """
+    errors = column(rows, "errors", finder, level, seed)  # (films,)
+    words = np.array([len(said.split()) for said in column(rows, "said", finder, level, seed)])
+    chosen = np.random.default_rng(0).integers(len(errors), size=(draws, len(errors)))
+    rates = errors[chosen].sum(1) / words[chosen].sum(1)  # (draws,)
+    low, high = np.quantile(rates, (0.025, 0.975))
+    return float(errors.sum() / words.sum()), float(low), float(high)
