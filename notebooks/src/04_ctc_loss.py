@@ -1053,7 +1053,7 @@ assert all(L + R <= 40 < 2 * L + 1 for L, R in sentences)
 #
 # A real batch is ragged: clips of different lengths, labels of different lengths. This is the package's
 # recursion in logarithms, with the three moves that you know, for N sequences side by side (`NEVER` is ln 0).
-# Its rescaled twin is in `lessons/ctc_rescaled.py`, together with the bound that chooses between the two.
+# Its rescaled twin is in `lessons/ctc/loss_fast.py`, together with the bound that chooses between the two.
 
 # %%
 show(ctc.loss._arrivals)

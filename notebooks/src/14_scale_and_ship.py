@@ -1107,7 +1107,7 @@ check("14.whole_gradient", whole_gradient_solution)
 
 # %% [markdown]
 # What else can go wrong with several processes: dropout and augmentation drawn anew in each, batch
-# normalisation over a part of the batch, every process writing the same file. `lessons/distributed.py`
+# normalisation over a part of the batch, all processes writing one file. `lessons/training/distributed.py`
 # deals with each, and a test holds two processes to the numbers of one. And the page "Eight GPUs,
 # thirty-three speakers" (`docs/eight_gpus.md`) works out on paper what a training on eight GPUs would cost,
 # and what its bottleneck is: neither the GPUs nor the wires, but the cores, if they prepare the clips.
@@ -1472,7 +1472,7 @@ for name, choice in {
 #   1 over the clip. If the app's crop is not the training's crop, the reader is no reader.
 # - **After it**: CTC's greedy decoding is a short loop in any language. The alphabet is in the metadata.
 # - **The whole clip first.** Backward GRUs begin at the last frame, so an answer *while* somebody speaks
-#   needs the trick of `lessons/streaming.py`: convolve each frame once, run the GRUs again and again.
+#   needs the trick of `lessons/lipreading/streaming.py`: convolve each frame once, rerun the GRUs.
 # - On phones: `onnxruntime` for Android and iOS. In a browser: `onnxruntime-web`; its WebAssembly backend
 #   has the operations of the CPU, its WebGPU backend lists 3-D convolution as missing. (We ran neither.)
 
