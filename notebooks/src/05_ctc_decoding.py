@@ -480,7 +480,7 @@ for width in (1, 2):
             f"width {width}: of {label!r} it counts {len(known[width, label])} of {len(paths[label])} paths,",
             end=" ",
         )
-        print(f"{bound:.4f} of {exact[label]:.4f}")
+        print(f"{bound:.3f} of {exact[label]:.3f}")
 assert list(known[1, "a"]) == list(known[2, "a"]) == ["--a"] and len(known[2, "b"]) == len(paths["b"]) == 6
 assert exact["a"] / 2 > sum(known[2, "b"].values()) > sum(known[2, "a"].values()) > 0.49 * exact["a"]
 lost = [path for label in "ab" for path in paths[label] if path not in known[2, label]]
@@ -490,7 +490,7 @@ figures.path_shares(
 
 # %% [markdown]
 # What the search says of a label is the blue part of its bar, a lower bound. The wider beam lets "b" live and
-# finds all of it: the bound rises from .08 to .1739. Of "a" it knows what width 1 knew, one path, .1733: half
+# finds all of it: the bound rises from .077 to .174. Of "a" it knows what width 1 knew, one path, .173: half
 # of what is there. So "b" wins by a hair, against a label twice as probable. **A beam compares lower bounds,
 # and a wider beam may raise the wrong one.**
 
