@@ -34,7 +34,7 @@ from lessons.training.lipnet import Settings
 from lessons.training.lipnet import train as run_epochs
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ("tests/test_devices.py", "tests/test_ctc_triton.py", "tests/test_clips.py")
+TESTS = ("tests/machines/test_devices.py", "tests/ctc/test_loss_triton.py", "tests/data/test_batch.py")
 FINISH = 25.0  # seconds kept for the last evaluation: every clip read in seven ways, and with the grammar
 SPARE = 0.92  # of the time that is left is planned for epochs
 WER = 0.15

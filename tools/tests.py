@@ -60,15 +60,18 @@ def notebooks(prefix: str = "") -> list[Path]:
 
 
 def unit_tests(prefix: str = "") -> list[Path]:
-    """All test files, the largest first; with a ``prefix``, those of what its notebooks import."""
-    files = sorted((ROOT / "tests").glob("test_*.py"), key=lambda path: -path.stat().st_size)
+    """All test files, the largest first; with a ``prefix``, those of what its notebooks import.
+
+    tests/ has the folders of lessons/: a file tests the module of its name, a folder all that its room holds.
+    """
+    files = sorted((ROOT / "tests").rglob("test_*.py"), key=lambda path: -path.stat().st_size)
     if not prefix:
         return files
     wanted = set()
     for notebook in notebooks(prefix):
         source = (ROOT / "notebooks" / "src" / f"{notebook.stem}.py").read_text(encoding="utf-8")
-        wanted |= {f"test_{name}" for name in imported_modules(source)} | {f"test_checks_{notebook.stem[3:]}"}
-    return [path for path in files if path.stem in wanted]
+        wanted |= imported_modules(source) | {f"checks_{notebook.stem[3:]}"}
+    return [path for path in files if {path.stem.removeprefix("test_"), path.parent.name} & wanted]
 
 
 def imported_modules(source: str) -> set[str]:

@@ -704,7 +704,7 @@ assert (causal, around) == (0, 2)
 # On a film from disk the future is there, and nothing warns you. In a stream the function has to wait for
 # it: two more frames behind the mouth, 80 ms. That may be a good bargain, but it has to be on the bill of
 # section 7. The same test, with words in place of boxes, is the one to run on a whole loop
-# (`tests/test_live_reader.py` does).
+# (`tests/lipreading/test_live_reader.py` does).
 #
 # ### What a new film must not find
 #

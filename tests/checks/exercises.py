@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCES = Path(__file__).parent.parent / "notebooks" / "src"
+SOURCES = Path(__file__).resolve().parents[2] / "notebooks" / "src"
 
 
 @cache

@@ -1,6 +1,6 @@
 """What learners write by mistake in the exercises of notebook 11 does not pass, and is told why.
 
-That the shown solutions pass: tests/test_exercises.py.
+That the shown solutions pass: tests/checks/test_solutions.py.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch.nn.functional as F
 
 from lessons.checks import check
 from lessons.checks.bottleneck_lstm import CHECKS
-from tests.exercises import each_wrong_answer, from_notebook
+from tests.checks.exercises import each_wrong_answer, from_notebook
 
-SOURCE = Path(__file__).parent.parent / "notebooks" / "src" / "11_bottleneck_lstm.py"
+SOURCE = Path(__file__).resolve().parents[2] / "notebooks" / "src" / "11_bottleneck_lstm.py"
 
 
 def test_the_first_solution_has_at_most_fifteen_lines():

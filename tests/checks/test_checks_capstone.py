@@ -1,6 +1,6 @@
 """What learners write by mistake in the exercises of notebook 13 does not pass, and is told why.
 
-That the shown solutions pass: tests/test_exercises.py.
+That the shown solutions pass: tests/checks/test_solutions.py.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from lessons.checks import check
 from lessons.checks.capstone import CHECKS
-from tests.exercises import each_wrong_answer
+from tests.checks.exercises import each_wrong_answer
 
 
 def test_other_right_answers_pass():

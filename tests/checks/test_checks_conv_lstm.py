@@ -1,6 +1,6 @@
 """What learners write by mistake in the exercises of notebook 10 does not pass, and is told why.
 
-That the shown solutions pass: tests/test_exercises.py.
+That the shown solutions pass: tests/checks/test_solutions.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from lessons import figures
 from lessons.checks import check
 from lessons.checks.conv_lstm import CHECKS
-from tests.exercises import each_wrong_answer, from_notebook
+from tests.checks.exercises import each_wrong_answer, from_notebook
 
 
 def test_other_right_answers_pass():

@@ -1,6 +1,6 @@
 """What learners write by mistake in the exercises of notebook 05 does not pass, and is told why.
 
-That the shown solutions pass: tests/test_exercises.py.
+That the shown solutions pass: tests/checks/test_solutions.py.
 The figures of the notebook are held to the numbers that they draw.
 """
 
@@ -19,7 +19,7 @@ from lessons.checks import check
 from lessons.checks.ctc_decoding import CHECKS
 from lessons.ctc.metrics import edit_distance
 from lessons.figures.style import BLUE, GREEN, RULE, VERMILION
-from tests.exercises import each_wrong_answer
+from tests.checks.exercises import each_wrong_answer
 
 # ---- greedy_decode -----------------------------------------------------------------------------------------
 

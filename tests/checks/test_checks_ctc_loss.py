@@ -1,6 +1,6 @@
 """What learners write by mistake in the exercises of notebook 04 does not pass, and is told why.
 
-That the shown solutions pass: tests/test_exercises.py.
+That the shown solutions pass: tests/checks/test_solutions.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lessons import ctc, figures
 from lessons.checks import check
 from lessons.checks.ctc_loss import CHECKS
 from lessons.figures import style
-from tests.exercises import each_wrong_answer
+from tests.checks.exercises import each_wrong_answer
 
 NEVER = -math.inf
 

@@ -1,6 +1,6 @@
 """What learners write by mistake in the exercises of notebook 03 does not pass, and is told why.
 
-That the shown solutions pass: tests/test_exercises.py.
+That the shown solutions pass: tests/checks/test_solutions.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from lessons import figures
 from lessons.checks import check
 from lessons.checks.gru import CHECKS
-from tests.exercises import each_wrong_answer
+from tests.checks.exercises import each_wrong_answer
 
 
 def lstm(

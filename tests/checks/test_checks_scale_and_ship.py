@@ -10,7 +10,7 @@ import torch
 
 from lessons.checks import check
 from lessons.checks.scale_and_ship import CHECKS, HOST, Device
-from tests.exercises import each_wrong_answer
+from tests.checks.exercises import each_wrong_answer
 
 
 def timer(warm=True, warm_wait=True, end_wait=True, combine=statistics.median, whole=False, again=True):

@@ -1,6 +1,6 @@
 """What learners write by mistake in the exercises of notebook 12 does not pass, and is told why.
 
-That the shown solutions pass: tests/test_exercises.py.
+That the shown solutions pass: tests/checks/test_solutions.py.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 from lessons.checks import MODULES, check
-from tests.exercises import from_notebook, source
+from tests.checks.exercises import from_notebook, source
 
 EXERCISES = [
     f"{number}.{name}"

@@ -14,7 +14,7 @@ from lessons.lipreading.lipnet import LipNet
 from lessons.measure.counting import count
 from lessons.training.distributed import Processes
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs" / "eight_gpus.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "eight_gpus.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", PAGE, flags=re.MULTILINE)
 SOURCES = PAGE[PAGE.index("## Sources") :]
 

@@ -11,7 +11,7 @@ import torch
 import lessons
 from lessons.course import COURSE, find
 
-CFG = (Path(__file__).parent / "nbval.cfg").read_text(encoding="utf-8")
+CFG = (Path(__file__).parents[1] / "nbval.cfg").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)

@@ -60,7 +60,7 @@ def test_the_card_states_the_measured_figures(name):
 
 
 def test_the_readme_shows_what_is_read():
-    path = Path(__file__).parents[1] / "tools" / "talker_picture.py"
+    path = Path(__file__).resolve().parents[2] / "tools" / "talker_picture.py"
     spec = importlib.util.spec_from_file_location("talker_picture", path)
     picture = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(picture)

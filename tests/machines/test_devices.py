@@ -28,7 +28,7 @@ from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.saliency import saliency
 from lessons.lipreading.streaming import Stream
 from lessons.training.lipnet import best_precision, evaluate, logits_of, train
-from tests.test_training import QUICK, bars
+from tests.training.test_train_lipnet import QUICK, bars
 
 CPU = torch.device("cpu")
 NEAR = {torch.float16: 0.05, torch.bfloat16: 0.2}  # relative error of a whole gradient tensor

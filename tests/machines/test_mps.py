@@ -28,7 +28,7 @@ from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.saliency import saliency
 from lessons.lipreading.streaming import Stream
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class WithoutFloat64(TorchDispatchMode):

@@ -68,7 +68,7 @@ def test_bad_arguments_are_named(arguments, message, capsys):
 
 
 def test_readme_quotes_the_measured_table():
-    root = Path(__file__).parent.parent
+    root = Path(__file__).resolve().parents[2]
     rows = json.loads((root / "lessons" / "trained" / "bench" / "cpu.json").read_text(encoding="utf-8"))
     readme = (root / "README.md").read_text(encoding="utf-8")
     assert [row["name"] for row in rows] == list(bench.WORKS)

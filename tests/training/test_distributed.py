@@ -26,7 +26,7 @@ from lessons.training import checkpoint, distributed
 from lessons.training.distributed import ALONE, Processes, WholeBatchNorm3d, interleave, join, use_whole_batch
 from lessons.training.lipnet import train
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 # Sharing out, without any process
 
@@ -179,7 +179,7 @@ def folder(tmp_path_factory) -> Path:
         environment["USE_LIBUV"] = "0"  # torchrun asks for libuv, which torch for Windows is built without
     began = time.monotonic()
     done = subprocess.run(
-        [*torchrun, *address, str(ROOT / "tests" / "two_processes.py"), str(folder)],
+        [*torchrun, *address, str(ROOT / "tests" / "training" / "two_processes.py"), str(folder)],
         env=environment,
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""What each process of tests/test_distributed.py does: ``torchrun ... tests/two_processes.py FOLDER``."""
+"""What each process of test_distributed.py does: ``torchrun ... tests/training/two_processes.py FOLDER``."""
 
 from __future__ import annotations
 
