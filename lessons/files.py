@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Write to a neighbour of ``path`` that takes its place only when all is written.
+    """Write to a neighbor of ``path`` that takes its place only when all is written.
 
     A crash, a kill or a full disk leaves the old file as it was, and no half-written one.
 
@@ -22,13 +22,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    neighbour = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    neighbor = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        yield neighbour
-        with open(neighbour, "r+b") as written:  # Windows flushes only what may be written to
+        yield neighbor
+        with open(neighbor, "r+b") as written:  # Windows flushes only what may be written to
             os.fsync(written.fileno())  # a full disk can show itself only here
-        os.replace(neighbour, path)
+        os.replace(neighbor, path)
     except OSError as error:
         raise OSError(error.errno, f"could not write: {error.strerror or error}", str(path)) from error
     finally:
-        neighbour.unlink(missing_ok=True)
+        neighbor.unlink(missing_ok=True)

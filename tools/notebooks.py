@@ -82,7 +82,7 @@ def badge(name: str) -> str:
     return f"[![Open in Colab]({image})]({page})"
 
 
-# Under the badge of every notebook. JupyterLab and GitHub open these; Colab knows no neighbouring files.
+# Under the badge of every notebook. JupyterLab and GitHub open these; Colab knows no neighboring files.
 REFERENCE = "[Glossary](../docs/glossary.md) · [Symbols](../docs/symbols.md) · [Help](../docs/help.md)"
 
 
@@ -151,7 +151,7 @@ def assemble(name: str, source: str) -> NotebookNode:
 
 
 def lighter(png: str) -> str:
-    """A picture (base64) with 256 colours: a third of the bytes, and to the eye the same figure."""
+    """A picture (base64) with 256 colors: a third of the bytes, and to the eye the same figure."""
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
     if picture.mode == "P":  # has been here before
         return png
@@ -269,7 +269,7 @@ def keep_measured(notebook: NotebookNode, path: Path) -> None:
 # The same text on every machine
 
 
-def sanitised(text: str) -> str:
+def sanitized(text: str) -> str:
     """`text` as nbval compares it, by the rules of tests/nbval.cfg."""
     rules = configparser.RawConfigParser()
     rules.read(NBVAL_RULES, encoding="utf-8")
@@ -291,7 +291,7 @@ def compared(cell: NotebookNode) -> dict[str, str]:
         else:
             parts = {kind: text for kind, text in output.data.items() if kind.startswith("text/")}
         for kind, text in parts.items():
-            found[kind] = found.get(kind, "") + sanitised(text)
+            found[kind] = found.get(kind, "") + sanitized(text)
     return found
 
 

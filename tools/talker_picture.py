@@ -22,7 +22,7 @@ PICTURE = Path(__file__).resolve().parents[1] / "docs" / "talker.png"
 def read_talker() -> tuple[np.ndarray, tuple[read.Word, ...]]:
     """The film (75, 64, 128, 3) of the talker, and the words read in it."""
     rng = np.random.default_rng(7)
-    film, _ = talk(SAID, Speaker.random(rng), rng, size=(64, 128), colour=True)  # (75, 64, 128, 3)
+    film, _ = talk(SAID, Speaker.random(rng), rng, size=(64, 128), color=True)  # (75, 64, 128, 3)
     model = checkpoint.load("lipnet_small_synthetic")
     log_probs = read.log_probabilities(model, film)  # (75, 28)
     labels = read.decode(log_probs, "greedy")

@@ -169,8 +169,8 @@ def frames_to_hear(function: Callable) -> None:
     """function(kernel_size, rows, columns) -> how many frames old what is heard must be, at least."""
     cases = [
         (3, 0, 0, "Distance 0: a place reads itself in the same frame."),
-        (3, 0, 1, "The convolution of this very frame reads neighbours of x."),
-        (3, 0, 2, "One frame ago the neighbour heard of its own neighbour."),
+        (3, 0, 1, "The convolution of this very frame reads neighbors of x."),
+        (3, 0, 2, "One frame ago the neighbor heard of its own neighbor."),
         (3, 5, 0, "Each frame further back adds as many places as half a kernel covers."),
         (3, 2, 5, "A kernel is a square: its corner is reached as soon as its side."),
         (3, 4, 4, "A kernel is a square: its corner is reached as soon as its side."),
@@ -179,7 +179,7 @@ def frames_to_hear(function: Callable) -> None:
         (5, 7, 4, "A part of a step needs a whole frame: round up."),
         (7, 9, 9, "A kernel of 7 reads three places to each side."),
         (1, 0, 0, "A kernel of 1 reads its own place."),
-        (1, 0, 1, "A kernel of 1 never hears of its neighbours: the answer is math.inf."),
+        (1, 0, 1, "A kernel of 1 never hears of its neighbors: the answer is math.inf."),
     ]
     for kernel_size, rows, columns, hint in cases:
         where = f"frames_to_hear({kernel_size}, {rows}, {columns})"
@@ -302,7 +302,7 @@ def backward_in_pieces(function: Callable) -> None:
         name = f"backward_in_pieces, {n_frames} frames in pieces of {piece}:"
         found = call(function, cell, x, loss_of, piece)
         if any(not torch.equal(p, weights[key]) for key, p in cell.named_parameters()):
-            raise AssertionError(f"{name} it changed the weights. Leave the step to the caller's optimiser.")
+            raise AssertionError(f"{name} it changed the weights. Leave the step to the caller's optimizer.")
         if len(reads) != n_frames:
             times = f"{len(reads)} times, expected once a frame"
             raise AssertionError(f"{name} loss_of was called {times}. {hint}")

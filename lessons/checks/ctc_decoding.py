@@ -37,10 +37,10 @@ def greedy_decode(function: Callable) -> None:
     """function(log_probs (T, B, V), lengths (B,)) -> B lists of labels."""
     cases = [  # paths of equal length, lengths, what a failure here points at
         ([[1, 2, 3]], [3], "Which class is most probable in each frame? The classes are the last axis."),
-        ([[1, 1, 2, 2]], [4], "Equal neighbours are one character."),
+        ([[1, 1, 2, 2]], [4], "Equal neighbors are one character."),
         ([[0, 1, 0, 0, 2, 0]], [6], "Blanks are no characters: drop them."),
         ([[1, 0, 1, 1, 2]], [5], "A blank between two equal labels keeps them apart: join before you drop."),
-        ([[1, 2, 1, 0, 1]], [5], "Only equal *neighbours* are joined: a label may come back later."),
+        ([[1, 2, 1, 0, 1]], [5], "Only equal *neighbors* are joined: a label may come back later."),
         ([[0, 0, 0]], [3], "A path of blanks spells nothing: an empty list."),
         ([[1, 2, 3], [3, 0, 3]], [3, 3], "One list of labels for each of the B clips, in their order."),
         ([[1, 2, 3, 3], [3, 3, 2, 1]], [2, 4], "Frames past a clip's length are padding: do not read them."),
@@ -212,7 +212,7 @@ def edit_distance(function: Callable) -> None:
         ("bin", "", "Nothing was read: all that was said is deletions. What is in its first column?"),
         ("", "", "Two empty texts are equal."),
         ("abc", "bc", "When the first is lost, the rest moves up: place by place is not enough."),
-        ("ab", "ba", "Two neighbours that change places cost two edits here."),
+        ("ab", "ba", "Two neighbors that change places cost two edits here."),
         ("place", "lazce", "The fewest edits are not found from the left: take the smallest of three."),
         (["at", "b", "two"], ["at", "two", "by"], "The units may be words: take lists, too."),
     ]
@@ -265,7 +265,7 @@ def _best_states(log_probs: Tensor, states: list[int]) -> list[int]:
 def walk_back(function: Callable) -> None:
     """function(best (T, S), step (T, S)) -> the T states of the most probable path."""
     generator = torch.Generator().manual_seed(0)
-    cases = [  # frames, target, class favoured at the end or None, hint
+    cases = [  # frames, target, class favored at the end or None, hint
         (4, [1], 1, "The path may end in the last label: the last blank is not the only place to stop."),
         (4, [1], 0, "The path may end in the last blank as well: which of the last two is better?"),
         (3, [1, 2, 3], None, "A step of 2 skips a blank: step[t, s] is how far to go back."),

@@ -57,8 +57,8 @@ def extended_label(function: Callable) -> None:
         ([1], "One letter still has a blank before it and one after it."),
         ([], "No letters: what is left is a single blank."),
         ([1, 1], "Two equal letters without a blank between them collapse into one."),
-        ([1, 2, 1], "The two a are no neighbours: between them stands b."),
-        ([2, 2, 2, 5, 5, 1], "Look at each pair of neighbouring letters: equal or not?"),
+        ([1, 2, 1], "The two a are no neighbors: between them stands b."),
+        ([2, 2, 2, 5, 5, 1], "Look at each pair of neighboring letters: equal or not?"),
     ]
     for label, hint in cases:
         given = list(label)
@@ -225,11 +225,11 @@ def shortest_path(function: Callable) -> None:
     """function(label) -> a path that collapses to the label, in as few frames as possible."""
     cases = [
         ([1, 2, 3], "Different letters need nothing between them."),
-        ([1, 1], "What do two equal neighbours collapse to?"),
+        ([1, 1], "What do two equal neighbors collapse to?"),
         ([1, 1, 1], "Three equal letters have two gaps."),
-        ([1, 2, 1], "The two a are no neighbours."),
+        ([1, 2, 1], "The two a are no neighbors."),
         ([], "Nothing to write: no frame."),
-        ([2, 2, 3, 3, 2], "Look at each pair of neighbours."),
+        ([2, 2, 3, 3, 2], "Look at each pair of neighbors."),
         ([7], "One letter, one frame."),
     ]
     for label, hint in cases:
@@ -237,9 +237,9 @@ def shortest_path(function: Callable) -> None:
         found = _expect_classes(call(function, given), f"shortest_path({label})")
         if given != label:
             raise AssertionError(f"shortest_path({label}) changed the label that it was given, to {given}.")
-        spelt = collapse(found)
-        if spelt != label:
-            raise AssertionError(f"shortest_path({label}) gave {found}, which collapses to {spelt}. {hint}")
+        spelled = collapse(found)
+        if spelled != label:
+            raise AssertionError(f"shortest_path({label}) gave {found}, which collapses to {spelled}. {hint}")
         fewest = _fewest_frames(label, classes=8)
         if len(found) != fewest:
             raise AssertionError(

@@ -150,7 +150,7 @@ KINDS = {1: nn.RNN, 3: nn.GRU, 4: nn.LSTM}
 
 
 def count_weights(function: Callable) -> None:
-    """function(F, D, gates, directions) -> numbers learnt by one layer of torch's."""
+    """function(F, D, gates, directions) -> numbers learned by one layer of torch's."""
     cases = [  # from simple to mixed, so that the first failure points at one idea
         ((1, 1, 1, 1), "Write the shapes of weight_ih, weight_hh, bias_ih and bias_hh down, and add up."),
         ((5, 1, 1, 1), "weight_ih has a column for each feature."),

@@ -190,7 +190,7 @@ def usable_words(function: Callable) -> None:
         ([(0, 2000, "bin")], "Two frames cannot spell three letters."),
         ([(0, 5000, "green")], "CTC needs a blank between two equal letters."),
         ([(0, 6000, "green")], "Five letters and one blank fit into six frames."),
-        ([(0, 5000, "seven")], "Equal letters that are not neighbours need no blank between them."),
+        ([(0, 5000, "seven")], "Equal letters that are not neighbors need no blank between them."),
         ([(0, 14_000, "sil"), (14_000, 19_000, "bin"), (19_000, 74_500, "sil")], "Silence is no word."),
         ([(0, 9000, "two"), (9000, 12_000, "sp"), (12_000, 20_000, "now")], "A short pause is no word."),
         ([(750, 4000, "bin")], "The middle of frame 0 lies at 500, before this word starts."),

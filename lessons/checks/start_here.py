@@ -20,11 +20,11 @@ def expect_count(found: object, name: str) -> None:
 def collapse(function: Callable[[str], str]) -> None:
     """A path of characters, ``-`` for the blank -> the text it spells."""
     cases = {
-        "bbb-iin": "equal neighbours are one character",
+        "bbb-iin": "equal neighbors are one character",
         "--bin--": "blanks vanish at both ends",
         "thr-e-ee": "a blank between two equal characters keeps them apart",
-        "bin  blue": "a space is a character like any other: two neighbours become one",
-        "s-s-s": "no blank may be dropped before equal neighbours are joined",
+        "bin  blue": "a space is a character like any other: two neighbors become one",
+        "s-s-s": "no blank may be dropped before equal neighbors are joined",
         "----": "nothing but blanks spells nothing",
         "": "a path without frames spells nothing",
     }
@@ -59,10 +59,10 @@ def frames_needed(function: Callable[[str], int]) -> None:
     cases = {
         "bin": "three different letters, no blank needed between them",
         "bin blue at f two now": "spaces are characters too",
-        "three": "two equal neighbours need something between them",
-        "green": "two equal neighbours need something between them",
-        "aaa": "three equal neighbours have two gaps",
-        "eve": "the two e are not neighbours",
+        "three": "two equal neighbors need something between them",
+        "green": "two equal neighbors need something between them",
+        "aaa": "three equal neighbors have two gaps",
+        "eve": "the two e are not neighbors",
         "": "nothing to spell, no frame needed",
     }
     for sentence, hint in cases.items():

@@ -70,7 +70,7 @@ def receptive_field(function: Callable) -> None:
         ([(3, 1)], "One layer sees as many inputs as its kernel is long."),
         ([(3, 1), (3, 1)], "Two layers of 3: draw which inputs the three middle values see; they overlap."),
         ([(3, 1), (5, 2)], "A layer's own stride spreads the layers after it, not its own kernel."),
-        ([(5, 2), (3, 1)], "After a stride, neighbours in the next layer lie `stride` inputs apart."),
+        ([(5, 2), (3, 1)], "After a stride, neighbors in the next layer lie `stride` inputs apart."),
         ([(3, 2), (3, 2), (3, 2)], "Strides multiply from layer to layer."),
         ([(5, 2), (2, 2), (5, 1), (2, 2), (3, 1), (2, 2)], "A pooling layer counts like any other."),
         ([(1, 1), (1, 3), (2, 1)], "A kernel of 1 adds nothing, but its stride still counts."),

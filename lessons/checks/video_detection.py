@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lessons.checks.tools import call, expect_tensor
-from lessons.detection.centre_points import STRIDE, targets
+from lessons.detection.center_points import STRIDE, targets
 
 
 def _number(found: Any, where: str) -> float:
@@ -72,14 +72,14 @@ def _target(box: tuple) -> list[float]:
     return [float(wanted.row), float(wanted.column), *wanted.numbers[0].tolist()]
 
 
-def centre_target(function: Callable) -> None:
+def center_target(function: Callable) -> None:
     """function(box, stride) -> row, column, y, x, log height, log width."""
     names = ("row", "column", "y", "x", "log height", "log width")
     hints = {
-        "row": "The cell that holds the box's CENTRE, counted from the top: whole cells, so round down.",
-        "column": "The cell that holds the box's CENTRE, counted from the left: whole cells, so round down.",
-        "y": "Where in its cell the centre lies, from 0 (top) to 1 (bottom): in cells, not in pixels.",
-        "x": "Where in its cell the centre lies, from 0 (left) to 1 (right): in cells, not in pixels.",
+        "row": "The cell that holds the box's CENTER, counted from the top: whole cells, so round down.",
+        "column": "The cell that holds the box's CENTER, counted from the left: whole cells, so round down.",
+        "y": "Where in its cell the center lies, from 0 (top) to 1 (bottom): in cells, not in pixels.",
+        "x": "Where in its cell the center lies, from 0 (left) to 1 (right): in cells, not in pixels.",
         "log height": "The natural logarithm of the height in cells, not in pixels. Height is y1 - y0.",
         "log width": "The natural logarithm of the width in cells, not in pixels. Width is x1 - x0.",
     }
@@ -90,7 +90,7 @@ def centre_target(function: Callable) -> None:
         ((20.0, 40.0, 52.0, 80.0), 16),
         ((0.0, 0.0, 15.9, 15.9), 8),
     ):
-        where = f"centre_target({box}, {stride})"
+        where = f"center_target({box}, {stride})"
         found = call(function, box, stride)
         if not isinstance(found, tuple | list | Tensor) or len(found) != 6:
             raise AssertionError(f"{where} gave {found!r}, expected six numbers: {', '.join(names)}")
@@ -109,21 +109,21 @@ def _is_peak(heat: Tensor, k: int, row: int, column: int) -> bool:
 
 
 def peaks(function: Callable) -> None:
-    """function(heat) (classes, H', W') -> bool of the same shape: is no neighbour higher?"""
+    """function(heat) (classes, H', W') -> bool of the same shape: is no neighbor higher?"""
     generator = torch.Generator().manual_seed(0)
     middle = torch.tensor([[[0.1, 0.2, 0.3], [0.4, 0.9, 0.5], [0.6, 0.7, 0.8]]])
     far = torch.arange(49.0).reshape(1, 7, 7)
-    far[0, 3, 0] = 30.5  # higher than its neighbours, not than what is two rows below or at the other border
+    far[0, 3, 0] = 30.5  # higher than its neighbors, not than what is two rows below or at the other border
     cases = [
         (torch.tensor([[[0.1, 0.9, 0.2]]]), "One row: its highest is the middle one."),
-        (middle, "A cell has eight neighbours, those at its corners too."),
-        (far, "Two peaks far apart are both peaks: compare with neighbours, not with the whole map, and not "
+        (middle, "A cell has eight neighbors, those at its corners too."),
+        (far, "Two peaks far apart are both peaks: compare with neighbors, not with the whole map, and not "
          "with cells two places away or at the other border."),
         (torch.randn(1, 6, 7, generator=generator) - 5, "Values below zero (logits) have peaks too: what "
          "stands outside the map must never be the highest."),
         (torch.rand(3, 6, 5, generator=generator), "Every class has peaks of its own."),
         (torch.rand(1, 9, 8, generator=generator) / 50, "A peak may be low: the score is looked at later."),
-        (torch.tensor([[[0.4, 0.4, 0.1, 0.4]]]), "Two neighbours that are equally high are both peaks."),
+        (torch.tensor([[[0.4, 0.4, 0.1, 0.4]]]), "Two neighbors that are equally high are both peaks."),
     ]  # fmt: skip
     for heat, hint in cases:
         name = f"peaks of a map of shape {tuple(heat.shape)}"
@@ -193,7 +193,7 @@ def flicker(function: Callable) -> None:
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
     "iou": iou,
-    "centre_target": centre_target,
+    "center_target": center_target,
     "peaks": peaks,
     "average_precision": average_precision,
     "flicker": flicker,

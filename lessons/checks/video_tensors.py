@@ -27,7 +27,7 @@ def strides_of(function: Callable) -> None:
         ((2, 3), "Number the six boxes of a 2 x 3 table line by line: how far apart are [0, 0] and [1, 0]?"),
         ((2, 3, 4), "One step along an axis skips everything that the axes after it span, and nothing else."),
         ((4, 1, 3), "An axis of one entry spans its one entry: multiply by 1."),
-        ((2, 3, 75, 64, 128), "Begin at the last axis and work towards the first."),
+        ((2, 3, 75, 64, 128), "Begin at the last axis and work toward the first."),
     ]
     rng = random.Random(0)
     cases += [
@@ -46,7 +46,7 @@ def address(function: Callable) -> None:
     """function(index, shape) -> the place of x[b, c, t, h, w] in a memory of films (T, H, W, C)."""
     cases = [
         ((0, 0, 0, 0, 0), (1, 3, 2, 4, 5), "The first element lies at the beginning of the memory."),
-        ((0, 2, 0, 0, 0), (1, 3, 2, 4, 5), "Red, green and blue of one pixel are neighbours in memory."),
+        ((0, 2, 0, 0, 0), (1, 3, 2, 4, 5), "Red, green and blue of one pixel are neighbors in memory."),
         (
             (0, 0, 0, 0, 1),
             (1, 3, 2, 4, 5),
@@ -76,7 +76,7 @@ def address(function: Callable) -> None:
 def to_batch(function: Callable) -> None:
     """function(films) -> x (B, C, T, H, W) float32 from 0 to 1, zeros past the end; lengths (B,)."""
     cases = [  # frames of each film, height, width, what a failure here points at
-        ([4], 2, 5, "In a film of one colour pixel after another, follow one pixel: where did it go?"),
+        ([4], 2, 5, "In a film of one color pixel after another, follow one pixel: where did it go?"),
         ([3], 4, 4, "Equal axes are easily exchanged: write the order of the axes beside each line."),
         ([2, 2], 3, 4, "Is each film in its own place of the batch?"),
         (

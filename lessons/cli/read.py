@@ -28,10 +28,10 @@ from lessons.ctc import forced_align
 from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.decode import beam_search_decode, greedy_decode
 from lessons.ctc.language_models import GridGrammar
-from lessons.data.batch import normalise
+from lessons.data.batch import normalize
 from lessons.data.grid.faults import broken_frames, picture_fault
 from lessons.data.grid.mouth_crop import MouthFollower, NoFaceError, crop_mouth, is_mouth_crop
-from lessons.data.image import resize_area, to_grey
+from lessons.data.image import resize_area, to_gray
 from lessons.data.video import frames_of, read_video_and_rate, write_gif
 from lessons.figures.film import film
 from lessons.lipreading.lipnet import LipNet
@@ -123,8 +123,8 @@ def _mouth(
 
 def log_probabilities(model: LipNet, mouth: np.ndarray) -> Tensor:
     """(T, H, W, 3) uint8 frames of a mouth -> (T, V) log-probabilities of the classes."""
-    grey = resize_area(to_grey(mouth), model.frame_size)  # (T, H, W)
-    x = normalise(torch.from_numpy(grey)[None])[:, None]  # (1, 1, T, H, W)
+    gray = resize_area(to_gray(mouth), model.frame_size)  # (T, H, W)
+    x = normalize(torch.from_numpy(gray)[None])[:, None]  # (1, 1, T, H, W)
     with torch.inference_mode():
         logits = model(x.expand(-1, model.in_channels, -1, -1, -1))  # (T, 1, V)
     return logits[:, 0].log_softmax(-1)  # (T, V)
@@ -211,8 +211,8 @@ def read_stream(
         piece, looked = frames[looked:], len(frames)
         pictures = np.stack(piece or frames[:1])[: len(piece)]  # (N, H, W, 3)
         mouth = pictures if is_mouth_crop(pictures) else follower.follow(pictures)  # (N', H', W', 3)
-        grey = resize_area(to_grey(mouth), model.frame_size)  # (N', H, W)
-        for word in stream.push(torch.from_numpy(grey), last):
+        gray = resize_area(to_gray(mouth), model.frame_size)  # (N', H, W)
+        for word in stream.push(torch.from_numpy(gray), last):
             tell(word)
 
     for frame, rate in frames_of(path):  # (H, W, 3)

@@ -34,7 +34,7 @@ from lessons.training.lipnet import ALPHABET, Settings, evaluate, read_clips, tr
 # name -> (the model, (H, W) of its frames, how to train it)
 PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
     "small": (lambda: LipNet.small(fastest_layers(lessons.device())), (32, 64), Settings()),
-    # To 15 % of the words wrong in minutes, not to the best: in so few epochs nothing is learnt by heart, and
+    # To 15 % of the words wrong in minutes, not to the best: so few epochs bring no overfitting, and
     # dropout would only slow them.
     "quick": (
         lambda: LipNet.small(fastest_layers(lessons.device()), dropout=0.0),

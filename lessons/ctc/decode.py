@@ -73,7 +73,7 @@ def beam_search_decode(
 
     Prefix beam search keeps, frame by frame, the ``beam_width`` best prefixes. Each sums the probability of
     the paths that spell it, those ending in a blank apart from those ending in its last label: a repeated
-    label starts a new character only after a blank. (Graves, "Supervised sequence labelling", 2012, section
+    label starts a new character only after a blank. (Graves, "Supervised sequence labeling", 2012, section
     7.5.3; with a language model Hannun et al. 2014, arXiv 1408.2873, algorithm 1. There beta counts words,
     here characters.) A label's p_ctc is exact when the beam never dropped a prefix of it, else a lower bound.
 
@@ -254,7 +254,7 @@ def _best_allowed_path(
     )
     if score == NEVER:
         raise ValueError(
-            f"no text that the language model allows can be spelt in {len(frames)} frames with a probability "
+            f"no text that the language model allows fits {len(frames)} frames with a probability "
             "above 0: give more frames, or decode without it"
         )
     label = []

@@ -9,14 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 COMMANDS = ("bin", "lay", "place", "set")
-COLOURS = ("blue", "green", "red", "white")
+COLORS = ("blue", "green", "red", "white")
 PREPOSITIONS = ("at", "by", "in", "with")
 LETTERS = tuple("abcdefghijklmnopqrstuvxyz")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ADVERBS = ("again", "now", "please", "soon")
 
-SLOTS = (COMMANDS, COLOURS, PREPOSITIONS, LETTERS, DIGITS, ADVERBS)
-SLOT_NAMES = ("command", "colour", "preposition", "letter", "digit", "adverb")
+SLOTS = (COMMANDS, COLORS, PREPOSITIONS, LETTERS, DIGITS, ADVERBS)
+SLOT_NAMES = ("command", "color", "preposition", "letter", "digit", "adverb")
 
 # A clip's name holds one character a slot: the word's first letter, and for digits z, 1 .. 9.
 _CODES = tuple("z123456789" if slot is DIGITS else "".join(word[0] for word in slot) for slot in SLOTS)

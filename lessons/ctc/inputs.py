@@ -1,6 +1,6 @@
 """What CTC accepts: labels and lengths that fit the frames and the classes, and true log probabilities.
 
-torch checks little of this on the CPU: a label outside the classes makes it read its neighbour's numbers.
+torch checks little of this on the CPU: a label outside the classes makes it read its neighbor's numbers.
 Each function raises ValueError that names the sample and the position.
 """
 

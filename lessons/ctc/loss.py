@@ -1,7 +1,7 @@
 """Connectionist temporal classification: the probability of a label when nobody said which frame is which.
 
 A network gives each of T frames a distribution over V classes, one of them the blank. A path picks one class
-a frame. Collapsing a path merges equal neighbours, then drops the blanks: "bb-i-n" spells "bin". The
+a frame. Collapsing a path merges equal neighbors, then drops the blanks: "bb-i-n" spells "bin". The
 probability of a label is the sum over all paths that spell it; the loss is its negative logarithm.
 
 Source: Graves, Fernandez, Gomez, Schmidhuber, "Connectionist temporal classification", ICML 2006.
@@ -39,7 +39,7 @@ REDUCTIONS = ("none", "mean", "sum")
 
 
 def collapse(path: Tensor | Iterable[int], blank: int = 0) -> list[int]:
-    """Return the label that a path spells: merge equal neighbours, then drop blanks (the paper's map B)."""
+    """Return the label that a path spells: merge equal neighbors, then drop blanks (the paper's map B)."""
     return [label for label, _ in itertools.groupby(as_integers(path)) if label != blank]
 
 
@@ -72,7 +72,7 @@ def min_frames(target: Tensor | Iterable[int]) -> int:
 def count_paths(frames: int, target: Tensor | Iterable[int]) -> int:
     """Return how many paths of ``frames`` frames spell ``target``, exactly.
 
-    It is C(T+L, T-L) when no two neighbours of the target are equal, however many classes there are.
+    It is C(T+L, T-L) when no two neighbors of the target are equal, however many classes there are.
 
     Raises:
         ValueError: when ``frames`` is below 0.
@@ -128,9 +128,9 @@ class ForwardBackward(NamedTuple):
         beta: (T, S) log probability of all ways to finish from state s after frame t, frame t excluded, so
             alpha + beta is the log probability of all paths through (t, s). (The 2006 paper counts frame t in
             both and divides once; leaving it out of beta is the convention of Graves' later book.)
-        log_likelihood: () log p(target); -inf when the target cannot be spelt.
+        log_likelihood: () log p(target); -inf when the target cannot be spelled.
         posteriors: (T, S) probability that the path is in state s at frame t, given the target. Rows sum
-            to 1, or to 0 when the target cannot be spelt.
+            to 1, or to 0 when the target cannot be spelled.
         occupancy: (T, V) the posteriors summed over the states of each class: the loss's gradient with
             respect to log_probs is minus this, with respect to logits softmax minus this.
     """

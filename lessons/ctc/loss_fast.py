@@ -16,7 +16,7 @@ reversed, and what a product of both loses is worth at most 10^-300 · (all c be
 Where these, added over all frames and states, are below the rounding of the likelihood itself, the result is
 as good as that of the logarithms. Elsewhere the caller must take those.
 
-Time goes where memory does. So states come before the batch, (S, B): neighbours in s are then neighbours
+Time goes where memory does. So states come before the batch, (S, B): neighbors in s are then neighbors
 of whole rows, and every operation runs over one block. Nothing of size (T, S, B) is made but what is emitted
 and the ways to arrive, which become the ways through in place.
 """

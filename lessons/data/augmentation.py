@@ -77,7 +77,7 @@ def augment(
     """Mirror half of the clips, move and zoom each one; the frames of a clip stay together.
 
     Args:
-        clips: (B, T, H, W) float, before normalisation.
+        clips: (B, T, H, W) float, before normalization.
         rng: source of chance.
         places, n_clips: the clips are those at ``places`` of a batch of ``n_clips``, for all of which chance
             is drawn: a clip fares the same whoever has it. None: they are the whole batch.
@@ -98,5 +98,5 @@ def augment(
     zoom = 1 + uniform(ZOOM)
     # What lies outside a crop is unknown, so no one way of filling the edges may become a clue.
     padding = rng.choice(["border", "border", "reflection", "zeros"])
-    grey = rng.uniform(0, 200) if padding == "zeros" else 0.0
-    return move(clips - grey, rows, columns, zoom, padding) + grey
+    gray = rng.uniform(0, 200) if padding == "zeros" else 0.0
+    return move(clips - gray, rows, columns, zoom, padding) + gray

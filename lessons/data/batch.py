@@ -1,4 +1,4 @@
-"""From clips of bytes to what one step of training needs: normalised floats, targets, lengths."""
+"""From clips of bytes to what one step of training needs: normalized floats, targets, lengths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALPHABET = Alphabet()
 CPU = torch.device("cpu")
 
 
-def normalise(clips: Tensor, lengths: Tensor | None = None, *, check: bool = True) -> Tensor:
+def normalize(clips: Tensor, lengths: Tensor | None = None, *, check: bool = True) -> Tensor:
     """Give every clip mean 0 and standard deviation 1 over its own valid pixels; padding becomes 0.
 
     One mean and one standard deviation per clip, not per frame: light and camera go, motion and its size
@@ -26,7 +26,7 @@ def normalise(clips: Tensor, lengths: Tensor | None = None, *, check: bool = Tru
     saturate nearly all of them (notebook 01).
 
     Args:
-        clips: (B, T, H, W) grey values, bytes or floats of any scale.
+        clips: (B, T, H, W) gray values, bytes or floats of any scale.
         lengths: (B,) valid frames; None means all.
         check: look for NaN. Clips made of bytes hold none, and looking would stop a GPU at every step.
 
@@ -51,7 +51,7 @@ def normalise(clips: Tensor, lengths: Tensor | None = None, *, check: bool = Tru
     mean = (clips * valid).sum((1, 2, 3), keepdim=True) / n_pixels  # (B, 1, 1, 1)
     clips = (clips - mean) * valid  # (B, T, H, W)
     deviation = (clips.square().sum((1, 2, 3), keepdim=True) / n_pixels).sqrt()  # (B, 1, 1, 1)
-    return clips / (deviation + 1e-5)  # a clip of one flat grey becomes zeros, not NaN
+    return clips / (deviation + 1e-5)  # a clip of one flat gray becomes zeros, not NaN
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Batch:
     program wait for all the work that is queued there.
 
     Attributes:
-        x: (B, C, T, H, W) float, normalised, on the device.
+        x: (B, C, T, H, W) float, normalized, on the device.
         lengths: (B,) valid frames, on the CPU.
         targets: (sum of target_lengths,) classes of all sentences, one after the other, on the device.
         target_lengths: (B,) characters of each sentence, on the CPU.
@@ -99,16 +99,16 @@ class Collected:
     n_clips: int
 
     def to(self, device: torch.device, channels: int) -> Batch:
-        """Send the bytes to ``device``, and augment and normalise them there.
+        """Send the bytes to ``device``, and augment and normalize them there.
 
         Bytes are a twelfth of the traffic that three channels of floats would be, and the device, not the
-        core that feeds it, does the arithmetic. A model with three input ``channels`` sees the grey image
+        core that feeds it, does the arithmetic. A model with three input ``channels`` sees the gray image
         three times.
         """
         x = _send(self.frames, device).float()  # (B, T, H, W)
         if self.rng is not None:
             x = augment(x, self.rng, self.places, self.n_clips)
-        x = normalise(x, self.lengths, check=False)[:, None].expand(
+        x = normalize(x, self.lengths, check=False)[:, None].expand(
             -1, channels, -1, -1, -1
         )  # (B, C, T, H, W)
         targets, frame_labels = (_send(labels, device) for labels in (self.targets, self.frame_labels))

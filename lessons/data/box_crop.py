@@ -25,7 +25,7 @@ def crop_box(frame: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.nd
         ValueError: another dtype or shape, a box without area, or with NaN.
     """
     if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 2 or 0 in frame.shape:
-        raise ValueError(f"frame: {_describe(frame)}, expected uint8 (H, W), grey")
+        raise ValueError(f"frame: {_describe(frame)}, expected uint8 (H, W), gray")
     box = np.asarray(box, np.float64)
     if box.shape != (4,) or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
         raise ValueError(f"box: {box.tolist()}, expected finite x0, y0, x1, y1 with x0 < x1 and y0 < y1")

@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ClipSet:
-    """Grey mouth clips with their sentences and word timings, held in memory as bytes.
+    """Gray mouth clips with their sentences and word timings, held in memory as bytes.
 
     900 clips of 75 frames at 32x64 take 138 MB: a float copy would take four times as much, so pixels
     become floats only one batch at a time.
 
     Attributes:
-        frames: (N, T, H, W) uint8, grey; a clip shorter than T is padded with zeros.
+        frames: (N, T, H, W) uint8, gray; a clip shorter than T is padded with zeros.
         lengths: (N,) int64, the valid frames of each clip.
         ids: N names.
         transcripts: N sentences, words separated by one space.

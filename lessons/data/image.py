@@ -1,11 +1,11 @@
-"""From colour frames of any size to small grey ones, the same for training and for reading."""
+"""From color frames of any size to small gray ones, the same for training and for reading."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def to_grey(frames: np.ndarray) -> np.ndarray:
+def to_gray(frames: np.ndarray) -> np.ndarray:
     """Luma of RGB frames, by the weights of ITU-R BT.601 in 1/256: (77 R + 150 G + 29 B) / 256.
 
     Whole numbers, so that every machine gives the same bytes.
@@ -41,7 +41,7 @@ def area_weights(n_in: int, n_out: int) -> np.ndarray:
 
 
 def resize_area(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Shrink grey frames by averaging areas, against aliasing: one small product for rows, one for columns.
+    """Shrink gray frames by averaging areas, against aliasing: one small product for rows, one for columns.
 
     Args:
         frames: (T, H, W) uint8.
@@ -54,7 +54,7 @@ def resize_area(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         ValueError: wrong dtype or axes, or a size below one pixel.
     """
     if frames.dtype != np.uint8 or frames.ndim != 3:
-        raise ValueError(f"frames: {frames.dtype} {frames.shape}, expected uint8 (T, H, W), grey")
+        raise ValueError(f"frames: {frames.dtype} {frames.shape}, expected uint8 (T, H, W), gray")
     height, width = size
     if height < 1 or width < 1:
         raise ValueError(f"size: {size}, expected (height, width) of at least one pixel each")

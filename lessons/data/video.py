@@ -110,13 +110,13 @@ def _decode(
 
 
 def _check_frames(frames: np.ndarray, fps: float) -> np.ndarray:
-    """Frames as (T, H, W, 3) uint8, grey ones repeated over the channels."""
+    """Frames as (T, H, W, 3) uint8, gray ones repeated over the channels."""
     if frames.dtype != np.uint8:
         raise ValueError(f"frames: dtype {frames.dtype}, expected uint8 (0..255)")
     if frames.ndim == 3:
         frames = np.repeat(frames[..., None], 3, axis=-1)  # (T, H, W, 3)
     if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
-        raise ValueError(f"frames: shape {frames.shape}, expected (T, H, W) grey or (T, H, W, 3) RGB, T >= 1")
+        raise ValueError(f"frames: shape {frames.shape}, expected (T, H, W) gray or (T, H, W, 3) RGB, T >= 1")
     if not fps > 0:
         raise ValueError(f"fps: {fps}, expected frames a second, above 0")
     return np.ascontiguousarray(frames)
@@ -125,12 +125,12 @@ def _check_frames(frames: np.ndarray, fps: float) -> np.ndarray:
 def write_video(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None:
     """Write frames as H.264 mp4, near-lossless to the eye (CRF 18), as a whole or not at all.
 
-    The same frames give the same file every time on one machine. On another, the turn from RGB to the colours
+    The same frames give the same file every time on one machine. On another, the turn from RGB to the colors
     of H.264 may round differently, and another release of PyAV may pack differently.
 
     Args:
         path: the file to write, ending in .mp4.
-        frames: (T, H, W, 3) RGB or (T, H, W) grey, uint8; H and W even, because colour is kept at half size.
+        frames: (T, H, W, 3) RGB or (T, H, W) gray, uint8; H and W even, because color is kept at half size.
         fps: frames a second.
 
     Raises:
@@ -165,7 +165,7 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None:
 
     Args:
         path: the file to write, ending in .gif.
-        frames: (T, H, W, 3) RGB or (T, H, W) grey, uint8.
+        frames: (T, H, W, 3) RGB or (T, H, W) gray, uint8.
         fps: frames a second, at most 50: viewers slow down anything faster.
 
     Raises:

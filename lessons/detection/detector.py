@@ -81,7 +81,7 @@ class NoMemory(nn.Module):
 
 
 class Averaging(nn.Module):
-    """The simplest memory: mean ← 3/4 mean + 1/4 features, not learnt; then the 1x1 convolution."""
+    """The simplest memory: mean ← 3/4 mean + 1/4 features, not learned; then the 1x1 convolution."""
 
     SHARE = 0.25  # of the newest frame
 
@@ -128,7 +128,7 @@ class Detector(nn.Module):
         classes: how many kinds of things.
         memory: what joins the frames, a name in ``MEMORIES``.
         hidden_channels: D, the memory's channels.
-        in_channels: C of a frame, 1 for grey.
+        in_channels: C of a frame, 1 for gray.
 
     Raises:
         ValueError: a memory that is none of these, or a number below 1.
@@ -165,7 +165,7 @@ class Detector(nn.Module):
             state: what the call for the frames before returned; None at a film's start.
 
         Returns:
-            maps (T, B, classes + 4, H', W'), see ``lessons.detection.centre_points``, and the new state.
+            maps (T, B, classes + 4, H', W'), see ``lessons.detection.center_points``, and the new state.
 
         Raises:
             ValueError: x of another rank, without frames or pixels, with other channels, of another type or
@@ -221,7 +221,7 @@ class Detector(nn.Module):
 
 
 def to_input(frames: Tensor) -> Tensor:
-    """Bytes of grey film (B, T, H, W) -> what the detector reads: (T, B, 1, H, W) float, about -2 to 2.
+    """Bytes of gray film (B, T, H, W) -> what the detector reads: (T, B, 1, H, W) float, about -2 to 2.
 
     Raises:
         ValueError: no tensor, wrong rank or type.

@@ -11,7 +11,7 @@ import torch
 from lessons.data.synthetic.moving import MovingClips
 from lessons.detection.average_precision import Truth, match, mean_average_precision
 from lessons.detection.boxes import Detections
-from lessons.detection.centre_points import decode
+from lessons.detection.center_points import decode
 from lessons.detection.detector import Detector, to_input
 
 SURE = 0.4  # the score from which on a detection is shown, where one has to say yes or no

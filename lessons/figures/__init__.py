@@ -6,7 +6,7 @@ from lessons.figures.box_rows import box_rows
 from lessons.figures.boxed import boxed
 from lessons.figures.break_even import break_even
 from lessons.figures.cell_diagram import cell_diagram
-from lessons.figures.centre_maps import centre_maps
+from lessons.figures.center_maps import center_maps
 from lessons.figures.confusion import confusion
 from lessons.figures.counts import counts
 from lessons.figures.course_map import course_map
@@ -55,7 +55,7 @@ __all__ = [
     "boxed",
     "break_even",
     "cell_diagram",
-    "centre_maps",
+    "center_maps",
     "confusion",
     "counts",
     "course_map",

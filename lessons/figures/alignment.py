@@ -118,7 +118,7 @@ def trellis(
 ) -> Figure:
     """The CTC trellis: one row for each state of the extended label, one column for each frame.
 
-    The area and the colour of a dot say how probable it is to be in that state at that frame, once the
+    The area and the color of a dot say how probable it is to be in that state at that frame, once the
     label is known. Thin lines are the moves that CTC allows: stay, step, and skip a blank between two
     different symbols.
 
@@ -142,7 +142,7 @@ def trellis(
                 if s + jump < count and not skips:
                     ax.plot([t, t + 1], [s, s + jump], color=RULE, lw=0.6, zorder=1)
     t, s = np.mgrid[:frames, :count]
-    step = 72 * min((width - 1) / frames, 0.32)  # points between neighbouring dots
+    step = 72 * min((width - 1) / frames, 0.32)  # points between neighboring dots
     ax.scatter(t.ravel(), s.ravel(), s=(0.8 * step) ** 2 * p.ravel(), color=BLUE, alpha=0.85, lw=0, zorder=3)
     ax.scatter(t.ravel(), s.ravel(), s=3, color=FAINT, lw=0, zorder=2)
     if path is not None:

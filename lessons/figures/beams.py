@@ -41,11 +41,11 @@ def path_shares(
 ) -> Figure:
     """One bar a label, laid together from the probabilities of the paths that spell it.
 
-    The most probable of all paths is red; with ``dropped``, colour tells instead which paths are lost.
+    The most probable of all paths is red; with ``dropped``, color tells instead which paths are lost.
 
     Args:
         labels: label -> path -> probability, rows from top to bottom; the empty label is drawn as “”.
-        dropped: paths that a search has lost: grey, at the end of their bar.
+        dropped: paths that a search has lost: gray, at the end of their bar.
     """
     if not labels or not all(labels.values()):
         raise ValueError("labels: expected at least one label, each with at least one path")
@@ -62,8 +62,8 @@ def path_shares(
         left = 0.0
         for path, p in sorted(paths.items(), key=lambda item: item[0] in lost):
             best = dropped is None and p == max(shares)
-            colour = RULE if path in lost else VERMILION if best else SKY
-            ax.barh(row, p, left=left, height=0.66, color=colour, edgecolor="white", lw=1.5)
+            color = RULE if path in lost else VERMILION if best else SKY
+            ax.barh(row, p, left=left, height=0.66, color=color, edgecolor="white", lw=1.5)
             if p > 0.07 * longest:
                 ax.text(
                     left + p / 2, row, f"{path}\n{_probability(p)}", ha="center", va="center",
@@ -101,7 +101,7 @@ def beams(
 
     A bar is as long as its prefix is probable: blue the paths that end in a blank, red those that end in the
     prefix's last letter. Lines carry probability on: level when the prefix stays as it is, downwards when it
-    grows. Where lines from two prefixes meet, their paths are merged: a green frame. Grey bars are dropped.
+    grows. Where lines from two prefixes meet, their paths are merged: a green frame. Gray bars are dropped.
 
     Args:
         columns: T+1 mappings, prefix -> (probability ending in a blank, ending in the last letter); the first
@@ -176,13 +176,13 @@ def beams(
 def _bar(ax, x: float, y: float, ends: Ends, scale: float, kept: bool, merged: bool) -> None:
     """A prefix: its two probabilities end to end, and their sum."""
     blank, label = ends
-    for left, p, colour in ((0.0, blank, BLUE), (blank, label, VERMILION)):
+    for left, p, color in ((0.0, blank, BLUE), (blank, label, VERMILION)):
         ax.add_patch(
             Rectangle(
                 (x + left * scale, y - 0.2),
                 p * scale,
                 0.4,
-                facecolor=colour if kept else RULE,
+                facecolor=color if kept else RULE,
                 lw=0,
                 zorder=3,
             )

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from lessons.figures.film_rows import film_rows
 from lessons.figures.style import GREEN, ORANGE, PURPLE, SKY, VERMILION, house_style, to_numpy
 
-COLOURS = (VERMILION, GREEN, SKY, PURPLE, ORANGE)  # those that stand out on grey pictures
+COLORS = (VERMILION, GREEN, SKY, PURPLE, ORANGE)  # those that stand out on gray pictures
 
 
 @house_style()
@@ -25,7 +25,7 @@ def box_rows(
     title: str | None = None,
     width: float = 9.0,
 ) -> Figure:
-    """Rows as in :func:`film_rows`; a kind of box has one colour in all of them, and is named below.
+    """Rows as in :func:`film_rows`; a kind of box has one color in all of them, and is named below.
 
     Args:
         films: name -> (K, H, W) or (K, H, W, 3).
@@ -43,9 +43,9 @@ def box_rows(
         if len(frames) != len(films[name]):
             raise ValueError(f"boxes[{name!r}]: of {len(frames)} frames, the film has {len(films[name])}")
     kinds = list(dict.fromkeys(kind for frames in boxes.values() for frame in frames for kind in frame))
-    if len(kinds) > len(COLOURS):
-        raise ValueError(f"boxes: {len(kinds)} kinds, expected at most {len(COLOURS)}")
-    colours = dict(zip(kinds, COLOURS, strict=False))
+    if len(kinds) > len(COLORS):
+        raise ValueError(f"boxes: {len(kinds)} kinds, expected at most {len(COLORS)}")
+    colors = dict(zip(kinds, COLORS, strict=False))
     styles = {kind: (0, (2, 1.5)) if kind in dashed else "-" for kind in kinds}
     fig = film_rows(films, captions, title=title, width=width)
     columns = len(next(iter(films.values())))
@@ -63,11 +63,11 @@ def box_rows(
                             bottom - top,
                             fill=False,
                             lw=1.5,
-                            ec=colours[kind],
+                            ec=colors[kind],
                             ls=styles[kind],
                         )
                     )
-    handles = [Line2D([], [], color=colours[kind], ls=styles[kind], lw=1.5, label=kind) for kind in kinds]
+    handles = [Line2D([], [], color=colors[kind], ls=styles[kind], lw=1.5, label=kind) for kind in kinds]
     if handles:
         fig.set_size_inches(width, fig.get_size_inches()[1] + 0.3)
         fig.legend(handles=handles, loc="outside lower left", ncols=len(handles))

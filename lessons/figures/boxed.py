@@ -22,7 +22,7 @@ def boxed(
     title: str | None = None,
     width: float = 9.0,
 ) -> Figure:
-    """A filmstrip with one box of each kind in every frame, named under it in its colour.
+    """A filmstrip with one box of each kind in every frame, named under it in its color.
 
     Args:
         frames: (K, H, W) or (K, H, W, 3).
@@ -43,10 +43,10 @@ def boxed(
         if chosen is not None:
             ax.title.set_text("")
             ax.set_title(f"{chosen[k]}", fontsize=8, color=ax.title.get_color(), loc="center", pad=3)
-        for (name, kind), colour in zip(corners.items(), PALETTE[1:] + PALETTE[:1], strict=False):
+        for (name, kind), color in zip(corners.items(), PALETTE[1:] + PALETTE[:1], strict=False):
             left, top, right, bottom = kind[k]
             ax.add_patch(
-                Rectangle((left, top), right - left, bottom - top, fill=False, lw=1.8, ec=colour, label=name)
+                Rectangle((left, top), right - left, bottom - top, fill=False, lw=1.8, ec=color, label=name)
             )
     handles = fig.axes[0].get_legend_handles_labels()
     fig.legend(*handles, loc="outside lower left", ncols=len(boxes))

@@ -51,20 +51,20 @@ def break_even(
     ax = fig.add_subplot()
     ax.set(xscale="log", yscale="log")
     ends, marked = [], []
-    for (name, values), colour in zip(costs.items(), PALETTE, strict=False):
+    for (name, values), color in zip(costs.items(), PALETTE, strict=False):
         y = to_numpy(values, f"costs[{name!r}]", 1)
         if len(y) != len(x) or y.min() <= 0:
             raise ValueError(f"costs[{name!r}]: expected {len(x)} numbers above 0, one for each size")
-        ax.plot(x, y, color=colour)
-        ends.append((x[-1], y[-1], name, colour))
+        ax.plot(x, y, color=color)
+        ends.append((x[-1], y[-1], name, color))
         if at is not None:
-            marked.append((float(y[np.flatnonzero(x == at)[0]]), colour))
-    for cost, colour in marked:
+            marked.append((float(y[np.flatnonzero(x == at)[0]]), color))
+    for cost, color in marked:
         below = cost == min(marked)[0]  # under the lowest line there is room
-        ax.plot([at], [cost], "o", ms=6, color=colour)
+        ax.plot([at], [cost], "o", ms=6, color=color)
         ax.annotate(
             human(cost), (at, cost), (6, -4) if below else (-6, 3), textcoords="offset points",
-            ha="left" if below else "right", va="top" if below else "bottom", fontsize=9, color=colour,
+            ha="left" if below else "right", va="top" if below else "bottom", fontsize=9, color=color,
         )  # fmt: skip
     if x[0] <= line <= x[-1]:
         ax.axvline(line, color=INK, lw=1.2, ls=(0, (4, 3)), zorder=0)

@@ -61,9 +61,9 @@ def cell_diagram(
 
     def flow(name: str, points: Sequence[tuple[float, float]], at: tuple[float, float], **options) -> None:
         """An arrow for a tensor; its name and shape stand at ``at``."""
-        colour = options.pop("colour", INK)
-        _arrow(ax, points, colour, **options)
-        ax.text(*at, TENSORS[name], ha="center", va="bottom", fontsize=10, color=colour, weight="bold")
+        color = options.pop("color", INK)
+        _arrow(ax, points, color, **options)
+        ax.text(*at, TENSORS[name], ha="center", va="bottom", fontsize=10, color=color, weight="bold")
         ax.text(at[0], at[1] - 0.12, shape(name), ha="center", va="top", fontsize=7.5, color=INK)
 
     # Below: four convolutions in a row.
@@ -71,20 +71,20 @@ def cell_diagram(
     first, second, third, fourth = (place for place, *_ in LAYERS.values())
     flow("x", [(0.0, ROW), (first - half, ROW)], (0.8, ROW + 0.5))
     flow("seen", [(first + half, ROW), (JOIN - 0.25, ROW)], (4.3, ROW + 0.5))
-    flow("h", [(0.0, OLD), (JOIN, OLD), (JOIN, ROW - 0.3)], (0.8, OLD + 0.5), colour=BLUE)
+    flow("h", [(0.0, OLD), (JOIN, OLD), (JOIN, ROW - 0.3)], (0.8, OLD + 0.5), color=BLUE)
     flow("both", [(JOIN + 0.25, ROW), (second - half, ROW)], (6.55, ROW + 0.5))
     flow("b", [(second + half, ROW), (third - half, ROW)], ((second + third) / 2 - 0.06, ROW + 0.5))
     flow("s", [(third + half, ROW), (fourth - half, ROW)], ((third + fourth) / 2 - 0.06, ROW + 0.5))
     for name, (x, kernel, after, does) in LAYERS.items():
-        colour = ORANGE if "depthwise" in kernel else GREEN
-        _box(ax, (x, ROW), (WIDE, HIGH), colour)
+        color = ORANGE if "depthwise" in kernel else GREEN
+        _box(ax, (x, ROW), (WIDE, HIGH), color)
         lines = [kernel, f"{weights[name]:,}", *([after] if after else [])]
         for k, line in enumerate(lines):
             ax.text(
                 x, ROW + 0.38 * ((len(lines) - 1) / 2 - k), line, ha="center", va="center", zorder=4,
                 fontsize=7 if k == 0 else 8.5, color=INK, weight="bold" if k == 1 else "normal",
             )  # fmt: skip
-        ax.text(x, ROW - HIGH / 2 - 0.12, does, ha="center", va="top", fontsize=8, color=colour)
+        ax.text(x, ROW - HIGH / 2 - 0.12, does, ha="center", va="top", fontsize=8, color=color)
     _node(ax, JOIN, ROW, "‖")
     ax.text(JOIN + 0.15, ROW - 0.75, "side by side", ha="left", va="center", fontsize=8, color=FAINT)
 
@@ -92,18 +92,18 @@ def cell_diagram(
     flow("gates", [(fourth, ROW + HIGH / 2), (fourth, BUS)], (fourth + 1.1, 3.45), head=False)
     ax.plot([SPLIT["f"], fourth], [BUS, BUS], color=INK, lw=1.4, zorder=1, solid_capstyle="round")
     for name, x in SPLIT.items():
-        colour = GREEN if name == "g" else VERMILION
+        color = GREEN if name == "g" else VERMILION
         _arrow(ax, [(x, BUS), (x, GATE - 0.4)], INK)
-        _box(ax, (x, GATE), (1.5, 0.8), colour)
+        _box(ax, (x, GATE), (1.5, 0.8), color)
         label = {"f": "σ(f + 1)", "g": "φ(g)"}.get(name, f"σ({name})")
         ax.text(x, GATE, label, ha="center", va="center", fontsize=9.5, color=INK, zorder=4)
         ax.text(x + 0.12, (BUS + GATE - 0.4) / 2, shape(name), ha="left", va="center", fontsize=7.5)
 
     # Above: the memory runs through from left to right.
     f, i, g, o = SPLIT.values()
-    flow("c", [(0.0, MEMORY), (f - 0.28, MEMORY)], (0.8, MEMORY + 0.5), colour=BLUE, lw=2.6, head=False)
+    flow("c", [(0.0, MEMORY), (f - 0.28, MEMORY)], (0.8, MEMORY + 0.5), color=BLUE, lw=2.6, head=False)
     _arrow(ax, [(f, MEMORY), (i, MEMORY)], BLUE, lw=2.6, head=False)
-    flow("new_c", [(i, MEMORY), (17.9, MEMORY)], (17.0, MEMORY + 0.5), colour=BLUE, lw=2.6)
+    flow("new_c", [(i, MEMORY), (17.9, MEMORY)], (17.0, MEMORY + 0.5), color=BLUE, lw=2.6)
     _arrow(ax, [(f, GATE + 0.4), (f, MEMORY - 0.28)], VERMILION)
     _arrow(ax, [(i, GATE + 0.4), (i, MIDDLE - 0.28)], VERMILION)
     _arrow(ax, [(g, GATE + 0.4), (g, MIDDLE), (i + 0.28, MIDDLE)], GREEN)
@@ -111,7 +111,7 @@ def cell_diagram(
     _arrow(ax, [(12.6, MEMORY), (12.6, MIDDLE), (o - 0.28, MIDDLE)], BLUE)
     ax.text(12.75, (MEMORY + MIDDLE) / 2, "φ(c′)", ha="left", va="center", fontsize=9.5, color=BLUE)
     _arrow(ax, [(o, GATE + 0.4), (o, MIDDLE - 0.28)], VERMILION)
-    flow("new_h", [(o + 0.28, MIDDLE), (17.9, MIDDLE)], (17.0, MIDDLE + 0.5), colour=BLUE)
+    flow("new_h", [(o + 0.28, MIDDLE), (17.9, MIDDLE)], (17.0, MIDDLE + 0.5), color=BLUE)
     for x, y, sign in ((f, MEMORY, "⊙"), (i, MEMORY, "+"), (i, MIDDLE, "⊙"), (o, MIDDLE, "⊙")):
         _node(ax, x, y, sign)
     for x, y, word in (
@@ -132,24 +132,24 @@ def cell_diagram(
 
 
 def _arrow(
-    ax: Axes, points: Sequence[tuple[float, float]], colour: str, lw: float = 1.4, head: bool = True
+    ax: Axes, points: Sequence[tuple[float, float]], color: str, lw: float = 1.4, head: bool = True
 ) -> None:
     """A line along ``points``, with a head at its end."""
     xs, ys = zip(*points, strict=True)
-    ax.plot(xs, ys, color=colour, lw=lw, zorder=1, solid_capstyle="round", solid_joinstyle="round")
+    ax.plot(xs, ys, color=color, lw=lw, zorder=1, solid_capstyle="round", solid_joinstyle="round")
     if head:
         ax.annotate(
             "", points[-1], points[-2], zorder=2,
-            arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 0, "shrinkA": 0, "shrinkB": 0,
+            arrowprops={"arrowstyle": "-|>", "color": color, "lw": 0, "shrinkA": 0, "shrinkB": 0,
                         "mutation_scale": 11},
         )  # fmt: skip
 
 
-def _box(ax: Axes, middle: tuple[float, float], size: tuple[float, float], colour: str) -> None:
+def _box(ax: Axes, middle: tuple[float, float], size: tuple[float, float], color: str) -> None:
     corner = (middle[0] - size[0] / 2, middle[1] - size[1] / 2)
     ax.add_patch(
         FancyBboxPatch(
-            corner, *size, boxstyle="round,pad=0,rounding_size=0.15", facecolor=PAPER, edgecolor=colour,
+            corner, *size, boxstyle="round,pad=0,rounding_size=0.15", facecolor=PAPER, edgecolor=color,
             lw=1.6, zorder=3,
         )
     )  # fmt: skip

@@ -31,10 +31,10 @@ def counts(
         raise ValueError(f"series: {len(series)} of them, expected 1 to {len(PALETTE)}")
     fig = new_figure(width, height)
     ax = fig.add_subplot()
-    for (name, occurs), colour in zip(series.items(), PALETTE, strict=False):
+    for (name, occurs), color in zip(series.items(), PALETTE, strict=False):
         if not occurs or min(occurs.values()) < 0:
             raise ValueError(f"series[{name!r}]: expected at least one number, and no count below 0")
-        ax.bar(list(occurs), list(occurs.values()), width=0.85, color=colour, label=name)
+        ax.bar(list(occurs), list(occurs.values()), width=0.85, color=color, label=name)
         top = max(occurs, key=occurs.__getitem__)
         ax.annotate(
             name,
@@ -42,7 +42,7 @@ def counts(
             (0, 4),
             textcoords="offset points",
             ha="center",
-            color=colour,
+            color=color,
             fontsize=9,
         )
     if mark is not None:

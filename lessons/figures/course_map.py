@@ -10,7 +10,7 @@ from matplotlib.patches import FancyBboxPatch
 from lessons.figures.style import BLUE, FAINT, GREEN, INK, VERMILION, house_style, new_figure
 
 WIDE, HIGH = 0.86, 0.56  # of a box, where the next one stands 1 further
-# Rows from the top: label, its column, colour, the notebooks, the column of the first.
+# Rows from the top: label, its column, color, the notebooks, the column of the first.
 LANES = (
     ("LipNet", 0, BLUE, range(0, 9), 0),
     ("memory for a detector", 3, VERMILION, range(9, 13), 3),
@@ -37,8 +37,8 @@ def course_map(notebooks: Sequence[tuple[int, str, bool]], *, here: int | None =
     ax.set(xlim=(-0.6, 8.6), ylim=(-2.55, 0.75))
     ax.set_axis_off()
     middle = {}
-    for row, (label, at, colour, numbers, first) in enumerate(LANES):
-        ax.text(at - WIDE / 2, -row + 0.4, label, color=colour, fontsize=9.5)
+    for row, (label, at, color, numbers, first) in enumerate(LANES):
+        ax.text(at - WIDE / 2, -row + 0.4, label, color=color, fontsize=9.5)
         for column, number in enumerate(numbers, start=first):
             title, written = entries[number]
             x, y = column, -row
@@ -49,8 +49,8 @@ def course_map(notebooks: Sequence[tuple[int, str, bool]], *, here: int | None =
                     WIDE,
                     HIGH,
                     boxstyle="round,pad=0,rounding_size=0.08",
-                    facecolor=colour if written else "white",
-                    edgecolor=INK if number == here else colour,
+                    facecolor=color if written else "white",
+                    edgecolor=INK if number == here else color,
                     lw=2.2 if number == here else 0.9,
                 )
             )

@@ -57,7 +57,7 @@ def curves(
             ha="center", va="bottom", fontsize=9, color=FAINT,
         )  # fmt: skip
     ends = []
-    for (name, values), colour in zip(runs.items(), PALETTE, strict=False):
+    for (name, values), color in zip(runs.items(), PALETTE, strict=False):
         own = isinstance(values, tuple)
         x = values[0] if own else steps
         y = np.atleast_2d(to_numpy(values[1] if own else values, f"runs[{name!r}]", (1, 2)))  # (seeds, N)
@@ -65,9 +65,9 @@ def curves(
         if len(x) != y.shape[1]:
             raise ValueError(f"steps: {len(x)} of them for the {y.shape[1]} values of {name!r}")
         if len(y) > 1:
-            ax.fill_between(x, y.min(axis=0), y.max(axis=0), color=colour, alpha=0.18, lw=0)
-        ax.plot(x, y.mean(axis=0), color=colour, label=name)
-        ends.append((x[-1], y.mean(axis=0)[-1], name, colour))
+            ax.fill_between(x, y.min(axis=0), y.max(axis=0), color=color, alpha=0.18, lw=0)
+        ax.plot(x, y.mean(axis=0), color=color, label=name)
+        ends.append((x[-1], y.mean(axis=0)[-1], name, color))
     if logy:
         ax.set_yscale("log")
     if powers:
@@ -90,7 +90,7 @@ def curves(
 
 
 def name_the_ends(ax, ends: list[tuple[float, float, str, str]]) -> None:
-    """Write each run's name in its colour to the right of its last point, moved apart where they crowd."""
+    """Write each run's name in its color to the right of its last point, moved apart where they crowd."""
     ax.autoscale_view()  # else the limits are still 0 to 1 when nothing has asked for them
     heights = [
         float(ax.transAxes.inverted().transform(ax.transData.transform((x, y)))[1]) for x, y, _, _ in ends

@@ -16,11 +16,11 @@ def cuts(
 ) -> Figure:
     """A frame, below it one row of all frames (x-t), to its right one column of all frames (y-t).
 
-    The x axis of the frame goes on in the cut below it, the y axis in the cut beside it. Lines of one colour
+    The x axis of the frame goes on in the cut below it, the y axis in the cut beside it. Lines of one color
     are the same place: orange the row, blue the column, green the moment.
 
     Args:
-        frames: (T, H, W) grey or (T, H, W, 3) RGB; uint8 as it is, floats from the darkest to the brightest.
+        frames: (T, H, W) gray or (T, H, W, 3) RGB; uint8 as it is, floats from the darkest to the brightest.
         t, row, column: where to cut.
 
     Raises:
@@ -47,8 +47,8 @@ def cuts(
     frame.axvline(column, color=BLUE, **line)
     below.axhline(t, color=GREEN, **line)
     right.axvline(t, color=GREEN, **line)
-    for ax, colour in ((frame, GREEN), (below, VERMILION), (right, BLUE)):
-        ax.spines[:].set(visible=True, color=colour, linewidth=1.6)
+    for ax, color in ((frame, GREEN), (below, VERMILION), (right, BLUE)):
+        ax.spines[:].set(visible=True, color=color, linewidth=1.6)
     frame.set_title(f"frame {t}", color=GREEN)
     right.set_title(f"y–t cut: column {column}", color=BLUE)
     below.set_title(f"x–t cut: row {row}", color=VERMILION)

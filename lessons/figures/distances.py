@@ -26,7 +26,7 @@ def distances(
     Args:
         matrix: (N, N) distances, at least 0.
         labels: N names, in the order of rows and columns.
-        unit: written at the colour bar.
+        unit: written at the color bar.
     """
     values = to_numpy(matrix, "matrix", 2).astype(float)
     size = len(labels)

@@ -36,18 +36,18 @@ def dots(
         [0.0] if len(series) == 1 else [0.17 * (2 * i / (len(series) - 1) - 1) for i in range(len(series))]
     )
     most = 0.0
-    for (name, values), colour, offset in zip(series.items(), PALETTE, offsets, strict=False):
+    for (name, values), color, offset in zip(series.items(), PALETTE, offsets, strict=False):
         x = to_numpy(values, f"series[{name!r}]", 1)
         if len(x) != len(names):
             raise ValueError(f"series[{name!r}]: {len(x)} values for {len(names)} names")
         if x.min() < 0:
             raise ValueError(f"series[{name!r}]: smallest {x.min():g}, expected shares of at least 0")
         most = max(most, float(x.max()))
-        ax.plot(x, [row + offset for row in rows], "o", ms=6, color=colour, label=name, clip_on=False)
+        ax.plot(x, [row + offset for row in rows], "o", ms=6, color=color, label=name, clip_on=False)
         for row, value in zip(rows, x, strict=True):
             ax.annotate(
                 f"{100 * value:.1f}", (value, row + offset), (7, 0), textcoords="offset points",
-                va="center", fontsize=8, color=colour,
+                va="center", fontsize=8, color=color,
             )  # fmt: skip
     ax.set_yticks(rows, names)
     ax.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, 1.12 * most or 1), xlabel=xlabel)

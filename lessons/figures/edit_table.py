@@ -23,7 +23,7 @@ from lessons.figures.style import (
     to_numpy,
 )
 
-COLOURS = {"same": FAINT, "substituted": VERMILION, "deleted": BLUE, "inserted": GREEN}
+COLORS = {"same": FAINT, "substituted": VERMILION, "deleted": BLUE, "inserted": GREEN}
 
 
 def _shown(unit: str) -> str:
@@ -60,8 +60,8 @@ def edit_table(
     for i in range(rows + 1):
         for j in range(columns + 1):
             on_path = (i, j) in path
-            colour = "#DCEBF6" if on_path else PAPER
-            ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=colour, edgecolor="white"))
+            color = "#DCEBF6" if on_path else PAPER
+            ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, facecolor=color, edgecolor="white"))
             ax.text(
                 j, i, f"{int(table[i, j])}", ha="center", va="center", fontsize=9.5,
                 color=INK if on_path else FAINT, weight="bold" if on_path else "normal", zorder=4,
@@ -72,7 +72,7 @@ def edit_table(
         ax.plot(
             j + ends * (m - j),
             i + ends * (k - i),
-            color=COLOURS[kind],
+            color=COLORS[kind],
             lw=3,
             solid_capstyle="round",
             zorder=3,
@@ -86,8 +86,8 @@ def edit_table(
     for spine in ax.spines.values():
         spine.set(visible=True, color=RULE)
     if path:
-        used = [kind for kind in COLOURS if kind in kinds]
-        handles = [Patch(color=COLOURS[kind], label=f"{kind}: {kinds.count(kind)}") for kind in used]
+        used = [kind for kind in COLORS if kind in kinds]
+        handles = [Patch(color=COLORS[kind], label=f"{kind}: {kinds.count(kind)}") for kind in used]
         fig.legend(handles=handles, loc="outside lower left", ncols=4, handlelength=1.0, columnspacing=1.2)
     if title:
         fig.suptitle(title, x=0.01, ha="left")

@@ -41,8 +41,8 @@ def film(frames: np.ndarray, words: Sequence[tuple[int, int, str]], width: int =
         draw = ImageDraw.Draw(page)
         x = (width - font.getlength(sentence)) / 2
         for start, _, word in words:
-            colour = INK if t >= start else FAINT
-            draw.text((x, picture_height + strip / 2), word, fill=colour, font=font, anchor="lm")
+            color = INK if t >= start else FAINT
+            draw.text((x, picture_height + strip / 2), word, fill=color, font=font, anchor="lm")
             x += font.getlength(word + " ")
         shown.append(np.asarray(page))
     return np.stack(shown)  # (T, H', width, 3)

@@ -22,7 +22,7 @@ def film_rows(
     """One row a film, its name on the left; column k shows moment k of every film.
 
     Args:
-        films: name -> (K, H, W) grey or (K, H, W, 3) RGB, the same K for all; uint8 as it is, floats scaled
+        films: name -> (K, H, W) gray or (K, H, W, 3) RGB, the same K for all; uint8 as it is, floats scaled
             by the darkest and the brightest value of their own film.
         captions: K strings above the columns, such as frame numbers.
     """

@@ -58,7 +58,7 @@ def filmstrip(
     """Chosen frames side by side, the frame number above and a caption (a letter, a word) below.
 
     Args:
-        frames: (T, H, W) grey or (T, H, W, 3) RGB; uint8 as it is, floats scaled by the darkest and the
+        frames: (T, H, W) gray or (T, H, W, 3) RGB; uint8 as it is, floats scaled by the darkest and the
             brightest value of the whole film, so that brightness can be compared between frames.
         chosen: frame numbers; by default eight, evenly spread.
         captions: one string for each chosen frame.

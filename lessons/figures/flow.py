@@ -114,7 +114,7 @@ def _draw(
     frames, count = nodes.shape
     newest = None if until is None else until - 1  # the moves of this frame stand out
     until = frames - 1 if until is None else until
-    hairlines, flows, widths, colours = [], [], [], []
+    hairlines, flows, widths, colors = [], [], [], []
     for t in range(frames - 1):
         for s in range(count):
             for jump in (0, 1, 2):
@@ -125,12 +125,12 @@ def _draw(
                 if t < until and edges[t, s, jump] > FAINTEST:
                     flows.append(line)
                     widths.append(WIDEST * edges[t, s, jump])
-                    colours.append(VERMILION if t == newest else BLUE)
+                    colors.append(VERMILION if t == newest else BLUE)
                 elif newest is None and inches > 3.5:  # smaller panels are clearer without
                     hairlines.append(line)
     ax.add_collection(LineCollection(hairlines, colors=RULE, linewidths=0.5, zorder=1))
     ax.add_collection(
-        LineCollection(flows, colors=colours, linewidths=widths, alpha=0.55, zorder=2, capstyle="round")
+        LineCollection(flows, colors=colors, linewidths=widths, alpha=0.55, zorder=2, capstyle="round")
     )
     t, s = np.mgrid[:frames, :count]
     seen = np.where(t <= until, nodes, 0.0)

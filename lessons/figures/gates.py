@@ -36,7 +36,7 @@ def gates(
 
     Args:
         value: (T,) the input at each frame.
-        marks: (T,) 0 or 1; a marked frame is drawn in colour, with a line through all lanes.
+        marks: (T,) 0 or 1; a marked frame is drawn in color, with a line through all lanes.
         layers: name -> (T, D) gate values, 0 to 1; a row for each unit, the darker the nearer to 1.
         target, out: (T,) what should come out, and what does.
 

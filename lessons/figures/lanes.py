@@ -25,8 +25,8 @@ def lanes(
 
     Args:
         rows: name -> (T,) bool, rows from top to bottom, all of one length.
-        inked: rows in the colour of text, such as the truth; the others take the palette in turn, and so have
-            the colours of :func:`curves`.
+        inked: rows in the color of text, such as the truth; the others take the palette in turn, and so have
+            the colors of :func:`curves`.
     """
     if not rows:
         raise ValueError("rows: empty, expected at least one")
@@ -38,15 +38,15 @@ def lanes(
     ax = fig.add_subplot()
     palette = iter(PALETTE * len(values))
     for y, (name, row) in enumerate(values.items()):
-        colour = INK if name in inked else next(palette)
+        color = INK if name in inked else next(palette)
         for t, yes in enumerate(row):
             ax.add_patch(
                 Rectangle(
                     (t - 0.46, y - 0.3),
                     0.92,
                     0.6,
-                    facecolor=colour if yes else "none",
-                    edgecolor=colour if yes else RULE,
+                    facecolor=color if yes else "none",
+                    edgecolor=color if yes else RULE,
                     lw=0.8,
                 )
             )

@@ -20,7 +20,7 @@ def layer_shares(
     title: str | None = None,
     width: float = 9.0,
 ) -> Figure:
-    """One panel for each kind of amount, one bar for each setting, one colour for each layer.
+    """One panel for each kind of amount, one bar for each setting, one color for each layer.
 
     Args:
         settings: N names, from top to bottom, such as sizes of the crop.
@@ -29,7 +29,7 @@ def layer_shares(
             written into its part of the bar where there is room, the sum behind the bar.
 
     Raises:
-        ValueError: nothing to draw, more layers than colours, or amounts of another shape or below 0.
+        ValueError: nothing to draw, more layers than colors, or amounts of another shape or below 0.
     """
     if not settings or not amounts:
         raise ValueError("settings, amounts: expected at least one of each")
@@ -48,9 +48,9 @@ def layer_shares(
             raise ValueError(f"amounts[{name!r}]: smallest {table.min():g}, expected at least 0")
         sums = table.sum(axis=1)  # (N,)
         longest = sums.max() or 1
-        for k, colour in enumerate(PALETTE[: len(layers)]):
+        for k, color in enumerate(PALETTE[: len(layers)]):
             left = table[:, :k].sum(axis=1)  # (N,)
-            ax.barh(range(len(settings)), table[:, k], left=left, height=0.66, color=colour, label=layers[k])
+            ax.barh(range(len(settings)), table[:, k], left=left, height=0.66, color=color, label=layers[k])
             for row, amount in enumerate(table[:, k]):
                 share = f"{100 * amount / (sums[row] or 1):.0f} %"
                 if amount > max(0.085, 0.021 * len(share)) * longest:
@@ -61,7 +61,7 @@ def layer_shares(
                         ha="center",
                         va="center",
                         fontsize=8,
-                        color="white" if colour in (BLUE, VERMILION, GREEN) else INK,
+                        color="white" if color in (BLUE, VERMILION, GREEN) else INK,
                     )
         for row, total in enumerate(sums):
             ax.text(total + 0.015 * longest, row, human(total), va="center", fontsize=8.5, color=INK)

@@ -67,24 +67,24 @@ def _gru(ax: Axes) -> None:
 
 
 def _line(
-    ax: Axes, points: list[tuple[float, float]], colour: str, lw: float = 1.4, arrow: bool = False
+    ax: Axes, points: list[tuple[float, float]], color: str, lw: float = 1.4, arrow: bool = False
 ) -> None:
     xs, ys = zip(*points, strict=True)
-    ax.plot(xs, ys, color=colour, lw=lw, zorder=1, solid_capstyle="round")
+    ax.plot(xs, ys, color=color, lw=lw, zorder=1, solid_capstyle="round")
     if arrow:
-        ax.plot(xs[-1:], ys[-1:], marker=">", ms=5, color=colour, zorder=1)
+        ax.plot(xs[-1:], ys[-1:], marker=">", ms=5, color=color, zorder=1)
 
 
-def _box(ax: Axes, x: float, y_name: str, function: str, colour: str) -> None:
+def _box(ax: Axes, x: float, y_name: str, function: str, color: str) -> None:
     size = (0.14, 0.17)
     ax.add_patch(
         FancyBboxPatch(
             (x - size[0] / 2, BOX - size[1] / 2), *size, boxstyle="round,pad=0,rounding_size=0.03",
-            facecolor=PAPER, edgecolor=colour, lw=1.4, zorder=3,
+            facecolor=PAPER, edgecolor=color, lw=1.4, zorder=3,
         )
     )  # fmt: skip
     ax.text(x, BOX + 0.035, y_name, ha="center", va="center", fontsize=11, color=INK, zorder=4, weight="bold")
-    ax.text(x, BOX - 0.045, function, ha="center", va="center", fontsize=8.5, color=colour, zorder=4)
+    ax.text(x, BOX - 0.045, function, ha="center", va="center", fontsize=8.5, color=color, zorder=4)
     ax.plot([x, x], [BUS, BOX], color=FAINT, lw=1.2, zorder=1)
 
 

@@ -36,15 +36,15 @@ def memory_film(
 ) -> Figure:
     """One row for each film, its name on the left; column k shows moment k of every film.
 
-    Bytes are drawn as a camera saw them, in grey. Numbers of both signs go from blue (below 0) over white to
+    Bytes are drawn as a camera saw them, in gray. Numbers of both signs go from blue (below 0) over white to
     red (above); numbers that are nowhere below 0 go from white to blue.
 
     Args:
         rows: name -> (K, H, W), the same K for all; H and W may differ from row to row.
         captions: K strings above the columns.
-        limits: name -> the number that gets the full colour; by default the largest of the row.
+        limits: name -> the number that gets the full color; by default the largest of the row.
         marks: (K, 2) a place in every map, (row, column) as shares of its height and width: a small ring.
-        hidden: (K,) bool, moments whose frame and caption are set off by colour.
+        hidden: (K,) bool, moments whose frame and caption are set off by color.
         squares: (K,) sides of a square around the middle of each map, in places, drawn as an outline.
 
     Raises:
@@ -92,15 +92,15 @@ def memory_film(
             height, width_of_map = film.shape[1:]
             if places is not None:
                 y, x = places[k, 0] * height - 0.5, places[k, 1] * width_of_map - 0.5
-                colour = VERMILION if camera else INK
-                ax.plot(x, y, "o", ms=5, mfc="none", mec=colour, mew=0.9)
+                color = VERMILION if camera else INK
+                ax.plot(x, y, "o", ms=5, mfc="none", mec=color, mew=0.9)
             if sides is not None:
                 corner = (width_of_map / 2 - sides[k] / 2 - 0.5, height / 2 - sides[k] / 2 - 0.5)
                 ax.add_patch(Rectangle(corner, sides[k], sides[k], fill=False, ec=VERMILION, lw=1.4))
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10, labelpad=6)
     for k, caption in enumerate(captions or ()):
-        colour = VERMILION if gone[k] else FAINT
-        axes[0, k].set_title(caption, fontsize=8, color=colour, loc="center", pad=3)
+        color = VERMILION if gone[k] else FAINT
+        axes[0, k].set_title(caption, fontsize=8, color=color, loc="center", pad=3)
     if title:
         fig.suptitle(title, x=0.01, ha="left")
     return fig

@@ -22,7 +22,7 @@ from lessons.figures.style import (
     to_numpy,
 )
 
-COLOURS = {"R": VERMILION, "G": GREEN, "B": BLUE}  # red, green and blue, as colour-blind readers see them too
+COLORS = {"R": VERMILION, "G": GREEN, "B": BLUE}  # red, green and blue, as color-blind readers see them too
 
 
 @house_style()
@@ -35,7 +35,7 @@ def memory_walk(
     """Which place of memory a tensor visits at each step, one panel a tensor.
 
     Along the top lies the memory, place 0 at the left. Every row below is one step of the walk: the cell
-    under the place that is visited is filled in the colour of what is stored there.
+    under the place that is visited is filled in the color of what is stored there.
 
     Args:
         walks: name -> whole numbers of the tensor's own shape, the place of each of its elements. The walk
@@ -48,7 +48,7 @@ def memory_walk(
     if not walks or not len(memory):
         raise ValueError(f"walks: {len(walks)}, memory: {len(memory)} places; expected at least one of each")
     kinds = list(dict.fromkeys(memory))
-    colours = {kind: COLOURS.get(kind, PALETTE[i % len(PALETTE)]) for i, kind in enumerate(kinds)}
+    colors = {kind: COLORS.get(kind, PALETTE[i % len(PALETTE)]) for i, kind in enumerate(kinds)}
     places = {name: to_numpy(walk, f"walks[{name!r}]", (1, 2, 3, 4, 5)) for name, walk in walks.items()}
     for name, walk in places.items():
         if walk.min() < 0 or walk.max() >= len(memory):
@@ -64,7 +64,7 @@ def memory_walk(
             ax.add_patch(Rectangle((0, g * size), cells, size, facecolor=face, edgecolor=RULE, lw=0.8))
             ax.text(cells + 0.4, (g + 0.5) * size, f"[{g}]", fontsize=8, color=FAINT, va="center")
         for place, kind in enumerate(memory):
-            ax.add_patch(Rectangle((place, -1.9), 1, 1.2, facecolor=colours[kind], edgecolor="white", lw=0.6))
+            ax.add_patch(Rectangle((place, -1.9), 1, 1.2, facecolor=colors[kind], edgecolor="white", lw=0.6))
             ax.text(
                 place + 0.5, -1.3, kind, ha="center", va="center", fontsize=6, color="white", weight="bold"
             )
@@ -72,7 +72,7 @@ def memory_walk(
             kind = memory[int(place)]
             ax.add_patch(
                 Rectangle(
-                    (place, step), 1, 1, facecolor=colours[kind], edgecolor="white", lw=0.6, label="step"
+                    (place, step), 1, 1, facecolor=colors[kind], edgecolor="white", lw=0.6, label="step"
                 )
             )
         for place in range(0, cells, 4):

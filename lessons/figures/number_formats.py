@@ -32,8 +32,8 @@ def number_bits(
     ax = fig.subplots()
     for row, (exponent, fraction) in enumerate(formats.values()):
         for bit in range(1 + exponent + fraction):
-            colour = SIGN if bit == 0 else EXPONENT if bit <= exponent else FRACTION
-            ax.add_patch(Rectangle((bit, row - 0.32), 0.86, 0.64, facecolor=colour, edgecolor="none"))
+            color = SIGN if bit == 0 else EXPONENT if bit <= exponent else FRACTION
+            ax.add_patch(Rectangle((bit, row - 0.32), 0.86, 0.64, facecolor=color, edgecolor="none"))
         told = f"{exponent} for the size, {fraction} for the digits"
         ax.text(1 + exponent + fraction + 0.4, row, told, va="center", fontsize=9, color=INK)
     longest = max(1 + exponent + fraction for exponent, fraction in formats.values())
@@ -42,7 +42,7 @@ def number_bits(
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
     names = (("sign", SIGN), ("exponent", EXPONENT), ("fraction", FRACTION))
-    handles = [Rectangle((0, 0), 1, 1, facecolor=colour) for _, colour in names]
+    handles = [Rectangle((0, 0), 1, 1, facecolor=color) for _, color in names]
     fig.legend(handles, [name for name, _ in names], loc="outside lower left", ncols=3, handlelength=1.0)
     if title:
         ax.set_title(title)
@@ -83,10 +83,10 @@ def number_range(
         powers = np.clip(np.log2(sizes), edges[0], edges[-1])
         counts, _ = np.histogram(powers, edges)
         inside = (edges[:-1] >= np.log2(smallest) - 1) & (edges[:-1] < np.log2(largest))
-        colours = np.where(inside, BLUE, VERMILION)
+        colors = np.where(inside, BLUE, VERMILION)
         ax.axvspan(np.log2(normal), np.log2(largest), color=GREEN, alpha=0.16, linewidth=0)
         ax.axvspan(np.log2(smallest), np.log2(normal), color=GREEN, alpha=0.07, linewidth=0)
-        ax.bar(edges[:-1], counts / len(sizes), width=0.9, align="edge", color=colours)
+        ax.bar(edges[:-1], counts / len(sizes), width=0.9, align="edge", color=colors)
         lost = float((sizes < smallest / 2).mean())
         beyond = int((sizes > largest).sum())
         ax.set_title(f"{name}: {100 * lost:.0f} % become 0, {beyond:,} become infinite")

@@ -29,8 +29,8 @@ def overlaps(pairs: Mapping[str, tuple[Any, Any]], *, title: str | None = None, 
         right, bottom = min(a[2], b[2]), min(a[3], b[3])
         if right > left and bottom > top:
             ax.add_patch(Rectangle((left, top), right - left, bottom - top, color=GREEN, alpha=0.35, lw=0))
-        for box, colour in ((a, BLUE), (b, VERMILION)):
-            ax.add_patch(Rectangle(box[:2], box[2] - box[0], box[3] - box[1], fill=False, ec=colour, lw=1.8))
+        for box, color in ((a, BLUE), (b, VERMILION)):
+            ax.add_patch(Rectangle(box[:2], box[2] - box[0], box[3] - box[1], fill=False, ec=color, lw=1.8))
         ax.set(xlim=(low, high), ylim=(high, low), aspect="equal", xticks=[], yticks=[])
         ax.set_title(name, loc="center", fontsize=10)
         for spine in ax.spines.values():

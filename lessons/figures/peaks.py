@@ -19,7 +19,7 @@ def peaks(
     title: str | None = None,
     width: float = 9.0,
 ) -> Figure:
-    """Small multiples: the probability of each class over the frames, the blank as a grey area.
+    """Small multiples: the probability of each class over the frames, the blank as a gray area.
 
     Args:
         snapshots: title -> (T, V) probabilities.
@@ -42,8 +42,8 @@ def peaks(
     axes = list(fig.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for i, (ax, (name, p)) in enumerate(zip(axes, tables.items(), strict=False)):
         ax.fill_between(range(len(p)), p[:, 0], color=RULE, alpha=0.6, lw=0, label="blank")
-        for v, colour in zip(used, PALETTE, strict=False):
-            ax.plot(p[:, v], color=colour, lw=1.6, label="␣" if symbols[v] == " " else symbols[v])
+        for v, color in zip(used, PALETTE, strict=False):
+            ax.plot(p[:, v], color=color, lw=1.6, label="␣" if symbols[v] == " " else symbols[v])
         ax.set_title(name, fontsize=10)
         ax.set(ylim=(0, 1.03), yticks=[0, 0.5, 1], xlim=(0, len(p) - 1))
         ax.set_xlabel("frame" if i + columns >= len(tables) else "")

@@ -43,7 +43,7 @@ def plateau(
     heights = [2.6, 1.1, *([0.75] if texts else [])]
     above, below, *lane = fig.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     n_steps = 0
-    for (name, values), colour in zip(loss.items(), PALETTE, strict=False):
+    for (name, values), color in zip(loss.items(), PALETTE, strict=False):
         y = to_numpy(values, f"loss[{name!r}]", 1)
         share = to_numpy(blank_share[name], f"blank_share[{name!r}]", 1)
         if len(share) != len(y):
@@ -53,8 +53,8 @@ def plateau(
                 f"blank_share[{name!r}]: from {share.min():g} to {share.max():g}, expected 0 to 1"
             )
         n_steps = max(n_steps, len(y))
-        above.plot(np.arange(len(y)), y, color=colour, label=name)
-        below.plot(np.arange(len(y)), share, color=colour)
+        above.plot(np.arange(len(y)), y, color=color, label=name)
+        below.plot(np.arange(len(y)), share, color=color)
     if len(loss) > 1:
         above.legend(loc="upper center")
     for name, level in (levels or {}).items():

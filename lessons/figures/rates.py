@@ -27,7 +27,7 @@ def rates(
     Args:
         groups: G names, from left to right.
         bars: name -> (G, 3) the rate, and the low and the high end of where it may be, as shares.
-        inked: bars in grey, such as a floor; the others take the palette in turn.
+        inked: bars in gray, such as a floor; the others take the palette in turn.
 
     Raises:
         ValueError: bars of another shape, a rate below 0 or outside its own range.

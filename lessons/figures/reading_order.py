@@ -45,7 +45,7 @@ def _panel(ax: Axes, lengths: list[int], padded: bool) -> None:
                 )
             )  # fmt: skip
         start = n_frames if padded else length
-        for y, begin, end, colour in (
+        for y, begin, end, color in (
             (clip - 0.3, -0.4, n_frames - 0.6 if padded else length - 0.6, BLUE),
             (clip + 0.3, start - 0.6, -0.4, VERMILION),
         ):
@@ -53,9 +53,9 @@ def _panel(ax: Axes, lengths: list[int], padded: bool) -> None:
                 "",
                 xy=(end, y),
                 xytext=(begin, y),
-                arrowprops={"arrowstyle": "->", "color": colour, "lw": 1.6},
+                arrowprops={"arrowstyle": "->", "color": color, "lw": 1.6},
             )
-            ax.plot([begin], [y], "o", ms=4, color=colour)
+            ax.plot([begin], [y], "o", ms=4, color=color)
         if padded and length < n_frames:
             ax.text(
                 (length + n_frames - 1) / 2, clip, "padding", ha="center", va="center", fontsize=8.5,

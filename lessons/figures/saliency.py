@@ -18,7 +18,7 @@ STOPS = np.array(
     [[0.90, 0.62, 0.0, 0.0], [0.90, 0.62, 0.0, 0.45], [0.84, 0.37, 0.0, 0.8], [0.60, 0.05, 0.1, 0.95]]
 )
 HEAT = LinearSegmentedColormap.from_list("heat", STOPS)
-# The same over white, for the colour bar, which has no frame behind it.
+# The same over white, for the color bar, which has no frame behind it.
 HEAT_ON_WHITE = LinearSegmentedColormap.from_list("heat on white", 1 - STOPS[:, 3:] * (1 - STOPS[:, :3]))
 
 
@@ -33,10 +33,10 @@ def saliency(
     title: str | None = None,
     width: float = 9.0,
 ) -> Figure:
-    """Frames with a saliency map over them, one colour scale for the whole film.
+    """Frames with a saliency map over them, one color scale for the whole film.
 
     Args:
-        frames: (T, H, W) grey or (T, H, W, 3) RGB.
+        frames: (T, H, W) gray or (T, H, W, 3) RGB.
         saliency: (T, H, W), at least 0: for example the size of the gradient at each pixel. The scale ends
             at the 99.5th percentile of the film, so that one hot pixel does not hide all others.
         chosen, captions: as in :func:`lessons.figures.filmstrip`.

@@ -29,7 +29,7 @@ def saturation(
         limit: the axis ends here; what lies further out is counted in the outermost bars.
 
     Raises:
-        ValueError: no values, or more sets than there are colours.
+        ValueError: no values, or more sets than there are colors.
     """
     if not 1 <= len(values) <= len(PALETTE):
         raise ValueError(f"values: {len(values)} sets, expected 1 to {len(PALETTE)}")

@@ -56,9 +56,9 @@ def score(
     _blocks(axes.pop(0), rows, span)
     if curves:
         ax = axes.pop(0)
-        for (name, values), colour in zip(curves.items(), PALETTE, strict=False):
+        for (name, values), color in zip(curves.items(), PALETTE, strict=False):
             y = to_numpy(values, f"curves[{name!r}]", 1)
-            ax.plot(np.arange(len(y)) + 0.5, y, color=colour, marker="o", ms=2.5, lw=1.4, label=name)
+            ax.plot(np.arange(len(y)) + 0.5, y, color=color, marker="o", ms=2.5, lw=1.4, label=name)
         ax.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1)
     last.set(xlim=span, xlabel="frame")
     if title:
@@ -67,7 +67,7 @@ def score(
 
 
 def _blocks(ax, rows: Mapping[str, Sequence[Part]], span: tuple[float, float]) -> None:
-    """One line of labelled blocks a row."""
+    """One line of labeled blocks a row."""
     for y, parts in enumerate(rows.values()):
         for begin, end, label in parts:
             begin, end = max(begin, span[0]), min(end, span[1])

@@ -41,8 +41,8 @@ def as_video(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     raise ValueError(f"shape: {shape}, expected (C, T, H, W), (T, F) or (F,), without the batch")
 
 
-def _draw_box(ax, x: float, size: tuple[float, float, float], colour) -> None:
-    """A box standing on y = 0, its front face centred on ``x``: (width, height, depth) on the page."""
+def _draw_box(ax, x: float, size: tuple[float, float, float], color) -> None:
+    """A box standing on y = 0, its front face centered on ``x``: (width, height, depth) on the page."""
     w, h, d = size
     left, right = x - w / 2 - d / 4, x + w / 2 - d / 4
     dx, dy = 0.5 * d, 0.5 * d
@@ -52,7 +52,7 @@ def _draw_box(ax, x: float, size: tuple[float, float, float], colour) -> None:
         ([(right, 0), (right + dx, dy), (right + dx, h + dy), (right, h)], 0.8),
     ]
     for corners, shade in faces:
-        face = tuple(1 - shade * (1 - v) for v in colour[:3])
+        face = tuple(1 - shade * (1 - v) for v in color[:3])
         ax.add_patch(
             Polygon(
                 corners,
@@ -90,31 +90,31 @@ def shape_ladder(
     most_frames = max(v[1] for v in videos)
     unit = 0.62 / max(max(v[2], v[3]) for v in videos)  # page units for a pixel
     for i, (channels, frames, high, wide) in enumerate(videos):
-        colour = colormaps[AMOUNT](0.25 + 0.65 * math.log(channels + 1) / math.log(most_channels + 1))
+        color = colormaps[AMOUNT](0.25 + 0.65 * math.log(channels + 1) / math.log(most_channels + 1))
         smallest = 0.025  # a single pixel must stay visible
         size = (
             max(wide * unit, smallest),
             max(high * unit, smallest),
             max(0.5 * frames / most_frames, smallest),
         )
-        _draw_box(boxes, i, size, colour)
+        _draw_box(boxes, i, size, color)
     boxes.set(xlim=(-0.6, n - 0.4), ylim=(-0.04, 0.66), yticks=[], aspect="equal")
     boxes.spines[["left", "bottom"]].set_visible(False)
     boxes.tick_params(axis="x", length=0)
 
-    for ax, values, colour, name in (
+    for ax, values, color, name in (
         (weights, [r.weights for r in rungs], BLUE, "weights"),
         (work, [r.multiply_adds for r in rungs], VERMILION, "multiply-adds"),
     ):
         total = sum(values)
         shares = [value / total if total else 0.0 for value in values]
-        ax.bar(range(n), shares, width=0.56, color=colour)
+        ax.bar(range(n), shares, width=0.56, color=color)
         for i, (value, share) in enumerate(zip(values, shares, strict=True)):
             if value:
                 label = f"{human(value)}\n{100 * share:.0f} %" if share >= 0.005 else f"{human(value)}\n< 1 %"
                 ax.text(i, share + 0.03 * max(shares), label, ha="center", va="bottom", fontsize=8, color=INK)
         ax.set(ylim=(0, 1.55 * max(shares) or 1), yticks=[])
-        ax.set_title(f"{name}: {human(total)}", fontsize=9.5, color=colour, pad=2)
+        ax.set_title(f"{name}: {human(total)}", fontsize=9.5, color=color, pad=2)
         ax.spines[["left"]].set_visible(False)
         ax.spines["bottom"].set_color(RULE)
         ax.tick_params(axis="x", length=0)

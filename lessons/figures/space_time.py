@@ -57,8 +57,8 @@ def _volume(
         ax.plot([a[0], b[0]], [a[1], b[1]], color=VERMILION, lw=0.9, alpha=0.8, zorder=top)
 
 
-def _rgb(colour: str) -> tuple[float, float, float]:
-    return tuple(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+def _rgb(color: str) -> tuple[float, float, float]:
+    return tuple(int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
 
 
 @house_style()

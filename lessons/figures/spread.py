@@ -42,10 +42,10 @@ def spread(
         x = to_numpy(values, f"runs[{name!r}]", 1)
         if x.min() < 0:
             raise ValueError(f"runs[{name!r}]: smallest {x.min():g}, expected values of at least 0")
-        most, colour = max(most, float(x.max())), PALETTE[row % len(PALETTE)]
+        most, color = max(most, float(x.max())), PALETTE[row % len(PALETTE)]
         ax.hlines(row, 0, 1, color=RULE, lw=0.6, transform=ax.get_yaxis_transform(), zorder=0)
-        ax.plot([x.min(), x.max()], [row, row], color=colour, lw=5, alpha=0.25, solid_capstyle="butt")
-        ax.plot(x, np.full(len(x), row), "o", ms=5, color=colour, alpha=0.8, mew=0)
+        ax.plot([x.min(), x.max()], [row, row], color=color, lw=5, alpha=0.25, solid_capstyle="butt")
+        ax.plot(x, np.full(len(x), row), "o", ms=5, color=color, alpha=0.8, mew=0)
         ax.plot([x.mean()] * 2, [row - 0.22, row + 0.22], color=INK, lw=1.4)
         label = f"{100 * x.mean():.1f}" if percent else f"{x.mean():.3g}"
         ax.text(x.mean(), row - 0.24, label, ha="center", va="bottom", fontsize=8.5)

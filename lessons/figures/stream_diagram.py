@@ -9,7 +9,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from lessons.figures.style import BLUE, FAINT, GREEN, INK, VERMILION, house_style, new_figure
 
-COLOURS = {"find": VERMILION, "join": GREEN, "read": BLUE}
+COLORS = {"find": VERMILION, "join": GREEN, "read": BLUE}
 
 
 @house_style()
@@ -29,11 +29,11 @@ def stream_diagram(parts: Sequence[tuple[str, str, str, str]], *, width: float =
     ax.set(xlim=(-0.5, len(parts) - 0.4), ylim=(-0.95, 0.75))
     ax.set_axis_off()
     for x, (half, name, gives, built) in enumerate(parts):
-        if half not in COLOURS:
-            raise ValueError(f"parts[{x}]: half {half!r}, expected one of {', '.join(COLOURS)}")
+        if half not in COLORS:
+            raise ValueError(f"parts[{x}]: half {half!r}, expected one of {', '.join(COLORS)}")
         ax.add_patch(
             FancyBboxPatch(
-                (x - 0.4, -0.3), 0.8, 0.6, boxstyle="round,pad=0,rounding_size=0.08", lw=0, fc=COLOURS[half]
+                (x - 0.4, -0.3), 0.8, 0.6, boxstyle="round,pad=0,rounding_size=0.08", lw=0, fc=COLORS[half]
             )
         )
         ax.text(x, 0, name, ha="center", va="center", fontsize=8.5, color="white", linespacing=1.3)

@@ -31,12 +31,12 @@ def strip(
         raise ValueError(f"groups: {len(groups)} of them, expected 1 to {len(PALETTE)}")
     fig = new_figure(width, 0.55 * len(groups) + 1.15)
     ax = fig.add_subplot()
-    for row, ((name, values), colour) in enumerate(zip(groups.items(), PALETTE, strict=False)):
+    for row, ((name, values), color) in enumerate(zip(groups.items(), PALETTE, strict=False)):
         x = to_numpy(values, f"groups[{name!r}]", 1)
         ax.axhline(row, color=RULE, lw=0.6, zorder=0)
-        # Height by a fixed low-discrepancy sequence: no chance, and neighbours lie apart.
+        # Height by a fixed low-discrepancy sequence: no chance, and neighbors lie apart.
         lift = (np.arange(len(x)) * 0.618034) % 1 - 0.5
-        ax.plot(x, row + 0.6 * lift, "o", ms=4, color=colour, alpha=0.65, mew=0)
+        ax.plot(x, row + 0.6 * lift, "o", ms=4, color=color, alpha=0.65, mew=0)
     ax.set_yticks(range(len(groups)), list(groups))
     ax.set(ylim=(len(groups) - 0.4, -0.6), xlabel=xlabel)
     ax.set_xlim(left=0)

@@ -1,4 +1,4 @@
-"""One look for every figure: colours that colour-blind readers can tell apart, sizes, and little else."""
+"""One look for every figure: colors that color-blind readers can tell apart, sizes, and little else."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FAINT = "#8B949E"  # secondary text
 RULE = "#D0D7DE"  # hairlines
 PAPER = "#F6F8FA"  # quiet areas
 
-AMOUNT = "Blues"  # colour map for "how much", from nothing (white) upwards
-SIGNED = "RdBu_r"  # colour map for values of both signs, white at zero
+AMOUNT = "Blues"  # color map for "how much", from nothing (white) upwards
+SIGNED = "RdBu_r"  # color map for values of both signs, white at zero
 
 RC: dict[str, Any] = {
     "figure.dpi": 96,

@@ -21,15 +21,15 @@ def weight_bars(
 ) -> Figure:
     """One row a design, one rectangle a layer: as high as it has outputs, as wide as one output has weights.
 
-    Under a rectangle stand its kind, in the kind's colour, and its weights; their sum stands on the right.
+    Under a rectangle stand its kind, in the kind's color, and its weights; their sum stands on the right.
 
     Args:
         designs: name -> layers (kind, outputs, weights of one output), in the order in which they run.
-        kinds: those that get the first colours, so that pictures of other designs have the same.
+        kinds: those that get the first colors, so that pictures of other designs have the same.
         span: pictures of the same span have the same scale; by default the widest row fills the page.
 
     Raises:
-        ValueError: no design, a design without layers, more kinds than colours, or a size below 1.
+        ValueError: no design, a design without layers, more kinds than colors, or a size below 1.
     """
     if not designs or not all(designs.values()):
         raise ValueError("designs: expected at least one, each with at least one layer")
@@ -58,9 +58,9 @@ def weight_bars(
         middle, left = top + high / 2, 0.3 * gap * inch
         ax.text(-0.1 * inch, middle, name, ha="right", va="center", fontsize=9.5)
         for kind, height, columns in design:
-            colour = PALETTE[kinds.index(kind)]
-            ax.add_patch(Rectangle((left, middle - height / 2), columns, height, color=colour, lw=0.6))
-            for line, label, tint in ((3, kind, colour), (14, f"{height * columns:,}", INK)):
+            color = PALETTE[kinds.index(kind)]
+            ax.add_patch(Rectangle((left, middle - height / 2), columns, height, color=color, lw=0.6))
+            for line, label, tint in ((3, kind, color), (14, f"{height * columns:,}", INK)):
                 ax.annotate(
                     label, (left + columns / 2, middle + height / 2), (0, -line), va="top", ha="center",
                     textcoords="offset points", fontsize=8.5, color=tint,

@@ -21,7 +21,7 @@ def work_lanes(
     """One panel a plan, one lane a worker.
 
     Args:
-        panels: plan -> worker -> pieces (begin, end, number of the batch); a batch has one colour everywhere.
+        panels: plan -> worker -> pieces (begin, end, number of the batch); a batch has one color everywhere.
 
     Raises:
         ValueError: nothing to draw, or a piece that ends before it begins.
@@ -41,9 +41,9 @@ def work_lanes(
     for ax, (name, lanes) in zip(axes, panels.items(), strict=True):
         for row, lane in enumerate(lanes.values()):
             for begin, end, number in lane:
-                colour = PALETTE[number % len(PALETTE)]
+                color = PALETTE[number % len(PALETTE)]
                 ax.add_patch(
-                    Rectangle((begin, row - 0.36), end - begin, 0.72, facecolor=colour, edgecolor="white")
+                    Rectangle((begin, row - 0.36), end - begin, 0.72, facecolor=color, edgecolor="white")
                 )
                 if end - begin > 0.03 * last:
                     told = str(number)

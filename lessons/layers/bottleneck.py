@@ -6,10 +6,10 @@ A 3x3 convolution from 256 to 256 channels has 589,824 weights. Squeezed through
     3x3:  64 -> 64        36,864
     1x1:  64 -> 256       16,384
 
-the same reading costs 69,632: the 1x1 mixes channels and sees no neighbour, the 3x3 sees neighbours and has
+the same reading costs 69,632: the 1x1 mixes channels and sees no neighbor, the 3x3 sees neighbors and has
 few channels to mix (He et al., arXiv 1512.03385, figure 5, right).
 
-A depthwise-separable convolution goes to the end of that road: a depthwise 3x3 sees neighbours and mixes no
+A depthwise-separable convolution goes to the end of that road: a depthwise 3x3 sees neighbors and mixes no
 channels at all, a 1x1, then called pointwise, does all of the mixing (MobileNet, arXiv 1704.04861, §3.1).
 
 :class:`Conv` is a convolution on paper: it counts before anything is built. :class:`Bottleneck` and
@@ -127,7 +127,7 @@ def resnet50() -> tuple[tuple[Conv, ...], ...]:
 
     Each of the 3 + 4 + 6 + 3 blocks is a bottleneck that leaves four times as many channels as its 3x3 has.
     The first block of a stage changes the number of channels, and its shortcut needs a 1x1 to follow
-    (He et al., arXiv 1512.03385, Table 1, option B). Batch normalisation and the last, linear layer are not
+    (He et al., arXiv 1512.03385, Table 1, option B). Batch normalization and the last, linear layer are not
     convolutions and are not here.
     """
     stages, channels = [(Conv(3, 64, kernel_size=7),)], 64
@@ -155,7 +155,7 @@ class Block(nn.Sequential):
 class Bottleneck(Block):
     """:func:`bottleneck` as a module, with a ReLU between its convolutions.
 
-    ResNet's block also normalises after each convolution and adds its input to its output.
+    ResNet's block also normalizes after each convolution and adds its input to its output.
 
     Args:
         in_channels, narrow, out_channels: C, the width of the middle, and O.
@@ -182,7 +182,7 @@ class Bottleneck(Block):
 class DepthwiseSeparable(Block):
     """:func:`separable` as a module: two convolutions with nothing between them.
 
-    MobileNet normalises and rectifies after each of the two; here they stand bare, so that the pair is one
+    MobileNet normalizes and rectifies after each of the two; here they stand bare, so that the pair is one
     linear map, as the convolution is whose place it takes.
 
     Args:

@@ -7,7 +7,7 @@ convolution and [x, h] for the channels of both, side by side:
     c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g)
     h' = σ(o) ⊙ tanh(c')
 
-With a 1x1 kernel every place of the map is an LSTM by itself. With 3x3 it also reads its neighbours' memory,
+With a 1x1 kernel every place of the map is an LSTM by itself. With 3x3 it also reads its neighbors' memory,
 so that after t frames it has heard from t places away.
 
 Source: Shi et al., "Convolutional LSTM network", arXiv 1506.04214, eq. 3, where the gates also look at the

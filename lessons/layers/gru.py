@@ -15,7 +15,7 @@ product W_h h serves all three gates. Cho et al. (arXiv 1406.1078) and LipNet (a
 
 In this form b_hn stands outside the product and the reset gate does not touch it, so only the sum of the two
 biases matters; both are kept, so that the two forms have the same parameters. (Texts differ in which of z
-and 1 - z they call the update gate: the same network, for the signs of W_iz, W_hz and the biases are learnt.)
+and 1 - z they call the update gate: the same network, since the signs of W_iz, W_hz and b are learned.)
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def conv3d_matmul(
 ) -> Tensor:
     """Convolution over time, height and width as one matrix product.
 
-    A filter of kt x kh x kw is kt image filters, one for each of kt neighbouring frames. So:
+    A filter of kt x kh x kw is kt image filters, one for each of kt neighboring frames. So:
 
     1. lay the kh x kw windows of every frame out as columns of a matrix, once;
     2. multiply: every image filter answers on every frame;
@@ -250,13 +250,13 @@ class STCNN(nn.Module):
     """One block of LipNet's front: convolution, ReLU, spatial max-pool, channel dropout (Table 3, §A.1).
 
     The pool halves height and width and leaves time alone: CTC needs every frame. Dropout takes whole
-    channels, because neighbouring pixels of one channel say the same and dropping some of them hides
+    channels, because neighboring pixels of one channel say the same and dropping some of them hides
     nothing. (Channel dropout and max-pool give the same in either order; after the pool it has less to do.)
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding: of the convolution.
         pool: max-pool by (1, 2, 2) after the ReLU.
-        norm: batch normalisation between convolution and ReLU. LipNet has none.
+        norm: batch normalization between convolution and ReLU. LipNet has none.
         dropout: the probability of dropping a channel.
         layers: ``"lessons"`` computes convolution and pool with this file, ``"torch"`` with torch's own,
             which is faster. Both have the same state_dict and give the same output.
@@ -283,7 +283,7 @@ class STCNN(nn.Module):
             raise ValueError(f"layers={layers!r} must be 'lessons' or 'torch'")
         conv_layer = Conv3d if layers == "lessons" else nn.Conv3d
         pool_layer = MaxPool3d if layers == "lessons" else nn.MaxPool3d
-        # Batch normalisation subtracts the mean and adds its own bias, so the convolution's would do nothing.
+        # Batch normalization subtracts the mean and adds its own bias, so the convolution's would do nothing.
         self.conv = conv_layer(in_channels, out_channels, kernel_size, stride, padding, bias=not norm)
         self.norm = nn.BatchNorm3d(out_channels) if norm else nn.Identity()
         self.relu = nn.ReLU()  # not in place: a hook on conv must see what conv gave

@@ -24,10 +24,10 @@ KERNELS = ((3, 5, 5), (3, 5, 5), (3, 3, 3))  # (time, height, width), Table 3 of
 class LipNet(nn.Module):
     """A silent clip of a mouth in, the logits of one character a frame out.
 
-    The defaults are the public PyTorch port's model: a colour clip of 64 x 128, 6,638,844 weights.
+    The defaults are the public PyTorch port's model: a color clip of 64 x 128, 6,638,844 weights.
 
     Args:
-        in_channels: 3 for colour, 1 for grey.
+        in_channels: 3 for color, 1 for gray.
         frame_size: (H, W) of a frame in pixels.
         channels: filters of the three convolutions.
         hidden_size: D, the size of a GRU's memory in one direction.
@@ -38,7 +38,7 @@ class LipNet(nn.Module):
         upsample: every feature frame is shown this many times to the GRUs, so T grows by the factor. More
             frames give CTC more room; nothing new is seen in them.
         compact: the form that trains on a CPU. It strides where LipNet pools (its last map is an eighth of
-            the frame high and wide, LipNet's a sixteenth), normalises each convolution over the batch and
+            the frame high and wide, LipNet's a sixteenth), normalizes each convolution over the batch and
             narrows the features to ``projection`` values before the GRUs, where LipNet has 77 % of its
             weights.
         projection: width of that narrowing; used by the compact form alone.
@@ -136,7 +136,7 @@ class LipNet(nn.Module):
 
     @classmethod
     def small(cls, layers: Layers = "torch", dropout: float = 0.3) -> LipNet:
-        """The model that trains on a CPU: grey 32 x 64 frames, 925,068 weights."""
+        """The model that trains on a CPU: gray 32 x 64 frames, 925,068 weights."""
         return cls(1, (32, 64), (16, 32, 64), hidden_size=128, dropout=dropout, compact=True, layers=layers)
 
     def reset_parameters(self) -> None:
@@ -172,7 +172,7 @@ class LipNet(nn.Module):
         """Read a batch of clips.
 
         Args:
-            x: (B, C, T, H, W), normalised as in ``lessons.data.batch.normalise``.
+            x: (B, C, T, H, W), normalized as in ``lessons.data.batch.normalize``.
             lengths: (B,) valid frames of each clip when some are shorter than T. What stands in the frames
                 past the end then has no influence on the valid ones: a clip gives the same logits alone and
                 in a batch with longer ones. (In training, the compact form's batch statistics do see them.)
@@ -218,12 +218,12 @@ class LipNet(nn.Module):
             raise ValueError(f"x is on {x.device}, the model on {weight.device}: move one with .to(...)")
         if x.dtype != weight.dtype:
             raise ValueError(
-                f"x is {x.dtype}, the model {weight.dtype}: bytes become floats in data.batch.normalise"
+                f"x is {x.dtype}, the model {weight.dtype}: bytes become floats in data.batch.normalize"
             )
-        # In training the clips come through `normalise`, which looks; on a GPU a look would halt each step.
+        # In training the clips come through `normalize`, which looks; on a GPU a look would halt each step.
         # A tensor on the meta device has a shape and no pixels.
         if not (self.training or x.is_meta) and not bool(torch.isfinite(x).all()):
-            raise ValueError("x holds NaN or infinite pixels: look at the frames before they are normalised")
+            raise ValueError("x holds NaN or infinite pixels: look at the frames before they are normalized")
         if lengths is None:
             return None
         if lengths.shape != (x.shape[0],) or lengths.is_floating_point():

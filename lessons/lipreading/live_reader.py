@@ -16,7 +16,7 @@ import torch
 
 from lessons.data.box_crop import crop_box
 from lessons.data.image import resize_area
-from lessons.detection.centre_points import decode
+from lessons.detection.center_points import decode
 from lessons.detection.detector import Detector, State, to_input
 from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.streaming import StableWord, Stream
@@ -50,7 +50,7 @@ class MouthFinder:
         if detector.classes != 1 or detector.in_channels != 1:
             raise ValueError(
                 f"detector finds {detector.classes} classes in frames of {detector.in_channels} channels, "
-                "expected one class, the mouth, in grey frames"
+                "expected one class, the mouth, in gray frames"
             )
         if not 0 <= sure <= 1:
             raise ValueError(f"sure={sure}, expected 0 to 1")
@@ -132,7 +132,7 @@ class LiveReader:
         """Watch the next frames.
 
         Args:
-            frames: (N, H, W) uint8 grey, or (H, W) for one.
+            frames: (N, H, W) uint8 gray, or (H, W) for one.
             last: the film ends here.
 
         Returns:

@@ -49,13 +49,13 @@ class PlainLipNet(nn.Module):
 
 
 def plain_step(
-    model: PlainLipNet, optimiser: torch.optim.Optimizer, x: Tensor, targets: Tensor, target_lengths: Tensor
+    model: PlainLipNet, optimizer: torch.optim.Optimizer, x: Tensor, targets: Tensor, target_lengths: Tensor
 ) -> float:
     """One training step on clips x (B, 3, T, 64, 128); return its loss."""
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     log_probs = model(x).log_softmax(-1)  # (T, B, V)
     lengths = torch.full((len(x),), len(log_probs))  # (B,)
     loss = F.ctc_loss(log_probs, targets, lengths, target_lengths)
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     return loss.item()

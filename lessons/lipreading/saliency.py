@@ -31,11 +31,11 @@ def saliency(
 
     Args:
         model: a trained LipNet.
-        clip: (C, T, H, W), normalised, of the model's dtype.
+        clip: (C, T, H, W), normalized, of the model's dtype.
         path: (T * upsample,) the class of each frame, as ``lessons.ctc.forced_align(...).path``.
         blank: the class that does not count.
         samples: above 1, the mean gradient of that many copies under noise (SmoothGrad, Smilkov et al. 2017,
-            arXiv 1706.03825): what hangs on single grey levels averages out.
+            arXiv 1706.03825): what hangs on single gray levels averages out.
         noise: standard deviation of that noise, in units of the clip's own; not used when samples is 1.
         seed: of the noise.
 

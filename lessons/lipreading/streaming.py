@@ -106,10 +106,10 @@ class FrontEnd:
         return self.model.projection(x.permute(2, 0, 1, 3, 4).flatten(2))  # (N', 1, F)
 
 
-class RunningNormaliser:
+class RunningNormalizer:
     """Mean 0 and standard deviation 1 over all pixels so far, the new ones included.
 
-    On the last frame that is ``lessons.data.batch.normalise``; before it, the best that can be known. Most of
+    On the last frame that is ``lessons.data.batch.normalize``; before it, the best that can be known. Most of
     the deviation is between the places of a picture, so even the first frame says nearly all of it.
     """
 
@@ -117,7 +117,7 @@ class RunningNormaliser:
         self.count, self.sum, self.squares = 0, 0.0, 0.0
 
     def __call__(self, frames: Tensor) -> Tensor:
-        """(N, H, W) grey values -> (N, H, W) float32."""
+        """(N, H, W) gray values -> (N, H, W) float32."""
         wide = frames.cpu().double()  # in this order, for mps has no float64
         self.count += wide.numel()
         self.sum += wide.sum().item()
@@ -159,7 +159,7 @@ class Stream:
         self.model = model
         self.frames = 0  # T, the frames that arrived
         self.told: list[StableWord] = []
-        self._normalise = RunningNormaliser()
+        self._normalize = RunningNormalizer()
         self._front = FrontEnd(model)
         classes = model.config["num_classes"]
         self._features = self._front(None)  # (T', 1, F), T' = T - 3 while the clip goes on
@@ -171,7 +171,7 @@ class Stream:
         """Look at the next frames and read all that is known by now.
 
         Args:
-            frames: (N, H, W) grey, of the model's frame size; N may be 0.
+            frames: (N, H, W) gray, of the model's frame size; N may be 0.
             last: the clip ends here.
 
         Returns:
@@ -183,7 +183,7 @@ class Stream:
         self.frames += len(frames)
         x = None
         if len(frames):
-            x = self._normalise(frames).expand(1, self.model.in_channels, -1, -1, -1)  # (1, C, N, H, W)
+            x = self._normalize(frames).expand(1, self.model.in_channels, -1, -1, -1)  # (1, C, N, H, W)
         if self.frames:
             self._features = torch.cat((self._features, self._front(x, last)))  # (T', 1, F)
         if len(self._features):

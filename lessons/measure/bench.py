@@ -28,7 +28,7 @@ from lessons.layers.stcnn import conv3d
 from lessons.lipreading.lipnet import LipNet, fastest_layers
 from lessons.lipreading.plain_lipnet import PlainLipNet, plain_step
 from lessons.measure.timing import Work, compare, machine
-from lessons.training.lipnet import Settings, best_precision, logits_of, make_optimiser
+from lessons.training.lipnet import Settings, best_precision, logits_of, make_optimizer
 
 FRAMES = 75  # T of LipNet
 
@@ -129,17 +129,17 @@ def lipnet_pair(device: torch.device, precision: torch.dtype) -> Pair:
     x = torch.randn(clips, 3, FRAMES, 64, 128, device=device)  # (B, C, T, H, W)
     targets = torch.randint(1, 28, (clips, 25), device=device)  # (B, L)
     lengths, target_lengths = (torch.full((clips,), n) for n in (FRAMES, 25))  # on the CPU, as in training
-    optimiser, plain_optimiser = make_optimiser(ours, Settings()), torch.optim.Adam(plain.parameters(), 1e-4)
+    optimizer, plain_optimizer = make_optimizer(ours, Settings()), torch.optim.Adam(plain.parameters(), 1e-4)
 
     def step() -> float:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         log_probs = logits_of(ours, x, lengths, precision).float().log_softmax(-1)  # (T, B, V)
         loss = F.ctc_loss(log_probs, targets, lengths, target_lengths)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         return loss.item()
 
-    return Pair(step, lambda: plain_step(plain, plain_optimiser, x, targets, target_lengths), "a plain port")
+    return Pair(step, lambda: plain_step(plain, plain_optimizer, x, targets, target_lengths), "a plain port")
 
 
 WORKS: dict[str, Callable[[torch.device], Pair]] = {

@@ -2,7 +2,7 @@
 
 One multiply-add is one product of a weight and a number from the clip, and its addition to a sum. Counted
 are the products of convolution, linear and recurrent layers. Not counted, because they are few beside them:
-biases, activations, pools, normalisation, the gates' products unit by unit. Some reports speak of FLOPs: two
+biases, activations, pools, normalization, the gates' products unit by unit. Some reports speak of FLOPs: two
 to one multiply-add.
 """
 

@@ -17,10 +17,10 @@ from torch import nn
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
-KINDS = ("convolution", "pool, ReLU, dropout", "GRU", "optimiser", "other")
+KINDS = ("convolution", "pool, ReLU, dropout", "GRU", "optimizer", "other")
 # What an operation's name, or its layer's, must hold to be of a kind; the first that fits.
 SIGNS = {
-    "optimiser": ("optimizer.",),
+    "optimizer": ("optimizer.",),
     "GRU": ("gru",),
     "convolution": ("conv",),
     "pool, ReLU, dropout": ("pool", "relu", "dropout", "threshold", "bernoulli"),

@@ -1,4 +1,4 @@
-"""Two ways to do the same work, timed so that a busy machine favours neither.
+"""Two ways to do the same work, timed so that a busy machine favors neither.
 
 They run in turn, one after the other, many times; what counts is the ratio of each pair, and of these ratios
 the median. A disturbance hits one pair, or both halves of it. On a GPU, CUDA's own events are read, since a

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 import lessons
 from lessons.data.synthetic.moving import MovingClips, Scene, moving_clips
-from lessons.detection.centre_points import Targets, detection_loss, targets
+from lessons.detection.center_points import Targets, detection_loss, targets
 from lessons.detection.detector import Detector, Memory, to_input
 from lessons.files import atomic
 
@@ -164,13 +164,13 @@ def fit(
     for model in models:
         model.to(device)
     weights = [[p for p in model.parameters() if p.requires_grad] for model in models]
-    optimisers = [
+    optimizers = [
         torch.optim.AdamW(own, learning_rate, betas=(0.9, 0.98), weight_decay=0.01) for own in weights
     ]
     logs = [Log([], 0.0) for _ in models]
     run = {"about": about or {}, "models": [model.config for model in models], "steps": steps}
     if checkpoint is not None and checkpoint.is_file():
-        logs = _resume(checkpoint, run, models, optimisers)
+        logs = _resume(checkpoint, run, models, optimizers)
     for model in models:
         model.train()
     done = len(logs[0].losses)
@@ -182,18 +182,18 @@ def fit(
         wanted = clip_targets(clips, models[0].classes, device)
         features = models[0].see(to_input(torch.from_numpy(clips.frames).to(device)))  # (T, B, 128, H', W')
         shared = time.process_time() - began
-        for model, own, optimiser, log in zip(models, weights, optimisers, logs, strict=True):
+        for model, own, optimizer, log in zip(models, weights, optimizers, logs, strict=True):
             began = time.process_time()
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = rate
             maps, _ = model.join(features)  # (T, B, classes + 4, H', W')
             loss = detection_loss(maps.flatten(0, 1), wanted)
             if not bool(torch.isfinite(loss)):
                 raise ValueError(f"the loss of step {step} is {loss.item()}: try a lower learning_rate")
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(own, 10.0)
-            optimiser.step()
+            optimizer.step()
             log.losses.append(loss.item())
             log.cpu_seconds += shared + time.process_time() - began
         bar.set_postfix({"loss": f"{np.mean(logs[-1].losses[-50:]):.2f}"}, refresh=False)
@@ -201,7 +201,7 @@ def fit(
             state = {
                 "run": run,
                 "models": [model.state_dict() for model in models],
-                "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                 "logs": [asdict(log) for log in logs],
             }
             with atomic(checkpoint) as part:
@@ -223,7 +223,7 @@ def clip_targets(clips: MovingClips, classes: int, device: torch.device | None =
 
 
 def _resume(
-    checkpoint: Path, run: dict, models: Sequence[Detector], optimisers: Sequence[torch.optim.Optimizer]
+    checkpoint: Path, run: dict, models: Sequence[Detector], optimizers: Sequence[torch.optim.Optimizer]
 ) -> list[Log]:
     """Put everything back as it was; return the logs so far."""
     try:
@@ -233,7 +233,7 @@ def _resume(
         raise ValueError(f"{checkpoint}: damaged, or not a run's: remove it to start anew") from error
     if found != run:
         raise ValueError(f"{checkpoint}: belongs to another run ({found}): choose another folder")
-    for i, (model, optimiser) in enumerate(zip(models, optimisers, strict=True)):
+    for i, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
         model.load_state_dict(state["models"][i])
-        optimiser.load_state_dict(state["optimisers"][i])
+        optimizer.load_state_dict(state["optimizers"][i])
     return [Log(**log) for log in state["logs"]]

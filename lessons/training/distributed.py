@@ -176,12 +176,12 @@ def interleave(shares: Sequence[Sequence[Item]]) -> list[Item]:
     return [item for one in rounds for item in one if item is not missing]
 
 
-# Two kinds of layer look at more than one clip: batch normalisation, and dropout, whose chance is drawn for
+# Two kinds of layer look at more than one clip: batch normalization, and dropout, whose chance is drawn for
 # all clips together. With several processes these take their place.
 
 
 class WholeBatchNorm3d(nn.BatchNorm3d):
-    """Batch normalisation over the clips of all processes. (``nn.SyncBatchNorm`` does it on GPUs alone.)
+    """Batch normalization over the clips of all processes. (``nn.SyncBatchNorm`` does it on GPUs alone.)
 
     (B, C, T, H, W) -> the same shape; in ``eval`` mode it is ``nn.BatchNorm3d``.
     """
@@ -190,7 +190,7 @@ class WholeBatchNorm3d(nn.BatchNorm3d):
     part: Part
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise by the mean and variance of the whole batch."""
+        """Normalize by the mean and variance of the whole batch."""
         if not self.training:
             return super().forward(x)
         wide = x.to(self.weight.dtype)  # under autocast x has too few digits to add many of them up
@@ -202,13 +202,13 @@ class WholeBatchNorm3d(nn.BatchNorm3d):
             return self.processes.add(share)
 
         average = mean(wide)  # (1, C, 1, 1, 1)
-        centred = wide - average  # (B, C, T, H, W)
-        variance = mean(centred.square())  # (1, C, 1, 1, 1)
+        centered = wide - average  # (B, C, T, H, W)
+        variance = mean(centered.square())  # (1, C, 1, 1, 1)
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(average.flatten(), self.momentum)
             self.running_var.lerp_(variance.flatten() * n / (n - 1), self.momentum)
-        normal = centred * (variance + self.eps).rsqrt()  # (B, C, T, H, W)
+        normal = centered * (variance + self.eps).rsqrt()  # (B, C, T, H, W)
         return (normal * self.weight[:, None, None, None] + self.bias[:, None, None, None]).to(x.dtype)
 
 

@@ -80,7 +80,7 @@ class OnnxReader:
 def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, float]:
     """Write ``model`` as an ONNX file for any number of frames and clips, and check that it is.
 
-    The file's input ``clip`` (B, C, T, H, W) is normalised as in ``lessons.data.batch.normalise``, its output
+    The file's input ``clip`` (B, C, T, H, W) is normalized as in ``lessons.data.batch.normalize``, its output
     ``logits`` is (T * upsample, B, V). Its metadata tell the alphabet.
 
     Args:

@@ -141,7 +141,7 @@ def _uses_bfloat16_units() -> bool:
     return min(took[torch.bfloat16]) < min(took[torch.float32])
 
 
-def make_optimiser(model: nn.Module, settings: Settings) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.AdamW:
     """AdamW with weight decay on matrices and filters, not on biases and norms.
 
     Fused: all weights are moved by one call in place of a dozen for each.
@@ -158,7 +158,7 @@ def make_optimiser(model: nn.Module, settings: Settings) -> torch.optim.AdamW:
 def logits_of(model: LipNet, x: Tensor, lengths: Tensor, precision: torch.dtype) -> Tensor:
     """The model's logits (T, B, V) for clips x (B, C, T, H, W), its convolutions in ``precision``.
 
-    The layout in which channels are neighbours in memory is the one that fast convolutions want.
+    The layout in which channels are neighbors in memory is the one that fast convolutions want.
     """
     x = x.contiguous(memory_format=torch.channels_last_3d)
     with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
@@ -244,7 +244,7 @@ def train(
     model.to(device, memory_format=torch.channels_last_3d).train()
     average = copy.deepcopy(model).eval()
     next_part = use_whole_batch(model, processes)
-    optimiser = make_optimiser(model, settings)
+    optimizer = make_optimizer(model, settings)
     # float16 loses gradients below 6e-8; the scaler keeps them above. It does nothing for other formats.
     scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     steps_per_epoch = math.ceil(len(training) / settings.batch_size)
@@ -254,7 +254,7 @@ def train(
     checkpoint = None if out is None else Path(out) / "last.pt"
     rows: list[dict[str, float]] = []
     if checkpoint is not None and checkpoint.is_file():
-        rows = _resume(checkpoint, run, model, average, optimiser, scaler)
+        rows = _resume(checkpoint, run, model, average, optimizer, scaler)
     start = {"precision": precision, "epochs done": len(rows), "weights": _digest(model)}
     processes.agree({**run, **start})
     seconds, cpu_seconds = (rows[-1]["seconds"], rows[-1]["cpu_seconds"]) if rows else (0.0, 0.0)
@@ -272,7 +272,7 @@ def train(
             torch.manual_seed(settings.seed * 1_000_003 + step.number)  # dropout
             next_part(step.part)
             batch = collected.to(device, model.in_channels)
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step.number, total, settings)
 
             logits = logits_of(model, batch.x, batch.lengths, precision)  # (T, B, V)
@@ -283,12 +283,12 @@ def train(
             if share > 0:
                 frames = step.part.share(training.lengths[step.indices])
                 loss = loss + share * frames * timing_loss(logits, batch, model)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             scaler.scale(loss).backward()
             processes.add_gradients(model.parameters())
-            scaler.unscale_(optimiser)
+            scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
-            scaler.step(optimiser)
+            scaler.step(optimizer)
             scaler.update()
             _update_average(average, model, min(settings.average, (1 + step.number) / (10 + step.number)))
 
@@ -322,7 +322,7 @@ def train(
                 "rows": rows,
                 "model": model.state_dict(),
                 "average": average.state_dict(),
-                "optimiser": optimiser.state_dict(),
+                "optimizer": optimizer.state_dict(),
                 "scaler": scaler.state_dict(),
             }
             with atomic(checkpoint) as part:
@@ -385,7 +385,7 @@ def _check_clips(clips: ClipSet, model: LipNet) -> None:
         if available < needed:
             raise ValueError(
                 f"clip {name}: {text!r} needs {needed} frames (one a character, one more between equal "
-                f"neighbours), the model makes {available}: leave the clip out or upsample"
+                f"neighbors), the model makes {available}: leave the clip out or upsample"
             )
 
 
@@ -403,7 +403,7 @@ def _digest(model: nn.Module) -> str:
 
 
 def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the running mean a little towards the weights; counts and batch statistics are copied."""
+    """Move the running mean a little toward the weights; counts and batch statistics are copied."""
     with torch.no_grad():
         for mean, new in zip(average.parameters(), model.parameters(), strict=True):
             mean.lerp_(new, 1 - decay)
@@ -416,7 +416,7 @@ def _resume(
     run: dict,
     model: nn.Module,
     average: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
 ) -> list[dict[str, float]]:
     """Put everything back as it was after the last whole epoch; return the rows of the log."""
@@ -435,7 +435,7 @@ def _resume(
         raise ValueError(f"{checkpoint}: belongs to another run ({'; '.join(wrong)}): choose another folder")
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
-    optimiser.load_state_dict(state["optimiser"])
+    optimizer.load_state_dict(state["optimizer"])
     scaler.load_state_dict(state["scaler"])
     return state["rows"]
 

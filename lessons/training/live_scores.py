@@ -77,8 +77,8 @@ def score(live: LiveReader, films: TalkingFilms, i: int) -> dict:
 def jumps(found: list[np.ndarray | None]) -> int:
     """How often a box lies more than ``JUMP`` of its width away from the last one that was found."""
     boxes = np.array([box for box in found if box is not None]).reshape(-1, 4)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2  # (found, 2)
-    steps = np.linalg.norm(np.diff(centres, axis=0), axis=1)
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2  # (found, 2)
+    steps = np.linalg.norm(np.diff(centers, axis=0), axis=1)
     return int((steps > JUMP * (boxes[1:, 2] - boxes[1:, 0])).sum())
 
 

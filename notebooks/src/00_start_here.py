@@ -28,7 +28,7 @@ from lessons.ctc import forced_align
 from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.decode import greedy_decode
 from lessons.ctc.metrics import wer
-from lessons.data.batch import normalise
+from lessons.data.batch import normalize
 from lessons.data.grid import find_mouth_set, load
 from lessons.data.synthetic.error_floor import error_floor
 from lessons.data.synthetic.talker import Speaker, synthetic_clips, talk
@@ -46,14 +46,14 @@ from lessons.training.lipnet import evaluate
 said = "place red at q seven again"
 rng = np.random.default_rng(7)
 speaker = Speaker.random(rng)
-film, segments = talk(said, speaker, rng, size=(64, 128), colour=True)  # (75, 64, 128, 3) uint8
+film, segments = talk(said, speaker, rng, size=(64, 128), color=True)  # (75, 64, 128, 3) uint8
 first, last = (round(segments[i][t]) for i, t in ((1, 0), (-2, 1)))  # where the silence ends and begins again
 chosen = np.linspace(first, last, 18).round()
 figures.filmstrip(film, chosen, columns=6, title="What is being said?")
 
 # %% [markdown]
 # **Predict.** Try to read it before you go on. You know the grammar, as the network does: a command (*bin,
-# lay, place, set*), a colour (*blue, green, red, white*), a preposition (*at, by, in, with*), a letter, a
+# lay, place, set*), a color (*blue, green, red, white*), a preposition (*at, by, in, with*), a letter, a
 # digit, and *again, now, please* or *soon*. It is the grammar of GRID, a collection of films of people who
 # say such sentences; LipNet was measured on it.
 #
@@ -80,15 +80,15 @@ alphabet = Alphabet()  # 28 classes: the blank, the space, a to z
 
 
 def to_clip(frames: np.ndarray) -> torch.Tensor:
-    """(T, H, W) grey bytes -> (1, 1, T, H, W) floats, as the network wants them."""
+    """(T, H, W) gray bytes -> (1, 1, T, H, W) floats, as the network wants them."""
     clips = torch.from_numpy(frames)[None]  # (1, T, H, W)
-    return normalise(clips)[:, None]  # (1, 1, T, H, W)
+    return normalize(clips)[:, None]  # (1, 1, T, H, W)
 
 
 rng = np.random.default_rng(7)
-grey, _ = talk(said, Speaker.random(rng), rng, size=(32, 64))  # (75, 32, 64): the same film, small and grey
+gray, _ = talk(said, Speaker.random(rng), rng, size=(32, 64))  # (75, 32, 64): the same film, small and gray
 with torch.no_grad():
-    log_probs = model(to_clip(grey)).log_softmax(-1)  # (75, 1, 28)
+    log_probs = model(to_clip(gray)).log_softmax(-1)  # (75, 1, 28)
 read = alphabet.decode(greedy_decode(log_probs)[0])
 
 print("said:", said)
@@ -122,7 +122,7 @@ figures.filmstrip(film, [t for t, _ in letters], [symbol for _, symbol in letter
 # The same for this very model, with where its weights and its arithmetic are:
 
 # %%
-table = count(model, to_clip(grey))
+table = count(model, to_clip(gray))
 shapes = {row.name: row.output_shape for row in table.rows}
 assert shapes["stcnn1.conv"] == (1, 16, 75, 16, 32)
 assert shapes["stcnn3.conv"] == (1, 64, 75, 4, 8)
@@ -155,7 +155,7 @@ print(f"{blanks:.0%} of the frames are blank")
 assert blanks == max((path == label).float().mean().item() for label in range(28))  # no answer is commoner
 
 # %% [markdown]
-# CTC's rule makes text of it: **first join equal neighbours into one, then drop the blanks.** (In the other
+# CTC's rule makes text of it: **first join equal neighbors into one, then drop the blanks.** (In the other
 # order "three" would become "thre". This way a blank between two `e` keeps them apart.)
 #
 # ### Exercise 1: collapse (★, 5 minutes)
@@ -347,18 +347,18 @@ assert wer(some.transcripts, blind) > 0.8
 # deviation 1. The numbers tell:
 
 # %%
-before, after = some.frames[0] / 255, normalise(torch.from_numpy(some.frames[:1]))
+before, after = some.frames[0] / 255, normalize(torch.from_numpy(some.frames[:1]))
 print(f"divided by 255: mean {before.mean():.2f}, deviation {before.std():.2f}")
-print(f"normalised:     mean {abs(after.mean().item()):.2f}, deviation {after.std().item():.2f}")
+print(f"normalized:     mean {abs(after.mean().item()):.2f}, deviation {after.std().item():.2f}")
 assert before.std() < 0.3 and abs(after.std().item() - 1) < 0.01
-good = read_clips(some, normalise)
+good = read_clips(some, normalize)
 print(f"word error rate {wer(some.transcripts, good):.0%}")
 assert good == list(evaluate(model, some).texts)
 assert wer(some.transcripts, good) < 0.5
 
 # %% [markdown]
 # The weights expect the world that they were trained in. That is why the course has *one* function that
-# prepares clips (`lessons.data.batch.normalise`), used in training and in reading alike. Notebook 01 shows
+# prepares clips (`lessons.data.batch.normalize`), used in training and in reading alike. Notebook 01 shows
 # what the scale of the input does to a GRU's gates.
 
 # %% [markdown]
@@ -379,7 +379,7 @@ figures.course_map([(n.number, title, n.written) for n, title in zip(COURSE, sho
 # ## Recap
 #
 # - A clip is a block $(B, C, T, H, W)$; the network changes its shape but never its $T$.
-# - It gives one answer a frame; CTC joins equal neighbours, then drops blanks.
+# - It gives one answer a frame; CTC joins equal neighbors, then drops blanks.
 # - Letters that share their visemes cannot be told apart, so there is an error that no model gets below.
 # - A model reads only what is prepared as in its training.
 #
@@ -390,7 +390,7 @@ figures.course_map([(n.number, title, n.written) for n, title in zip(COURSE, sho
 # | viseme | what a sound looks like; several sounds share one |
 # | blank | CTC's "nothing new in this frame", written `-` |
 # | path | one class for each frame |
-# | collapse | join equal neighbours, then drop blanks: from a path to a text |
+# | collapse | join equal neighbors, then drop blanks: from a path to a text |
 # | greedy | take the likeliest class of every frame |
 # | WER | word error rate: wrong, missing and added words, as a share of the words said |
 #

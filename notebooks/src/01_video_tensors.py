@@ -11,7 +11,7 @@
 # **You will be able to**
 # - name the layouts in which films travel, and go from each to each;
 # - compute where element `[b, c, t, h, w]` lies, and say which operations copy and which only look;
-# - recognise a scrambled clip, and write the test that finds it when no error does;
+# - recognize a scrambled clip, and write the test that finds it when no error does;
 # - put films of several lengths into one batch, and take means that leave the padding out;
 # - say what the scale of the pixels does to a GRU's gates, with figures that you measured.
 
@@ -30,7 +30,7 @@ from lessons.checks import agree, check
 from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.decode import greedy_decode
 from lessons.ctc.metrics import wer
-from lessons.data.batch import normalise
+from lessons.data.batch import normalize
 from lessons.data.grid import find_mouth_set
 from lessons.data.synthetic.talker import Speaker, synthetic_clips, talk
 from lessons.data.video import read_video
@@ -51,7 +51,7 @@ def take(sentence: str, seed: int) -> tuple:
     """Somebody new for each seed says a sentence: frames (T, H, W, C) uint8, and when each word is said."""
     rng = np.random.default_rng(seed)
     speaker = replace(Speaker.random(rng), noise=0.0)  # a camera without noise
-    return talk(sentence, speaker, rng, size=(64, 128), colour=True)
+    return talk(sentence, speaker, rng, size=(64, 128), color=True)
 
 
 film, segments = take("place red at q seven again", seed=7)
@@ -90,7 +90,7 @@ assert (lower[0], lower[-1] + 1) == (11, 53)
 figures.curves(
     {"change": (range(1, 75), change)},
     xlabel="frame",
-    ylabel="mean change, grey levels",
+    ylabel="mean change, gray levels",
     level=4.0,
     level_label="threshold",
     title="How much the y–t cut changes from frame to frame",
@@ -203,14 +203,14 @@ for name, x in [("decoded", tiny), ("permuted", tiny_first), ("green alone", tin
 # goes. The bands, `[0]`, `[1]`, … at the right, are the entries of the first axis.
 
 # %%
-colours = ["RGB"[place % 3] for place in range(24)]
+colors = ["RGB"[place % 3] for place in range(24)]
 figures.memory_walk(
     {
         "decoded (T, H, W, C)": places(tiny),
         "permuted (C, T, H, W)": places(tiny_first),
         "green alone (T, H, W)": places(tiny_first[1]),
     },
-    colours,
+    colors,
 )
 
 # %% [markdown]
@@ -331,15 +331,15 @@ figures.film_rows(looks, [f"frame {t}" for t in moments], title="The same bytes,
 
 # %%
 assert bad.stride() == strides_of_solution(bad.shape) and clip.numel() // 3 == 614_400
-assert torch.equal(bad[0].flatten(), clip[:25].flatten())  # "red" is all colours of a third of the film
+assert torch.equal(bad[0].flatten(), clip[:25].flatten())  # "red" is all colors of a third of the film
 wrong = tiny.view(3, 2, 2, 2)  # "(C, T, H, W)"
 figures.memory_walk(
-    {"permute (C, T, H, W)": places(tiny_first), "view (C, T, H, W)": places(wrong)}, colours, width=7
+    {"permute (C, T, H, W)": places(tiny_first), "view (C, T, H, W)": places(wrong)}, colors, width=7
 )
 
 # %% [markdown]
-# On the right, band `[0]`, the "red channel", holds all three colours. **Use `view` to split one axis or to
-# join neighbours; use `permute` to change the order.** Nothing further on will complain: a network takes any
+# On the right, band `[0]`, the "red channel", holds all three colors. **Use `view` to split one axis or to
+# join neighbors; use `permute` to change the order.** Nothing further on will complain: a network takes any
 # numbers of the right shape.
 #
 # ### The test that finds it: mark one pixel
@@ -399,7 +399,7 @@ figures.film_rows({"frame 30": torch.stack([mouth[30], scrambled[30]])}, ["as it
 # <details><summary><b>Help: "the picture is noise, or striped, or small copies side by side"</b></summary>
 #
 # Somewhere the bytes got a new shape where they should have got a new order: look for `view` or `reshape`
-# between the decoder and the network. Stripes and a fine mesh of colours mean that channels went astray; a
+# between the decoder and the network. Stripes and a fine mesh of colors mean that channels went astray; a
 # picture sheared or doubled means that rows have the wrong width (`H` and `W` swapped in a `reshape`). Check
 # it with a marked pixel.
 #
@@ -431,7 +431,7 @@ operations = {
     "x[0, 0, 2:8]": x[0, 0, 2:8],
     "x[:, :, ::2]": x[:, :, ::2],  # every other frame
     "x.flatten(3)": x.flatten(3),  # (B, C, T, H W)
-    "x[:, :1].expand(-1, 3, -1, -1, -1)": x[:, :1].expand(-1, 3, -1, -1, -1),  # grey shown as three channels
+    "x[:, :1].expand(-1, 3, -1, -1, -1)": x[:, :1].expand(-1, 3, -1, -1, -1),  # gray shown as three channels
     "x.flip(4)": x.flip(4),  # mirrored
     "x[:, :, [0, 5]]": x[:, :, [0, 5]],  # a list of frames
 }
@@ -449,7 +449,7 @@ assert [whole for _, whole in answers.values()] == [False, False, False, True, F
 # The rule behind the right column: walk the axes from the last to the first; each stride must be the size of
 # everything behind it. A cut along an axis leaves the strides as they were, so everything *before* that axis
 # no longer fits; if nothing stands before it, as in `x[0, 0, 2:8]`, all is well. `expand` is the most
-# frugal: stride 0, three channels that are one and the same memory. (The course shows grey clips to a
+# frugal: stride 0, three channels that are one and the same memory. (The course shows gray clips to a
 # three-channel network that way.) A mirror would need stride −1, which PyTorch does not have, and a list of
 # frames keeps to no stride at all.
 #
@@ -467,7 +467,7 @@ assert original[1].sum() == 0
 # %% [markdown]
 # ### Why `view` sometimes refuses
 #
-# `view` promises not to copy. To join neighbouring axes into one, a single stride must do for all of them:
+# `view` promises not to copy. To join neighboring axes into one, a single stride must do for all of them:
 # the stride of each must be the size of the next times the stride of the next,
 # $s_k = n_{k+1}\, s_{k+1}$. Here is LipNet's own case. What comes out of its convolutions is
 # `(B, C, T, H, W)`, and the GRU wants one list of features for each frame: `(T, B, F)`.
@@ -582,12 +582,12 @@ assert clip.sum().dtype == torch.int64 and (clip / 255).dtype == torch.float32
 
 # %%
 clip_bytes = math.prod((3, 75, 64, 128))  # C · T · H · W, one byte each
-small_set = 900 * math.prod((75, 32, 64))  # 900 grey clips of 32 × 64
+small_set = 900 * math.prod((75, 32, 64))  # 900 gray clips of 32 × 64
 print(
-    f"a colour clip of 64 × 128: {clip_bytes / 1e6:.1f} MB as bytes, {4 * clip_bytes / 1e6:.1f} MB as float32"
+    f"a color clip of 64 × 128: {clip_bytes / 1e6:.1f} MB as bytes, {4 * clip_bytes / 1e6:.1f} MB as float32"
 )
 print(
-    f"900 grey clips of 32 × 64: {small_set / 1e6:.0f} MB as bytes, {4 * small_set / 1e6:.0f} MB as float32"
+    f"900 gray clips of 32 × 64: {small_set / 1e6:.0f} MB as bytes, {4 * small_set / 1e6:.0f} MB as float32"
 )
 first_layer = LipNet().stcnn1.conv.to("meta")  # shapes without numbers
 features = first_layer(torch.empty(1, 3, 75, 64, 128, device="meta")).numel()  # (B, 32, T, H/2, W/2)
@@ -725,7 +725,7 @@ check("01.masked_mean", masked_mean_solution)
 agree("masked mean", masked_mean_solution(x, lengths).mean(1), true, tolerance=1e-5)
 
 # %% [markdown]
-# ### Standardise a clip
+# ### Standardize a clip
 #
 # Light and cameras differ. To have every clip start alike, subtract its mean and divide by its deviation:
 #
@@ -736,7 +736,7 @@ agree("masked mean", masked_mean_solution(x, lengths).mean(1), true, tolerance=1
 
 
 # %%
-def standardise(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+def standardize(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """x (B, 1, T, H, W), one channel -> the same shape: mean 0, deviation 1 a clip; zeros in the padding."""
     mask = (torch.arange(x.shape[2]) < lengths[:, None])[:, None, :, None, None]  # (B, 1, T, 1, 1)
     mean = masked_mean_solution(x, lengths)[:, :, None, None, None]  # (B, 1, 1, 1, 1)
@@ -745,26 +745,26 @@ def standardise(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return x / (variance.sqrt() + 1e-5)
 
 
-grey = x.mean(1).double().requires_grad_()  # (B, T, H, W)
-ours, theirs = standardise(grey[:, None], lengths)[:, 0], normalise(grey, lengths)  # (B, T, H, W) both
-agree("standardise against lessons", ours.detach(), theirs.detach(), tolerance=1e-5)  # that is float32
+gray = x.mean(1).double().requires_grad_()  # (B, T, H, W)
+ours, theirs = standardize(gray[:, None], lengths)[:, 0], normalize(gray, lengths)  # (B, T, H, W) both
+agree("standardize against lessons", ours.detach(), theirs.detach(), tolerance=1e-5)  # that is float32
 
 # %% [markdown]
-# And against torch's own `mean` and `std`, clip by clip, each without its padding. A standardised pixel
+# And against torch's own `mean` and `std`, clip by clip, each without its padding. A standardized pixel
 # depends on *all* pixels of its clip, through the mean and the deviation, so compare gradients as well:
 
 # %%
 each = []
-for one, n in zip(grey, lengths.tolist(), strict=True):
+for one, n in zip(gray, lengths.tolist(), strict=True):
     own = one[:n]  # (T of its own, H, W)
     own = (own - own.mean()) / (own.std(correction=0) + 1e-5)
-    each.append(F.pad(own, (0, 0, 0, 0, 0, grey.shape[1] - n)))  # (T, H, W)
+    each.append(F.pad(own, (0, 0, 0, 0, 0, gray.shape[1] - n)))  # (T, H, W)
 by_torch = torch.stack(each)  # (B, T, H, W)
-agree("standardise against torch", ours.detach(), by_torch.detach())
+agree("standardize against torch", ours.detach(), by_torch.detach())
 
 _ = torch.manual_seed(0)
-delta = torch.randn_like(grey)  # (B, T, H, W), an arbitrary gradient from above
-gradients = [torch.autograd.grad(y, grey, delta.to(y.dtype))[0] for y in (ours, theirs, by_torch)]
+delta = torch.randn_like(gray)  # (B, T, H, W), an arbitrary gradient from above
+gradients = [torch.autograd.grad(y, gray, delta.to(y.dtype))[0] for y in (ours, theirs, by_torch)]
 agree("gradient against lessons", gradients[0], gradients[1], tolerance=1e-4)  # lessons: float32
 agree("gradient against torch", gradients[0], gradients[2])
 assert gradients[0][2, 34:].abs().max() == 0  # padding gets no gradient
@@ -773,12 +773,12 @@ assert gradients[0][2, 34:].abs().max() == 0  # padding gets no gradient
 # The finished version is the one function that prepares clips in training and in reading alike:
 
 # %%
-show(normalise)
+show(normalize)
 
 # %% [markdown]
 # ## 8. The scale of the pixels, and gates that no longer move
 #
-# Pixels may come as 0 … 255, as 0 … 1, or standardised. The picture is the same; why should the network
+# Pixels may come as 0 … 255, as 0 … 1, or standardized. The picture is the same; why should the network
 # care? Because of its **gates**. LipNet's GRU (notebook 03) decides for every number of its memory how much
 # of it to keep, by a sigmoid: $g = \sigma(a)$, between 0, closed, and 1, open. In the first frame, when the
 # memory is still empty, $a = Wx + b$ with $x$ the features of the frame. What can the gate learn? The
@@ -809,8 +809,8 @@ assert 0.15 < slope[3] / slope[0] < 0.2
 # Now measure. Two films of the talker go through an untrained LipNet, up to the first GRU, and we look at
 # what arrives at its gates.
 #
-# **Predict**: which share of the gates is saturated for pixels 0 … 255? For 0 … 1? And standardised: mean 0
-# and deviation 1 in each colour, as the paper does it, and as good practice has it?
+# **Predict**: which share of the gates is saturated for pixels 0 … 255? For 0 … 1? And standardized: mean 0
+# and deviation 1 in each color, as the paper does it, and as good practice has it?
 
 
 # %%
@@ -836,12 +836,12 @@ def gate_inputs(gru: nn.GRU, features: torch.Tensor) -> torch.Tensor:
 talking = [torch.from_numpy(film[14:38]), takes[1][14:38]]  # 24 frames each, while they speak
 raw = torch.stack(talking).permute(0, 4, 1, 2, 3).float()  # (B, C, T, H, W), 0 … 255
 mean, deviation = raw.mean((0, 2, 3, 4), keepdim=True), raw.std((0, 2, 3, 4), keepdim=True)  # (1, C, 1, 1, 1)
-scales = {"0 … 255": raw, "0 … 1": raw / 255, "standardised": (raw - mean) / deviation}
+scales = {"0 … 255": raw, "0 … 1": raw / 255, "standardized": (raw - mean) / deviation}
 
 _ = torch.manual_seed(0)
 model = LipNet().eval()  # eval: no dropout
 arriving = {name: gate_inputs(model.gru1, frame_features(model, x)) for name, x in scales.items()}
-assert 0.25 < (arriving["standardised"].abs() > 3).float().mean() < 0.45
+assert 0.25 < (arriving["standardized"].abs() > 3).float().mean() < 0.45
 figures.saturation(arriving, title="What arrives at the gates of an untrained LipNet")
 
 # %% [markdown]
@@ -851,7 +851,7 @@ figures.saturation(arriving, title="What arrives at the gates of an untrained Li
 #
 # One draw of random weights proves little. Here are three, for two ways to draw the GRU's first weights: the
 # package's, and a wider one, that of the public port (notebook 06 tells where its number comes from). The
-# last line is a warning: *noise*, standardised too.
+# last line is a warning: *noise*, standardized too.
 
 
 # %%
@@ -882,13 +882,13 @@ for name, share in shares.items():
 
 assert all(max(v) < 0.02 for v in shares["0 … 1"].values())
 assert all(min(v) > 0.95 for v in shares["0 … 255"].values())
-assert all(0.15 < min(v) and max(v) < 0.6 for v in shares["standardised"].values())
+assert all(0.15 < min(v) and max(v) < 0.6 for v in shares["standardized"].values())
 for start, noisy in shares["noise"].items():  # noise against film, draw by draw
-    assert all(a > b for a, b in zip(noisy, shares["standardised"][start], strict=True))
+    assert all(a > b for a, b in zip(noisy, shares["standardized"][start], strict=True))
 
 # %% [markdown]
-# - The order holds in every draw: under 2 % at 0 … 1, a fifth to a half standardised, nearly all raw.
-# - The figure for standardised input depends on the draw, on the way to draw, **and on the picture**. On
+# - The order holds in every draw: under 2 % at 0 … 1, a fifth to a half standardized, nearly all raw.
+# - The figure for standardized input depends on the draw, on the way to draw, **and on the picture**. On
 #   noise the share is higher in each draw. Whoever measures on `torch.randn` measures something else than
 #   films.
 #
@@ -908,21 +908,21 @@ for name, a in arriving.items():
     gate = torch.sigmoid(a)
     left[name] = part = (gate * (1 - gate)).mean().item() / 0.25
     print(f"{name:13} {part:.0%} of the full slope is left on average")
-assert left["0 … 1"] > 0.8 and left["0 … 255"] < 0.02 and 0.3 < left["standardised"] < 0.7
+assert left["0 … 1"] > 0.8 and left["0 … 255"] < 0.02 and 0.3 < left["standardized"] < 0.7
 
 # %% [markdown]
-# ### And yet this course standardises
+# ### And yet this course standardizes
 #
-# Rightly so? Saturation at the start is a handicap, not a verdict. The paper standardised, and reports 13.6 %
+# Rightly so? Saturation at the start is a handicap, not a verdict. The paper standardized, and reports 13.6 %
 # word errors on unseen speakers without its language model; the public port divides by 255, and reports
 # 13.3 %. But the small model, which the course trains and you met in notebook 00, has another answer: **it
-# does not let the scale through.** Its convolutions are normalised over the batch (BatchNorm), and a
+# does not let the scale through.** Its convolutions are normalized over the batch (BatchNorm), and a
 # LayerNorm stands before the GRU. Feed it any scale:
 
 # %%
 some = synthetic_clips(8, seed=2024)  # ClipSet, frames (8, 75, 32, 64)
 bytes_ = torch.from_numpy(some.frames)[:, None].float()  # (B, 1, T, H, W)
-grey_scales = {"0 … 255": bytes_, "0 … 1": bytes_ / 255, "standardised": normalise(bytes_[:, 0])[:, None]}
+gray_scales = {"0 … 255": bytes_, "0 … 1": bytes_ / 255, "standardized": normalize(bytes_[:, 0])[:, None]}
 
 _ = torch.manual_seed(0)
 untrained, trained = LipNet.small().train(), checkpoint.load("lipnet_small_synthetic")
@@ -930,7 +930,7 @@ for module in untrained.modules():  # training mode for the BatchNorm, but nothi
     if isinstance(module, nn.Dropout3d):
         module.p = 0.0
 errors = {}
-for name, x in grey_scales.items():
+for name, x in gray_scales.items():
     new, old = (
         (gate_inputs(m.gru1, frame_features(m, x)).abs() > 3).float().mean().item()
         for m in (untrained, trained)
@@ -940,7 +940,7 @@ for name, x in grey_scales.items():
     errors[name] = wer(some.transcripts, texts)
     print(f"{name:13} saturated: {new:.1%} untrained, {old:.1%} trained · word errors: {errors[name]:.0%}")
     assert new < 0.001 and old < 0.1
-assert errors["0 … 1"] > 0.9 and errors["standardised"] < 0.1 < errors["0 … 255"] < 0.5
+assert errors["0 … 1"] > 0.9 and errors["standardized"] < 0.1 < errors["0 … 255"] < 0.5
 
 # %% [markdown]
 # No gate is saturated at the start, at whatever scale, and few are after training. Now look at the word
@@ -991,13 +991,13 @@ title = "What the network was shown as frames 2, 6, 35 and 60"
 figures.filmstrip(strip, [2, 6, 35, 60], columns=4, title=title, width=9)
 
 # %% [markdown]
-# Mouths, but grey ones, with coloured fringes where something moves. In memory the order is `(B, C, T, …)`:
+# Mouths, but gray ones, with colored fringes where something moves. In memory the order is `(B, C, T, …)`:
 # first all 75 frames in red, then in green, then in blue. `reshape` walks on in that order and calls every
-# three pictures a colour picture. So "frame" 6 is red at the times 18, 19 and 20, and the film runs three
-# times, at triple speed, once for each colour:
+# three pictures a color picture. So "frame" 6 is red at the times 18, 19 and 20, and the film runs three
+# times, at triple speed, once for each color:
 
 # %%
-assert torch.equal(seen[6], x[0, 0, 18:21])  # its three "colours" are three moments of red
+assert torch.equal(seen[6], x[0, 0, 18:21])  # its three "colors" are three moments of red
 assert x.is_contiguous() and torch.equal(x.view(B * T, C, H, W)[:T], seen)  # view does not mind either
 assert torch.equal(seen[25], x[0, 1, 0:3])  # a third of the way on, the film begins again, in green
 
@@ -1087,9 +1087,9 @@ assert len(different) >= 5 and wrong_together > 2 * wrong_alone
 
 # %%
 own = prepare(company, all_lengths)[0, : lengths[0]]  # (T of its own, H, W)
-cured = normalise(company, all_lengths)[0, : lengths[0]]
+cured = normalize(company, all_lengths)[0, : lengths[0]]
 print(f"clip 0, {lengths[0]} frames of 150, its own pixels: mean {own.mean():.1f}, deviation {own.std():.1f}")
-print(f"with normalise(x, lengths):          mean {abs(cured.mean()):.1f}, deviation {cured.std():.1f}")
+print(f"with normalize(x, lengths):          mean {abs(cured.mean()):.1f}, deviation {cured.std():.1f}")
 assert own.mean() > 1 and own.std() < 0.6 and abs(cured.mean()) < 0.01 and abs(cured.std() - 1) < 0.01
 
 longest = int(lengths.max())  # the same 16 clips without the long film
@@ -1097,12 +1097,12 @@ smaller = wer(clips.transcripts, read(company[:16, :longest], lengths, prepare))
 print(f"word errors, padded to {longest} frames: {smaller:.0%}, padded to 150: {wrong_together:.0%}")
 assert wrong_alone < smaller < 0.5 * wrong_together
 
-alone, together = read_alone(normalise), read(company, all_lengths, normalise)[:16]
+alone, together = read_alone(normalize), read(company, all_lengths, normalize)[:16]
 print(f"sentences that read differently now: {sum(a != b for a, b in zip(alone, together, strict=True))}")
 assert alone == together and wer(clips.transcripts, together) == wrong_alone
 
 # %% [markdown]
-# The cure is the `lengths` in `normalise(x, lengths)`: a masked mean. Mind how quiet this bug is. Where all
+# The cure is the `lengths` in `normalize(x, lengths)`: a masked mean. Mind how quiet this bug is. Where all
 # clips have 75 frames it does not exist. In use, the damage hangs on the *longest* clip of the batch:
 # without the long film there is little of it. So the same clip is read well today and badly tomorrow. The
 # check by company finds it in a second, and you can use it on any model that takes batches.
@@ -1126,7 +1126,7 @@ assert alone == together and wer(clips.transcripts, together) == wrong_alone
 # - Bytes wrap around; make floats before you compute, but one batch at a time: they are four times as large.
 # - In a padded batch, every sum needs a mask. A clip must read the same alone and in company.
 # - Through layers without biases the scale of the pixels reaches the gates in full: under 2 % saturated at
-#   0 … 1, nearly all at 0 … 255. Normalisation inside the network takes the scale away.
+#   0 … 1, nearly all at 0 … 255. Normalization inside the network takes the scale away.
 #
 # ## Glossary
 #
@@ -1136,14 +1136,14 @@ assert alone == together and wer(clips.transcripts, together) == wrong_alone
 # | x–t cut | one row of a filter or film at all its times: columns across, time down |
 # | y–t cut | one column of a film at all its times |
 # | frame rate | frames a second; 25 in GRID |
-# | stride of a tensor | how far apart in memory two neighbours along an axis lie |
+# | stride of a tensor | how far apart in memory two neighbors along an axis lie |
 # | view of a tensor | a tensor that looks at another's memory in its own way; nothing is copied |
 # | contiguous | lying in memory in the order of its index, last axis fastest |
 # | memory format | the order in memory behind an unchanged shape; `channels_last_3d` keeps a pixel together |
 # | ragged batch | clips of different lengths |
 # | padding of a clip | frames of zeros that make it as long as the longest of its batch |
 # | mask | 1 where a frame counts, 0 where it is padding |
-# | standardise | subtract the mean and divide by the deviation |
+# | standardize | subtract the mean and divide by the deviation |
 # | saturated | so far from 0 that the sigmoid has hardly any slope; here beyond ±3 |
 #
 # ## Sources
@@ -1154,7 +1154,7 @@ assert alone == together and wer(clips.transcripts, together) == wrong_alone
 #   [read_video](https://pytorch.org/vision/stable/generated/torchvision.io.read_video.html).
 # - Y. Assael, B. Shillingford, S. Whiteson, N. de Freitas, *LipNet: End-to-End Sentence-level Lipreading*,
 #   [arXiv 1611.01599](https://arxiv.org/abs/1611.01599): 75 frames at 25 a second (§4.1), channels
-#   standardised (§A.2), 13.6 % (Table 2, Baseline-NoLM).
+#   standardized (§A.2), 13.6 % (Table 2, Baseline-NoLM).
 # - The public port, which reads BGR, divides by 255 and draws the wider first weights; its 13.3 % is from its
 #   README:
 #   [VIPL-Audio-Visual-Speech-Understanding/LipNet-PyTorch](https://github.com/VIPL-Audio-Visual-Speech-Understanding/LipNet-PyTorch).

@@ -15,7 +15,7 @@
 # - derive both of its gradients by hand;
 # - predict output sizes, weights, multiply-adds and receptive fields, and catch a misprint in a famous
 #   table;
-# - train a layer that tells left from right, and read what it has learnt.
+# - train a layer that tells left from right, and read what it has learned.
 
 # %%
 import math
@@ -90,7 +90,7 @@ figures.space_time_cube(film, cut=(0, 16), title="The film as a block, cut open 
 #
 # With $w = (-\tfrac12, 0, \tfrac12)$ this is "the frame after minus the frame before", a derivative in
 # time. (Mathematicians flip the kernel and write $x_{t-i}$. Deep learning does not flip, and says
-# *convolution* for what they call *cross-correlation*. The weights are learnt, so it does not matter,
+# *convolution* for what they call *cross-correlation*. The weights are learned, so it does not matter,
 # until you design one by hand.)
 
 
@@ -108,7 +108,7 @@ pixel = film[:, 16, 15]  # (13,)
 change = temporal_conv(pixel, torch.tensor([-0.5, 0.0, 0.5]))  # (11,)
 expected = F.conv1d(pixel[None, None], torch.tensor([[[-0.5, 0.0, 0.5]]]))[0, 0]  # (1, 1, 13) -> (11,)
 agree("temporal_conv against F.conv1d", change, expected, tolerance=1e-6)
-assert change[3 - 1] < 0 < change[9 - 1]  # y_t is centred on frame t + 1
+assert change[3 - 1] < 0 < change[9 - 1]  # y_t is centered on frame t + 1
 figures.curves(
     {"brightness": (range(13), pixel), "change": (range(1, 12), change)},
     xlabel="frame",
@@ -486,7 +486,7 @@ assert 4 * F.max_pool3d(torch.zeros(1, 1, 64, 128), (1, 2, 2)).numel() == 64 * 1
 #
 # Follow one output value back through layers of (kernel, stride) along one axis. How many places of the
 # input does it see, counted from the first to the last? Two helpful questions: by how many does one more
-# layer widen the view? And how far apart, in input places, are two neighbours in the layer that you are
+# layer widen the view? And how far apart, in input places, are two neighbors in the layer that you are
 # looking at?
 
 
@@ -502,7 +502,7 @@ check("02.receptive_field", receptive_field)
 # %% tags=["hide-input"]
 # @title Solution { display-mode: "form" }
 def receptive_field_solution(layers):
-    """A kernel of k adds k - 1 neighbours, each `spread` inputs apart; a stride multiplies the spread."""
+    """A kernel of k adds k - 1 neighbors, each `spread` inputs apart; a stride multiplies the spread."""
     field, spread = 1, 1
     for kernel, stride in layers:
         field += (kernel - 1) * spread
@@ -526,7 +526,7 @@ assert (frames_seen, rows_seen) == (7, 51)
 #
 # Do you believe the formula? **Measure it**: an input belongs to the receptive field of an output exactly
 # if the gradient of that output with respect to it is not zero. For a clean measurement, use positive
-# weights and average pools, so that nothing cancels and no maximum hides its neighbours.
+# weights and average pools, so that nothing cancels and no maximum hides its neighbors.
 
 # %%
 probe = torch.zeros(1, 1, 11, 128, 128, requires_grad=True)  # (B, C, T, H, W), one channel is enough
@@ -545,7 +545,7 @@ figures.filmstrip(around, range(2, 9), columns=7, title="What one output of fram
 
 # %% [markdown]
 # The formula is right, and the picture says more than the formula: the field has soft edges. Far corners
-# are reached by few paths, the centre by many, so in practice an output sees less than 7 × 51 × 51.
+# are reached by few paths, the center by many, so in practice an output sees less than 7 × 51 × 51.
 
 # %% [markdown]
 # ## 9. Left or right? A real training
@@ -638,13 +638,13 @@ def train(frames, filters, seed):
     _ = torch.manual_seed(seed)
     network, generator = direction_network(frames, filters), torch.Generator().manual_seed(seed)
     network = network.to(device)
-    optimiser, losses = torch.optim.Adam(network.parameters(), lr=0.02), []
+    optimizer, losses = torch.optim.Adam(network.parameters(), lr=0.02), []
     for _ in range(STEPS):
         films, labels = (t.to(device) for t in moving_textures(32, generator))
         loss = F.cross_entropy(network(films), labels)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     return network.cpu(), losses
 
@@ -654,7 +654,7 @@ weights = {name: direction_network(*setting)[0].weight.numel() for name, setting
 assert weights == {"1 × 5 × 5": 600, "3 × 5 × 5": 600}
 
 # %% [markdown]
-# Each network is trained from three seeds on films made afresh at every step, so nothing can be learnt by
+# Each network is trained from three seeds on films made afresh at every step, so nothing can be learned by
 # heart.
 
 # %%
@@ -707,9 +707,9 @@ for name in SETTINGS:
     assert (gap < 1e-12 and half == 0.5) if name == "1 × 5 × 5" else (gap > 1 and half > 0.9)
 
 # %% [markdown]
-# ### What has it learnt?
+# ### What has it learned?
 #
-# Below are the eight learnt filters of the 3 × 5 × 5 network (seed 0), and which way the linear layer
+# Below are the eight learned filters of the 3 × 5 × 5 network (seed 0), and which way the linear layer
 # lets each one vote. **Predict** the slant of the x–t cuts before you look.
 
 # %%
@@ -718,7 +718,7 @@ filters = network[0].weight.detach()[:, 0]  # (8, 3, 5, 5)
 vote = (network[4].weight[1] - network[4].weight[0]).detach()  # (8,), above 0: votes for "right"
 order = vote.argsort(descending=True)  # (8,)
 names = ["right" if vote[o] > 0 else "left" for o in order]
-figures.kernels(filters[order], names, title="Learnt filters, and the direction that each votes for")
+figures.kernels(filters[order], names, title="Learned filters, and the direction that each votes for")
 
 # %% [markdown]
 # Red and blue lines slant through time the way that the filter votes: to the lower right for "right", to
@@ -766,7 +766,7 @@ show(stcnn.conv3d_matmul)
 
 # %% [markdown]
 # It lays out the windows of *single frames* ($k_h k_w$ copies of each pixel, not $k_t k_h k_w$), lets
-# each of the $k_t$ slices of the filter answer on every frame, and adds up the answers of neighbouring
+# each of the $k_t$ slices of the filter answer on every frame, and adds up the answers of neighboring
 # frames. For LipNet's `conv2` that is up to 25 copies in place of 75.
 
 # %%
@@ -979,7 +979,7 @@ assert sum(weights for _, _, weights, _ in rows) == 326_880
 #   [bshillingford/LipNet](https://github.com/bshillingford/LipNet).
 # - E. Adelson, J. Bergen, *Spatiotemporal energy models for the perception of motion*, Journal of the
 #   Optical Society of America A 2(2), 1985.
-# - M. Okabe, K. Ito, *Color Universal Design*, 2008: the colours of our figures.
+# - M. Okabe, K. Ito, *Color Universal Design*, 2008: the colors of our figures.
 #
 # **Next**: notebook 03 gives the network a memory for everything that lasts longer than seven frames: the
 # GRU.

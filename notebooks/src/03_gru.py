@@ -307,7 +307,7 @@ same_as_torch("LSTM", lstm_step_solution, nn.LSTM(5, 4), n_states=2)
 #
 # Mind the name: $z = 1$ means *do not update*. Through $z \odot h$ the old memory has a direct way into the
 # new one, and along it the gradient is multiplied by $z$, as by $f$ in the LSTM. (Texts differ in which of
-# $z$ and $1-z$ they call the update gate. The network is the same, for the signs are learnt.)
+# $z$ and $1-z$ they call the update gate. The network is the same, for the signs are learned.)
 #
 # **Where $r$ stands.** In $r$, in $z$ and in all of the LSTM, what the frame says and what the memory says
 # are simply added. In $n$ they are not:
@@ -416,7 +416,7 @@ figures.curves(
 # %% [markdown]
 # Fresh from torch, the gated networks forget as well! Their gates start near $\sigma(0) = \tfrac12$, and a
 # half a frame is $10^{-18}$ after 59. (What arrives is $10^{-12}$, for the gates read the old memory too and
-# hand on a share.) **A gate is not memory; it is a place where memory can be learnt.** One number
+# hand on a share.) **A gate is not memory; it is a place where memory can be learned.** One number
 # makes the difference: with a bias of 4 the gate starts at $\sigma(4) = 0.98$, and the gradient arrives. That
 # is why people start the forget gate with a bias above 0 (Jozefowicz et al., 2015).
 #
@@ -519,15 +519,15 @@ device = lessons.device()
 def train(model, next_batch, loss_of, steps, rate):
     """The loop for all of this notebook: Adam, a rate that rises and falls, clipped gradients."""
     model.to(device)
-    optimiser, losses = torch.optim.Adam(model.parameters(), lr=rate), []
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
+    optimizer, losses = torch.optim.Adam(model.parameters(), lr=rate), []
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     for _ in range(steps):
         x, y = (t.to(device) for t in next_batch())
         loss = loss_of(model(x), y)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         losses.append(loss.item())
     model.cpu()
@@ -702,7 +702,7 @@ show(gru.gru_step)
 
 # %%
 def count_weights(F, D, gates, directions):
-    """Numbers learnt by one layer that reads F features into a memory of D."""
+    """Numbers learned by one layer that reads F features into a memory of D."""
     raise NotImplementedError
 
 
@@ -1122,8 +1122,8 @@ def spoken_clips(n, seed, noise=0.15):
 
 x_train, y_train = spoken_clips(400, seed=0)
 x_test, y_test = spoken_clips(200, seed=1)
-centre, scale = x_train.mean((0, 1)), x_train.std((0, 1))  # (8,) each
-x_train, x_test = (x_train - centre) / scale, (x_test - centre) / scale
+center, scale = x_train.mean((0, 1)), x_train.std((0, 1))  # (8,) each
+x_train, x_test = (x_train - center) / scale, (x_test - center) / scale
 print(f"training {tuple(x_train.shape)}, test {tuple(x_test.shape)}, {len(WORDS)} classes")
 
 
@@ -1190,8 +1190,8 @@ trained = {(name, seed): train_reader(READERS[name], seed) for name, seed in tqd
 error = {name: [trained[name, seed][0] for seed in range(5)] for name in READERS}
 for name, values in error.items():
     layer = WordReader(*READERS[name]).layer
-    learnt = sum(p.numel() for p in layer.parameters())
-    print(f"{name:19} {learnt:5} weights")
+    learned = sum(p.numel() for p in layer.parameters())
+    print(f"{name:19} {learned:5} weights")
     assert all(0.2 < value < 0.55 for value in values)
 figures.spread(
     error,

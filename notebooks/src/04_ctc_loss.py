@@ -32,7 +32,7 @@ from lessons import ctc, figures
 from lessons.checks import agree, check
 from lessons.ctc import collapse, count_paths, forward_backward, grammar, min_frames
 from lessons.ctc.alphabet import Alphabet
-from lessons.data.batch import normalise
+from lessons.data.batch import normalize
 from lessons.data.synthetic.talker import Speaker, talk
 from lessons.source import show
 from lessons.training import checkpoint
@@ -48,7 +48,7 @@ alphabet = Alphabet()  # 28 classes: blank 0, space 1, a to z 2 to 27
 # %%
 rng = np.random.default_rng(7)
 sentence = "place green at q three soon"
-film, segments = talk(sentence, Speaker.random(rng), rng, size=(32, 64))  # (75, 32, 64) uint8, grey
+film, segments = talk(sentence, Speaker.random(rng), rng, size=(32, 64))  # (75, 32, 64) uint8, gray
 first = round(segments[1][0])  # the frame in which the first word begins
 figures.filmstrip(film, range(first - 1, first + 9), columns=5, width=7.5, title="“place”, frame by frame")
 
@@ -71,7 +71,7 @@ assert frame_labels == 2_158_125 and round(frame_labels / 3600) == 599
 # %% [markdown]
 # ## 2. Paths
 #
-# A **path** picks one class in each frame. Collapse it (equal neighbours become one, then blanks vanish) and
+# A **path** picks one class in each frame. Collapse it (equal neighbors become one, then blanks vanish) and
 # you have the text it spells. You wrote that for strings in notebook 00; `lessons.ctc.collapse` does it for
 # class numbers, and class 0 is the blank.
 #
@@ -108,7 +108,7 @@ assert len(paths) == 28 and 4**5 == 1024
 #
 # $$\binom{(T-L) + 2L}{2L} = \binom{T+L}{2L} = \binom{T+L}{T-L}$$
 #
-# of them. When two neighbours in the label are equal (*ee* in *green*), the blank's box between them
+# of them. When two neighbors in the label are equal (*ee* in *green*), the blank's box between them
 # may not be empty. With $R$ such pairs, $T - L - R$ frames are left to spread:
 #
 # $$\binom{T+L-R}{2L}$$
@@ -129,7 +129,7 @@ print(f"{len(labels)} labels, 1 to 6 frames: brute force and formula agree")
 
 # %%
 T, L = 75, 24
-distinct = [2 + i % 2 for i in range(L)]  # no two neighbours equal
+distinct = [2 + i % 2 for i in range(L)]  # no two neighbors equal
 spelling = math.log10(count_paths(T, distinct))
 one_a_nanosecond = 10 ** (spelling - 9) / (3600 * 24 * 365)  # years
 print(f"paths that spell it: 10^{spelling:.1f}; paths in all: 10^{T * math.log10(28):.0f}")
@@ -608,7 +608,7 @@ figures.trellis_flow(
 # %%
 reader = checkpoint.load("lipnet_small_synthetic")
 with torch.no_grad():
-    read = reader(normalise(torch.from_numpy(film)[None])[:, None])[:, 0].log_softmax(-1).double()  # (75, 28)
+    read = reader(normalize(torch.from_numpy(film)[None])[:, None])[:, 0].log_softmax(-1).double()  # (75, 28)
 
 
 def word_flow(log_probs, label):
@@ -843,13 +843,13 @@ def train(seed, steps=500):
     _ = torch.manual_seed(seed)
     x, labels = toy_clips(64, torch.Generator().manual_seed(seed))
     network, seen = toy_network(), {"loss": [], "blanks": [], "probs": []}
-    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in tqdm(range(steps), desc=f"seed {seed}", leave=False):
         log_probs = network(x.transpose(1, 2)).permute(2, 0, 1).log_softmax(-1)  # (B, F, T) -> (T, B, V)
         loss = F.ctc_loss(log_probs, labels, (30,) * 64, (3,) * 64)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         seen["loss"].append(loss.item())
         seen["blanks"].append((log_probs.argmax(-1) == 0).float().mean().item())
         seen["probs"].append(log_probs[:, 0].detach().exp())  # (T, V) of the first clip
@@ -1182,7 +1182,7 @@ assert verdict == ["BROKEN", "refused"]
 
 # %% [markdown]
 # On the CPU torch does not look. Class 5 of clip 0 is the number that lies $5 - 4 = 1$ place beyond: class
-# 1 of clip 1. (Here the neighbour's memory is ours. For the last clip of a batch it is whatever lies there:
+# 1 of clip 1. (Here the neighbor's memory is ours. For the last clip of a batch it is whatever lies there:
 # do not try it.) The loss falls, the network learns, and what it learns depends on who sits beside whom.
 #
 # ### 4. One impossible clip does not spoil the others
@@ -1352,7 +1352,7 @@ print("4, 6, 20 would give", (4 / 1 + 6 / 2 + 20 / 10) / 3)
 # - $\sum_s \alpha_t(s)\beta_t(s) = p$ at every frame. Divided by $p$: posteriors; added up by class:
 #   occupancy.
 # - The gradient at the logits is softmax − occupancy: given minus asked for.
-# - From an even start, counting paths favours the blank, so training begins in silence; the rich get richer,
+# - From an even start, counting paths favors the blank, so training begins in silence; the rich get richer,
 #   so it ends in peaks.
 # - A sentence fits if $T \ge L + R$. $2L + 1$ is the number of states.
 # - Torch checks little: log_softmax, lengths, labels, axes and impossible clips are yours to check.

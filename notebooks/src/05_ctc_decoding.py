@@ -6,7 +6,7 @@
 #
 # *About 100 minutes to read and solve; all cells together run in about half a minute on one CPU core.*
 #
-# **You need**: notebook 04: a path picks one class a frame; collapsing it (join equal neighbours, then drop
+# **You need**: notebook 04: a path picks one class a frame; collapsing it (join equal neighbors, then drop
 # blanks) gives a label; the probability of a label is the sum over all paths that spell it. Of PyTorch,
 # tensors; of Python, dictionaries.
 #
@@ -39,7 +39,7 @@ from lessons.ctc.decode import beam_search_decode
 from lessons.ctc.grammar import id_from_sentence, random_sentence
 from lessons.ctc.language_models import CharNGram, GridGrammar, text_log_prob
 from lessons.ctc.metrics import cer, edits, wer
-from lessons.data.batch import normalise
+from lessons.data.batch import normalize
 from lessons.data.synthetic.talker import synthetic_clips
 from lessons.source import show
 from lessons.training import checkpoint
@@ -57,7 +57,7 @@ from lessons.training import checkpoint
 
 # %%
 def spell(path):
-    """A path such as "a-ab" -> the label that it spells: join equal neighbours, then drop blanks."""
+    """A path such as "a-ab" -> the label that it spells: join equal neighbors, then drop blanks."""
     return "".join(symbol for symbol, _ in itertools.groupby(path) if symbol != "-")
 
 
@@ -106,7 +106,7 @@ check("05.greedy_decode", greedy_decode)
 # %% tags=["hide-input"]
 # @title Solution { display-mode: "form" }
 def greedy_decode_solution(log_probs, lengths):
-    """The best class of each frame; then join equal neighbours, the blank included; then drop blanks."""
+    """The best class of each frame; then join equal neighbors, the blank included; then drop blanks."""
     labels = []
     for b, length in enumerate(lengths):
         path = log_probs[:length, b].argmax(dim=-1).tolist()  # T classes
@@ -348,7 +348,7 @@ figures.beams(
 # - **Merging.** After frame 2, "a" has received from the empty prefix and from itself.
 # - **The double letter.** Into "aa" flows only what was blue in "a": after frame 2 that is about half of it.
 # - **The price of dropping.** "ab" was dropped after frame 2 and came back after frame 3. The paths that had
-#   spelt it before are lost. So what the beam says of a label is a **lower bound** of its probability: for
+#   spelled it before are lost. So what the beam says of a label is a **lower bound** of its probability: for
 #   "ab" .276 of .313.
 #
 # What it found is nevertheless the best label. Greedy reads something else:
@@ -465,7 +465,7 @@ figures.beams(*history(odd, 2), frames=list(map(caption, odd)), width=7, title="
 
 # %%
 def counted(path, kept):
-    """Does the search count this path? Only if it kept what the path spelt before each frame."""
+    """Does the search count this path? Only if it kept what the path spelled before each frame."""
     return all(spell(path[:t]) in kept[t] for t in range(len(path)))
 
 
@@ -485,7 +485,7 @@ assert list(known[1, "a"]) == list(known[2, "a"]) == ["--a"] and len(known[2, "b
 assert exact["a"] / 2 > sum(known[2, "b"].values()) > sum(known[2, "a"].values()) > 0.49 * exact["a"]
 lost = [path for label in "ab" for path in paths[label] if path not in known[2, label]]
 figures.path_shares(
-    {label: paths[label] for label in "ab"}, dropped=lost, title="Width 2; grey: lost on the way"
+    {label: paths[label] for label in "ab"}, dropped=lost, title="Width 2; gray: lost on the way"
 )
 
 # %% [markdown]
@@ -526,13 +526,13 @@ figures.curves(
 # ## 4. On a real network's answers
 #
 # Now the lip reader that comes with the course, on 48 clips of the synthetic talker that it never saw. To
-# make it doubt, read them a second time under noise: random grey, 1.5 times as strong as the picture itself.
+# make it doubt, read them a second time under noise: random gray, 1.5 times as strong as the picture itself.
 
 # %%
 model, alphabet = checkpoint.load("lipnet_small_synthetic"), Alphabet()
 clips = synthetic_clips(48, seed=5)
 said = list(clips.transcripts)
-x = normalise(torch.from_numpy(clips.frames))[:, None]  # (48, T, H, W) -> (48, 1, T, H, W), deviation 1
+x = normalize(torch.from_numpy(clips.frames))[:, None]  # (48, T, H, W) -> (48, 1, T, H, W), deviation 1
 noise = 1.5 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
 with torch.no_grad():
     clean = model(x).log_softmax(-1)  # (T, 48, V)
@@ -769,13 +769,13 @@ figures.dots(
 # %% [markdown]
 # The more a decoder knows of the language, the better, **as long as what is said obeys it**. A reader with
 # GRID's grammar reads any film of anybody as a GRID sentence, and never says that it does not know. Here is
-# one of nothing at all, 75 frames of random grey:
+# one of nothing at all, 75 frames of random gray:
 
 # %%
 nothing = torch.randn(1, 1, 75, 32, 64, generator=torch.Generator().manual_seed(1))  # (B, C, T, H, W)
 with torch.no_grad():
     (read,) = read_with_beam(model(nothing).log_softmax(-1), beam_width=20, lm=GridGrammar())
-print("in random grey the grammar reads:", read)
+print("in random gray the grammar reads:", read)
 assert len(id_from_sentence(read)) == 6  # raises when it is no sentence of GRID
 
 # %% [markdown]
@@ -1398,7 +1398,7 @@ show(ctc.forced_align)
 #
 # | word | meaning |
 # |---|---|
-# | prefix | the beginning of a label: what a path has spelt so far |
+# | prefix | the beginning of a label: what a path has spelled so far |
 # | beam, beam width | the prefixes that a search keeps after each frame; how many |
 # | prefix beam search | decoding that adds up paths by the prefix they spell, and drops improbable prefixes |
 # | merging | adding up the probabilities of paths that spell the same prefix |
@@ -1416,7 +1416,7 @@ show(ctc.forced_align)
 # ## Sources
 #
 # - A. Graves, S. Fernández, F. Gomez, J. Schmidhuber, *Connectionist Temporal Classification*, ICML 2006:
-#   best path decoding. A. Graves, *Supervised Sequence Labelling with Recurrent Neural Networks*, 2012, §7.5:
+#   best path decoding. A. Graves, *Supervised Sequence Labeling with Recurrent Neural Networks*, 2012, §7.5:
 #   prefix search.
 # - A. Hannun, A. Maas, D. Jurafsky, A. Ng, *First-Pass Large Vocabulary Continuous Speech Recognition using
 #   Bi-Directional Recurrent DNNs*, [arXiv 1408.2873](https://arxiv.org/abs/1408.2873), 2014: prefix beam

@@ -35,7 +35,7 @@ from lessons.checks import agree, check
 from lessons.ctc import grammar, min_frames
 from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.decode import greedy_decode
-from lessons.data.batch import normalise
+from lessons.data.batch import normalize
 from lessons.data.synthetic.talker import Speaker, synthetic_clips, talk
 from lessons.layers.gru import GRU
 from lessons.layers.stcnn import STCNN
@@ -47,13 +47,13 @@ from lessons.training import checkpoint
 # %% [markdown]
 # ## 1. The plan, and every shape of it
 #
-# Here is a clip: three seconds, 75 frames of 64 × 128 pixels, in colour. LipNet is to give 28 numbers for
+# Here is a clip: three seconds, 75 frames of 64 × 128 pixels, in color. LipNet is to give 28 numbers for
 # each frame.
 
 # %%
 said = "place red at q seven again"
 rng = np.random.default_rng(7)
-film, _ = talk(said, Speaker.random(rng), rng, size=(64, 128), colour=True)  # (75, 64, 128, 3) bytes
+film, _ = talk(said, Speaker.random(rng), rng, size=(64, 128), color=True)  # (75, 64, 128, 3) bytes
 clip = torch.from_numpy(film).permute(3, 0, 1, 2)[None] / 255  # (1, 3, 75, 64, 128), 0 … 1
 figures.filmstrip(film, range(14, 54, 5), columns=8, title="8 of the clip's 75 frames")
 
@@ -285,7 +285,7 @@ figures.shape_ladder(rows, title="LipNet, from a clip to 28 numbers a frame", wi
 # This is the picture to keep. Weights and work sit at opposite ends:
 #
 # - **`gru1` has 77 % of the weights.** Each of its 1,536 gate units looks at all 3,072 features, and shares
-#   nothing with its neighbours. But it does so only once a frame, so it does 4 % of the work.
+#   nothing with its neighbors. But it does so only once a frame, so it does 4 % of the work.
 # - **`conv2` does 65 % of the work** with 2 % of the weights. It uses each of its weights again at 512 places
 #   of every frame.
 
@@ -403,7 +403,7 @@ print(f"one place of the last map sees {frames_seen} frames of {rows_seen} x {co
 assert (frames_seen, rows_seen, columns_seen) == (7, 51, 51)
 
 # %% [markdown]
-# How much of a mouth is that? A pixel must become a millimetre, and for that we need one **assumption**: how
+# How much of a mouth is that? A pixel must become a millimeter, and for that we need one **assumption**: how
 # wide a mouth is. Take 50 mm for an adult at rest, or hold a ruler to your own. In GRID's films (360 pixels
 # wide) we found mouths about 40 pixels wide, and making the crop of 64 × 128 enlarges them by about 1.5
 # (notebook 07 cuts such crops). Put in your own numbers:
@@ -412,11 +412,11 @@ assert (frames_seen, rows_seen, columns_seen) == (7, 51, 51)
 MOUTH_MM = 50  # assumed, not measured
 MOUTH_PIXELS, ENLARGED = 40, 1.5  # in the film; from the film to the crop
 
-mm = MOUTH_MM / (MOUTH_PIXELS * ENLARGED)  # millimetres a pixel of the crop
-step = 2**4  # one stride and three pools: pixels between two neighbouring places
+mm = MOUTH_MM / (MOUTH_PIXELS * ENLARGED)  # millimeters a pixel of the crop
+step = 2**4  # one stride and three pools: pixels between two neighboring places
 print(f"a pixel of the crop is {mm:.2f} mm")
 print(f"one place sees {51 * mm:.0f} mm of face, {51 / (MOUTH_PIXELS * ENLARGED):.0%} of the mouth's width")
-print(f"its neighbour looks {step * mm:.0f} mm further on")
+print(f"its neighbor looks {step * mm:.0f} mm further on")
 assert MOUTH_MM != 50 or (round(51 * mm), round(step * mm)) == (42, 13)
 assert frames_seen / 25 == 0.28  # seconds, at 25 frames a second
 
@@ -430,7 +430,7 @@ assert frames_seen / 25 == 0.28  # seconds, at 25 frames a second
 # how far does it *really* look? The picture shows how strongly each frame moves the answer of frame 30,
 # relative to the strongest: in a whole LipNet with random weights, and in a trained one (the small one of
 # notebook 00, which is of the same class; the mean over six clips, and since the strongest frame is not the
-# same in all of them, its line stays below 1). The front alone sees the grey frames.
+# same in all of them, its line stays below 1). The front alone sees the gray frames.
 
 
 # %%
@@ -448,7 +448,7 @@ def best_logit(logits, t):
 
 trained = checkpoint.load("lipnet_small_synthetic")
 clips = synthetic_clips(6, seed=2024)
-x_small = normalise(torch.from_numpy(clips.frames))[:, None]  # (6, 1, 75, 32, 64)
+x_small = normalize(torch.from_numpy(clips.frames))[:, None]  # (6, 1, 75, 32, 64)
 _ = torch.manual_seed(0)
 untrained = LipNet().eval()
 in_front = influence(front, clip, 30, lambda maps, t: maps[:, :, t].sum(dim=(1, 2, 3)))
@@ -737,11 +737,11 @@ def pre_activations(x, std):
 
 
 glorot = first_std_solution((3 * 256, 3072), "glorot", gates=3)
-standardised = (clip - clip.mean()) / clip.std()
+standardized = (clip - clip.mean()) / clip.std()
 sums = {
     "0 to 1, Glorot": pre_activations(clip, glorot),
     "0 to 1, the copied constant": pre_activations(clip, constant),
-    "standardised, Glorot": pre_activations(standardised, glorot),
+    "standardized, Glorot": pre_activations(standardized, glorot),
     "0 to 255, Glorot": pre_activations(255 * clip, glorot),
 }
 for name, values in sums.items():
@@ -766,7 +766,7 @@ figures.curves(
     ylabel="density",
     plateau=(-3, 3),
     plateau_label="",
-    title="The first GRU's gates, before any training (grey: they can move)",
+    title="The first GRU's gates, before any training (gray: they can move)",
 )
 
 # %% [markdown]
@@ -827,13 +827,13 @@ for name, features in (("gru1", 3072), ("gru2", 512)):
 # ## 9. Why whole channels are dropped
 #
 # **Dropout** hides part of what a layer knows, so that the next cannot lean on any one value. Ordinary
-# dropout hides single values. But in a map, as in a film, a value is much like its neighbours. **Predict**:
-# if half of the values are hidden, how well can the mean of the neighbours that are left stand in for them?
+# dropout hides single values. But in a map, as in a film, a value is much like its neighbors. **Predict**:
+# if half of the values are hidden, how well can the mean of the neighbors that are left stand in for them?
 
 
 # %%
-def from_neighbours(maps, kept):
-    """Each place of maps (B, C, T, H, W) as the mean of those of its 26 neighbours that were kept."""
+def from_neighbors(maps, kept):
+    """Each place of maps (B, C, T, H, W) as the mean of those of its 26 neighbors that were kept."""
     kernel = torch.ones(1, 1, 3, 3, 3)
     kernel[0, 0, 1, 1, 1] = 0  # not itself
     one_by_one = (maps * kept).flatten(0, 1)[:, None], kept.flatten(0, 1)[:, None]  # (BC, 1, T, H, W) both
@@ -842,9 +842,9 @@ def from_neighbours(maps, kept):
 
 
 def given_back(maps):
-    """Drop half of the single values: which share of their variance do the neighbours explain?"""
+    """Drop half of the single values: which share of their variance do the neighbors explain?"""
     kept = (torch.rand(maps.shape, generator=torch.Generator().manual_seed(0)) > 0.5).float()
-    rebuilt, hidden = from_neighbours(maps, kept), 1 - kept
+    rebuilt, hidden = from_neighbors(maps, kept), 1 - kept
     mean = maps.mean(dim=(0, 2, 3, 4), keepdim=True)  # (1, C, 1, 1, 1)
     left = ((rebuilt - maps).square() * hidden).sum() / ((maps - mean).square() * hidden).sum()
     return 1 - left.item(), kept, rebuilt
@@ -860,7 +860,7 @@ with torch.no_grad():
     }
 shares = {name: given_back(x)[0] for name, x in maps.items()}
 for name, part in shares.items():
-    print(f"{name:15} neighbours give back {part:.0%}")
+    print(f"{name:15} neighbors give back {part:.0%}")
 assert shares["the film"] > 0.9 and round(shares["untrained maps"], 1) == 0.8
 assert 0.45 < shares["trained maps"] < 0.57
 
@@ -871,13 +871,13 @@ for name, x in list(maps.items())[1:]:
     c = x[0].flatten(1).std(dim=1).argmax()  # the liveliest channel
     whole, half, again = x[0, c, 30], (x * kept)[0, c, 30], rebuilt[0, c, 30]  # (16, 32) each
     films[name[:-1]] = torch.stack([whole, half, again, torch.zeros_like(whole)])  # (4, 16, 32)
-captions = ["as it is", "half of the values dropped", "rebuilt by neighbours", "the channel dropped"]
+captions = ["as it is", "half of the values dropped", "rebuilt by neighbors", "the channel dropped"]
 figures.film_rows(films, captions, title="What dropout hides in a map")
 
 # %% [markdown]
 # In an untrained network, dropping single values hides little: four fifths of what is gone can be had from
-# next door. Training has made the maps less smooth, and still the neighbours give back about half. **Channel
-# dropout** takes a whole map, in all frames: the neighbours are gone too, nothing of that channel is left.
+# next door. Training has made the maps less smooth, and still the neighbors give back about half. **Channel
+# dropout** takes a whole map, in all frames: the neighbors are gone too, nothing of that channel is left.
 
 # %% [markdown]
 # ## 10. Two options that people add
@@ -920,7 +920,7 @@ for T in (25, 50):
 
 # %% [markdown]
 # A clip of 25 frames with this sentence has an infinite loss; with every frame shown twice it can be
-# learnt. (Nothing new is *seen*: the 50 frames hold 25 pictures.) So upsampling is a cure for fast speech
+# learned. (Nothing new is *seen*: the 50 frames hold 25 pictures.) So upsampling is a cure for fast speech
 # or few frames, not a part of LipNet, and for GRID it costs 5 % more work for nothing that CTC needs. Whoever
 # uses it must double the lengths that CTC gets, too; `LipNet.output_lengths` does.
 #
@@ -1027,7 +1027,7 @@ def texts(log_probs):
 
 
 some = synthetic_clips(12, seed=2024)
-short = normalise(torch.from_numpy(some.frames[:, :60]))[:, None]  # (12, 1, 60, 32, 64)
+short = normalize(torch.from_numpy(some.frames[:, :60]))[:, None]  # (12, 1, 60, 32, 64)
 outputs = {}
 with torch.no_grad():
     outputs[60] = trained(short)  # (60, 12, 28)
@@ -1058,9 +1058,9 @@ figures.curves(
 )
 
 # %% [markdown]
-# The trained network saw nothing but full clips of 75 frames, and never learnt to pass over padding: what the
-# backward GRU brings from there shifts logits by their own deviation and more, for half a clip. Nothing in a
-# loss curve points at this bug. With all clips of 75 frames, as in GRID, it never shows; with other clips it
+# The trained network saw nothing but full clips of 75 frames, and never learned to pass over padding: what
+# the backward GRU brings from there shifts logits by their own deviation and more, for half a clip. Nothing in
+# a loss curve points at this bug. With all clips of 75 frames, as in GRID, it never shows; with other clips it
 # ruins the last words.
 #
 # ### 4, 5 and 6: in place, and in which order
@@ -1214,7 +1214,7 @@ else:
 # First see whether the clips reach the answers at all: take two different clips and print
 # `(model(a) - model(b)).abs().max()`. If it is (nearly) 0, the input is at fault: all zeros, one clip
 # repeated, or pixels of 0 to 255 that hold every gate still (section 8). If the logits differ and the text
-# does not, the model has learnt the average sentence and not yet to look: train on. Notebook 08 shows this
+# does not, the model has learned the average sentence and not yet to look: train on. Notebook 08 shows this
 # phase, and how long it takes. If it came with trained weights, your clips are not prepared as in its
 # training (notebook 00).
 #
@@ -1235,7 +1235,7 @@ show(LipNet.forward)
 # which notebook 14 explains.
 #
 # The weights that this course ships belong to this very class, in its compact form, `LipNet.small()`:
-# narrower, grey, 32 × 64 pixels, strides in place of pools, normalisation, and a layer that narrows the
+# narrower, gray, 32 × 64 pixels, strides in place of pools, normalization, and a layer that narrows the
 # features before the GRUs. You now know why that layer is there.
 
 # %%

@@ -41,7 +41,7 @@ from lessons.data import augmentation
 from lessons.data.grid import align, faults, find_mouth_set
 from lessons.data.grid.mouth_crop import crop_mouth, find_faces, smooth
 from lessons.data.grid.mouth_set import read_alignments, read_manifest
-from lessons.data.image import resize_area, to_grey
+from lessons.data.image import resize_area, to_gray
 from lessons.data.synthetic.drawn_face import film_face
 from lessons.data.synthetic.error_floor import error_floor, homophemes
 from lessons.data.synthetic.talker import Speaker, render, say, synthetic_clips, talk, timing
@@ -64,7 +64,7 @@ GRID = find_mouth_set()  # the folder of the real clips, None where there are no
 # %% [markdown]
 # ## 1. A language of 51 words
 #
-# LipNet learnt from GRID: 34 people who said a thousand sentences each (33 of them on film), three seconds
+# LipNet learned from GRID: 34 people who said a thousand sentences each (33 of them on film), three seconds
 # a sentence. A sentence has six words, one out of each of six slots:
 
 # %%
@@ -90,12 +90,12 @@ assert grammar.id_from_sentence("bin blue at f two now") == "bbaf2n"
 
 # %% [markdown]
 # **Predict.** A clip has 75 frames, and CTC needs one for every character and one more for every pair of
-# equal neighbours. Is there a sentence that does not fit?
+# equal neighbors. Is there a sentence that does not fit?
 
 
 # %%
 def frames_needed(text: str) -> int:
-    """L + R: characters, spaces included, and a blank between equal neighbours."""
+    """L + R: characters, spaces included, and a blank between equal neighbors."""
     return len(text) + sum(a == b for a, b in pairwise(text))
 
 
@@ -247,7 +247,7 @@ with TemporaryDirectory() as folder:
 
 off = np.abs(frames.astype(int) - filmed).mean()
 print(f"{frames.shape} {frames.dtype}; the file had less than 3 % of these bytes,")
-print("and a pixel comes back within 3 grey levels on average")
+print("and a pixel comes back within 3 gray levels on average")
 assert frames.shape == filmed.shape and share < 0.03 and off < 3
 frames = filmed  # go on with the film as it was: encoders differ a little from machine to machine
 
@@ -304,11 +304,11 @@ quiet = int(spoken[0][1])  # frames before the first word
 alone = np.concatenate([crop_mouth(frames[i : i + 1]) for i in range(quiet)])  # (quiet, 64, 128, 3)
 together = crop_mouth(frames)  # (75, 64, 128, 3)
 changes = {
-    "frame by frame": np.abs(np.diff(to_grey(alone).astype(int), axis=0)),  # (quiet - 1, 64, 128)
-    "smoothed": np.abs(np.diff(to_grey(together[:quiet]).astype(int), axis=0)),
+    "frame by frame": np.abs(np.diff(to_gray(alone).astype(int), axis=0)),  # (quiet - 1, 64, 128)
+    "smoothed": np.abs(np.diff(to_gray(together[:quiet]).astype(int), axis=0)),
 }
 tremble = {name: change.mean() for name, change in changes.items()}
-print(", ".join(f"{name}: {value:.1f} grey levels" for name, value in tremble.items()))
+print(", ".join(f"{name}: {value:.1f} gray levels" for name, value in tremble.items()))
 assert tremble["frame by frame"] > 1.3 * tremble["smoothed"]
 shown = {name: np.clip(4 * change[:6], 0, 255).astype(np.uint8) for name, change in changes.items()}
 figures.film_rows(
@@ -354,17 +354,17 @@ figures.boxed(
 )
 
 # %% [markdown]
-# ### Step 5: one size, grey, small
+# ### Step 5: one size, gray, small
 #
 # The window is cut out and brought to 64 × 128 pixels (`crop_mouth` does that, at fractions of a pixel), then
-# to grey, then to 32 × 64.
+# to gray, then to 32 × 64.
 
 # %%
-grey = to_grey(together)  # (75, 64, 128): 0.30 red + 0.59 green + 0.11 blue
-small = resize_area(grey, (32, 64))  # (75, 32, 64): each pixel the mean of 2 x 2
-assert np.abs(small - grey.reshape(75, 32, 2, 64, 2).mean(axis=(2, 4))).max() <= 0.5
+gray = to_gray(together)  # (75, 64, 128): 0.30 red + 0.59 green + 0.11 blue
+small = resize_area(gray, (32, 64))  # (75, 32, 64): each pixel the mean of 2 x 2
+assert np.abs(small - gray.reshape(75, 32, 2, 64, 2).mean(axis=(2, 4))).max() <= 0.5
 moments = [20, 24, 32, 36]
-steps = {"cut, 64 × 128": together, "grey": grey, "32 × 64": small}
+steps = {"cut, 64 × 128": together, "gray": gray, "32 × 64": small}
 figures.film_rows({name: clip[moments] for name, clip in steps.items()}, [str(i) for i in moments], width=7.5)
 
 # %% [markdown]
@@ -407,13 +407,13 @@ figures.film_rows({"film": whole[spots], "mouth": mouth[spots]}, [str(i) for i i
 # ## 4. Clips that are broken, and no error says so
 #
 # Video is stored as a **key picture** now and then and changes in between. If a key picture is lost, decoders
-# do not complain. They add the changes to flat grey, until the next key picture comes (12 frames later in
+# do not complain. They add the changes to flat gray, until the next key picture comes (12 frames later in
 # GRID). Three faults from GRID's speaker 1, re-created on a talker:
 
 
 # %%
 def lose_first_picture(clip: np.ndarray, until: int = 12) -> np.ndarray:
-    """(T, H, W): up to the next key picture, only changes arrive; they are added to grey."""
+    """(T, H, W): up to the next key picture, only changes arrive; they are added to gray."""
     broken = clip.astype(int)
     broken[:until] += 128 - broken[0]
     return np.clip(broken, 0, 255).astype(np.uint8)
@@ -432,7 +432,7 @@ sixties = [synthetic_clips(60, seed=seed).frames for seed in range(70, 75)]  # e
 one = sixties[0][38]  # a camera with little noise
 moments = [0, 4, 11, 12, 30, 74]
 missing = np.concatenate([one[:74], np.full_like(one[:1], 255)])  # 74 frames; the last is not there
-versions = {"sound": one, "grey start": lose_first_picture(one), "rubbish": smear(one), "74 frames": missing}
+versions = {"sound": one, "gray start": lose_first_picture(one), "rubbish": smear(one), "74 frames": missing}
 figures.film_rows(
     {name: clip[moments] for name, clip in versions.items()}, [str(i) for i in moments], width=7.5
 )
@@ -444,7 +444,7 @@ figures.film_rows(
 # $$d_t = \frac{1}{HW} \sum_{h,w} \big|\, g_{t,h,w} - \operatorname{median}_{t'}\, g_{t',h,w} \big|$$
 #
 # A talking mouth changes few pixels, so $d_t$ stays small. **A clip is suspect when its largest $d_t$ is
-# above 15 grey levels.**
+# above 15 gray levels.**
 
 # %%
 median = np.median(one, axis=0)  # (32, 64)
@@ -467,7 +467,7 @@ figures.curves(
 # the same sixty broken in both ways; then four more sixties. **Predict**: does 15 separate them?
 
 # %%
-DAMAGE = {"sound": lambda clip: clip, "grey start": lose_first_picture, "rubbish": smear}
+DAMAGE = {"sound": lambda clip: clip, "gray start": lose_first_picture, "rubbish": smear}
 largest = {  # name -> (5, 60)
     name: np.array([[faults.distance_from_median(damage(clip)).max() for clip in sixty] for sixty in sixties])
     for name, damage in DAMAGE.items()
@@ -475,26 +475,26 @@ largest = {  # name -> (5, 60)
 above = {name: (values > 15).sum(axis=1) for name, values in largest.items()}  # (5,) clips of each sixty
 for name, n in above.items():
     print(f"{name:10}: {n.min():2} to {n.max():2} of 60 above 15; {n.sum()} of 300")
-broken = above["grey start"].sum() + above["rubbish"].sum()
+broken = above["gray start"].sum() + above["rubbish"].sum()
 assert above["sound"].sum() == 1 and 0.75 < broken / 600 < 0.83
 figures.strip(
     {name: values[0] for name, values in largest.items()},
     threshold=15,
-    threshold_label="15 grey levels",
-    xlabel="largest distance in the clip, grey levels",
+    threshold_label="15 gray levels",
+    xlabel="largest distance in the clip, gray levels",
     title="The first sixty talkers, sound and broken",
 )
 
 # %% [markdown]
-# One false alarm in three hundred, but every fifth broken clip slips through. **Why?** Grey is 128. If a face
-# is about as bright as that, its grey start is near its median picture. Its *contrast* is not: lost pictures
+# One false alarm in three hundred, but every fifth broken clip slips through. **Why?** Gray is 128. If a face
+# is about as bright as that, its gray start is near its median picture. Its *contrast* is not: lost pictures
 # are flat, whatever the face's brightness. So try another rule: **suspect is a clip with a frame of less than
 # half its usual contrast** (the deviation of a frame's pixels; usual is the median over the frames).
 
 # %%
 pixels = np.concatenate(sixties)  # (300, 75, 32, 64)
-brightness = np.abs(pixels.mean(axis=(1, 2, 3)) - 128)  # (300,) how far a clip is from middle grey
-slipped = largest["grey start"].reshape(-1) <= 15  # (300,)
+brightness = np.abs(pixels.mean(axis=(1, 2, 3)) - 128)  # (300,) how far a clip is from middle gray
+slipped = largest["gray start"].reshape(-1) <= 15  # (300,)
 print(f"mean brightness, away from 128: at most {brightness[slipped].max():.0f} where it slipped through,")
 print(f"{np.median(brightness[~slipped]):.0f} (median) where it was caught")
 assert brightness[slipped].max() < np.median(brightness[~slipped])
@@ -508,7 +508,7 @@ def least_contrast(clip: np.ndarray) -> float:
 
 flattest = {name: [least_contrast(damage(clip)) for clip in pixels] for name, damage in DAMAGE.items()}
 print("least contrast:", ", ".join(f"{name} {min(x):.2f} to {max(x):.2f}" for name, x in flattest.items()))
-assert min(flattest["sound"]) > 0.5 > max(flattest["grey start"] + flattest["rubbish"])
+assert min(flattest["sound"]) > 0.5 > max(flattest["gray start"] + flattest["rubbish"])
 
 # %% [markdown]
 # The zeros are of our own making: the first frame of a re-created fault is perfectly flat. So look at real
@@ -522,15 +522,15 @@ if GRID is not None:
     good = [entry for entry in entries if not entry.note][::30]
     far, flat = {}, {}
     for entry in bad + good:
-        mouth = resize_area(to_grey(read_video(GRID / "mouths" / f"{entry.id}.mp4")), (32, 64))  # (T, 32, 64)
+        mouth = resize_area(to_gray(read_video(GRID / "mouths" / f"{entry.id}.mp4")), (32, 64))  # (T, 32, 64)
         far[entry.id], flat[entry.id] = faults.distance_from_median(mouth).max(), least_contrast(mouth)
     assert all(far[entry.id] > 21 and flat[entry.id] < 0.1 for entry in bad)
     assert all(far[entry.id] < 14.5 and flat[entry.id] > 0.8 for entry in good)
 print("real clips of speaker 1: 30 sound ones stay below a distance of 14.5 and above a contrast of 0.8;")
-print("the 10 with a grey start reach a distance of 21 or more, and a contrast below 0.1")
+print("the 10 with a gray start reach a distance of 21 or more, and a contrast below 0.1")
 
 # %% [markdown]
-# What to do with a fault that was found? Rubbish is left out. A grey start may stay if speech begins later;
+# What to do with a fault that was found? Rubbish is left out. A gray start may stay if speech begins later;
 # the manifest notes it. A missing frame is nothing to CTC, as long as every clip brings its own length.
 # What a note is for: when your network misreads a clip, look whether it could have been read at all.
 
@@ -571,7 +571,7 @@ for name in ("p", "ah", "oo", "f"):
     print(f"{name:3}", shape_of(name))
 names = list(VISEMES)
 targets = np.stack([shape_of(name) for name in names])  # (16, 8)
-mouths = render(targets, speaker, (48, 96), colour=True)  # (16, 48, 96, 3)
+mouths = render(targets, speaker, (48, 96), color=True)  # (16, 48, 96, 3)
 figures.filmstrip(
     mouths, range(len(names)), names, columns=8, width=7.5, title="The sixteen visemes on one face"
 )
@@ -623,10 +623,10 @@ def blend(visemes, borders, times):
     return out
 
 
-spelt = [word_visemes(word) for word in said.split()]
-visemes = ["sil", *(v for word in spelt for v in word), "sil"]
+spelled = [word_visemes(word) for word in said.split()]
+visemes = ["sil", *(v for word in spelled for v in word), "sil"]
 rng = np.random.default_rng(11)
-borders = np.concatenate([[0.0], timing(spelt, speaker.rate, rng), [75.0]])  # when each viseme begins
+borders = np.concatenate([[0.0], timing(spelled, speaker.rate, rng), [75.0]])  # when each viseme begins
 times = np.arange(75) + 0.5  # the middle of each frame
 plain = torch.from_numpy(blend(visemes, borders, times))  # (75, 8)
 agree("blend against articulate", plain, torch.from_numpy(articulate(visemes, borders, times)), 1e-9)
@@ -635,7 +635,7 @@ agree("blend against say", plain, torch.from_numpy(shapes), 1e-9)
 # %%
 first, last = borders[1] - 1, borders[-2] + 1
 frames_said = render(shapes, speaker, (48, 96))  # (75, 48, 96)
-heads = np.cumsum([0, *map(len, spelt)])
+heads = np.cumsum([0, *map(len, spelled)])
 word_parts = [
     (borders[1 + a], borders[1 + b], w) for a, b, w in zip(heads, heads[1:], said.split(), strict=False)
 ]
@@ -680,12 +680,12 @@ figures.film_rows(
 #
 # A column of a face, from top to bottom, is a stack of soft edges: skin, upper lip, teeth, dark, tongue,
 # lower lip, skin. `lessons.data.synthetic.mouth_drawing` computes where each edge lies and adds up the steps
-# in colour. Then light from one side, a slowly swaying head, the camera's noise, and a speaker drawn by
+# in color. Then light from one side, a slowly swaying head, the camera's noise, and a speaker drawn by
 # chance:
 
 # %%
 people = [Speaker.random(np.random.default_rng(seed)) for seed in range(8)]
-faces = np.concatenate([render(targets[[names.index("ee")]], who, (48, 96), colour=True) for who in people])
+faces = np.concatenate([render(targets[[names.index("ee")]], who, (48, 96), color=True) for who in people])
 figures.filmstrip(faces, range(8), columns=8, width=6.5, title="Eight speakers say ee")
 
 # %% [markdown]
@@ -697,7 +697,7 @@ films = {}
 for part, low, high in (("opening", -0.5, 1.0), ("width", 0.6, 1.3), ("upper_teeth", 0.0, 1.0)):
     moved = np.tile(rest, (6, 1))  # (6, 8)
     moved[:, SHAPE.index(part)] = np.linspace(low, high, 6)
-    films[part] = render(moved, speaker, (48, 96), colour=True)
+    films[part] = render(moved, speaker, (48, 96), color=True)
 figures.film_rows(films, title="One number at a time, from eh", width=6.0)
 
 # %% tags=["nbval-ignore-output"]
@@ -708,7 +708,7 @@ from ipywidgets import interact
 @interact(opening=(-0.6, 1.0), width=(0.5, 1.3), rounding=(0.0, 1.0), teeth=(0.0, 1.0), tongue=(0.0, 1.0))
 def mouth(opening=0.6, width=1.0, rounding=0.0, teeth=0.3, tongue=0.3):
     shape = np.array([[opening, width, rounding, teeth, 0.0, tongue, 0.0, 0.0]])  # (1, 8)
-    return figures.filmstrip(render(shape, speaker, (96, 192), colour=True), [0], width=4.0)
+    return figures.filmstrip(render(shape, speaker, (96, 192), color=True), [0], width=4.0)
 
 
 # %% [markdown]
@@ -732,12 +732,12 @@ figures.film_rows(rows, title="b p · c d t · n s · and one that is like no ot
 
 # %%
 stack = np.stack([films[letter] for letter in LETTERS]).astype(float)  # (25, 16, 32, 64)
-apart = np.stack([np.abs(stack - film).mean(axis=(1, 2, 3)) for film in stack])  # (25, 25) grey levels
+apart = np.stack([np.abs(stack - film).mean(axis=(1, 2, 3)) for film in stack])  # (25, 25) gray levels
 same = sorted({"".join(LETTERS[j] for j in np.flatnonzero(row == 0)) for row in apart})
 print("films that are equal to the last byte:", [group for group in same if len(group) > 1])
 assert [group for group in same if len(group) > 1] == ["bp", "cdt", "ns"]
 figures.distances(
-    apart, LETTERS, unit="mean difference, grey levels", title="How different are two letters' films?"
+    apart, LETTERS, unit="mean difference, gray levels", title="How different are two letters' films?"
 )
 
 # %% [markdown]
@@ -895,7 +895,7 @@ model = checkpoint.load("lipnet_small_synthetic")
 
 
 def hidden(frames: np.ndarray, rows: slice) -> np.ndarray:
-    """Cover rows with a flat grey."""
+    """Cover rows with a flat gray."""
     covered = frames.copy()
     covered[:, :, rows] = 128
     return covered
@@ -1034,7 +1034,7 @@ figures.score(
 # %% [markdown]
 # Frame 4 has its middle where "bin" ends and "at" begins: it belongs to "at". Frame 6 begins in "at", but its
 # middle does not. "bin" has three frames and needs three: `("bin", 1, 4)` is a clip. In two it could not be
-# learnt.
+# learned.
 #
 # From segments **in thousandths of a frame** make the list of word clips that CTC can learn from:
 # `(word, first, end)` in whole frames, `end` not included. Leave out silences (`sil`, `sp`) and words that
@@ -1084,7 +1084,7 @@ for sentence in rng.choice(sentences, 1000):
     spoken_by_talkers.append([(1000 * a, 1000 * b, word) for a, b, word in parts])
 lost_share, lost = share_lost(spoken_by_talkers)
 print(
-    f"talkers: {lost_share:.1%} of 6,000 words cannot be learnt; most often",
+    f"talkers: {lost_share:.1%} of 6,000 words cannot be learned; most often",
     *[w for w, _ in lost.most_common(4)],
 )
 assert 0.002 < lost_share < 0.03
@@ -1092,8 +1092,8 @@ assert 0.002 < lost_share < 0.03
 # %% [markdown]
 # On real timings more is lost, and **the rule for cutting decides how much**. *By the middle*, as above, 8 %
 # of the words of speaker 1 have too few frames, above all *with* and *green*. *First to last frame*: a word
-# takes every frame that it touches, so that neighbours share one, and words of fewer than three frames are
-# left out; then about 1.5 % cannot be learnt. LipNet's published code cuts much like this: of 5,867 words
+# takes every frame that it touches, so that neighbors share one, and words of fewer than three frames are
+# left out; then about 1.5 % cannot be learned. LipNet's published code cuts much like this: of 5,867 words
 # from the speaker's thousand clips, 82 (1.4 %) are poison.
 
 # %%
@@ -1116,12 +1116,12 @@ if GRID is not None:
     share = np.mean([n < frames_needed(word) for n, word in touched])
     assert abs(share - STATED["first to last frame"]) < 0.003
 for rule, share in STATED.items():
-    print(f"{rule}: {share:.1%} of the words cannot be learnt")
+    print(f"{rule}: {share:.1%} of the words cannot be learned")
 
 # %% [markdown]
 # <details><summary><b>Help: "the loss is inf after cutting words out"</b></summary>
 #
-# Some word clip has fewer frames than letters (plus one for each pair of equal neighbours). Drop these
+# Some word clip has fewer frames than letters (plus one for each pair of equal neighbors). Drop these
 # clips when you cut, as `usable_words` does. `zero_infinity=True` in torch's loss only hides them. If it
 # happens now and then, look at augmentation: frames dropped *after* the clip was found long enough.
 # </details>
@@ -1139,11 +1139,11 @@ for rule, share in STATED.items():
 
 
 # %%
-def labelled_frames(speaker, rng):
+def labeled_frames(speaker, rng):
     """One sentence: the frames of its speech, a row of 8 x 16 pixels each, and their visemes."""
-    spelt = [word_visemes(word) for word in grammar.random_sentence(rng).split()]
-    looks = ["sil", *(v for word in spelt for v in word), "sil"]
-    borders = np.concatenate([[0.0], timing(spelt, speaker.rate, rng), [75.0]])
+    spelled = [word_visemes(word) for word in grammar.random_sentence(rng).split()]
+    looks = ["sil", *(v for word in spelled for v in word), "sil"]
+    borders = np.concatenate([[0.0], timing(spelled, speaker.rate, rng), [75.0]])
     times = np.arange(75) + 0.5
     film = render(articulate(looks, borders, times), speaker, (16, 32), rng=rng).astype(float)  # (75, 16, 32)
     film = (film - film.mean()) / film.std()
@@ -1155,7 +1155,7 @@ def labelled_frames(speaker, rng):
 
 def many(people, n, rng):
     """n clips, the people in turn."""
-    parts = [labelled_frames(people[i % len(people)], rng) for i in range(n)]
+    parts = [labeled_frames(people[i % len(people)], rng) for i in range(n)]
     return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
 
 
@@ -1223,9 +1223,9 @@ figures.curves(
 #
 # ### Leaks
 #
-# A worse mistake is to put **frames of one clip on both sides**. Neighbouring frames are nearly twins, and
+# A worse mistake is to put **frames of one clip on both sides**. Neighboring frames are nearly twins, and
 # windows of seven frames, as LipNet's front sees them (notebook 02), even share six of theirs. The reader
-# below only looks up the most similar window it knows (nearest neighbour) and says the word to which that
+# below only looks up the most similar window it knows (nearest neighbor) and says the word to which that
 # belonged.
 
 
@@ -1399,7 +1399,7 @@ assert all((jitter_public(75, rng) == 37).sum() == 1 for _ in range(200))
 # | .align file | when each word of a GRID clip is said, in thousandths of a frame |
 # | phoneme | a sound that tells words of a language apart |
 # | homophemes | words that look the same on the lips |
-# | coarticulation | what neighbouring sounds do to the shape of the mouth |
+# | coarticulation | what neighboring sounds do to the shape of the mouth |
 # | face box | the square that a detector puts around a face |
 # | mouth crop | the window around the mouth, of one size and smoothly moved |
 # | key picture | a picture that is stored whole; those after it are stored as changes |

@@ -8,13 +8,13 @@
 #
 # **You need**: PyTorch's `backward`, and LipNet's shapes (notebook 06): a clip `(B, C, T, H, W)` goes in,
 # logits `(T, B, V)` come out, for 28 classes: the blank, the space, a to z. Of CTC (notebooks 04 and 05),
-# this much: a path picks one class a frame; merging equal neighbours and dropping blanks turns it into text,
+# this much: a path picks one class a frame; merging equal neighbors and dropping blanks turns it into text,
 # so `bb-i-n` spells `bin`; the loss is $-\ln$ of the probability of all paths that spell the sentence.
 #
 # **You will be able to**
 # - write the step *batch, logits, loss, gradient, clipping, Adam* yourself, and prove that it is the
 #   package's;
-# - recognise the blank plateau, and compute its height before you train;
+# - recognize the blank plateau, and compute its height before you train;
 # - say what warm-up, clipping and averaging are each for, because you saw what happens without;
 # - read a learning curve, a confusion matrix, an alignment and a saliency map;
 # - find bugs that live in public lip-reading code by asking what a perfect answer costs.
@@ -38,7 +38,7 @@ from lessons.ctc import ctc_loss, forced_align, forward_backward, grammar, min_f
 from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.decode import greedy_decode
 from lessons.ctc.metrics import cer, edits, wer
-from lessons.data.batch import normalise, training_batch
+from lessons.data.batch import normalize, training_batch
 from lessons.data.clips import ClipSet
 from lessons.data.grid import find_mouth_set
 from lessons.data.synthetic.error_floor import error_floor, homophemes
@@ -63,8 +63,8 @@ GPU = device.type == "cuda"
 # synthetic talker (notebook 07), sentences of two words, frames of 16 × 32 pixels, one second.
 
 # %%
-COMMANDS, COLOURS = ("bin", "lay", "set"), ("blue", "red", "white")
-SENTENCES = [f"{command} {colour}" for command in COMMANDS for colour in COLOURS]
+COMMANDS, COLORS = ("bin", "lay", "set"), ("blue", "red", "white")
+SENTENCES = [f"{command} {color}" for command in COMMANDS for color in COLORS]
 
 
 def small_clips(n: int, seed: int, n_frames: int = 30) -> ClipSet:
@@ -302,13 +302,13 @@ def blind_reader(moments: int, n_frames: int = 30, steps: int = 300):
     logits = torch.zeros(moments, 1, 28, requires_grad=True)  # (1 or T, 1, V)
     targets = [alphabet.encode(sentence) for sentence in SENTENCES]
     lengths = torch.tensor([len(target) for target in targets])  # (B,)
-    optimiser = torch.optim.Adam([logits], lr=0.1)
+    optimizer = torch.optim.Adam([logits], lr=0.1)
     for _ in range(steps):
         log_probs = logits.log_softmax(-1).expand(n_frames, len(targets), 28)  # (T, B, V)
         loss = F.ctc_loss(log_probs, torch.cat(targets), torch.full_like(lengths, n_frames), lengths)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     return log_probs[:, 0].detach().exp(), loss.item()  # (T, V) and a number
 
 
@@ -937,7 +937,7 @@ chosen = right[0]
 
 # %%
 film, said = clips.frames[chosen], clips.transcripts[chosen]  # (T, H, W) uint8
-x = normalise(torch.from_numpy(film)[None])  # (1, T, H, W): mean 0, deviation 1
+x = normalize(torch.from_numpy(film)[None])  # (1, T, H, W): mean 0, deviation 1
 with torch.no_grad():
     log_probs = reader(x[:, None])[:, 0].log_softmax(-1)  # (T, V)
 path = forced_align(log_probs, alphabet.encode(said))
@@ -946,9 +946,9 @@ symbols = ["blank", *alphabet.symbols]
 spans = path.spans()  # L times (first frame, one past the last)
 where = [i for i, symbol in enumerate(said) if symbol != " "]
 starts = [spans[i][0] for i in where]
-spelt = [said[i] for i in where]
+spelled = [said[i] for i in where]
 figures.filmstrip(
-    film, starts[:10], spelt[:10], columns=10, title="The frames in which the first letters are read"
+    film, starts[:10], spelled[:10], columns=10, title="The frames in which the first letters are read"
 )
 
 
@@ -992,11 +992,13 @@ letter_frames = path.path != 0  # (T,)
 log_probs[letter_frames, path.path[letter_frames]].sum().backward()
 heat = pixels.grad.abs().amax(0)  # (T, H, W)
 agree("yours against lessons.lipreading.saliency", heat, saliency(reader, x, path.path), tolerance=1e-5)
-figures.saliency(film, heat, starts[1:5], spelt[1:5], columns=4, width=6.4, title="What the reading hangs on")
+figures.saliency(
+    film, heat, starts[1:5], spelled[1:5], columns=4, width=6.4, title="What the reading hangs on"
+)
 
 # %% [markdown]
-# (The chequered pattern comes from convolutions that move in steps of two: some pixels lie under more windows
-# than their neighbours.) It seems to look at the lips and what moves with them. **Seems**: four pictures
+# (The checkered pattern comes from convolutions that move in steps of two: some pixels lie under more windows
+# than their neighbors.) It seems to look at the lips and what moves with them. **Seems**: four pictures
 # prove nothing. Which pixels belong to the mouth? For the talker we can ask the drawing itself: hold a head
 # still, open and close the mouth, and see which pixels change.
 
@@ -1009,8 +1011,8 @@ if clips_from == "synthetic":
         speaker = Speaker.random(np.random.default_rng([8, i]))  # as synthetic_clips draws it
         poses = np.stack([shape_of(name) for name in ("sil", "ah", "oo", "ee", "p", "th")])  # (6, 8)
         still = render(poses, speaker, (32, 64)).astype(int)  # (6, H, W)
-        mouth = np.ptp(still, axis=0) > 12  # (H, W) grey levels out of 255
-        one = normalise(torch.from_numpy(clips.frames[i])[None])  # (1, T, H, W)
+        mouth = np.ptp(still, axis=0) > 12  # (H, W) gray levels out of 255
+        one = normalize(torch.from_numpy(clips.frames[i])[None])  # (1, T, H, W)
         for name, network in (("trained", reader), ("untrained", fresh)):
             with torch.no_grad():
                 found = network(one[:, None])[:, 0].log_softmax(-1)  # (T, V)
@@ -1087,8 +1089,8 @@ for row, target in zip(padded, targets, strict=True):
     row[: len(target)] = target
 
 told_16 = F.ctc_loss(sure.log_softmax(-1), padded, frames, torch.full((3,), 16)).item()
-spelt = alphabet.decode(padded[1].tolist())
-print(f"a perfect answer costs {told_16:.1f}: it is asked to write {spelt!r}")
+spelled = alphabet.decode(padded[1].tolist())
+print(f"a perfect answer costs {told_16:.1f}: it is asked to write {spelled!r}")
 print(f"frames that “{texts[1]}” needs: {min_frames(targets[1])}, padded: {min_frames(padded[1])}")
 assert told_16 > 1 and min_frames(padded[1]) == 16 + 8  # 9 pads, 8 blanks between
 
@@ -1183,7 +1185,7 @@ assert math.isclose(corpus, 1 / 8) and math.isclose(mean_rate, 1 / 2)
 # <details><summary><b>Help: all blanks, or an empty text for every clip</b></summary>
 #
 # Compute the blind reader's loss (section 2). If yours is there, this is the blank plateau: go on for a few
-# hundred steps more, normalise the pixels, put a norm after the convolutions. If
+# hundred steps more, normalize the pixels, put a norm after the convolutions. If
 # your loss is far *above* it, the learning rate is too low or the gradient does not reach the front: print
 # `p.grad.norm()` for each parameter. If the loss is low and the text is empty, decoding is wrong: is the
 # blank class 0 in both?
@@ -1191,7 +1193,7 @@ assert math.isclose(corpus, 1 / 8) and math.isclose(mean_rate, 1 / 2)
 #
 # <details><summary><b>Help: the same sentence for every clip</b></summary>
 #
-# The second level: the network has learnt your sentences, and does not look at the clip. Check that it *can*
+# The second level: the network has learned your sentences, and does not look at the clip. Check that it *can*
 # look: swap two clips in a batch; do their logits swap? Are the pixels of one scale (mean 0, deviation 1)?
 # Does each clip still have its own sentence after shuffling? Then: word timings, a smaller batch, fewer clips
 # until it can learn these by heart.
@@ -1199,9 +1201,9 @@ assert math.isclose(corpus, 1 / 8) and math.isclose(mean_rate, 1 / 2)
 #
 # <details><summary><b>Help: the loss is inf or NaN</b></summary>
 #
-# `inf`: some sentence needs more frames than its clip has: characters + one for each pair of equal neighbours
+# `inf`: some sentence needs more frames than its clip has: characters + one for each pair of equal neighbors
 # (`lessons.ctc.min_frames`). Find it with `reduction="none"`. Frames dropped by augmentation can cause it.
-# `NaN` at once: NaN pixels, or 0/0 in a normalisation. `NaN` later: the gradient's length before it tells;
+# `NaN` at once: NaN pixels, or 0/0 in a normalization. `NaN` later: the gradient's length before it tells;
 # clip it, lower the rate, keep the GRUs and the loss in float32. A negative loss: you gave logits in place of
 # log-probabilities.
 # </details>

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 
 from lessons import figures
 from lessons.checks import agree, check
-from lessons.data.batch import normalise
+from lessons.data.batch import normalize
 from lessons.data.synthetic.talker import Speaker, synthetic_clips, talk
 from lessons.layers import bottleneck
 from lessons.layers.bottleneck import Bottleneck, Conv, DepthwiseSeparable
@@ -84,7 +84,7 @@ assert 1000 / 25 == 40 and round(1000 / 322) == 3 and round(1000 / 65) == 15
 #
 # $$y_{o,h,w} = b_o + \sum_{c} W_{o,c}\; x_{c,h,w}$$
 #
-# There is no sum over neighbours left. At each pixel stands a list of $C$ numbers, and $W$ is a matrix that
+# There is no sum over neighbors left. At each pixel stands a list of $C$ numbers, and $W$ is a matrix that
 # makes $O$ numbers of them: **a linear layer, the same one at every pixel.** The proof, with values and
 # gradients:
 
@@ -108,14 +108,14 @@ as_conv = F.conv2d(x, linear.weight[:, :, None, None], linear.bias)  # weight (O
 same("1 x 1 against nn.Linear", as_conv, as_linear.permute(0, 3, 1, 2), [x, linear.weight, linear.bias])
 
 # %% [markdown]
-# What can it do? Mix channels. Below, a colour picture of our talker goes through one filter with the
+# What can it do? Mix channels. Below, a color picture of our talker goes through one filter with the
 # weights (1, −1, 0): red minus green. And what can it not do? **Predict.** Shuffle the pixels of the picture,
 # apply the filter, put the pixels back. What will you see? And with a 3 × 3 filter that averages red minus
 # green over nine pixels?
 
 # %%
 rng = np.random.default_rng(7)
-film, _ = talk("place red at q seven again", Speaker.random(rng), rng, size=(64, 128), colour=True)
+film, _ = talk("place red at q seven again", Speaker.random(rng), rng, size=(64, 128), color=True)
 picture = torch.from_numpy(film[30]).permute(2, 0, 1)[None] / 255  # (64, 128, 3) -> (1, 3, 64, 128)
 redness = torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1)  # (O, C, 1, 1)
 averaged = redness.expand(1, 3, 3, 3) / 9  # (O, C, 3, 3)
@@ -141,11 +141,11 @@ for name, filters in (("picture", None), ("1 × 1", redness), ("3 × 3", average
 figures.film_rows(films, ["as it is", "pixels shuffled", "… and put back"], width=7.5)
 
 # %% [markdown]
-# The 1 × 1 filter finds the lips by their colour, and does not mind the shuffling: it sees no neighbours, so
+# The 1 × 1 filter finds the lips by their color, and does not mind the shuffling: it sees no neighbors, so
 # it cannot know that they have changed. The 3 × 3 filter has averaged strangers, and putting them back does
-# not undo it. So keep this division of labour:
+# not undo it. So keep this division of labor:
 #
-# - a 1 × 1 convolution **mixes channels** and sees no neighbours;
+# - a 1 × 1 convolution **mixes channels** and sees no neighbors;
 # - to **look around** you need a larger kernel, and an ordinary one mixes channels as well, nine times over.
 
 # %% [markdown]
@@ -638,7 +638,7 @@ assert ranks["3 x 3 alone"] == ranks["bottleneck + input"] == 256
 # %%
 reader, clips = checkpoint.load("lipnet_small_synthetic"), synthetic_clips(6, seed=2024)
 with torch.no_grad():
-    x = normalise(torch.from_numpy(clips.frames))[:, None]  # (6, 1, 75, 32, 64)
+    x = normalize(torch.from_numpy(clips.frames))[:, None]  # (6, 1, 75, 32, 64)
     x = reader.stcnn3(reader.stcnn2(reader.stcnn1(x)))  # (6, 64, 75, 4, 8)
 pixels = x.transpose(0, 1).flatten(1).double()  # (64, 14400): a column for each place of each frame
 pixels = pixels - pixels.mean(dim=1, keepdim=True)
@@ -680,13 +680,13 @@ def trained_loss(W, root, waist, seed, steps=300, rate=0.02):
     generator = torch.Generator().manual_seed(seed)
     A = (torch.randn(waist, 64, generator=generator) / 8).requires_grad_()  # (m, C)
     B = (torch.randn(64, waist, generator=generator) / math.sqrt(waist)).requires_grad_()  # (O, m)
-    optimiser = torch.optim.Adam([A, B], lr=rate)
+    optimizer = torch.optim.Adam([A, B], lr=rate)
     for step in range(steps):
-        optimiser.param_groups[0]["lr"] = rate * (1 - step / steps)
+        optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
         loss = ((B @ A - W) @ root).square().sum() / (W @ root).square().sum()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     return loss.item()
 
 
@@ -1019,7 +1019,7 @@ assert count(light, maps).weights == 67_840
 # %% [markdown]
 # ### And a smaller one: weights that cannot learn
 #
-# In ResNet and MobileNet each convolution is followed by batch normalisation, which subtracts each channel's
+# In ResNet and MobileNet each convolution is followed by batch normalization, which subtracts each channel's
 # mean. `nn.Conv2d` comes with biases by default. **Predict**: what is the gradient of such a bias?
 
 # %%
@@ -1039,8 +1039,8 @@ print(f"in ResNet-50 that would be {sum(conv.out_channels for conv in convs):,} 
 assert sum(conv.out_channels for conv in convs) == 26_560
 
 # %% [markdown]
-# Nothing: whatever the bias adds, the mean takes away again, and the normalisation brings a shift of its
-# own. So a convolution before a batch normalisation has `bias=False`. If your count is a little above the
+# Nothing: whatever the bias adds, the mean takes away again, and the normalization brings a shift of its
+# own. So a convolution before a batch normalization has `bias=False`. If your count is a little above the
 # paper's, look for these first.
 
 # %% [markdown]
@@ -1075,7 +1075,7 @@ weight_bars(
 # %% [markdown]
 # ## Recap
 #
-# - A 1 × 1 convolution is a linear layer at every pixel. It mixes channels and sees no neighbours.
+# - A 1 × 1 convolution is a linear layer at every pixel. It mixes channels and sees no neighbors.
 # - 256 → 256 by 3 × 3: 589,824 weights. Through a waist of 64: 16,384 + 36,864 + 16,384 = 69,632, 8.47 times
 #   fewer, with the same view of nine pixels. By a depthwise-separable pair: 67,840.
 # - Multiply-adds are weights times places. The two fall alike only at maps of one size.

@@ -39,7 +39,7 @@ from lessons.measure.counting import count
 from lessons.source import show
 
 # %% [markdown]
-# ## 1. A list does not know its neighbours
+# ## 1. A list does not know its neighbors
 #
 # A thing moves through a small picture. Our films in this notebook have one thing, a shape or a digit, and
 # 24 × 24 pixels.
@@ -106,8 +106,8 @@ figures.film_rows(
 # %% [markdown]
 # 1. **Not at all harder.** To every LSTM that reads the film belongs one that reads the shuffled film just as
 #    well: the columns of its matrix in the new order. torch draws all columns alike, so it starts with the
-#    one as likely as with the other. That two pixels are neighbours is nowhere in it.
-# 2. Nearly as much: a film that is moved a little is **another film**. What the LSTM has learnt about a
+#    one as likely as with the other. That two pixels are neighbors is nowhere in it.
+# 2. Nearly as much: a film that is moved a little is **another film**. What the LSTM has learned about a
 #    thing in the middle says nothing about the same thing at the border; it must learn every place anew.
 #
 # And it is dear. Suppose the memory is to be as large as the picture, one number for each pixel:
@@ -121,7 +121,7 @@ assert flat == 4 * 576 * (576 + 576 + 2) == 2_658_816 and conv == 4 * 9 * 2 + 4 
 
 # %% [markdown]
 # (Nobody would use a memory of one channel; but 16 channels are only a few thousand weights.) Notebook 02
-# met both troubles in a single picture, and answered with convolution: look at neighbours, and use the same
+# met both troubles in a single picture, and answered with convolution: look at neighbors, and use the same
 # filter everywhere. Do the same to the LSTM.
 
 # %% [markdown]
@@ -129,7 +129,7 @@ assert flat == 4 * 576 * (576 + 576 + 2) == 2_658_816 and conv == 4 * 9 * 2 + 4 
 #
 # Replace every product with a matrix by a convolution, $*$. The state $h, c$ becomes a stack of $D$ maps, as
 # large as the input's. So do the gates: each **place** now has its own $i, f, o$, made from what its
-# neighbourhood shows and remembers (Shi et al. 2015):
+# neighborhood shows and remembers (Shi et al. 2015):
 #
 # $$\begin{aligned}
 # i &= \sigma(W_i * x + U_i * h + b_i) && f = \sigma(W_f * x + U_f * h + b_f)\\
@@ -276,11 +276,11 @@ figures.memory_film(
 
 # %% [markdown]
 # Yes, exactly, wherever the border has not been heard of. This is **translation equivariance**: move the
-# input, and the output moves along. What it has learnt at one place holds at every place. At the border it
+# input, and the output moves along. What it has learned at one place holds at every place. At the border it
 # fails, and must: the padding's zeros do not move with the film, and at the seam of the roll pixels have new
-# neighbours. (The white stripe after one frame lies beyond the seam, where no neighbour has changed yet.)
+# neighbors. (The white stripe after one frame lies beyond the seam, where no neighbor has changed yet.)
 # And look at how the difference spreads: **one place a frame** from each side, for the memory of
-# each frame reads its neighbours' memory. Keep that speed in mind for section 6.
+# each frame reads its neighbors' memory. Keep that speed in mind for section 6.
 
 # %% [markdown]
 # ## 4. Peepholes
@@ -419,7 +419,7 @@ figures.memory_film(
 
 # %% [markdown]
 # 45 times as much is left with a **forget bias** of 1. Notebook 03 said why: a gate is a place where memory
-# can be learnt, and what has faded before the loss arrives cannot be learnt from. So
+# can be learned, and what has faded before the loss arrives cannot be learned from. So
 # `ConvLSTMCell(…, forget_bias=1.0)` adds 1 inside the forget gate's $\sigma$. A trained network may move it
 # anywhere.
 
@@ -459,7 +459,7 @@ figures.memory_film(
 #
 # Read the same the other way round: news travels **at most one place a frame**. If a thing moves faster than
 # that, its memory cannot keep up with it; kernels of 5 × 5 would allow two places. The 1 in
-# $k + 1$ is the current frame's own convolution: it reads neighbours before any frame has passed.
+# $k + 1$ is the current frame's own convolution: it reads neighbors before any frame has passed.
 #
 # ### Exercise 3 · `frames_to_hear` · difficulty ★★☆ · 8 minutes
 #
@@ -611,15 +611,15 @@ assert costs["ConvLSTM"].multiply_adds * 3 == costs["ConvGRU"].multiply_adds * 4
 # The thing moves, turns back at the borders, and for some frames it **cannot be seen**: an **occlusion**,
 # here
 # without the pillar.
-# Say at every frame, seen or not, in which of 12 × 12 places its centre is. The film below is the same one
+# Say at every frame, seen or not, in which of 12 × 12 places its center is. The film below is the same one
 # twice; the pixels differ only where the thing is, in the orange frames.
 
 
 # %%
 def films_with(hidden, n, seed, scene=SCENE):
-    """n films whose thing is hidden where `hidden` (T,) is True: x (T, N, 1, H, W), centres (T, N, 2).
+    """n films whose thing is hidden where `hidden` (T,) is True: x (T, N, 1, H, W), centers (T, N, 2).
 
-    Drawn twice with the same chance, once with the thing and once without. Centres are (row, column) in
+    Drawn twice with the same chance, once with the thing and once without. Centers are (row, column) in
     places of two pixels.
     """
     there, gone = (
@@ -627,10 +627,10 @@ def films_with(hidden, n, seed, scene=SCENE):
         for share in (0.0, 1.0)
     )
     frames = torch.where(torch.tensor(hidden)[:, None, None, None, None], pixels(gone), pixels(there))
-    return frames, centres(there)  # (T, N, 1, H, W), (T, N, 2)
+    return frames, centers(there)  # (T, N, 1, H, W), (T, N, 2)
 
 
-def centres(clips):
+def centers(clips):
     boxes = torch.from_numpy(clips.boxes[:, :, 0]).transpose(0, 1)  # (T, N, 4)
     left, top, right, bottom = boxes.unbind(-1)  # (T, N) each
     return torch.stack([top + bottom, left + right], dim=-1) / 4
@@ -716,21 +716,21 @@ LONGER = 3 if GPU else 1  # a GPU trains three times as long, on three times as 
 # An object is hidden for 40 % of the frames, four in a row on average.
 rng = np.random.default_rng(0)
 FILMS = [moving_clips(16, rng, 14, vanish=0.4, burst=4.0, scene=SCENE) for _ in range(100 * LONGER)]
-# x (14, 16, 1, 24, 24), centres (14, 16, 2)
-BATCHES = [(pixels(clips).to(device), centres(clips).to(device)) for clips in FILMS]
+# x (14, 16, 1, 24, 24), centers (14, 16, 2)
+BATCHES = [(pixels(clips).to(device), centers(clips).to(device)) for clips in FILMS]
 
 
 def train(model, steps, rate):
     model.to(device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     for step in tqdm(range(steps), desc=type(model).__name__):
         x, where = BATCHES[step % len(BATCHES)]
         loss = loss_of(model(x), where)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     return model.cpu().eval()
 
@@ -768,7 +768,7 @@ def likeliest(scores):
 
 
 def error(model, x, where):
-    """(T,): how far the likeliest place is from the true centre, in places, on average."""
+    """(T,): how far the likeliest place is from the true center, in places, on average."""
     with torch.no_grad():
         return (likeliest(model(x)) - where).norm(dim=2).mean(1)
 
@@ -948,9 +948,9 @@ figures.memory_film(
 # exactly where the thing is, and says so.
 #
 # How can a spot move, when $c' = f \odot c + i \odot g$ keeps everything in its place? Only by being
-# **written anew** one place further on, by $i \odot g$, for which both read the neighbours' $h$. Look at the
+# **written anew** one place further on, by $i \odot g$, for which both read the neighbors' $h$. Look at the
 # gates: around the spot the forget gate is open, and keeps; where the thing has been, the input gate is at
-# its palest, and little is written. With 1 × 1 kernels there are no neighbours to read, and nothing moves.
+# its palest, and little is written. With 1 × 1 kernels there are no neighbors to read, and nothing moves.
 # Over all 300 films
 # (the entropy says how wide an answer is; all 144 places alike would have 5):
 
@@ -1162,7 +1162,7 @@ for candidate in (good, cell):
 
 # %% [markdown]
 # A tensor becomes a weight by being an `nn.Parameter` **in `__init__`**. These 720 are plain attributes. No
-# optimiser sees them, so they stay zero for ever; `state_dict` does not save them; `.to()` does not move
+# optimizer sees them, so they stay zero for ever; `state_dict` does not save them; `.to()` does not move
 # them. And had somebody set them by hand, saving and loading would lose them without a word:
 
 # %%
@@ -1317,30 +1317,30 @@ figures.memory_film(
 # %%
 _ = torch.manual_seed(0)
 network = ConvLSTM(1, 4, 3)
-optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
+optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
 film = torch.randn(6, 2, 1, 8, 8)  # (T, B, C, H, W)
 
 
 def step_after_every_frame(retain_graph):
-    """How many frames it has learnt from, and with which words it stops."""
-    state, learnt = None, 0
+    """How many frames it has learned from, and with which words it stops."""
+    state, learned = None, 0
     for frame in film:  # (B, C, H, W)
         state = network.cell(frame, state)
         loss = state[0].square().mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         try:
             loss.backward(retain_graph=retain_graph)
         except RuntimeError as problem:
-            return learnt, shorten(str(problem), 103, placeholder=" …")
-        optimiser.step()
-        learnt += 1
-    return learnt, "no error"
+            return learned, shorten(str(problem), 103, placeholder=" …")
+        optimizer.step()
+        learned += 1
+    return learned, "no error"
 
 
 for retain_graph, words in ((False, "a second time"), (True, "modified by an inplace operation")):
-    learnt, said = step_after_every_frame(retain_graph)
-    print(f"retain_graph={retain_graph}: stops after {learnt} of 6 frames: {said}")
-    assert learnt == 1 and words in said
+    learned, said = step_after_every_frame(retain_graph)
+    print(f"retain_graph={retain_graph}: stops after {learned} of 6 frames: {said}")
+    assert learned == 1 and words in said
 
 # %% [markdown]
 # First: `backward` at frame 1 goes on through the state into frame 0, whose history is gone. Second: the
@@ -1357,9 +1357,9 @@ state = None
 for piece in film.split(3):  # (3, B, C, H, W)
     out, state = network(piece, state)
     loss = out.square().mean()
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     state = tuple(s.detach() for s in state)
 print(f"{len(film)} frames in pieces of 3: no error; the state has no history: {state[0].grad_fn is None}")
 assert len(film) == 6 and state[0].grad_fn is None
@@ -1384,8 +1384,8 @@ show(LSTMUpdate)
 # %% [markdown]
 # ## Recap
 #
-# - An LSTM on flattened pictures does not know which pixels are neighbours, and must learn every place anew.
-# - A ConvLSTM is an LSTM at every place, whose gates read the neighbourhood of input and memory. With 1 × 1
+# - An LSTM on flattened pictures does not know which pixels are neighbors, and must learn every place anew.
+# - A ConvLSTM is an LSTM at every place, whose gates read the neighborhood of input and memory. With 1 × 1
 #   it is `nn.LSTMCell`, to the last digit. Weights: $4D(C + D)k^2 + 4D$, whatever the size of the map.
 # - Peepholes: $i$ and $f$ see the old $c$, $o$ the new. One number for each place ties the cell to one map.
 # - The memory sees one place further for each frame back (3 × 3), and can follow nothing faster than that.
@@ -1394,7 +1394,7 @@ show(LSTMUpdate)
 # - State goes in and comes out. Read the same video after two others: the answer must not change.
 # - Truncated backpropagation carries the state over the cut and stops the gradient. One `backward`, one
 #   `step` for each piece.
-# - A plain tensor on a module is unknown to optimiser, `state_dict` and `.to()`.
+# - A plain tensor on a module is unknown to optimizer, `state_dict` and `.to()`.
 #
 # ## Glossary
 #

@@ -1234,7 +1234,7 @@ assert linear == {"public cell": True, "ConvLSTM": True, "ours": False}
 # ### Defect 2: first weights that are 32 times too small
 #
 # He's rule (notebook 06) divides by the numbers that meet in one output. In a depthwise 3 × 3 that is 9. The
-# public initialisation writes $k^2 \cdot O$ for it, the *fan-out* of a dense layer: 9 · 1024. Its standard
+# public initialization writes $k^2 \cdot O$ for it, the *fan-out* of a dense layer: 9 · 1024. Its standard
 # deviation is $\sqrt{1024} = 32$ times too small. And a weak signal gets weaker at every layer. **Predict**
 # the root mean square (rms) of $h$ after ten frames, for frames of rms 0.71.
 
@@ -1293,7 +1293,7 @@ judge(test_keeping)
 # ### Defect 4: untrained peepholes
 #
 # Peepholes (notebook 10) let the gates see $c$. Here they are three tensors in a plain list: no parameters.
-# So the optimiser does not know them, `state_dict()` does not save them, and they are zero for ever. The
+# So the optimizer does not know them, `state_dict()` does not save them, and they are zero for ever. The
 # public code multiplies by these zeros in every frame.
 
 
@@ -1301,17 +1301,17 @@ judge(test_keeping)
 def test_peepholes(make):
     _ = torch.manual_seed(0)
     cell = make(5, 4, 6)
-    optimiser = torch.optim.SGD(cell.parameters(), lr=1.0)
+    optimizer = torch.optim.SGD(cell.parameters(), lr=1.0)
     peepholes = getattr(cell, "see_c", None) or [p for n, p in cell.named_parameters() if "peephole" in n]
     x, h, c = torch.rand(2, 5, 6, 6), torch.rand(2, 4, 6, 6), torch.rand(2, 4, 6, 6)
     for _ in range(3):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         sum(y.pow(2).sum() for y in cell(x, h, c)).backward()
-        optimiser.step()
-    learnt = sum(bool(p.abs().max() > 0) for p in peepholes)
+        optimizer.step()
+    learned = sum(bool(p.abs().max() > 0) for p in peepholes)
     saved = sum(any(p.data_ptr() == q.data_ptr() for q in cell.state_dict().values()) for p in peepholes)
-    story = f"{learnt} of {len(peepholes)} peepholes have learnt in 3 steps, {saved} are in the state_dict"
-    assert learnt == saved == 3, story
+    story = f"{learned} of {len(peepholes)} peepholes have learned in 3 steps, {saved} are in the state_dict"
+    assert learned == saved == 3, story
     return story
 
 
@@ -1351,7 +1351,7 @@ judge(test_device)
 # %% [markdown]
 # <details><summary><b>Help: "Expected all tensors to be on the same device"</b></summary>
 #
-# Somewhere a tensor was made in `forward` or kept as a plain attribute. Make it where its neighbour is
+# Somewhere a tensor was made in `forward` or kept as a plain attribute. Make it where its neighbor is
 # (`x.new_zeros(…)`, `torch.zeros(…, device=x.device, dtype=x.dtype)`), or register it as parameter or buffer,
 # so that `.to()` moves it.
 #

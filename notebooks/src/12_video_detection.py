@@ -10,7 +10,7 @@
 # (10) and a Bottleneck-LSTM (11) and what comes out: a map $h$ and a state.
 #
 # **You will be able to**
-# - write IoU, centre-point targets, peak finding and average precision yourself, and prove each against
+# - write IoU, center-point targets, peak finding and average precision yourself, and prove each against
 #   another witness;
 # - say before a training what no detector can reach, with and without memory;
 # - train a memory behind a frozen backbone in half a minute, and prove that what it gains is remembered;
@@ -32,7 +32,7 @@ from lessons.cli.compare_cells import CELLS
 from lessons.data.synthetic.moving import Scene, moving_clips
 from lessons.detection import average_precision as ap
 from lessons.detection.boxes import Detections, check_boxes, iou, nms
-from lessons.detection.centre_points import STRIDE, decode, detection_loss, focal_loss, targets
+from lessons.detection.center_points import STRIDE, decode, detection_loss, focal_loss, targets
 from lessons.detection.detector import Detector, to_input
 from lessons.detection.scores import SURE, UNSEEN, detect, evaluate
 from lessons.measure.counting import count
@@ -238,29 +238,29 @@ else:
 # ## 3. Things as points
 #
 # A network gives maps of numbers, not lists of boxes. The bridge is this: cut the frame into cells of 8 × 8
-# pixels, 8 × 8 cells for our 64 × 64 frames. **The cell that holds a thing's centre is in charge of it.** It
+# pixels, 8 × 8 cells for our 64 × 64 frames. **The cell that holds a thing's center is in charge of it.** It
 # has to say
 #
-# - for each class, whether a centre of it is here: one number each, the **heat**;
+# - for each class, whether a center of it is here: one number each, the **heat**;
 # - where in the cell, $y$ and $x$ from 0 to 1;
 # - how large: $\log$ height and $\log$ width, in cells.
 #
 # These are `classes + 4` channels. (The idea is Zhou, Wang and Krähenbühl's; see Sources. They predict plain
 # sizes. With logarithms no size can be negative.)
 #
-# ### Exercise 2 · `centre_target` · difficulty ★★☆ · 10 minutes
+# ### Exercise 2 · `center_target` · difficulty ★★☆ · 10 minutes
 #
-# Which cell, and which four numbers? For a box $(10, 30, 24, 50)$ and cells of 8 pixels: the centre is
+# Which cell, and which four numbers? For a box $(10, 30, 24, 50)$ and cells of 8 pixels: the center is
 # $x = 17, y = 40$. In cells that is $2.125$ and $5.0$.
 
 
 # %%
-def centre_target(box, stride):
+def center_target(box, stride):
     """(x0, y0, x1, y1) in pixels -> row, column, y, x, log height, log width."""
     raise NotImplementedError
 
 
-check("12.centre_target", centre_target)
+check("12.center_target", center_target)
 
 # %% [markdown]
 # <details><summary><b>Help: row and column are swapped</b></summary>
@@ -273,8 +273,8 @@ check("12.centre_target", centre_target)
 
 # %% tags=["hide-input"]
 # @title Solution { display-mode: "form" }
-def centre_target_solution(box, stride):
-    """Everything in cells; the whole part of the centre is the cell, the rest the place in it."""
+def center_target_solution(box, stride):
+    """Everything in cells; the whole part of the center is the cell, the rest the place in it."""
     x0, y0, x1, y1 = (number / stride for number in box)
     y, x = (y0 + y1) / 2, (x0 + x1) / 2
     row, column = math.floor(y), math.floor(x)
@@ -282,17 +282,17 @@ def centre_target_solution(box, stride):
 
 
 # %%
-check("12.centre_target", centre_target_solution)
+check("12.center_target", center_target_solution)
 
 film, t = plain_film, 6
 there = clips.labels[film] >= 0
 boxes = torch.from_numpy(clips.boxes[film, t][there])  # (n, 4)
 labels = torch.from_numpy(clips.labels[film][there])  # (n,)
 wanted = targets(boxes[None], labels[None], len(CLASSES), (64, 64))
-by_hand = torch.tensor([centre_target_solution(box, STRIDE) for box in boxes.tolist()])  # (n, 6)
+by_hand = torch.tensor([center_target_solution(box, STRIDE) for box in boxes.tolist()])  # (n, 6)
 theirs = torch.cat([wanted.row[:, None], wanted.column[:, None], wanted.numbers], 1)  # (n, 6)
 agree("cells and numbers", by_hand, theirs, tolerance=1e-5)
-figures.centre_maps(
+figures.center_maps(
     clips.frames[film, t],
     boxes,
     {f"heat of “{CLASSES[k]}”": wanted.heat[0, k] for k in labels.unique().tolist()},
@@ -300,44 +300,44 @@ figures.centre_maps(
 )
 
 # %% [markdown]
-# Why is the heat not 1 in one cell and 0 elsewhere? A centre that lies a hair from the border of its cell
-# is described by the neighbour nearly as well. So the target falls off softly, a Gaussian a sixth of the
-# box wide each way, and the loss forgives a neighbour that speaks up.
+# Why is the heat not 1 in one cell and 0 elsewhere? A center that lies a hair from the border of its cell
+# is described by the neighbor nearly as well. So the target falls off softly, a Gaussian a sixth of the
+# box wide each way, and the loss forgives a neighbor that speaks up.
 #
 # ### The loss
 #
-# Most cells are empty. Count: how many of the numbers in the heat maps of a batch are centres?
+# Most cells are empty. Count: how many of the numbers in the heat maps of a batch are centers?
 
 # %%
 rng = np.random.default_rng(0)
 batch = moving_clips(20, rng, n_frames=1)
 wanted = clip_targets(batch, len(CLASSES))
-n_numbers, n_centres = wanted.heat.numel(), len(wanted.frame)
-print(f"{n_centres} centres among {n_numbers:,} numbers: one in {n_numbers / n_centres:.0f}")
-assert 100 < n_numbers / n_centres < 400
+n_numbers, n_centers = wanted.heat.numel(), len(wanted.frame)
+print(f"{n_centers} centers among {n_numbers:,} numbers: one in {n_numbers / n_centers:.0f}")
+assert 100 < n_numbers / n_centers < 400
 
 # %% [markdown]
-# With the usual cross-entropy the many easy zeros drown the few centres. The **focal loss** turns away from
+# With the usual cross-entropy the many easy zeros drown the few centers. The **focal loss** turns away from
 # what is already right. With $y$ the probability in a cell and $Y$ the target there,
 #
 # $$\ell = \begin{cases} -(1 - y)^2 \log y & \text{where } Y = 1 \\
 #   -(1 - Y)^4\, y^2 \log(1 - y) & \text{elsewhere} \end{cases}$$
 #
-# summed over all cells and divided by the number of centres. By loops, for any shape, against the package,
+# summed over all cells and divided by the number of centers. By loops, for any shape, against the package,
 # values and gradients:
 
 
 # %%
 def focal_plain(logits, heat):
     """Cell by cell."""
-    total, n_centres = 0.0, 0
+    total, n_centers = 0.0, 0
     for x, Y in zip(logits.flatten(), heat.flatten(), strict=True):
         y = torch.sigmoid(x)
         if Y == 1:
-            total, n_centres = total - (1 - y) ** 2 * torch.log(y), n_centres + 1
+            total, n_centers = total - (1 - y) ** 2 * torch.log(y), n_centers + 1
         else:
             total = total - (1 - Y) ** 4 * y**2 * torch.log(1 - y)
-    return total / n_centres
+    return total / n_centers
 
 
 heat = wanted.heat[:2, :3].double()  # (2, 3, 8, 8)
@@ -353,7 +353,7 @@ assert largest < 1e-10
 
 # %% [markdown]
 # **Predict**: a trained detector looks at clean frames. Which share of its cross-entropy comes from cells far
-# from any centre, those in which the target is below 0.01? And which share of its focal loss?
+# from any center, those in which the target is below 0.01? And which share of its focal loss?
 
 # %%
 per_frame = load("none").eval()  # the course's own detector without memory; section 7 says how it was made
@@ -367,12 +367,12 @@ focal = torch.where(Y == 1, (1 - y) ** 2 * -y.log(), (1 - Y) ** 4 * y**2 * -(1 -
 far = Y < 0.01
 agree("in one line", focal.sum() / (Y == 1).sum(), focal_loss(logits, Y), tolerance=1e-4)
 shares = [float(loss[far].sum() / loss.sum()) for loss in (entropy, focal)]
-print(f"from cells far from every centre: cross-entropy {shares[0]:.0%}, focal loss {shares[1]:.0%}")
+print(f"from cells far from every center: cross-entropy {shares[0]:.0%}, focal loss {shares[1]:.0%}")
 assert shares[1] < shares[0]
 
 # %% [markdown]
 # The squares do that: an empty cell at $y = 0.02$ costs $0.02$ in cross-entropy and $0.000008$ here. Where
-# and how large is learnt only at centres, by the mean of the absolute differences. Both parts together are
+# and how large is learned only at centers, by the mean of the absolute differences. Both parts together are
 # `detection_loss`:
 
 # %%
@@ -382,11 +382,11 @@ show(detection_loss)
 # ## 4. From maps back to boxes
 #
 # Reading is the way back: take the highest heats, add place and size. But a thing warms more than one cell.
-# Which of them speaks? The one that is the highest of its neighbours.
+# Which of them speaks? The one that is the highest of its neighbors.
 #
 # ### Exercise 3 · `peaks` · difficulty ★★☆ · 10 minutes
 #
-# A cell is a **peak** if none of its up to eight neighbours, in the same class, is higher. (One line will
+# A cell is a **peak** if none of its up to eight neighbors, in the same class, is higher. (One line will
 # do it, with a layer that you know from notebook 02. Or use loops.)
 
 
@@ -476,10 +476,10 @@ assert rate["all cells, NMS"][1] > rate["peaks"][1] and rate["all cells, NMS"][2
 
 # %% [markdown]
 # Look at three things. Without any tidying there is little more than one box for a thing, not dozens: only
-# the cell of the centre, and perhaps a neighbour, was ever asked to claim it. Peaks alone leave about one;
+# the cell of the center, and perhaps a neighbor, was ever asked to claim it. Peaks alone leave about one;
 # and **after peaks NMS finds nothing left to do.** That is why detectors of points hardly need it. Third,
 # NMS on all cells has the better AP here, since it finds more in the end: it compares boxes where peaks
-# compare cells. If the surest cell is wrong about its box, a neighbour's guess may be right, and stays, for
+# compare cells. If the surest cell is wrong about its box, a neighbor's guess may be right, and stays, for
 # the two boxes overlap little. AP charges nothing for guesses that come last.
 #
 # `decode` looks at all cells and uses NMS, which costs a few comparisons among twenty boxes:
@@ -804,17 +804,17 @@ for part in ("backbone", "memory", "head"):
     learning = all(w.grad is not None for w in weights_of)
     print(f"{part:8} {n:7,} weights, {'learn' if learning else 'frozen'}")
     assert learning == (part != "backbone")
-assert not student.backbone[1].training  # batch normalisation keeps its statistics, too
+assert not student.backbone[1].training  # batch normalization keeps its statistics, too
 
 # %% [markdown]
-# The last line matters: a batch normalisation in training mode changes its running mean even if its weights
+# The last line matters: a batch normalization in training mode changes its running mean even if its weights
 # are frozen. `Detector.train` sees to it.
 #
 # ### Train a memory
 #
 # The committed detectors took minutes (section 8). Here you train a Bottleneck-LSTM behind their backbone
 # on two kinds of things in place of six, in about 20 seconds. Beside it, for 100 steps only, another
-# detector of the same shape on the same films, but **with nothing frozen and nothing learnt before**.
+# detector of the same shape on the same films, but **with nothing frozen and nothing learned before**.
 # **Predict** how far it gets.
 
 # %%
@@ -1202,7 +1202,7 @@ def look(film=i, t=back - 1, sure=0.4):
 #
 # Look inside, at the same film. From the 128 channels of the backbone take the one in which the thing
 # stands out most while it is seen; from the 64 channels of the memory's $h$ the one in which it stands out
-# most **while it is hidden**. "Stands out" is the difference between the cell that holds its centre and the
+# most **while it is hidden**. "Stands out" is the difference between the cell that holds its center and the
 # mean of the map.
 
 # %%
@@ -1211,8 +1211,8 @@ with torch.no_grad():
     features = model.see(to_input(torch.from_numpy(bursts.frames[i : i + 1])))  # (T, 1, 128, H', W')
     memory, _ = model.memory(features)  # (T, 1, D, H', W')
     heat = model.join(features)[0][:, 0, bursts.labels[i, k]].sigmoid()  # (T, H', W')
-centre = torch.from_numpy(bursts.boxes[i, :, k].reshape(16, 2, 2).mean(1))  # (T, 2): x, y
-column, row = (centre / STRIDE).long().clamp(max=7).T  # (T,) each
+center = torch.from_numpy(bursts.boxes[i, :, k].reshape(16, 2, 2).mean(1))  # (T, 2): x, y
+column, row = (center / STRIDE).long().clamp(max=7).T  # (T,) each
 hidden = unseen[i, :, k]  # (T,)
 during = torch.zeros(16, dtype=torch.bool)
 during[back - gap : back] = True
@@ -1399,7 +1399,7 @@ for memory in ("bottleneck_lstm", "conv_lstm"):
 #
 # - IoU says how well two boxes fit; right means 0.5. Four numbers can mean corners or sides: write down
 #   which.
-# - A thing is a point: the cell of its centre says class, place and size. Reading takes peaks, or NMS.
+# - A thing is a point: the cell of its center says class, place and size. Reading takes peaks, or NMS.
 # - Average precision is the area under the hull of precision against recall. A true box can be found once.
 # - Two ceilings stand before any training: what can be seen, and what has been seen by now.
 # - Two stages: the backbone learns from what is there, the memory from what is missing.
@@ -1413,8 +1413,8 @@ for memory in ("bottleneck_lstm", "conv_lstm"):
 # | box | left, top, right, bottom of a thing, in pixels |
 # | IoU | intersection over union of two boxes, 0 to 1 |
 # | stride of a map | pixels of the picture to a cell of the map |
-# | centre point | a thing described by the cell of its centre |
-# | heat | for each class, how sure a cell is that it holds a centre |
+# | center point | a thing described by the cell of its center |
+# | heat | for each class, how sure a cell is that it holds a center |
 # | focal loss | cross-entropy that turns away from what is already right |
 # | anchor | a fixed box that says whether a thing fills it |
 # | NMS | non-maximum suppression: of boxes of one class that overlap, keep the surest |
@@ -1431,7 +1431,7 @@ for memory in ("bottleneck_lstm", "conv_lstm"):
 # - M. Liu, M. Zhu, *Mobile Video Object Detection with Temporally-Aware Feature Maps*, CVPR 2018, [arXiv
 #   1711.06368](https://arxiv.org/abs/1711.06368): Tables 3 (memories compared) and 6 (things occluded).
 # - X. Zhou, D. Wang, P. Krähenbühl, *Objects as Points*, [arXiv
-#   1904.07850](https://arxiv.org/abs/1904.07850): centre points, their loss (eq. 1), peaks in place of NMS.
+#   1904.07850](https://arxiv.org/abs/1904.07850): center points, their loss (eq. 1), peaks in place of NMS.
 # - [faster-coco-eval](https://github.com/MiXaiLL76/faster_coco_eval): COCO's average precision, the third
 #   witness.
 # - [tensorflow/models, issue 6253](https://github.com/tensorflow/models/issues/6253): a loss that does not

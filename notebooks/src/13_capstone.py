@@ -39,7 +39,7 @@ _ = torch.set_num_threads(1)
 # %% [markdown]
 # ## 1. The film
 #
-# Until now somebody else did half of the work. LipNet was given mouths, cut out and centred; the detector
+# Until now somebody else did half of the work. LipNet was given mouths, cut out and centered; the detector
 # was given things to find, and nobody asked what for. Here is a film as a camera gives it: a drawn person,
 # who moves, blinks, and says a sentence of GRID. The mouth is that of the synthetic talker (notebook 07).
 #
@@ -187,7 +187,7 @@ check("13.smooth_boxes", smooth_boxes)
 # %% tags=["hide-input"]
 # @title Solution { display-mode: "form" }
 def smooth_boxes_solution(found, share):
-    """One box is remembered, and moves towards each new one by its share."""
+    """One box is remembered, and moves toward each new one by its share."""
     box, smoothed = None, []
     for new in found:
         if new is not None:
@@ -602,7 +602,7 @@ for level in LEVELS:
 # %% [markdown]
 # **Nearly all of it is the poster.** Against the hand no memory is needed: it hides the mouth, not the face,
 # and a face tells a single frame where its mouth must be. What the hand takes, it takes from the *reader*,
-# and no finder gives that back: look at the grey bars. We had expected otherwise when we drew the hands. Only
+# and no finder gives that back: look at the gray bars. We had expected otherwise when we drew the hands. Only
 # where one frame cannot know, because two faces look alike, is memory worth words. There it is worth about
 # half of them (with the other training a third to a half).
 #
@@ -720,7 +720,7 @@ states = {
     "the smoothed box": fresh.smoother.box is not None,
     "crops that wait for a reading": len(fresh._crops) > 0,
     "frames held for the convolutions": all(block.held is not None for block in fresh.stream._front.blocks),
-    "sums of the brightness so far": fresh.stream._normalise.count > 0,
+    "sums of the brightness so far": fresh.stream._normalize.count > 0,
     "features of all frames": len(fresh.stream._features) > 0,
     "the last readings": len(fresh.stream._readings) > 0,
     "words told": len(fresh.told) > 0,

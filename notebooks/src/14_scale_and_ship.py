@@ -67,7 +67,7 @@ GPU = lessons.device().type == "cuda"
 # ## 1. The step that we start from
 #
 # `PlainLipNet` is LipNet as people commonly write it down in PyTorch: each layer in the order in which the
-# paper names it, everything in float32, the optimiser as it comes. `plain_step` is the loop around it.
+# paper names it, everything in float32, the optimizer as it comes. `plain_step` is the loop around it.
 
 # %%
 show(PlainLipNet.forward)
@@ -198,17 +198,17 @@ check("14.fair_seconds", fair_seconds_solution)
 #
 # Before you make anything faster, find out what is slow. `torch.profiler` notes each operation with its
 # begin and end. One step of ours has over nine thousand. `where_time_goes` cuts that table down to five
-# kinds: convolutions; pools, ReLUs and dropout; GRUs; the optimiser; the rest. A backward operation counts
+# kinds: convolutions; pools, ReLUs and dropout; GRUs; the optimizer; the rest. A backward operation counts
 # for the layer whose forward pass it undoes. Of two steps we keep the quicker, which was disturbed less.
 #
 # **Predict**: which of the five takes most time? Which one has most *operations*?
 
 # %% tags=["measured"]
-optimiser = torch.optim.Adam(plain.parameters(), 1e-4)
+optimizer = torch.optim.Adam(plain.parameters(), 1e-4)
 
 
 def plain_once():
-    return plain_step(plain, optimiser, batch.x, batch.targets, batch.target_lengths)
+    return plain_step(plain, optimizer, batch.x, batch.targets, batch.target_lengths)
 
 
 def profiled(step, model):
@@ -250,7 +250,7 @@ _ = start.train()
 # Two kinds of slow:
 # - **Much arithmetic** in few operations: the convolutions. The remedy is faster arithmetic.
 # - **Many operations** with little arithmetic in each: the GRUs, which wait for each frame, and the
-#   optimiser, which does a dozen things to each of its weight tensors. The remedy is fewer, larger
+#   optimizer, which does a dozen things to each of its weight tensors. The remedy is fewer, larger
 #   operations.
 #
 # ### How much can a fix gain?
@@ -305,7 +305,7 @@ figures.curves(
 #
 # **Profile, bottleneck**: the longest part of the bar, the convolutions. Two changes, one place.
 #
-# **Layout.** Torch keeps a clip as `(B, C, T, H, W)` with neighbours in a row side by side in memory. A
+# **Layout.** Torch keeps a clip as `(B, C, T, H, W)` with neighbors in a row side by side in memory. A
 # convolution sums over channels, and its fast kernels want the *channels* of a pixel side by side:
 # `channels_last_3d`. Shapes and values stay; strides change (notebook 01).
 
@@ -386,7 +386,7 @@ figures.curves(walks, xlabel="step", ylabel="memory", title="A slow memory that 
 #
 # | stays in float32 | goes to 16 bits |
 # |---|---|
-# | weights, optimiser, GRUs, normalisation's sums, softmax, CTC | convolutions, and what flows between them |
+# | weights, optimizer, GRUs, normalization's sums, softmax, CTC | convolutions, and what flows between them |
 #
 # This is **mixed precision**. `torch.autocast` does it: inside it a convolution casts its inputs down;
 # nothing else needs to be rewritten. `lessons.training.lipnet.logits_of` is all there is, and
@@ -449,15 +449,15 @@ def course_model(scan=False):
 def step_of(model, precision, fused, batch=batch):
     """A training step, channels last, where the batch is, as a function without arguments."""
     model = model.to(batch.x.device, memory_format=torch.channels_last_3d)
-    optimiser = torch.optim.Adam(model.parameters(), 1e-4, fused=fused)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4, fused=fused)
 
     def step():
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         logits = logits_of(model, batch.x, batch.lengths, precision)  # (T, B, V)
         log_probs = logits.float().log_softmax(-1)  # (T, B, V)
         loss = F.ctc_loss(log_probs, batch.targets, batch.lengths, batch.target_lengths)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         return loss.item()
 
     return step, model
@@ -495,12 +495,12 @@ ladder = {
 figures.throughput(measured(ladder), title="After fix 1: 2 clips of 24 frames, one CPU core")
 
 # %% [markdown]
-# **Is it still the same training?** Speed that changes what is learnt is not speed. Six steps each, same
+# **Is it still the same training?** Speed that changes what is learned is not speed. Six steps each, same
 # weights, same clips:
 
 # %%
 plain = PlainLipNet(dropout=0.0).load(start)
-optimiser = torch.optim.Adam(plain.parameters(), 1e-4)
+optimizer = torch.optim.Adam(plain.parameters(), 1e-4)
 losses = {"plain port, float32": [plain_once() for _ in range(6)]}
 step, _ = step_of(course_model(), fast, fused=True)
 losses["layout, mixed precision, fused"] = [step() for _ in range(6)]
@@ -513,17 +513,17 @@ figures.curves(losses, ylabel="loss", title="Six steps: two curves, one line")
 # ## 5. Fix 2: fewer, larger operations
 #
 # **Profile, bottleneck**: look at the second bar again. The convolutions have shrunk, and what was small
-# before now matters: the GRUs, the pools, the optimiser.
+# before now matters: the GRUs, the pools, the optimizer.
 #
-# ### The optimiser in one call
+# ### The optimizer in one call
 #
 # Adam calls more than twenty operations for each of the 24 weight tensors, most of them a walk through
 # memory over all its numbers. `fused=True` does all of it in one walk. **Predict**: which weights change?
 
 # %% tags=["measured"]
-profiles["+ fused optimiser"] = profiled(*step_of(course_model(), fast, fused=True))
-unfused, fused = (profiles[name]["optimiser"].calls for name in ("+ layout, bfloat16", "+ fused optimiser"))
-print("the optimiser makes fewer than half the calls:", fused < unfused / 2)
+profiles["+ fused optimizer"] = profiled(*step_of(course_model(), fast, fused=True))
+unfused, fused = (profiles[name]["optimizer"].calls for name in ("+ layout, bfloat16", "+ fused optimizer"))
+print("the optimizer makes fewer than half the calls:", fused < unfused / 2)
 assert fused < unfused / 2 and unfused > 20 * 24
 
 weights = [torch.linspace(-1, 1, 7, dtype=torch.float64).requires_grad_() for _ in range(2)]
@@ -585,7 +585,7 @@ assert whole_speedup_solution([0.05, 0.95], [4, 1]) < 1.04
 
 # %% tags=["measured"]
 profiles["+ GRU in one scan"] = profiled(*step_of(course_model(scan=True), fast, fused=True))
-theirs, ours = (profiles[name]["GRU"].calls for name in ("+ fused optimiser", "+ GRU in one scan"))
+theirs, ours = (profiles[name]["GRU"].calls for name in ("+ fused optimizer", "+ GRU in one scan"))
 print("calls of the GRUs: fewer than three quarters:", ours < 3 / 4 * theirs)
 assert ours < 3 / 4 * theirs
 time_bars(profiles)
@@ -607,7 +607,7 @@ def pool_before_relu(model):
 with torch.no_grad():
     agree("pool before ReLU", pool_before_relu(course_model())(batch.x), start(batch.x), tolerance=1e-5)
 ladder |= {
-    "+ fused optimiser": step_of(course_model(), fast, fused=True)[0],
+    "+ fused optimizer": step_of(course_model(), fast, fused=True)[0],
     "+ pool before ReLU": step_of(pool_before_relu(course_model()), fast, fused=True)[0],
     "+ GRU in one scan": step_of(pool_before_relu(course_model(scan=True)), fast, fused=True)[0],
 }
@@ -636,7 +636,7 @@ if GPU:
         ),
         "+ layout": step_of(course_model(), torch.float32, fused=False, batch=large)[0],
         "+ mixed precision": step_of(course_model(), fast_there, fused=False, batch=large)[0],
-        "+ fused optimiser": step_of(course_model(), fast_there, fused=True, batch=large)[0],
+        "+ fused optimizer": step_of(course_model(), fast_there, fused=True, batch=large)[0],
     }
     # Still the same training? Compared before the clock runs, while all have the same weights.
     losses_there = {name: [step() for _ in range(6)] for name, step in ladder_there.items()}
@@ -645,13 +645,13 @@ if GPU:
         assert apart < 0.05  # 16-bit numbers have two to three digits; six steps add up their differences
     rates_there = measured(ladder_there, large)
     figures.throughput(rates_there, title=f"16 clips of 75 frames, {torch.cuda.get_device_name(device)}")
-    assert min(rates_there["+ fused optimiser"]) > max(rates_there["plain port"])
+    assert min(rates_there["+ fused optimizer"]) > max(rates_there["plain port"])
 
 # %% [markdown]
-# ## 6. Fix 3: prepare the next batch while this one is learnt
+# ## 6. Fix 3: prepare the next batch while this one is learned
 #
 # **Profile**: the profiler watched the step alone. But before a step its clips have to be collected, mirrored
-# and normalised. How long does that take, and what could it gain at most to have it done by somebody else?
+# and normalized. How long does that take, and what could it gain at most to have it done by somebody else?
 
 
 # %%
@@ -665,7 +665,7 @@ assert make(0).x.shape == batch.x.shape
 # %% tags=["nbval-ignore-output"]
 # output not compared: times
 prepare_ms = 1000 * statistics.median(seconds(lambda: make(0), CPU) for _ in range(5))
-learn_ms = 1000 * len(batch.lengths) / statistics.median(rates["+ fused optimiser"])
+learn_ms = 1000 * len(batch.lengths) / statistics.median(rates["+ fused optimizer"])
 gain = whole_speedup_solution([prepare_ms, learn_ms], [1e9, 1])
 print(f"prepare {prepare_ms:.0f} ms, learn {learn_ms:.0f} ms: at most {gain:.2f} times as fast")
 
@@ -682,15 +682,15 @@ print(f"prepare {prepare_ms:.0f} ms, learn {learn_ms:.0f} ms: at most {gain:.2f}
 def plan(prepare, learn, n, helpers):
     """Pieces (begin, end, batch) of those who prepare and of the one who learns."""
     lanes = {f"helper {i + 1}" if helpers > 1 else "prepares": [] for i in range(helpers)}
-    names, free, learnt = list(lanes), [0.0] * helpers, []
+    names, free, learned = list(lanes), [0.0] * helpers, []
     for b in range(n):
         who = b % helpers
         begin = free[who]
         free[who] = begin + prepare
         lanes[names[who]].append((begin, free[who], b))
-        begin = max(free[who], learnt[-1][1] if learnt else 0.0)
-        learnt.append((begin, begin + learn, b))
-    return {**lanes, "learns": learnt}
+        begin = max(free[who], learned[-1][1] if learned else 0.0)
+        learned.append((begin, begin + learn, b))
+    return {**lanes, "learns": learned}
 
 
 def in_turn(prepare, learn, n):
@@ -722,7 +722,7 @@ figures.work_lanes(
         "learning four times as fast, one helper": plan(60, 21, 5, 1),
         "learning four times as fast, three helpers": plan(60, 21, 5, 3),
     },
-    title="Five batches: milliseconds until all are learnt",
+    title="Five batches: milliseconds until all are learned",
 )
 
 # %% [markdown]
@@ -990,7 +990,7 @@ for function in (gate, gate_with_a_look):
 # ```
 #
 # The sum is made by an **all-reduce**: everyone gives a tensor, everyone gets the sum of all. In a ring of
-# $N$ processes each sends only to its neighbour. Cut the tensor into $N$ pieces; in $N - 1$ rounds each piece
+# $N$ processes each sends only to its neighbor. Cut the tensor into $N$ pieces; in $N - 1$ rounds each piece
 # collects its sum on the way round; in $N - 1$ more rounds the finished sums go round. We simulate the
 # processes in one. **Predict**: eight processes send how many times their tensor, each?
 
@@ -1007,8 +1007,8 @@ def ring_all_reduce(tensors):
             parcels = [(rank + first - turn) % n for rank in range(n)]  # which piece each one sends
             letters = [pieces[rank][piece] for rank, piece in enumerate(parcels)]
             for rank, (piece, letter) in enumerate(zip(parcels, letters, strict=True)):
-                neighbour = pieces[(rank + 1) % n]
-                neighbour[piece] = neighbour[piece] + letter if phase == "collect" else letter
+                neighbor = pieces[(rank + 1) % n]
+                neighbor[piece] = neighbor[piece] + letter if phase == "collect" else letter
             sent += len(letters[0])
             rounds.append(torch.stack([torch.cat(own) for own in pieces]))  # (N, F)
     return list(rounds[-1]), sent, rounds
@@ -1107,7 +1107,7 @@ check("14.whole_gradient", whole_gradient_solution)
 
 # %% [markdown]
 # What else can go wrong with several processes: dropout and augmentation drawn anew in each, batch
-# normalisation over a part of the batch, all processes writing one file. `lessons/training/distributed.py`
+# normalization over a part of the batch, all processes writing one file. `lessons/training/distributed.py`
 # deals with each, and a test holds two processes to the numbers of one. And the page "Eight GPUs,
 # thirty-three speakers" (`docs/eight_gpus.md`) works out on paper what a training on eight GPUs would cost,
 # and what its bottleneck is: neither the GPUs nor the wires, but the cores, if they prepare the clips.
@@ -1279,7 +1279,7 @@ assert 15 < answers["float32"].max() < 25
 #
 # ### Fewer layers
 #
-# In `eval` mode a batch normalisation multiplies each channel by a number and adds another. A convolution
+# In `eval` mode a batch normalization multiplies each channel by a number and adds another. A convolution
 # before it can take up both, and the layer is gone. Exporters do it for you; it is worth doing once by
 # hand.
 #
@@ -1405,7 +1405,7 @@ try:
 except AssertionError as error:
     print("the check fails:", error)
 else:
-    raise AssertionError("the file reads 30 frames: this exporter has learnt to see loops")
+    raise AssertionError("the file reads 30 frames: this exporter has learned to see loops")
 
 # %% [markdown]
 # 30 frames go in, 20 answers come out: the last ten frames of every clip are thrown away, and nobody is
@@ -1468,7 +1468,7 @@ for name, choice in {
 # ### Phones and browsers
 #
 # What the file does not contain is your job on the other side:
-# - **Before it**: find the mouth, cut it out at the size in the file's metadata, grey, mean 0 and deviation
+# - **Before it**: find the mouth, cut it out at the size in the file's metadata, gray, mean 0 and deviation
 #   1 over the clip. If the app's crop is not the training's crop, the reader is no reader.
 # - **After it**: CTC's greedy decoding is a short loop in any language. The alphabet is in the metadata.
 # - **The whole clip first.** Backward GRUs begin at the last frame, so an answer *while* somebody speaks
@@ -1520,12 +1520,12 @@ folder.cleanup()
 # | mixed precision | products in 16 bits; sums, weights and recurrences in 32 |
 # | autocast | torch's switch for it: chosen operations cast their inputs down |
 # | loss scaling | multiplying the loss so that small gradients can be held in float16 |
-# | fused optimiser | all weights moved by one operation in place of twenty for each |
+# | fused optimizer | all weights moved by one operation in place of twenty for each |
 # | critical path | the work that everything else waits for |
 # | graph break | a place where a compiler must stop because Python looks at a number |
 # | all-reduce | everyone gives a tensor, everyone gets the sum |
 # | mean of means | the mean of parts' means, which is not the mean unless the parts are equally large |
-# | folding | letting a convolution take up the normalisation after it |
+# | folding | letting a convolution take up the normalization after it |
 # | ONNX | a file format for networks, run without Python |
 # | tracing | exporting by watching one example run |
 #

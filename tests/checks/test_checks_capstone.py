@@ -90,7 +90,7 @@ def smooth(start="first", gap="hold", share_of="new", before=None, in_place=Fals
     return function
 
 
-def centred(found, share):
+def centered(found, share):
     """The mean of a window that looks ahead."""
     out = []
     for t in range(len(found)):
@@ -222,7 +222,7 @@ WRONG = {
         ("begins anew after a gap", smooth(gap="reset"), HOLD),
         ("in place", smooth(in_place=True), "make new ones"),
         ("from the box found", smooth(chain=False), "not from the one found"),
-        ("looks ahead", centred, "newest box has the share"),
+        ("looks ahead", centered, "newest box has the share"),
         ("fills the beginning", filled, LOOK),
         ("a mean of all", running_mean, "newest box has the share"),
         ("only the last", lambda found, share: smooth()(found, share)[-1:], "1 boxes for 3 frames"),

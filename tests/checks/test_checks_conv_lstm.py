@@ -259,9 +259,9 @@ WRONG = {
          (math.inf if max(r, c) else 0), "round up"),
         ("rows and columns add up", lambda k, r, c: max(ceil((r + c) / max(k // 2, 0.1)) - 1, 0), "a square"),
         ("straight line", lambda k, r, c: max(ceil(math.hypot(r, c) / max(k // 2, 0.1)) - 1, 0), "a square"),
-        ("the nearer", lambda k, r, c: max(ceil(min(r, c) / max(k // 2, 0.1)) - 1, 0), "neighbour"),
-        ("rows only", lambda k, r, c: max(ceil(r / max(k // 2, 0.1)) - 1, 0), "neighbour|places"),
-        ("k places a frame", lambda k, r, c: max(ceil(max(r, c) / k) - 1, 0), "neighbour|half a kernel"),
+        ("the nearer", lambda k, r, c: max(ceil(min(r, c) / max(k // 2, 0.1)) - 1, 0), "neighbor"),
+        ("rows only", lambda k, r, c: max(ceil(r / max(k // 2, 0.1)) - 1, 0), "neighbor|places"),
+        ("k places a frame", lambda k, r, c: max(ceil(max(r, c) / k) - 1, 0), "neighbor|half a kernel"),
         ("a kernel of 3 always", lambda k, r, c: max(max(r, c) - 1, 0), "kernel of 5"),
         ("minus one at distance 0", lambda k, r, c: ceil(max(r, c) / max(k // 2, 0.1)) - 1, "Distance 0"),
         ("a large number for never", lambda k, r, c: max(ceil(max(r, c) / (k // 2)) - 1, 0) if k > 1 else

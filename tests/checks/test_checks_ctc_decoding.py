@@ -128,7 +128,7 @@ def logs(old, frame):
     }
 
 
-def normalised(old, frame):
+def normalized(old, frame):
     new = beams()(old, frame)
     total = sum(map(sum, new.values()))
     return {prefix: (a / total, b / total) for prefix, (a, b) in new.items()}
@@ -194,7 +194,7 @@ def walk(last=None, ends=2, turn=True, row=0, factor=1, steps=True):
 
 WRONG = {
     "greedy_decode": [
-        ("does not join", greedy(join=False), "Equal neighbours are one"),
+        ("does not join", greedy(join=False), "Equal neighbors are one"),
         ("does not drop", greedy(drop=False), "Blanks are no characters"),
         ("drops, then joins", greedy(first_drop=True), "join before you drop"),
         ("each label once", greedy(ever=True), "keeps them apart|come back later"),
@@ -227,7 +227,7 @@ WRONG = {
         ("paths, not prefixes", paths_instead, "At the start"),
         ("one number a prefix", one_number, "expected prefix"),
         ("logarithms", logs, "At the start"),
-        ("divides by the total", normalised, "extend those"),
+        ("divides by the total", normalized, "extend those"),
         ("changes the old beams", changes_its_input, "make a new dictionary"),
         ("NaN", nan_beams, "nan"),
         ("a list", lambda b, f: list(beams()(b, f).items()), "expected a dictionary"),
@@ -299,8 +299,8 @@ FLOWS = [
 ]
 
 
-def boxes(ax, colour):
-    return [p for p in ax.patches if to_hex(p.get_facecolor()) == colour.lower() and hasattr(p, "get_xy")]
+def boxes(ax, color):
+    return [p for p in ax.patches if to_hex(p.get_facecolor()) == color.lower() and hasattr(p, "get_xy")]
 
 
 def test_beams_are_as_long_as_they_are_probable():
@@ -355,7 +355,7 @@ def test_paths_lie_end_to_end_under_their_label():
     assert {".36", ".64"} <= {text.get_text() for text in ax.texts}
 
 
-def test_paths_that_a_search_has_lost_are_grey_and_last():
+def test_paths_that_a_search_has_lost_are_gray_and_last():
     labels = {"a": {"-a": 0.24, "a-": 0.3, "aa": 0.16}}
     (ax,) = figures.path_shares(labels, dropped=["-a"]).axes
     assert [box.get_width() for box in ax.patches] == pytest.approx([0.3, 0.16, 0.24])

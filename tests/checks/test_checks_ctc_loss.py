@@ -160,7 +160,7 @@ def letters_only(posteriors):
 
 
 def path(between):
-    """The label with ``between(left, right)`` put between each two neighbours."""
+    """The label with ``between(left, right)`` put between each two neighbors."""
 
     def function(label):
         found = list(label[:1])
@@ -193,8 +193,8 @@ WRONG = {
         ("the flag at the state it leaves", extended(jump=leaves), "where the jump lands"),
         ("jumps is a number", lambda x: (ctc.extend(x), 3), "for jumps, gave a int"),
         ("no jumps given", lambda x: (ctc.extend(x), None), "for jumps, gave a NoneType"),
-        ("compares with the neighbour", extended(jump=lambda z, s: s and z[s] != z[s - 1]), "two before it"),
-        ("compares with all", extended(jump=lambda z, s: s >= 2 and z[s] not in z[:s]), "no neighbours"),
+        ("compares with the neighbor", extended(jump=lambda z, s: s and z[s] != z[s - 1]), "two before it"),
+        ("compares with all", extended(jump=lambda z, s: s >= 2 and z[s] not in z[:s]), "no neighbors"),
         ("states only", ctc.extend, "expected two lists"),
         ("numbers for jumps", lambda x: (ctc.extend(x), [1] * len(ctc.extend(x))), "only True and False"),
         ("one jump short", lambda x: (ctc.extend(x), ctc.may_skip(ctc.extend(x))[1:]), "One for each state"),
@@ -254,14 +254,14 @@ WRONG = {
         ("no return", lambda *a: None, "gave None"),
     ],
     "shortest_path": [
-        ("the label itself", list, "two equal neighbours collapse"),
+        ("the label itself", list, "two equal neighbors collapse"),
         ("a blank between all", path(lambda a, b: [0]), "fewer than"),
         ("the extended label", ctc.extend, "fewer than"),
         ("each letter twice", lambda x: [c for a in x for c in (a, a, 0)], "fewer than"),
         ("a blank where letters differ", path(lambda a, b: [0] if a != b else []), "fewer than"),
         ("repeats the letter", path(lambda a, b: [a] if a == b else []), "collapses to"),
         ("each letter once", lambda x: list(dict.fromkeys(x)), "collapses to"),
-        ("a blank before any letter that was there", before_any_repeat, "no neighbours"),
+        ("a blank before any letter that was there", before_any_repeat, "no neighbors"),
         ("sorts the letters", lambda x: shortest(sorted(x)), "collapses to"),
         ("only one blank", lambda x: shortest(x[:2]) + list(x[2:]), "Three equal letters"),
         ("a blank at the end", lambda x: [*shortest(x), 0], "fewer than"),
@@ -297,13 +297,13 @@ def shares(frames: int = 4, count: int = 5) -> tuple[np.ndarray, np.ndarray]:
 
 
 def drawn_moves(ax) -> dict[tuple, tuple[float, str]]:
-    """(frame, from, to) -> width and colour of each flow; the hairlines under them are left out."""
+    """(frame, from, to) -> width and color of each flow; the hairlines under them are left out."""
     _, flows = ax.collections[:2]
     ends = [tuple(map(tuple, path.vertices.astype(int))) for path in flows.get_paths()]
-    colours = [to_hex(c).upper() for c in flows.get_edgecolor()]
+    colors = [to_hex(c).upper() for c in flows.get_edgecolor()]
     return {
-        (t, s, to): (width, colour)
-        for ((t, s), (_, to)), width, colour in zip(ends, flows.get_linewidth(), colours, strict=True)
+        (t, s, to): (width, color)
+        for ((t, s), (_, to)), width, color in zip(ends, flows.get_linewidth(), colors, strict=True)
     }
 
 
@@ -314,9 +314,9 @@ def test_flows_are_as_wide_as_what_passes_and_only_where_ctc_allows():
         moves = drawn_moves(ax)
         allowed = {(s, s) for s in range(5)} | {(s, s + 1) for s in range(4)} | {(1, 3)}
         assert {(s, to) for _, s, to in moves} == allowed
-        for (t, s, to), (width, colour) in moves.items():
+        for (t, s, to), (width, color) in moves.items():
             assert width / figures.flow.WIDEST == pytest.approx(edges[t, s, to - s])
-            assert colour == style.BLUE
+            assert color == style.BLUE
         area = ax.collections[2].get_sizes().reshape(nodes.shape)
         np.testing.assert_allclose(area / area.sum(1, keepdims=True), nodes)
     assert [ax.get_title(loc="left") for ax in fig.axes] == ["one", "two"]
@@ -333,8 +333,8 @@ def test_a_step_shows_the_past_and_its_newest_moves():
     fig = figures.trellis_steps(nodes, edges, STATES, [0, 2])
     first, third = fig.axes[:2]
     assert drawn_moves(first) == {}
-    colours = {t: {c for (u, _, _), (_, c) in drawn_moves(third).items() if u == t} for t in range(3)}
-    assert colours == {0: {style.BLUE}, 1: {style.VERMILION}, 2: set()}
+    colors = {t: {c for (u, _, _), (_, c) in drawn_moves(third).items() if u == t} for t in range(3)}
+    assert colors == {0: {style.BLUE}, 1: {style.VERMILION}, 2: set()}
     area = third.collections[2].get_sizes().reshape(nodes.shape)
     assert (area[3] == 0).all() and (area[:3] > 0).all()
 

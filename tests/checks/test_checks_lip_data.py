@@ -97,7 +97,7 @@ def looks(lexicon, visemes):
     return {word: flat([visemes[p] for p in sounds.split()]) for word, sounds in lexicon.items()}
 
 
-def runs_of_neighbours(lexicon, visemes):
+def runs_of_neighbors(lexicon, visemes):
     """groupby without sorting first."""
     return [list(run) for _, run in groupby(lexicon, key=looks(lexicon, visemes).get)]
 
@@ -194,7 +194,7 @@ WRONG = {
         ("words sorted", grouped(lambda s, _: flat(s), lambda g: [sorted(x) for x in g]), "not in order"),
         ("sets", grouped(lambda s, _: flat(s), lambda g: [set(x) for x in g]), "each a list of words"),
         ("a word twice", grouped(lambda s, _: flat(s), lambda g: g + g[:1]), "exactly one group"),
-        ("neighbours only", runs_of_neighbours, "'s' and 't' apart"),
+        ("neighbors only", runs_of_neighbors, "'s' and 't' apart"),
         ("a group for every word", for_every_word, "exactly one group"),
         ("one word a group", lambda lexicon, visemes: [[word] for word in lexicon], "'p' and 'b' apart"),
         ("one group", lambda lexicon, visemes: [list(lexicon)], "together"),
@@ -205,7 +205,7 @@ WRONG = {
     "usable_words": [
         ("keeps all", usable(need=lambda word: 1), "Two frames cannot spell three"),
         ("no repeats", usable(need=len), "blank between two equal"),
-        ("any repeat", usable(need=lambda word: 2 * len(word) - len(set(word))), "not neighbours"),
+        ("any repeat", usable(need=lambda word: 2 * len(word) - len(set(word))), "not neighbors"),
         ("to the nearest border", usable(frame=lambda m: round(m / 1000)), "3500|middle"),
         ("2 L + 1", usable(need=lambda word: 2 * len(word) + 1), "Three frames, three letters"),
         ("more than needed", usable(enough=lambda n, needed: n > needed), "Three frames, three letters"),

@@ -55,7 +55,7 @@ def gradient(change_x=lambda x: x, change_grad=lambda g: g, change_result=lambda
     return function
 
 
-def centre_only(kernel, t):
+def center_only(kernel, t):
     if t == 1:
         column(kernel, 1)
 
@@ -107,7 +107,7 @@ WRONG = {
         ("moves down", weight(lambda k, t: row(k, t)), "downwards|to the left"),
         ("all ones", weight(lambda k, t: k.fill_(1.0)), "stands still"),
         ("all zeros", weight(lambda k, t: None), "all zeros"),
-        ("one frame only", weight(centre_only), "stands still"),
+        ("one frame only", weight(center_only), "stands still"),
         ("change in time only", weight(lambda k, t: k.fill_(t - 1.0)), "to the left"),
         ("without batch axes", lambda: torch.zeros(3, 3, 3), "out, in, time"),
         ("a list", lambda: [[0.0] * 3] * 3, "expected a tensor"),

@@ -42,7 +42,7 @@ def test_other_right_answers_pass():
     check("12.iou", tensor_iou)
     check("12.peaks", padded_peaks)
     check("12.average_precision", hull_first)
-    check("12.centre_target", as_tensor)
+    check("12.center_target", as_tensor)
     check("12.flicker", lambda found: found.int().diff(dim=1).abs().sum() / max(found[:, 1:].numel(), 1))
 
 
@@ -96,7 +96,7 @@ def six(row, column, y, x, high, wide):
     return row, column, y, x, high, wide
 
 
-def centred(x0, y0, x1, y1, whole=math.floor):
+def centered(x0, y0, x1, y1, whole=math.floor):
     y, x = (y0 + y1) / 2, (x0 + x1) / 2
     return whole(y), whole(x), y - whole(y), x - whole(x)
 
@@ -113,7 +113,7 @@ def by_pool(kernel=3, padding=1, strict=False, pad_zero=False, dims=(0,)):
 
 
 def cross(heat):
-    """Four neighbours in place of eight."""
+    """Four neighbors in place of eight."""
     rows = F.max_pool2d(heat, (3, 1), stride=1, padding=(1, 0))
     columns = F.max_pool2d(heat, (1, 3), stride=1, padding=(0, 1))
     return heat == torch.maximum(rows, columns)
@@ -198,33 +198,34 @@ WRONG = [
     ("iou", lambda a, b: math.nan, "nan", "0 by 0"),
     ("iou", lambda a, b: None, "None", "return"),
     ("iou", lambda a, b: "1.0", "str", "expected a number"),
-    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(*centred(y0, x0, y1, x1), math.log(y1 - y0),
+    ("center_target", numbers(lambda x0, y0, x1, y1, s: six(*centered(y0, x0, y1, x1), math.log(y1 - y0),
      math.log(x1 - x0))), "row", "from the top"),
-    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(math.floor(y0), math.floor(x0), y0 % 1, x0 % 1,
-     math.log(y1 - y0), math.log(x1 - x0))), "y of", "centre lies"),
-    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(*centred(x0, y0, x1, y1, round),
+    ("center_target", numbers(lambda x0, y0, x1, y1, s: six(math.floor(y0), math.floor(x0), y0 % 1, x0 % 1,
+     math.log(y1 - y0), math.log(x1 - x0))), "y of", "center lies"),
+    ("center_target", numbers(lambda x0, y0, x1, y1, s: six(*centered(x0, y0, x1, y1, round),
      math.log(y1 - y0), math.log(x1 - x0))), "row", "round down"),
-    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(*centred(x0, y0, x1, y1), y1 - y0, x1 - x0)),
+    ("center_target", numbers(lambda x0, y0, x1, y1, s: six(*centered(x0, y0, x1, y1), y1 - y0, x1 - x0)),
      "log height", "logarithm"),
-    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(*centred(x0, y0, x1, y1), math.log(s * (y1 - y0)),
+    ("center_target", numbers(lambda x0, y0, x1, y1, s: six(*centered(x0, y0, x1, y1),
+     math.log(s * (y1 - y0)),
      math.log(s * (x1 - x0)))), "log height", "in cells, not in pixels"),
-    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(*centred(x0, y0, x1, y1), math.log(x1 - x0),
+    ("center_target", numbers(lambda x0, y0, x1, y1, s: six(*centered(x0, y0, x1, y1), math.log(x1 - x0),
      math.log(y1 - y0))), "log height", "y1 - y0"),
-    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(*centred(x0, y0, x1, y1), math.log2(y1 - y0),
+    ("center_target", numbers(lambda x0, y0, x1, y1, s: six(*centered(x0, y0, x1, y1), math.log2(y1 - y0),
      math.log2(x1 - x0))), "log height", "natural"),
-    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(*centred(x0, y0, x1, y1)[:2],
-     *(s * v for v in centred(x0, y0, x1, y1)[2:]), math.log(y1 - y0), math.log(x1 - x0))), "y of",
+    ("center_target", numbers(lambda x0, y0, x1, y1, s: six(*centered(x0, y0, x1, y1)[:2],
+     *(s * v for v in centered(x0, y0, x1, y1)[2:]), math.log(y1 - y0), math.log(x1 - x0))), "y of",
      "in cells, not in pixels"),
-    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(*centred(x0, y0, x1, y1)[:2],
-     *(v - 0.5 for v in centred(x0, y0, x1, y1)[2:]), math.log(y1 - y0), math.log(x1 - x0))), "y of",
+    ("center_target", numbers(lambda x0, y0, x1, y1, s: six(*centered(x0, y0, x1, y1)[:2],
+     *(v - 0.5 for v in centered(x0, y0, x1, y1)[2:]), math.log(y1 - y0), math.log(x1 - x0))), "y of",
      "0 (top) to 1"),
-    ("centre_target", lambda box, stride: numbers(lambda x0, y0, x1, y1, s: six(*centred(x0, y0, x1, y1),
+    ("center_target", lambda box, stride: numbers(lambda x0, y0, x1, y1, s: six(*centered(x0, y0, x1, y1),
      math.log(y1 - y0), math.log(x1 - x0)))(box, 8), "row", ", 16)"),
-    ("centre_target", lambda box, stride: (1, 1, 0.5, 0.5), "six numbers", "log width"),
-    ("centre_target", lambda box, stride: 3, "six numbers", ""),
-    ("centre_target", lambda box, stride: (None,) * 6, "NoneType", "expected a number"),
-    ("centre_target", lambda box, stride: (math.nan,) * 6, "nan", "row"),
-    ("peaks", cross, "is called a peak", "eight neighbours"),
+    ("center_target", lambda box, stride: (1, 1, 0.5, 0.5), "six numbers", "log width"),
+    ("center_target", lambda box, stride: 3, "six numbers", ""),
+    ("center_target", lambda box, stride: (None,) * 6, "NoneType", "expected a number"),
+    ("center_target", lambda box, stride: (math.nan,) * 6, "nan", "row"),
+    ("peaks", cross, "is called a peak", "eight neighbors"),
     ("peaks", rolled, "is called no peak", "other border"),
     ("peaks", strictly, "is called no peak", "equally high"),
     ("peaks", by_pool(pad_zero=True), "is called no peak", "below zero"),
@@ -272,9 +273,11 @@ WRONG = [
     ("flicker", lambda found: (found[:, 2:] != found[:, :-2]).float().mean(), "too large", "follow"),
     ("iou", enclosed, "too small", "both cover once"),
     ("iou", lambda a, b: 100 * overlap()(a, b), "too large", "A box with itself"),
-    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(*centred(x0, y0, x1, y1), math.log((y1 - y0) / 2),
+    ("center_target", numbers(lambda x0, y0, x1, y1, s: six(*centered(x0, y0, x1, y1),
+     math.log((y1 - y0) / 2),
      math.log((x1 - x0) / 2))), "log height", "y1 - y0"),
-    ("centre_target", numbers(lambda x0, y0, x1, y1, s: six(*centred(x0, y0, x1, y1)[:2], (y0 + y1) * s / 128,
+    ("center_target", numbers(lambda x0, y0, x1, y1, s: six(*centered(x0, y0, x1, y1)[:2],
+     (y0 + y1) * s / 128,
      (x0 + x1) * s / 128, math.log(y1 - y0), math.log(x1 - x0))), "y of", "in its cell"),
     ("peaks", lambda heat: by_pool()(heat).nonzero(), "has shape", "One answer for each cell"),
     ("peaks", lambda heat: heat == F.max_pool3d(heat[None], 3, 1, 1)[0], "no peak", "peaks of its own"),

@@ -256,23 +256,23 @@ def test_cuts_show_a_frame_a_row_and_a_column():
     np.testing.assert_array_equal(drawn["frame 1"], film[1])
     np.testing.assert_array_equal(drawn["x–t cut: row 2"], film[:, 2])
     np.testing.assert_array_equal(drawn["y–t cut: column 3"], film[:, :, 3].swapaxes(0, 1))
-    grey = figures.cuts(torch.rand(5, 6, 7), 0, 0, 0)
-    assert grey.axes[0].images[0].get_clim() == (0, 1)
+    gray = figures.cuts(torch.rand(5, 6, 7), 0, 0, 0)
+    assert gray.axes[0].images[0].get_clim() == (0, 1)
     with pytest.raises(ValueError, match="outside the clip, 5 x 6 x 7"):
         figures.cuts(film, t=5, row=0, column=0)
     with pytest.raises(ValueError, match="expected"):
         figures.cuts(film[..., :2], 0, 0, 0)
 
 
-def test_a_memory_walk_fills_one_cell_a_step_in_the_colour_of_what_lies_there():
+def test_a_memory_walk_fills_one_cell_a_step_in_the_color_of_what_lies_there():
     memory = torch.arange(12).view(2, 2, 3)  # (H, W, C)
     walk = memory.permute(2, 0, 1)  # (C, H, W)
     letters = ["RGB"[place % 3] for place in range(12)]
     ax = figures.memory_walk({"permuted": walk}, letters).axes[0]
     cells = [p for p in ax.patches if p.get_width() == 1 and p.get_y() >= 0]
     assert [(p.get_x(), p.get_y()) for p in cells] == [(x, y) for y, x in enumerate(walk.flatten().tolist())]
-    colours = [p.get_facecolor() for p in cells]
-    assert len(set(colours)) == 3 and colours[0] == colours[3] != colours[4]
+    colors = [p.get_facecolor() for p in cells]
+    assert len(set(colors)) == 3 and colors[0] == colors[3] != colors[4]
     with pytest.raises(ValueError, match="goes to 12, expected 0 to 11"):
         figures.memory_walk({"wrong": [12]}, letters)
 

@@ -112,11 +112,11 @@ def test_nothing_read_is_an_empty_line(weights, clip, monkeypatch, capsys):
 
 def test_other_frame_rates_become_25(tmp_path):
     path = tmp_path / "fast.mp4"
-    grey = np.arange(100, 124, 0.4).astype(np.uint8)  # brightens slowly: a sudden change looks like damage
-    write_video(path, np.repeat(grey, 64 * 128 * 3).reshape(60, 64, 128, 3), fps=50)
+    gray = np.arange(100, 124, 0.4).astype(np.uint8)  # brightens slowly: a sudden change looks like damage
+    write_video(path, np.repeat(gray, 64 * 128 * 3).reshape(60, 64, 128, 3), fps=50)
     mouth, warning = read.mouth_frames(path)
     assert len(mouth) == 30 and not warning
-    assert np.abs(mouth[:, 32, 64, 0].astype(int) - grey[::2]).max() <= 2
+    assert np.abs(mouth[:, 32, 64, 0].astype(int) - gray[::2]).max() <= 2
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_is_read(weights, clip, monkeypatch, tmp_path, capsys):
@@ -223,6 +223,6 @@ def test_faulty_films(capsys):
     raw = GRID / "raw" / "s1"
     assert read.main([str(raw / "pbio7a.mpg"), str(raw / "lgbf8n.mpg"), str(raw / "lrae3s.mpg")]) == 1
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 2  # rubbish throughout is refused; a grey start and 74 frames are read
+    assert len(out.splitlines()) == 2  # rubbish throughout is refused; a gray start and 74 frames are read
     assert [line for line in err.splitlines() if line.startswith("error") and "pbio7a.mpg" in line]
     assert "the first 12 pictures are damaged" in err

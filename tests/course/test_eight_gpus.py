@@ -52,7 +52,7 @@ def computed() -> dict[str, str]:
     steps = math.ceil(clips / whole) * epochs
     hours = {n: clips * epochs / rate / 3600 / n for n in (1, gpus)}
 
-    grey = 75 * 64 * 128
+    gray = 75 * 64 * 128
     total, video = given("usable clips of 33 speakers"), given("a clip's video file") * 1e3
     ring = 2 * (gpus - 1) / gpus
     gradient = 4 * counted.weights
@@ -78,15 +78,15 @@ def computed() -> dict[str, str]:
         + " million million",
         "we assume more, by": f"{rate / there[1]:.0f} to {rate / there[0]:.0f} times",
         "GRU steps that wait for each other": f"{2 * 2 * 75}",
-        "a clip in bytes": f"{grey:,}",
-        "a clip as the network sees it": f"{grey * 3 * 4:,} bytes",
-        "all clips in memory": f"{total * grey / 1e9:.1f} GB",
-        "in every process": f"{gpus * total * grey / 1e9:.0f} GB",
+        "a clip in bytes": f"{gray:,}",
+        "a clip as the network sees it": f"{gray * 3 * 4:,} bytes",
+        "all clips in memory": f"{total * gray / 1e9:.1f} GB",
+        "in every process": f"{gpus * total * gray / 1e9:.0f} GB",
         "all clips as video files": f"{total * video / 1e9:.1f} GB",
-        "bytes to a GPU": f"{rate * grey / 1e9:.2f} GB a second, "
-        f"{percent(rate * grey / (pcie * link_share))} of the link",
-        "floats to a GPU": f"{rate * grey * 12 / 1e9:.2f} GB a second, "
-        f"{percent(rate * grey * 12 / (pcie * link_share))} of the link",
+        "bytes to a GPU": f"{rate * gray / 1e9:.2f} GB a second, "
+        f"{percent(rate * gray / (pcie * link_share))} of the link",
+        "floats to a GPU": f"{rate * gray * 12 / 1e9:.2f} GB a second, "
+        f"{percent(rate * gray * 12 / (pcie * link_share))} of the link",
         "frames to decode, were it done in every epoch": f"{gpus * rate * 75:,.0f} a second",
         "cores that prepare for one GPU": f"{math.ceil(rate * prepare)}",
         "cores that prepare for all": f"{math.ceil(gpus * rate * prepare)}",

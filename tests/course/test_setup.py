@@ -21,7 +21,7 @@ def keep_threads():
     torch.set_num_threads(threads)
 
 
-def sanitised(text: str) -> str:
+def sanitized(text: str) -> str:
     """As nbval does it."""
     for regex, replacement in re.findall(r"^regex: (.*)\nreplace: (.*)$", CFG, flags=re.MULTILINE):
         text = re.sub(regex, replacement, text)
@@ -45,14 +45,14 @@ def test_nbval_sees_no_version_and_no_device(capsys, monkeypatch, version, devic
     monkeypatch.setattr(lessons, "device", lambda: torch.device(device))
     lessons.setup("02_stcnn")
     there = capsys.readouterr().out
-    assert here != there and sanitised(here) == sanitised(there)
-    assert version not in sanitised(there) and f"device {device}" not in sanitised(there)
+    assert here != there and sanitized(here) == sanitized(there)
+    assert version not in sanitized(there) and f"device {device}" not in sanitized(there)
 
 
 def test_nbval_still_compares_the_minutes_and_other_text():
     line = "torch 2.13.0 · device cpu · about 1 minute on one CPU core\n"
-    assert sanitised(line) != sanitised(line.replace("1 minute", "2 minutes"))
-    assert sanitised("loss 0.52\n") == "loss 0.52\n"
+    assert sanitized(line) != sanitized(line.replace("1 minute", "2 minutes"))
+    assert sanitized("loss 0.52\n") == "loss 0.52\n"
 
 
 def test_unknown_notebook_is_named():

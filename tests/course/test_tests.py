@@ -19,7 +19,7 @@ def test_one_notebook_has_the_tests_of_what_it_imports():
 
 
 def test_modules_are_found_however_they_are_imported():
-    source = "import torch\nfrom lessons import figures, gru\nfrom lessons.data.batch import normalise\n"
+    source = "import torch\nfrom lessons import figures, gru\nfrom lessons.data.batch import normalize\n"
     assert {"figures", "gru", "batch"} <= imported_modules(source) and "torch" not in imported_modules(source)
 
 

@@ -300,9 +300,9 @@ def test_knowing_the_language_helps():
         (torch.full((4, 3), float("nan")), {}, "frame 0 holds NaN"),
         (random_log_probs(0, 4, 3), {"beam_width": 0}, "beam_width is 0"),
         (random_log_probs(0, 4, 3), {"alpha": -1.0}, "alpha is -1.0"),
-        (random_log_probs(0, 19, 28), {"lm": GRAMMAR}, "can be spelt in 19 frames"),
+        (random_log_probs(0, 19, 28), {"lm": GRAMMAR}, "fits 19 frames"),
         (random_log_probs(0, 2, 3), {"lm": OnlyThese((1, 1))}, "no text that the language model allows"),
-        (torch.zeros(0, 28), {"lm": GRAMMAR}, "can be spelt in 0 frames"),
+        (torch.zeros(0, 28), {"lm": GRAMMAR}, "fits 0 frames"),
     ],
 )
 def test_beam_search_refuses(log_probs, arguments, message):

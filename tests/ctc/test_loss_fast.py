@@ -51,7 +51,7 @@ def test_what_is_sure_is_right_at_any_scale(frames, batch, classes, longest, sca
 
 
 def feasible(scale: float, seed: int):
-    """64 samples of LipNet's size; every target can be spelt."""
+    """64 samples of LipNet's size; every target can be spelled."""
     log_probs, targets, _, _ = draw(75, 64, 28, 31, scale, seed)
     generator = torch.Generator().manual_seed(seed)
     targets = torch.randint(1, 28, (64, 31), generator=generator)

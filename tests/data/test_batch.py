@@ -1,4 +1,4 @@
-"""From bytes to a normalised, augmented batch."""
+"""From bytes to a normalized, augmented batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lessons.ctc import min_frames
 from lessons.ctc.alphabet import Alphabet
 from lessons.data.augmentation import augment, jitter_frames, move
-from lessons.data.batch import normalise, training_batch
+from lessons.data.batch import normalize, training_batch
 from lessons.data.clips import ClipSet
 from lessons.data.grid.timings import frame_labels
 
@@ -26,30 +26,30 @@ def clip_set(lengths: tuple[int, ...] = (9, 6), size: tuple[int, int] = (16, 32)
     return ClipSet(frames, np.array(lengths), tuple("ab"[:n]), ("at",) * n, (words,) * n)
 
 
-def test_normalise_gives_every_clip_mean_0_and_deviation_1_over_its_valid_pixels():
+def test_normalize_gives_every_clip_mean_0_and_deviation_1_over_its_valid_pixels():
     clips = torch.rand(2, 6, 4, 8) * 200
-    out = normalise(clips, torch.tensor([6, 3]))
+    out = normalize(clips, torch.tensor([6, 3]))
     for clip, n in zip(out, (6, 3), strict=True):
         assert clip[:n].mean().abs() < 1e-6
         assert clip[:n].std(correction=0).item() == pytest.approx(1, abs=1e-5)
         assert not clip[n:].any()
 
 
-def test_normalise_takes_light_and_contrast_away_and_padding_with_them():
+def test_normalize_takes_light_and_contrast_away_and_padding_with_them():
     clips = torch.rand(1, 5, 4, 8) * 100
-    torch.testing.assert_close(normalise(clips * 2 + 30), normalise(clips), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(normalize(clips * 2 + 30), normalize(clips), rtol=1e-4, atol=1e-5)
     padded = torch.cat([clips, torch.full((1, 2, 4, 8), 77.0)], dim=1)
-    torch.testing.assert_close(normalise(padded, torch.tensor([5]))[:, :5], normalise(clips))
-    assert not normalise(torch.full((1, 3, 4, 8), 128)).any()  # a flat clip is zeros, not NaN
+    torch.testing.assert_close(normalize(padded, torch.tensor([5]))[:, :5], normalize(clips))
+    assert not normalize(torch.full((1, 3, 4, 8), 128)).any()  # a flat clip is zeros, not NaN
 
 
-def test_normalise_names_the_broken_clip():
+def test_normalize_names_the_broken_clip():
     clips = torch.zeros(3, 2, 4, 8)
     clips[1, 0, 0, 0] = torch.nan
     with pytest.raises(ValueError, match="clip 1"):
-        normalise(clips)
+        normalize(clips)
     with pytest.raises(ValueError, match=r"\(B, T, H, W\)"):
-        normalise(clips[0])
+        normalize(clips[0])
 
 
 @given(st.integers(1, 80), st.floats(0, 0.5), st.integers(0, 5), st.integers(0, 2**32 - 1))
@@ -148,7 +148,7 @@ def test_only_bytes_travel_to_the_device(monkeypatch):
 def test_a_batch_without_chance_is_the_clips_themselves():
     clips = clip_set()
     batch = training_batch(clips, [0], None)
-    torch.testing.assert_close(batch.x[:, 0], normalise(torch.from_numpy(clips.frames[:1])))
+    torch.testing.assert_close(batch.x[:, 0], normalize(torch.from_numpy(clips.frames[:1])))
 
 
 def test_subset_keeps_everything_together():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lessons.ctc.grammar import LETTERS, SLOTS, random_sentence
 from lessons.ctc.metrics import cer, edit_distance, wer
-from lessons.data.image import resize_area, to_grey
+from lessons.data.image import resize_area, to_gray
 from lessons.data.synthetic.error_floor import error_floor, homophemes
 from lessons.data.synthetic.mouth_drawing import render
 from lessons.data.synthetic.talker import PAUSE, Speaker, say, synthetic_clips, talk, timing
@@ -39,8 +39,8 @@ def somebody(seed: int = 0) -> Speaker:
     return Speaker.random(np.random.default_rng(seed))
 
 
-def picture(viseme: str, speaker: Speaker, size=(32, 64), colour=False) -> np.ndarray:
-    return render(shape_of(viseme)[None], speaker, size, colour)[0].astype(float)
+def picture(viseme: str, speaker: Speaker, size=(32, 64), color=False) -> np.ndarray:
+    return render(shape_of(viseme)[None], speaker, size, color)[0].astype(float)
 
 
 # Words and visemes
@@ -88,7 +88,7 @@ def test_outside_the_borders_the_nearest_viseme_holds():
     np.testing.assert_allclose(shapes, [shape_of("ah"), shape_of("p")])
 
 
-def test_a_t_takes_the_lips_of_its_neighbours():
+def test_a_t_takes_the_lips_of_its_neighbors():
     borders = np.array([0.0, 3.0, 5.0, 8.0])
     width = {
         v: articulate([v, "t", v], borders, np.array([4.0]))[0, SHAPE.index("width")] for v in ("oo", "ee")
@@ -217,14 +217,14 @@ def test_visemes_differ_by_far_more_than_the_noise():
         assert min(gaps) > 20 * speaker.noise  # in one frame, for an eye that knows the two pictures
 
 
-def test_grey_is_the_luma_of_colour():
+def test_gray_is_the_luma_of_color():
     shapes, _ = say("place red at q seven again", 1.0, np.random.default_rng(1))
-    grey = render(shapes, somebody(3), (32, 64), rng=np.random.default_rng(5))
-    rgb = render(shapes, somebody(3), (32, 64), colour=True, rng=np.random.default_rng(5))
+    gray = render(shapes, somebody(3), (32, 64), rng=np.random.default_rng(5))
+    rgb = render(shapes, somebody(3), (32, 64), color=True, rng=np.random.default_rng(5))
     assert rgb.shape == (75, 32, 64, 3)
     exposed = rgb.max(axis=-1) < 255  # a channel that is cut off at white takes its share of luma with it
     assert exposed.mean() > 0.9
-    assert np.abs(to_grey(rgb).astype(int) - grey)[exposed].max() <= 1
+    assert np.abs(to_gray(rgb).astype(int) - gray)[exposed].max() <= 1
 
 
 def test_a_large_picture_made_smaller_is_the_small_picture():
@@ -275,12 +275,12 @@ GROUPS = [group for group in homophemes(LETTERS) if len(group) > 1]
 
 
 @pytest.mark.parametrize("group", GROUPS, ids="".join)
-@pytest.mark.parametrize("colour", [False, True])
-def test_letters_that_look_alike_give_the_same_film(group, colour):
+@pytest.mark.parametrize("color", [False, True])
+def test_letters_that_look_alike_give_the_same_film(group, color):
     films = []
     for letter in group:
         rng = np.random.default_rng(11)
-        frames, segments = talk(f"lay green by {letter} four please", Speaker.random(rng), rng, colour=colour)
+        frames, segments = talk(f"lay green by {letter} four please", Speaker.random(rng), rng, color=color)
         films.append((frames, [(start, end) for start, end, _ in segments], rng.bit_generator.state))
     for frames, times, state in films[1:]:
         np.testing.assert_array_equal(frames, films[0][0])

@@ -1,4 +1,4 @@
-"""Reading and writing video, and the way from colour frames to small grey ones."""
+"""Reading and writing video, and the way from color frames to small gray ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from lessons.data import video
-from lessons.data.image import area_weights, resize_area, to_grey
+from lessons.data.image import area_weights, resize_area, to_gray
 from lessons.data.video import (
     VideoError,
     frames_of,
@@ -29,7 +29,7 @@ from lessons.data.video import (
 
 
 def ramp(n: int = 12, height: int = 48, width: int = 64) -> np.ndarray:
-    """(T, H, W, 3): a coloured slope that moves, gentle enough for a lossy codec."""
+    """(T, H, W, 3): a colored slope that moves, gentle enough for a lossy codec."""
     t, y, x = np.ogrid[:n, :height, :width]
     channels = [40 + 2 * x + t + 0 * y, 60 + 2 * y + t + 0 * x, 90 + x + y + t]
     return np.stack(np.broadcast_arrays(*channels), axis=-1).astype(np.uint8)
@@ -61,7 +61,7 @@ def test_frames_come_one_by_one_before_the_last_is_decoded(tmp_path: Path) -> No
         next(frames_of(tmp_path / "cut.mpg"))
 
 
-def test_grey_frames_are_written_grey(tmp_path: Path) -> None:
+def test_gray_frames_are_written_gray(tmp_path: Path) -> None:
     frames = ramp()[..., 0]
     write_video(tmp_path / "a.mp4", frames)
     back = read_video(tmp_path / "a.mp4").astype(int)
@@ -220,7 +220,7 @@ def test_a_gif_shows_every_frame_at_its_rate(tmp_path: Path) -> None:
         assert gif.n_frames == len(frames) and gif.info["duration"] == 40 and gif.info["loop"] == 0
         gif.seek(11)
         shown = np.asarray(gif.convert("RGB")).astype(int)
-    assert np.abs(shown - frames[11]).mean() < 8  # 256 colours
+    assert np.abs(shown - frames[11]).mean() < 8  # 256 colors
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a limit on file sizes")
@@ -242,12 +242,12 @@ def test_a_full_disk_leaves_no_partial_file(tmp_path: Path, writer: str, name: s
     assert (tmp_path / name).read_bytes() == b"the old one"
 
 
-def test_grey_is_the_luma_of_bt601() -> None:
-    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [90, 90, 90]])
-    grey = to_grey(colours.astype(np.uint8).reshape(1, 1, 6, 3))
-    assert grey.shape == (1, 1, 6) and grey.dtype == np.uint8
-    assert np.abs(grey[0, 0] - colours @ [0.299, 0.587, 0.114]).max() <= 1.0
-    assert grey[0, 0, 3:].tolist() == [255, 0, 90]
+def test_gray_is_the_luma_of_bt601() -> None:
+    colors = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [90, 90, 90]])
+    gray = to_gray(colors.astype(np.uint8).reshape(1, 1, 6, 3))
+    assert gray.shape == (1, 1, 6) and gray.dtype == np.uint8
+    assert np.abs(gray[0, 0] - colors @ [0.299, 0.587, 0.114]).max() <= 1.0
+    assert gray[0, 0, 3:].tolist() == [255, 0, 90]
 
 
 @settings(deadline=None, max_examples=30)
@@ -279,10 +279,10 @@ def test_shrinking_by_areas_agrees_with_torch() -> None:
 
 def test_wrong_pixels_are_refused() -> None:
     with pytest.raises(ValueError, match="dtype float64"):
-        to_grey(np.zeros((1, 2, 2, 3)))
+        to_gray(np.zeros((1, 2, 2, 3)))
     with pytest.raises(ValueError, match=r"shape \(2, 3, 4\)"):
-        to_grey(np.zeros((2, 3, 4), np.uint8))
-    with pytest.raises(ValueError, match="grey"):
+        to_gray(np.zeros((2, 3, 4), np.uint8))
+    with pytest.raises(ValueError, match="gray"):
         resize_area(np.zeros((1, 2, 2, 3), np.uint8), (1, 1))
     with pytest.raises(ValueError, match="at least one pixel"):
         resize_area(np.zeros((1, 2, 2), np.uint8), (0, 1))

@@ -69,7 +69,7 @@ def test_nms_is_its_definition(seed):
 
 
 def test_nms_of_a_chain_keeps_both_ends():
-    boxes = torch.tensor([[0.0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10]])  # neighbours overlap by 7 / 13
+    boxes = torch.tensor([[0.0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10]])  # neighbors overlap by 7 / 13
     one = torch.zeros(3, dtype=torch.long)
     assert nms(boxes, torch.tensor([0.9, 0.8, 0.7]), one).tolist() == [0, 2]  # the middle alone goes
     assert nms(boxes, torch.tensor([0.7, 0.9, 0.8]), one).tolist() == [1]

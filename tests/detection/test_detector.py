@@ -10,7 +10,7 @@ import torch
 
 from lessons.data.synthetic.moving import moving_clips
 from lessons.detection.boxes import iou
-from lessons.detection.centre_points import STRIDE, decode, detection_loss, focal_loss, targets
+from lessons.detection.center_points import STRIDE, decode, detection_loss, focal_loss, targets
 from lessons.detection.detector import MEMORIES, Averaging, Detector, NoMemory, to_input
 from lessons.measure.counting import count
 
@@ -33,7 +33,7 @@ def boxes(*rows) -> torch.Tensor:
 def test_targets_by_hand():
     found = targets(boxes([16, 24, 40, 36]), torch.tensor([[1]]), 3, SIZE)
     assert found.heat.shape == (1, 3, 8, 8)
-    # centre (x, y) = (28, 30) pixels = (3.5, 3.75) cells; 24 x 12 pixels = 3 x 1.5 cells
+    # center (x, y) = (28, 30) pixels = (3.5, 3.75) cells; 24 x 12 pixels = 3 x 1.5 cells
     assert (found.frame.item(), found.row.item(), found.column.item()) == (0, 3, 3)
     expected = [0.75, 0.5, math.log(1.5), math.log(3)]
     assert found.numbers[0].tolist() == pytest.approx(expected)
@@ -142,7 +142,7 @@ def perfect(found) -> torch.Tensor:
     return maps
 
 
-def test_the_loss_of_the_truth_is_nothing_and_counts_centres_only():
+def test_the_loss_of_the_truth_is_nothing_and_counts_centers_only():
     found = targets(boxes([16, 24, 40, 36], [40, 40, 60, 60]), torch.tensor([[1, 2]]), 3, SIZE)
     maps = perfect(found)
     assert detection_loss(maps, found) < 1e-3
@@ -176,7 +176,7 @@ def test_decoding_undoes_targets(seed):
             if f == i
         }
         if len(cells) < there.sum():
-            continue  # two centres in one cell: the map has room for one
+            continue  # two centers in one cell: the map has room for one
         best = (iou(b[i][there], found.boxes) * (labels[i][there][:, None] == found.labels)).amax(1)
         assert best.min() > 0.5  # a twin of the same class that overlaps too much is what NMS removes
         assert (best > 0.999).sum() >= len(found) - 1
@@ -194,7 +194,7 @@ def test_decoding_keeps_to_the_picture_and_to_its_threshold():
     assert decode(maps[:0], SIZE) == []
 
 
-def test_neighbours_that_found_the_same_thing_become_one():
+def test_neighbors_that_found_the_same_thing_become_one():
     maps = torch.full((1, 5, 8, 8), -9.0)
     maps[0, 1:] = 0
     maps[0, 3:] = math.log(2)
@@ -324,10 +324,10 @@ def test_a_frozen_backbone_stays_as_it_is():
     second.use_backbone(first)
     before = {name: value.clone() for name, value in second.backbone.state_dict().items()}
     second.train()
-    optimiser = torch.optim.SGD([p for p in second.parameters() if p.requires_grad], 0.1)
+    optimizer = torch.optim.SGD([p for p in second.parameters() if p.requires_grad], 0.1)
     maps, _ = second(torch.randn(2, 2, 1, 32, 32))
     maps.square().mean().backward()
-    optimiser.step()
+    optimizer.step()
     for name, value in second.backbone.state_dict().items():
         assert torch.equal(value, before[name]) and torch.equal(value, first.backbone.state_dict()[name])
     assert second.head.training and not second.backbone.training and first.backbone.training

@@ -46,7 +46,7 @@ def test_the_style_does_not_leak_into_the_readers_own_figures():
 
 def test_the_palette_is_that_of_okabe_and_ito():
     published = {"#e69f00", "#56b4e9", "#009e73", "#0072b2", "#d55e00", "#cc79a7"}
-    assert {to_hex(colour) for colour in style.PALETTE} == published
+    assert {to_hex(color) for color in style.PALETTE} == published
 
 
 def test_tensors_with_gradients_are_accepted():
@@ -80,7 +80,7 @@ def test_filmstrip_uses_one_brightness_scale_for_a_whole_film_of_floats():
     assert limits == {(film.min(), film.max())}
 
 
-def test_filmstrip_keeps_colour():
+def test_filmstrip_keeps_color():
     film = RNG.integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
     np.testing.assert_array_equal(images(figures.filmstrip(film, [1]))[0].get_array(), film[1])
 

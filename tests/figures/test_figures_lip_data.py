@@ -16,13 +16,13 @@ def labels(axis):
 
 
 def test_films_stand_in_rows_one_column_a_moment():
-    colour = RNG.integers(0, 256, (6, 4, 8, 3), dtype=np.uint8)
-    fig = figures.film_rows({"grey": FILM, "colour": colour}, [str(i) for i in range(6)], title="two")
+    color = RNG.integers(0, 256, (6, 4, 8, 3), dtype=np.uint8)
+    fig = figures.film_rows({"gray": FILM, "color": color}, [str(i) for i in range(6)], title="two")
     assert len(fig.axes) == 12
     for k in range(6):
         np.testing.assert_array_equal(fig.axes[k].images[0].get_array(), FILM[k])
-        np.testing.assert_array_equal(fig.axes[6 + k].images[0].get_array(), colour[k])
-    assert [fig.axes[0].get_ylabel(), fig.axes[6].get_ylabel()] == ["grey", "colour"]
+        np.testing.assert_array_equal(fig.axes[6 + k].images[0].get_array(), color[k])
+    assert [fig.axes[0].get_ylabel(), fig.axes[6].get_ylabel()] == ["gray", "color"]
     assert [ax.get_title() for ax in fig.axes[:6]] == ["0", "1", "2", "3", "4", "5"]
 
 
@@ -136,7 +136,7 @@ def test_strips_of_no_or_too_many_groups_are_refused(groups):
 
 def test_distances_frame_what_is_the_same():
     matrix = np.array([[0.0, 0, 2], [0, 0, 3], [2, 3, 0]])
-    ax = figures.distances(matrix, list("bpc"), unit="grey levels").axes[0]
+    ax = figures.distances(matrix, list("bpc"), unit="gray levels").axes[0]
     np.testing.assert_array_equal(ax.images[0].get_array(), matrix)
     framed = {(round(box.get_x() + 0.5), round(box.get_y() + 0.5)) for box in ax.patches}
     assert framed == {(0, 1), (1, 0)}

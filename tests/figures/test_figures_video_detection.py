@@ -65,17 +65,17 @@ def test_overlaps_fills_what_both_cover():
         figures.overlaps({})
 
 
-def test_centre_maps_writes_the_numbers_and_marks_the_centre():
+def test_center_maps_writes_the_numbers_and_marks_the_center():
     heat = np.zeros((2, 2))
     heat[0, 0], heat[0, 1], heat[1, 1] = 1, 0.25, 0.004
-    fig = figures.centre_maps(FILM[0], BOX, {"heat": heat}, marked={"heat": [(0, 0)]}, title="targets")
+    fig = figures.center_maps(FILM[0], BOX, {"heat": heat}, marked={"heat": [(0, 0)]}, title="targets")
     frame, drawn = fig.axes
     assert [corners(patch) for patch in rectangles(frame)] == [(2, 4, 10, 9)]
     cross = frame.lines[-1]
     assert (cross.get_xdata()[0], cross.get_ydata()[0]) == (6, 6.5)
     assert [text.get_text() for text in drawn.texts] == ["1", ".25"]
     assert [corners(patch) for patch in rectangles(drawn)] == [(-0.5, -0.5, 0.5, 0.5)]
-    assert figures.centre_maps(FILM[0], NONE, {"heat": heat}).axes[0].patches[:] == []
+    assert figures.center_maps(FILM[0], NONE, {"heat": heat}).axes[0].patches[:] == []
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_centre_maps_writes_the_numbers_and_marks_the_centre():
         ({"a": np.zeros((2, 2)), "b": np.zeros((2, 3))}, "expected \\(2, 2\\) as the first"),
     ],
 )
-def test_centre_maps_refuses(maps, message):
+def test_center_maps_refuses(maps, message):
     with pytest.raises(ValueError, match=message):
-        figures.centre_maps(FILM[0], BOX, maps)
+        figures.center_maps(FILM[0], BOX, maps)
 
 
 def test_precision_recall_states_the_area_under_the_hull():

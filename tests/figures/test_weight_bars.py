@@ -26,7 +26,7 @@ def test_areas_are_weights_and_every_number_is_written():
     assert first + 4 < second and second + 9 < third  # none covers another
 
 
-def test_a_kind_has_one_colour_and_may_be_given_it():
+def test_a_kind_has_one_color_and_may_be_given_it():
     whole, narrow, middle, wide = (box.get_facecolor() for box in rectangles(figures.weight_bars(DESIGNS)))
     assert whole == middle != narrow == wide
     given = rectangles(figures.weight_bars(DESIGNS, kinds=("1", "3")))

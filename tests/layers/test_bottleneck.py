@@ -149,10 +149,10 @@ def test_the_bottlenecks_of_resnet50():
 
 def test_resnet50_has_the_published_number_of_parameters():
     convs = [conv for stage in resnet50() for conv in stage]
-    normalisation = 2 * sum(conv.out_channels for conv in convs)
+    normalization = 2 * sum(conv.out_channels for conv in convs)
     linear = 2048 * 1000 + 1000
     assert weights(*convs) == 23_454_912
-    assert weights(*convs) + normalisation + linear == 25_557_032  # torchvision.models.resnet50
+    assert weights(*convs) + normalization + linear == 25_557_032  # torchvision.models.resnet50
 
 
 def test_resnet50_has_the_published_multiply_adds():

@@ -383,13 +383,13 @@ def test_a_module_in_use_can_be_copied_moved_and_trained_frame_by_frame():
     """Each of these fails where the state is an attribute of the module."""
     torch.manual_seed(0)
     layer = BottleneckLSTM(3, 2)
-    optimiser = torch.optim.SGD(layer.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     state = None
     for _ in range(3):
         h, c = layer.cell(torch.randn(2, 3, 4, 4), state)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         h.pow(2).sum().backward()
-        optimiser.step()
+        optimizer.step()
         state = (h.detach(), c.detach())
     twin = copy.deepcopy(layer)
     x = torch.randn(2, 1, 3, 5, 3)  # another batch, another map
@@ -400,7 +400,7 @@ def test_a_module_in_use_can_be_copied_moved_and_trained_frame_by_frame():
     assert out.device.type == c.device.type == "meta" and out.shape == (2, 1, 2, 5, 3)
 
 
-def test_peepholes_are_learnt_saved_and_silent_at_first():
+def test_peepholes_are_learned_saved_and_silent_at_first():
     torch.manual_seed(0)
     cell, without = BottleneckLSTMCell(3, 2, peepholes=True), BottleneckLSTMCell(3, 2)
     missing = cell.load_state_dict(without.state_dict(), strict=False).missing_keys

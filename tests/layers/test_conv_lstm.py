@@ -184,7 +184,7 @@ def test_separable_is_a_whole_convolution_of_a_special_kind():
 # What the options do
 
 
-def test_peepholes_are_learnt_saved_and_silent_at_first():
+def test_peepholes_are_learned_saved_and_silent_at_first():
     torch.manual_seed(0)
     cell, without = ConvLSTMCell(2, 3, peepholes=True), ConvLSTMCell(2, 3)
     names = [f"update.peephole_{gate}" for gate in "ifo"]
@@ -193,9 +193,9 @@ def test_peepholes_are_learnt_saved_and_silent_at_first():
     x, h, c = torch.randn(2, 2, 4, 5), torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
     torch.testing.assert_close(cell(x, (h, c)), without(x, (h, c)))
     before = copy.deepcopy(cell.state_dict())
-    optimiser = torch.optim.SGD(cell.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(cell.parameters(), lr=0.1)
     weigh(*cell(x, (h, c))).backward()
-    optimiser.step()
+    optimizer.step()
     for name in names:
         assert (cell.state_dict()[name] != before[name]).all(), f"{name} did not learn"
     other = ConvLSTMCell(2, 3, peepholes=True)

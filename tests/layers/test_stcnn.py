@@ -305,7 +305,7 @@ def test_the_gradient_of_a_weight_adds_up_in_single_precision_under_autocast():
     torch.testing.assert_close(grad, exact, rtol=0.01, atol=0)
 
 
-def test_normalisation_stands_between_convolution_and_relu_and_replaces_the_bias():
+def test_normalization_stands_between_convolution_and_relu_and_replaces_the_bias():
     block = STCNN(2, 4, 3, padding=1, pool=False, norm=True, dropout=0.0)
     seen = []
     block.norm.register_forward_hook(lambda module, args, out: seen.append((args[0], out)))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from lessons.data.batch import normalise
+from lessons.data.batch import normalize
 from lessons.data.box_crop import crop_box
 from lessons.data.synthetic.heads import LEVELS, SIZE, talking_films
-from lessons.detection.centre_points import STRIDE
+from lessons.detection.center_points import STRIDE
 from lessons.detection.detector import Detector
 from lessons.lipreading.live_reader import SHRINK, LiveReader, MouthFinder, Smoother, known, read_film
 from lessons.lipreading.streaming import Stream
@@ -37,7 +37,7 @@ def test_with_the_true_boxes_it_reads_what_the_stream_reads_of_the_crops():
     assert live.told == stream.told
     assert " ".join(word.text for word in live.told) == FILMS.transcripts[0]
     with torch.inference_mode():
-        whole = READER(normalise(torch.from_numpy(np.stack(crops))[None])[:, None])  # (T, 1, V)
+        whole = READER(normalize(torch.from_numpy(np.stack(crops))[None])[:, None])  # (T, 1, V)
     assert live.stream.log_probs().shape == whole[:, 0].shape
 
 

@@ -36,17 +36,17 @@ def test_same_loss_curve(models):
     """In float32 the two differ by the order of sums; bfloat16 keeps three digits."""
     x, targets, lengths = clips(frames=4)
     plain = copy.deepcopy(models[1])
-    optimiser = torch.optim.Adam(plain.parameters(), 1e-4)
-    expected = [plain_step(plain, optimiser, x, targets, lengths) for _ in range(4)]
+    optimizer = torch.optim.Adam(plain.parameters(), 1e-4)
+    expected = [plain_step(plain, optimizer, x, targets, lengths) for _ in range(4)]
     assert expected[-1] < 0.7 * expected[0]  # it learns
     for precision, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.02)):
         ours = copy.deepcopy(models[0]).to(memory_format=torch.channels_last_3d)
-        optimiser, found = torch.optim.Adam(ours.parameters(), 1e-4), []
+        optimizer, found = torch.optim.Adam(ours.parameters(), 1e-4), []
         for _ in range(4 if precision == torch.float32 else 2):  # emulated bfloat16 takes seconds
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             log_probs = logits_of(ours, x, torch.tensor([4]), precision).float().log_softmax(-1)  # (T, B, V)
             loss = F.ctc_loss(log_probs, targets, torch.tensor([4]), lengths)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             found.append(loss.item())
         assert found == pytest.approx(expected[: len(found)], abs=tolerance)

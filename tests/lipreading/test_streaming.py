@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lessons.ctc.alphabet import Alphabet
-from lessons.data.batch import normalise
+from lessons.data.batch import normalize
 from lessons.layers.stcnn import STCNN
 from lessons.lipreading import streaming
 from lessons.lipreading.lipnet import LipNet
-from lessons.lipreading.streaming import FrontEnd, RunningNormaliser, Stream, StreamingBlock, complete_words
+from lessons.lipreading.streaming import FrontEnd, RunningNormalizer, Stream, StreamingBlock, complete_words
 
 SIZE = (16, 32)
 
 
 def small_model(compact: bool = True, upsample: int = 1, layers: str = "torch") -> LipNet:
-    """Random weights; the running statistics of the normalisation are not those of a new model."""
+    """Random weights; the running statistics of the normalization are not those of a new model."""
     torch.manual_seed(0)
     model = LipNet(
         1, SIZE, (2, 3, 4), hidden_size=5, projection=6, compact=compact, upsample=upsample, layers=layers
@@ -86,11 +86,11 @@ def test_a_block_that_drops_frames_is_refused():
 def test_the_light_of_the_frames_so_far():
     clip = torch.randint(0, 256, (20, *SIZE), dtype=torch.uint8)
     clip[10:] //= 2
-    running, pieces = RunningNormaliser(), clip.split(4)
+    running, pieces = RunningNormalizer(), clip.split(4)
     for i, piece in enumerate(pieces):
-        so_far = normalise(torch.cat(pieces[: i + 1])[None])[0]  # (T, H, W)
+        so_far = normalize(torch.cat(pieces[: i + 1])[None])[0]  # (T, H, W)
         torch.testing.assert_close(running(piece), so_far[-4:], rtol=0, atol=1e-5)
-    assert RunningNormaliser()(torch.full((2, *SIZE), 90)).abs().max() == 0
+    assert RunningNormalizer()(torch.full((2, *SIZE), 90)).abs().max() == 0
 
 
 # ---- the whole reader --------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_when_the_clip_ends_the_stream_has_read_what_the_model_reads(monkeypatch
     clip = torch.randn(23, *SIZE)
     with torch.inference_mode():
         expected = model(clip[None, None])[:, 0].log_softmax(-1)  # (T * upsample, V)
-    monkeypatch.setattr(RunningNormaliser, "__call__", just_as_it_is)
+    monkeypatch.setattr(RunningNormalizer, "__call__", just_as_it_is)
     stream = Stream(model)
     for piece in clip.split(5):
         stream.push(piece)
@@ -122,11 +122,11 @@ def test_a_clip_in_one_piece_is_the_plain_reading():
     stream = Stream(model)
     stream.push(clip, last=True)
     with torch.inference_mode():
-        expected = model(normalise(clip[None])[:, None])[:, 0].log_softmax(-1)
+        expected = model(normalize(clip[None])[:, None])[:, 0].log_softmax(-1)
     torch.testing.assert_close(stream.log_probs(), expected, rtol=0, atol=1e-5)
 
 
-def test_three_colours_see_the_same_grey():
+def test_three_colors_see_the_same_gray():
     torch.manual_seed(0)
     model = LipNet(3, SIZE, (2, 3, 4), hidden_size=5).eval()
     stream = Stream(model)
@@ -135,7 +135,7 @@ def test_three_colours_see_the_same_grey():
 
 
 def test_in_a_long_clip_only_the_window_is_read_again(monkeypatch):
-    monkeypatch.setattr(RunningNormaliser, "__call__", just_as_it_is)
+    monkeypatch.setattr(RunningNormalizer, "__call__", just_as_it_is)
     monkeypatch.setattr(streaming, "WINDOW", 8)
     model, clip = small_model(), torch.randn(40, *SIZE)
     lengths = []

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lessons.ctc import brute_force_loss, ctc_loss, forced_align, forward_backward
 from lessons.detection.average_precision import match
 from lessons.detection.boxes import iou, nms
-from lessons.detection.centre_points import decode, detection_loss, targets
+from lessons.detection.center_points import decode, detection_loss, targets
 from lessons.detection.detector import Detector
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
 from lessons.layers.conv_lstm import ConvGRU, ConvLSTM

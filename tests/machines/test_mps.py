@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lessons.ctc import ctc_loss
-from lessons.detection.centre_points import decode, detection_loss, targets
+from lessons.detection.center_points import decode, detection_loss, targets
 from lessons.detection.detector import Detector
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
 from lessons.layers.conv_lstm import ConvGRU, ConvLSTM
@@ -97,7 +97,7 @@ def test_lipnet_reads_a_stream_and_shows_what_it_looks_at():
     model = small_lipnet("lessons", compact=True).eval()
     frames = torch.randn(20, 16, 32)  # (T, H, W)
     stream = Stream(model)
-    stream._normalise = torch.Tensor.clone  # in float64, but on the CPU: the last test sees to that
+    stream._normalize = torch.Tensor.clone  # in float64, but on the CPU: the last test sees to that
     with WithoutFloat64():
         stream.push(frames[:12])
         stream.push(frames[12:], last=True)

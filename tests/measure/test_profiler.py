@@ -22,13 +22,13 @@ class Small(nn.Module):
         return self.gru(x.permute(2, 0, 1, 3, 4).flatten(2))[0]  # (T, B, 8)
 
 
-def step(model, optimiser):
+def step(model, optimizer):
     x = torch.randn(2, 1, 6, 8, 8)
 
     def work():
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         model(x).sum().backward()
-        optimiser.step()
+        optimizer.step()
 
     return work
 
@@ -55,16 +55,16 @@ def test_backward_is_counted_with_its_layer():
     whole = where_time_goes(both, model)
     for kind in ("convolution", "pool, ReLU, dropout", "GRU"):
         assert whole[kind].calls > forward[kind].calls, kind
-    assert whole["optimiser"].calls == 0
+    assert whole["optimizer"].calls == 0
 
 
-def test_a_fused_optimiser_makes_fewer_calls():
+def test_a_fused_optimizer_makes_fewer_calls():
     calls = []
     for fused in (False, True):
         model = Small()
         work = step(model, torch.optim.Adam(model.parameters(), fused=fused))
         work()
-        calls.append(where_time_goes(work, model)["optimiser"].calls)
+        calls.append(where_time_goes(work, model)["optimizer"].calls)
     assert calls[1] < calls[0] / 2
 
 

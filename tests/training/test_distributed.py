@@ -204,7 +204,7 @@ def two(folder) -> list[dict]:
 
 @pytest.mark.parametrize("n_clips", [5, 4, 1])  # 3 + 2, 2 + 2, 1 + none
 def test_loss_gradients_and_statistics_are_the_whole_batchs(two, n_clips):
-    """In float64, so that nothing but a mistake can make a difference: dropout and normalisation as well."""
+    """In float64, so that nothing but a mistake can make a difference: dropout and normalization as well."""
     expected = layers(n_clips)
     assert expected["head.weight"].abs().max() > 1e-3 and expected["block.0.weight"].abs().max() > 1e-3
     for found in two:

@@ -150,8 +150,8 @@ def test_recipes_that_train_nothing_are_refused(settings, message):
 def test_targets_come_in_the_order_of_the_maps():
     clips = moving_clips(2, np.random.default_rng(0), 3, scene=EASY)
     found = clip_targets(clips, 1)
-    centre = clips.boxes[..., 0, :].reshape(2, 3, 2, 2).mean(2)  # (N, T, 2): x, y
-    expected = centre.transpose(1, 0, 2).reshape(6, 2) // 8
+    center = clips.boxes[..., 0, :].reshape(2, 3, 2, 2).mean(2)  # (N, T, 2): x, y
+    expected = center.transpose(1, 0, 2).reshape(6, 2) // 8
     assert found.frame.tolist() == list(range(6))
     assert np.stack([found.column, found.row], 1).tolist() == expected.tolist()
 

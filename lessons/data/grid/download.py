@@ -1,7 +1,7 @@
 """Fetch one speaker of the GRID corpus from its public archive, the Zenodo record doi 10.5281/zenodo.3625687.
 
 The archive could not be reached when this was written: the addresses below are those that public projects
-use, and neither they nor the licence (CC BY 4.0, as other copies of the corpus say) could be verified. Sizes
+use, and neither they nor the license (CC BY 4.0, as other copies of the corpus say) could be verified. Sizes
 and checksums are therefore asked from the archive itself; none is written here. Read the record's page before
 you use the data: https://zenodo.org/records/3625687
 """
@@ -126,6 +126,6 @@ def download(
             fetch_zip(url, archive, size, checksum, pause)
         count = unpack(archive, folder, suffix, parent)
         notes[folder.relative_to(out).as_posix()] = {"files": count, "from": url, "checksum": checksum}
-        with atomic(notes_file) as neighbour:
-            neighbour.write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+        with atomic(notes_file) as neighbor:
+            neighbor.write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
         archive.unlink()

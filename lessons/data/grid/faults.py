@@ -1,31 +1,31 @@
-"""Faults of a clip that no decoder reports: grey at the start, or rubbish throughout.
+"""Faults of a clip that no decoder reports: gray at the start, or rubbish throughout.
 
 A clip that lost its first key picture decodes to the right number of frames without an error. But a face that
-talks changes little, and grey or smeared pictures are far from the clip's median picture.
+talks changes little, and gray or smeared pictures are far from the clip's median picture.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from lessons.data.image import resize_area, to_grey
+from lessons.data.image import resize_area, to_gray
 
 SMALL = (32, 64)
-FAR = 15.0  # grey levels
+FAR = 15.0  # gray levels
 KEY_INTERVAL = 12  # pictures of a GRID video from one key picture to the next
 
 
-def distance_from_median(grey: np.ndarray) -> np.ndarray:
-    """Mean absolute difference of each frame (T, H, W) from the clip's median: (T,), in grey levels."""
-    clip = grey.astype(np.float32)
+def distance_from_median(gray: np.ndarray) -> np.ndarray:
+    """Mean absolute difference of each frame (T, H, W) from the clip's median: (T,), in gray levels."""
+    clip = gray.astype(np.float32)
     return np.abs(clip - np.median(clip, axis=0)).mean(axis=(1, 2))  # (T,)
 
 
 def broken_frames(frames: np.ndarray) -> np.ndarray:
-    """Which pictures are not the scene: further than 15 grey levels from the median, at 32x64.
+    """Which pictures are not the scene: further than 15 gray levels from the median, at 32x64.
 
     In 899 clips of speaker s1, cut to mouths, the distance is at most 14.4 in good frames and at least 21 in
-    a grey start. On the whole pictures of 19 samples it is at most 3.3 in good clips, at least 16.9 in broken
+    a gray start. On the whole pictures of 19 samples it is at most 3.3 in good clips, at least 16.9 in broken
     frames.
 
     Args:
@@ -34,7 +34,7 @@ def broken_frames(frames: np.ndarray) -> np.ndarray:
     Returns:
         (T,) bool.
     """
-    return distance_from_median(resize_area(to_grey(frames), SMALL)) > FAR
+    return distance_from_median(resize_area(to_gray(frames), SMALL)) > FAR
 
 
 def picture_fault(broken: np.ndarray) -> str:

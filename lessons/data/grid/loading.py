@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from lessons.data.clips import ClipSet
 from lessons.data.grid.align import to_frames
 from lessons.data.grid.mouth_set import MouthSetError, check_pair, read_alignments, read_manifest
-from lessons.data.image import resize_area, to_grey
+from lessons.data.image import resize_area, to_gray
 from lessons.data.video import read_video
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -42,7 +42,7 @@ def find_mouth_set() -> Path | None:
 
 
 def load(root: str | Path, split: str, size: tuple[int, int] = (32, 64)) -> ClipSet:
-    """Load one split of a compact mouth set as grey bytes; one clip at a time is decoded.
+    """Load one split of a compact mouth set as gray bytes; one clip at a time is decoded.
 
     900 clips of 75 frames at 32x64 are 138 MB.
 
@@ -77,7 +77,7 @@ def load(root: str | Path, split: str, size: tuple[int, int] = (32, 64)) -> Clip
     frames = np.zeros((len(entries), lengths.max(), height, width), dtype=np.uint8)  # (N, T, H, W)
     for n, entry in enumerate(tqdm(entries, desc=f"loading {split}", unit="clip")):
         path = root / "mouths" / f"{entry.id}.mp4"
-        clip = resize_area(to_grey(read_video(path)), size)  # (T, H, W)
+        clip = resize_area(to_gray(read_video(path)), size)  # (T, H, W)
         if len(clip) != entry.n_frames:
             raise MouthSetError(f"{path}: {len(clip)} frames, but manifest.csv says {entry.n_frames}")
         frames[n, : len(clip)] = clip

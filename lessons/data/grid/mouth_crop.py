@@ -96,7 +96,7 @@ def find_faces(
 
 
 def _largest_face(picture: np.ndarray, width: float | None) -> tuple[float, float, float] | None:
-    """Middle x, middle y and width of the largest face in a grey (H, W), first of those about ``width`` wide.
+    """Middle x, middle y and width of the largest face in a gray (H, W), first of those about ``width`` wide.
 
     Most of the time goes into small sizes, which have most places. A box is the mean of hits of nearly the
     same size; so it is believed if it lies well within the sizes that were looked for.

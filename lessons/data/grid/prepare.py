@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from lessons.ctc.grammar import COLOURS, DIGITS, LETTERS, sentence_from_id
+from lessons.ctc.grammar import COLORS, DIGITS, LETTERS, sentence_from_id
 from lessons.data.grid.align import UNITS_PER_FRAME, AlignError, Segment, read_align, transcript
 from lessons.data.grid.faults import broken_frames, picture_fault
 from lessons.data.grid.mouth_crop import NoFaceError, crop_mouth, face_detector, single_threaded
@@ -71,12 +71,12 @@ class Report:
 def split_of(clip_id: str) -> str:
     """ "val" or "train", by the name alone, so that a clip's split never depends on what else is there.
 
-    A GRID speaker says each colour, letter and digit together once: 4 x 25 x 10 = 1000 clips. With each
-    word counted by its place in its slot, a clip is for validation when (5 colour + letter + digit) mod 10
-    is 0. That takes 100 of the 1000: each colour 25 times, each letter 4 times and each digit 10 times.
+    A GRID speaker says each color, letter and digit together once: 4 x 25 x 10 = 1000 clips. With each
+    word counted by its place in its slot, a clip is for validation when (5 color + letter + digit) mod 10
+    is 0. That takes 100 of the 1000: each color 25 times, each letter 4 times and each digit 10 times.
     """
-    _, colour, _, letter, digit, _ = sentence_from_id(clip_id).split()
-    place = 5 * COLOURS.index(colour) + LETTERS.index(letter) + DIGITS.index(digit)
+    _, color, _, letter, digit, _ = sentence_from_id(clip_id).split()
+    place = 5 * COLORS.index(color) + LETTERS.index(letter) + DIGITS.index(digit)
     return "val" if place % 10 == 0 else "train"
 
 
@@ -257,8 +257,8 @@ def prepare(
 
 
 def _write(path: Path, text: str) -> None:
-    with atomic(path) as neighbour:
-        neighbour.write_text(text, encoding="utf-8", newline="\n")
+    with atomic(path) as neighbor:
+        neighbor.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _write_journal(journal: Path, reports: dict[str, Report]) -> None:

@@ -22,10 +22,10 @@ def draw_face(
     """
     picture = np.full((height, width, 3), (70, 120, 150), np.uint8)
 
-    def oval(right: float, down: float, half_width: float, half_height: float, colour: tuple) -> None:
+    def oval(right: float, down: float, half_width: float, half_height: float, color: tuple) -> None:
         middle = (round((x + right * size) * 16), round((y + down * size) * 16))  # in sixteenths of a pixel
         axes = (round(half_width * size * 16), round(half_height * size * 16))
-        cv2.ellipse(picture, middle, axes, 0, 0, 360, colour, -1, cv2.LINE_AA, shift=4)
+        cv2.ellipse(picture, middle, axes, 0, 0, 360, color, -1, cv2.LINE_AA, shift=4)
 
     oval(0, -0.10, 0.52, 0.68, (60, 45, 35))  # hair
     oval(0, 0.05, 0.45, 0.62, (215, 170, 145))  # skin

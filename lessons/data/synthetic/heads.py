@@ -22,7 +22,7 @@ from lessons.data.synthetic.mouth_drawing import (
     GAP,
     LUMA,
     Edge,
-    colours,
+    colors,
     drift,
     face_edge,
     mouth_edges,
@@ -79,7 +79,7 @@ class TalkingFilms:
     """Films and what is in them.
 
     Attributes:
-        frames: (N, T, H, W) uint8, grey.
+        frames: (N, T, H, W) uint8, gray.
         boxes: (N, T, 4) float32, where the mouth is, hidden or not.
         visible: (N, T) float32, the share of the mouth that no hand covers.
         posters: (N,) the frame from which the poster of somebody else hangs on the wall; T if none does.
@@ -203,7 +203,7 @@ def _paint_head(
     scale = np.exp(log_scale)[:, None].astype(np.float32)  # (T, 1)
     middle = (y[:, None] / unit + (speaker.roll + roll)[:, None] * across).astype(np.float32)  # (T, W)
     across = across / scale
-    palette = colours(speaker, LUMA)
+    palette = colors(speaker, LUMA)
     hair = 0.3 * palette["skin"]
     inside = np.clip(1 - (across / speaker.face_width) ** 2, 0, 1)  # (T, W)
     crown, forehead = (middle - 0.5 - up * inside**0.5 for up in (1.6, 1.3))
@@ -246,7 +246,7 @@ def _paint_hand(
     """Bring a hand up in front of the mouth in the ``hidden`` (T,) frames: frames, visible (T,)."""
     moments = np.arange(len(hidden))
     away = np.abs(moments[:, None] - moments[hidden]).min(1, initial=COMES)  # (T,) frames to the next hiding
-    aside, grey = rng.uniform(-0.2, 0.2), rng.uniform(0.75, 1.15) * colours(speaker, LUMA)["skin"]
+    aside, gray = rng.uniform(-0.2, 0.2), rng.uniform(0.75, 1.15) * colors(speaker, LUMA)["skin"]
     hand_x, hand_y = x + aside * unit, y + 2.6 * unit * away / COMES
     lines, columns = np.arange(SIZE[0]) + 0.5, np.arange(SIZE[1]) + 0.5
     palm = _oval(lines, columns, hand_x, hand_y, 0.85 * unit, 0.6 * unit)  # (T, H, W)
@@ -256,19 +256,19 @@ def _paint_hand(
     fingers = 1 - 0.12 * (np.cos(2 * np.pi * (columns - hand_x[:, None]) / (0.42 * unit)) > 0.9)[:, None]
     mouth = _oval(lines, columns, x, y, 0.55 * unit, 0.3 * unit)  # (T, H, W)
     visible = 1 - (hand * mouth).sum((1, 2)) / mouth.sum((1, 2))  # (T,)
-    frames += hand * ((grey * fingers).astype(np.float32) - frames)
+    frames += hand * ((gray * fingers).astype(np.float32) - frames)
     return frames, visible.astype(np.float32)
 
 
 def _dab(
-    frames: np.ndarray, x: np.ndarray, y: np.ndarray, wide: float, high: float, grey: np.ndarray
+    frames: np.ndarray, x: np.ndarray, y: np.ndarray, wide: float, high: float, gray: np.ndarray
 ) -> None:
-    """Paint an oval of ``grey`` (T,) around x and y (T,) into frames (T, H, W), only where it falls."""
+    """Paint an oval of ``gray`` (T,) around x and y (T,) into frames (T, H, W), only where it falls."""
     top, bottom = (max(0, int(edge)) for edge in (y.min() - high - 1, y.max() + high + 2))
     left, right = (max(0, int(edge)) for edge in (x.min() - wide - 1, x.max() + wide + 2))
     part = frames[:, top:bottom, left:right]
     lines, columns = (np.arange(n) + 0.5 for n in frames.shape[1:])
-    part += _oval(lines[top:bottom], columns[left:right], x, y, wide, high) * (grey[:, None, None] - part)
+    part += _oval(lines[top:bottom], columns[left:right], x, y, wide, high) * (gray[:, None, None] - part)
 
 
 def _oval(

@@ -13,7 +13,7 @@ import numpy as np
 from lessons.data.synthetic.speaker import Speaker
 from lessons.data.synthetic.visemes import SHAPE
 
-LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)  # (3, 1): grey from red, green, blue (ITU-R BT.601)
+LUMA = np.array([[0.299], [0.587], [0.114]], np.float32)  # (3, 1): gray from red, green, blue (ITU-R BT.601)
 SMALLEST = (12, 24)  # below it a closed and an open mouth are the same few pixels
 
 GAP = 0.27  # widest gap between the lips
@@ -25,11 +25,11 @@ SWAY = np.array([1.0, 0.8, 1.5, 0.8], np.float32)  # of x, y, roll, scale, again
 
 @dataclass(frozen=True)
 class Edge:
-    """Where, going down the face, one colour turns into the next.
+    """Where, going down the face, one color turns into the next.
 
     y: (T, W) height of the edge in every column of every frame.
-    softness: (T, W) or a number; over how long a way the colours blend.
-    step: what the colour changes by, (C,) or (T, W, C).
+    softness: (T, W) or a number; over how long a way the colors blend.
+    step: what the color changes by, (C,) or (T, W, C).
     """
 
     y: np.ndarray
@@ -56,7 +56,7 @@ def mouth_edges(
         x: (T, W) horizontal place of each column against the middle of the mouth, of a head of size 1.
         y: (T, W) height of the middle of the mouth in each column.
         size: (T, 1) of the head.
-        palette: colours (C,) by name.
+        palette: colors (C,) by name.
     """
     opening, width, rounding, upper, lower, tongue, out, tuck = shapes.T[:, :, None]  # each (T, 1)
     press = np.clip(-opening, 0, 0.5)
@@ -79,10 +79,10 @@ def mouth_edges(
     tongue_top = np.clip(inner_low - tongue * gap * tip, teeth_end, lower_teeth)
     lip_shows = inner_low + size * 0.045 * out * tip * inside  # the tip of the tongue lies on the lower lip
 
-    # Colours. Teeth have gaps and turn away from the light towards the corners.
+    # Colors. Teeth have gaps and turn away from the light toward the corners.
     gaps = 0.5 + 0.5 * np.cos(2 * np.pi * x / 0.085)
     tooth = (1 - 0.22 * gaps**6 - 0.3 * np.clip(x / 0.35, -1, 1) ** 2)[..., None] * palette["teeth"]
-    skin, lips, dark, tongue_colour = (palette[name] for name in ("skin", "lips", "dark", "tongue"))
+    skin, lips, dark, tongue_color = (palette[name] for name in ("skin", "lips", "dark", "tongue"))
     groove = np.exp(-((x / 0.05) ** 2)) - 0.6 * np.exp(-(((np.abs(x) - 0.085) / 0.035) ** 2))
     philtrum = -0.07 * groove[..., None] * skin
     soft = EDGE
@@ -95,10 +95,10 @@ def mouth_edges(
         Edge(outer_top + 0.5 * top_lip, np.maximum(top_lip, soft), -0.22 * lips),
         Edge(inner_top, soft, tooth - 0.82 * lips),
         Edge(teeth_end, soft, dark - tooth),
-        Edge(tongue_top, soft, tongue_colour - dark),
-        Edge(lower_teeth, soft, 0.86 * tooth - tongue_colour),
-        Edge(inner_low, soft, tongue_colour - 0.86 * tooth),
-        Edge(lip_shows, soft, 0.74 * lips - tongue_colour),
+        Edge(tongue_top, soft, tongue_color - dark),
+        Edge(lower_teeth, soft, 0.86 * tooth - tongue_color),
+        Edge(inner_low, soft, tongue_color - 0.86 * tooth),
+        Edge(lip_shows, soft, 0.74 * lips - tongue_color),
         # the lower lip looks up and shines
         Edge(lip_shows + 0.25 * low_lip, np.maximum(0.5 * low_lip, soft), 0.4 * lips),
         Edge(lip_shows + 0.75 * low_lip, np.maximum(0.5 * low_lip, soft), -0.2 * lips),
@@ -114,8 +114,8 @@ def face_edge(speaker: Speaker, x: np.ndarray, y: np.ndarray, jaw: np.ndarray, p
     return Edge(end, 0.06, palette["background"] - palette["skin"])
 
 
-def colours(speaker: Speaker, mix: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the colours (C,) of all that is drawn, in the speaker's light; ``mix`` (3, C) takes RGB to C."""
+def colors(speaker: Speaker, mix: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the colors (C,) of all that is drawn, in the speaker's light; ``mix`` (3, C) takes RGB to C."""
     lit = speaker.light * (1 + speaker.warmth * np.array([1, 0, -1], np.float32))
     palette = {
         "skin": np.array(speaker.skin),
@@ -132,24 +132,24 @@ def render(
     shapes: np.ndarray,
     speaker: Speaker,
     size: tuple[int, int] = (32, 64),
-    colour: bool = False,
+    color: bool = False,
     rng: np.random.Generator | None = None,
 ) -> np.ndarray:
     """Draw a mouth for every row of ``shapes``.
 
     A face, column by column, is a stack of soft edges: skin turns into upper lip, lip into teeth, teeth into
-    dark, and so on. Each edge adds its change of colour, weighted by a ramp from 0 above it to 1 below it.
-    Grey frames add changes of luma instead of three colours: the same picture, as luma is a weighted sum.
+    dark, and so on. Each edge adds its change of color, weighted by a ramp from 0 above it to 1 below it.
+    Gray frames add changes of luma instead of three colors: the same picture, as luma is a weighted sum.
 
     Args:
         shapes: (T, 8), what each frame's mouth looks like, in the order of ``visemes.SHAPE``.
         speaker: whose mouth.
         size: (height, width) in pixels, at least 12 by 24, no higher than wide. Made for width = 2 height.
-        colour: RGB instead of grey.
+        color: RGB instead of gray.
         rng: moves the head and adds the camera's noise; None holds the head still and the picture clean.
 
     Returns:
-        (T, H, W) uint8, or (T, H, W, 3) with ``colour``.
+        (T, H, W) uint8, or (T, H, W, 3) with ``color``.
 
     Raises:
         ValueError: shapes that are not (T, 8) or not finite, or a size out of range.
@@ -165,7 +165,7 @@ def render(
     n_frames, unit = len(shapes), width / 2
     pixel = np.float32(1 / unit)
 
-    palette = colours(speaker, np.eye(3, dtype=np.float32) if colour else LUMA)
+    palette = colors(speaker, np.eye(3, dtype=np.float32) if color else LUMA)
     moved = np.zeros((4, n_frames), np.float32) if rng is None else drift(n_frames, speaker.sway, rng)
     dx, dy, roll, log_scale = moved[:, :, None]  # each (T, 1)
     scale = np.exp(log_scale)
@@ -188,11 +188,11 @@ def render(
         noise *= speaker.noise * 12**0.5
         film += noise
     frames = np.clip(film, 0, 255, out=film).astype(np.uint8).transpose(2, 1, 3, 0)  # (T, H, W, C)
-    return np.ascontiguousarray(frames if colour else frames[..., 0])
+    return np.ascontiguousarray(frames if color else frames[..., 0])
 
 
 def stack(edges: list[Edge], top: np.ndarray, rows: np.ndarray, pixel: float) -> np.ndarray:
-    """Return (C, H, T, W) float32: the colour ``top`` (C,), changed at every edge by its step.
+    """Return (C, H, T, W) float32: the color ``top`` (C,), changed at every edge by its step.
 
     No edge is sharper than a pixel, which is what keeps thin things smooth when they move. Two things make it
     fast: rows come first, so that numpy works through T * W numbers at a stretch; and an edge is a ramp only

@@ -91,7 +91,7 @@ def moving_clips(
     present = np.arange(n_objects) < rng.integers(*scene.objects, endpoint=True, size=(n, 1))  # (N, objects)
     kinds = np.array(scene.kinds)[labels]  # (N, objects)
 
-    # Boxes: a size for life, and a centre that turns back where the box would leave the picture.
+    # Boxes: a size for life, and a center that turns back where the box would leave the picture.
     sides = np.empty((n, n_objects, 2))  # height, width
     sides[..., 0] = rng.uniform(*scene.heights, (n, n_objects))
     ratio = np.vectorize(ASPECT.get, otypes=[float])(kinds)

@@ -63,9 +63,9 @@ def sweeping_bars(n: int, n_frames: int, scene: Scene, rng: np.random.Generator)
     thick = rng.uniform(0.25, 0.4, (n, n_bars)) * width * present
     speed = rng.uniform(2, 4, (n, n_bars)) * rng.choice([-1, 1], (n, n_bars))
     meets = rng.uniform(0.2, 0.8, (n, n_bars)) * n_frames  # the frame in which it stands in the middle
-    centre = width / 2 + speed[:, None] * (np.arange(n_frames)[:, None] - meets[:, None])  # (N, T, bars)
-    thick = np.broadcast_to(thick[:, None], centre.shape)
-    return coverage(centre - thick / 2, thick, 1, width)[..., 0]  # (N, T, bars, W)
+    center = width / 2 + speed[:, None] * (np.arange(n_frames)[:, None] - meets[:, None])  # (N, T, bars)
+    thick = np.broadcast_to(thick[:, None], center.shape)
+    return coverage(center - thick / 2, thick, 1, width)[..., 0]  # (N, T, bars, W)
 
 
 def paint(
@@ -87,15 +87,15 @@ def paint(
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
     frames = np.repeat(level + slope_y * y + slope_x * x, n_frames, 1).astype(np.float32)  # (N, T, H, W)
     side = rng.choice([-1, 1], (n, n_objects))
-    grey = (level[:, 0, 0] + side * rng.uniform(*scene.contrast, (n, n_objects))).astype(np.float32)
-    bar_grey = rng.uniform(0, 1, (n, bars.shape[2])).astype(np.float32)
+    gray = (level[:, 0, 0] + side * rng.uniform(*scene.contrast, (n, n_objects))).astype(np.float32)
+    bar_gray = rng.uniform(0, 1, (n, bars.shape[2])).astype(np.float32)
 
     area = alpha.sum((-1, -2))  # (N, T, objects)
     alpha = alpha * ~gone[..., None, None]
     for k in range(n_objects):
-        frames += alpha[:, :, k] * (grey[:, k, None, None, None] - frames)
+        frames += alpha[:, :, k] * (gray[:, k, None, None, None] - frames)
     for k in range(bars.shape[2]):
-        frames += bars[:, :, k, None] * (bar_grey[:, k, None, None, None] - frames)
+        frames += bars[:, :, k, None] * (bar_gray[:, k, None, None, None] - frames)
 
     # What is left of each thing once all that is nearer has been painted over it.
     clear = np.prod(1 - bars, axis=2)[:, :, None].astype(np.float32)  # (N, T, 1, W), then (N, T, H, W)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Speaker:
-    """A face and a way of speaking. Lengths in half crop widths, colours in red, green, blue 0 .. 255.
+    """A face and a way of speaking. Lengths in half crop widths, colors in red, green, blue 0 .. 255.
 
     half_width, upper_lip, lower_lip: size of the mouth at rest.
     bow: depth of the dip in the middle of the upper lip; 0 none.
@@ -19,12 +19,12 @@ class Speaker:
     jaw: how far the mouth opens, 1 is usual.
     place: (x, y) of the mouth against the middle of the crop; roll: tilt of the head, in radians.
     face_width: of the cheeks at the height of the mouth; chin: from the mouth to the end of the chin.
-    skin, lips, teeth, background: colours under white light of strength 1.
+    skin, lips, teeth, background: colors under white light of strength 1.
     light: strength; light_x, light_y: how much stronger it is at the right edge, at the lower edge.
     warmth: of the light; above 0 orange, below 0 blue.
     rate: of speech, 1 is usual, more is faster.
     sway: how far the head drifts.
-    noise: standard deviation of the camera's noise, in grey levels.
+    noise: standard deviation of the camera's noise, in gray levels.
     """
 
     half_width: float
@@ -37,10 +37,10 @@ class Speaker:
     roll: float
     face_width: float
     chin: float
-    skin: Colour
-    lips: Colour
-    teeth: Colour
-    background: Colour
+    skin: Color
+    lips: Color
+    teeth: Color
+    background: Color
     light: float
     light_x: float
     light_y: float

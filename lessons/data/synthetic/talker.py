@@ -91,7 +91,7 @@ def talk(
     rng: np.random.Generator,
     size: tuple[int, int] = (32, 64),
     n_frames: int = 75,
-    colour: bool = False,
+    color: bool = False,
 ) -> tuple[np.ndarray, Segments]:
     """Film a speaker saying a sentence.
 
@@ -104,23 +104,23 @@ def talk(
         rng: chance.
         size: (height, width) of a frame, from 12 by 24 upwards.
         n_frames: length of the film, at 25 frames a second.
-        colour: RGB instead of grey.
+        color: RGB instead of gray.
 
     Returns:
-        frames (T, H, W) uint8, or (T, H, W, 3) with ``colour``; and the words in time, ``(start, end, word)``
+        frames (T, H, W) uint8, or (T, H, W, 3) with ``color``; and the words in time, ``(start, end, word)``
         in frames, end exclusive, with ``sil`` before and after.
 
     Raises:
         ValueError: a word outside the lexicon, a sentence too long for ``n_frames``, a size out of range.
     """
     shapes, segments = say(sentence, speaker.rate, rng, n_frames)  # (T, 8)
-    return render(shapes, speaker, size, colour, rng), segments
+    return render(shapes, speaker, size, color, rng), segments
 
 
 def synthetic_clips(
     n: int, seed: int, size: tuple[int, int] = (32, 64), speakers: Sequence[Speaker] | None = None
 ) -> ClipSet:
-    """Return ``n`` grey clips of random sentences, 75 frames each.
+    """Return ``n`` gray clips of random sentences, 75 frames each.
 
     Clip i depends on ``seed`` and i only, so a larger set begins with the smaller one. Sentences are drawn
     from the 64,000 with replacement, so sets of two seeds share some sentences by chance (of 200 clips, about

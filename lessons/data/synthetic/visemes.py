@@ -62,7 +62,7 @@ class Viseme(NamedTuple):
     upper_teeth, lower_teeth, tongue: how much of the gap they cover, 0 .. 1.
     tongue_out: 1 when the tip of the tongue lies between the teeth.
     tuck: 1 when the lower lip is drawn in under the upper teeth.
-    firm: how strongly it insists on opening, teeth and tongue against its neighbours.
+    firm: how strongly it insists on opening, teeth and tongue against its neighbors.
     firm_lips: the same for width and rounding; a t takes the lips of the vowel beside it, a w does not.
     length: in lengths of a plain vowel.
     """
@@ -100,7 +100,7 @@ VISEMES: dict[str, Viseme] = {
     "oo": Viseme(0.30, 0.60, 1.0, 0.00, 0.00, 0.10, 0.0, 0.0, 1.2, 1.5, 1.1),
 }
 
-REACH = 0.65  # frames: how far a viseme reaches into its neighbours
+REACH = 0.65  # frames: how far a viseme reaches into its neighbors
 
 _TARGETS = {name: np.array(viseme[: len(SHAPE)]) for name, viseme in VISEMES.items()}
 _FIRMNESS = {
@@ -133,7 +133,7 @@ def shape_of(viseme: str) -> np.ndarray:
 
 
 def articulate(visemes: Sequence[str], borders: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return (T, 8) float64: the shape of the mouth at ``times``, each viseme blended with its neighbours.
+    """Return (T, 8) float64: the shape of the mouth at ``times``, each viseme blended with its neighbors.
 
     Coarticulation by dominance (M. M. Cohen, D. W. Massaro, "Modeling coarticulation in synthetic visual
     speech", Models and Techniques in Computer Animation, 1993): every viseme pulls at every moment,

@@ -17,7 +17,7 @@ from lessons.data.grid import find_mouth_set, load, loading
 from lessons.data.grid.align import AlignError
 from lessons.data.grid.faults import FAR, distance_from_median, picture_fault
 from lessons.data.grid.mouth_set import COLUMNS, MouthSetError, read_alignments, read_manifest
-from lessons.data.image import resize_area, to_grey
+from lessons.data.image import resize_area, to_gray
 from lessons.data.video import VideoError, read_video, write_video
 
 GRID = find_mouth_set()
@@ -75,7 +75,7 @@ def test_a_split_is_loaded_as_bytes(root: Path) -> None:
     assert clips.segments[0][:2] == ((0.0, 1.0, "sil"), (1.0, 2.0, "bin"))
     assert not clips.frames[1, 11].any() and clips.frames[1, 10].any()  # padded with zeros
     stored = read_video(root / "mouths" / "lgbz9s.mp4")
-    assert np.array_equal(clips.frames[1, :11], resize_area(to_grey(stored), (32, 64)))
+    assert np.array_equal(clips.frames[1, :11], resize_area(to_gray(stored), (32, 64)))
     assert clips.frames[0, 0, :, 0].mean() < clips.frames[0, 0, :, -1].mean()  # left is left
 
 
@@ -83,7 +83,7 @@ def test_a_split_is_loaded_as_bytes(root: Path) -> None:
 def test_any_size_of_frame(root: Path, size: tuple[int, int]) -> None:
     clips = load(root, "val", size)
     assert clips.frames.shape == (1, 12, *size)
-    whole = to_grey(read_video(root / "mouths" / "swwazp.mp4"))
+    whole = to_gray(read_video(root / "mouths" / "swwazp.mp4"))
     assert abs(clips.frames.mean() - whole.mean()) < 0.5  # areas keep the brightness
 
 
@@ -276,4 +276,4 @@ def test_loading_takes_little_more_memory_than_the_bytes_it_returns(
     finally:
         tracemalloc.stop()
     assert clips.frames.nbytes == 60 * 75 * 32 * 64
-    assert clips.frames.nbytes < peak < clips.frames.nbytes + 12e6  # one clip on its way from colour to grey
+    assert clips.frames.nbytes < peak < clips.frames.nbytes + 12e6  # one clip on its way from color to gray

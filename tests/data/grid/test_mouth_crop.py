@@ -20,7 +20,7 @@ from lessons.data.grid.mouth_crop import (
     is_mouth_crop,
     smooth,
 )
-from lessons.data.image import resize_area, to_grey
+from lessons.data.image import resize_area, to_gray
 from lessons.data.synthetic.drawn_face import draw_face, talk
 from lessons.data.video import read_video, write_video
 
@@ -112,7 +112,7 @@ def test_a_face_is_looked_for_at_its_last_size_and_then_at_all() -> None:
     assert np.abs(known - boxes[:2]).max() <= 1  # a box is the mean of fewer hits
 
 
-def test_frames_without_a_face_borrow_from_their_neighbours() -> None:
+def test_frames_without_a_face_borrow_from_their_neighbors() -> None:
     frames = talk(21)
     whole = crop_mouth(frames)
     frames[10:13] = 128  # frame 10 is looked at
@@ -157,7 +157,7 @@ def test_a_face_too_seldom_is_an_error() -> None:
 @pytest.mark.parametrize(
     "frames",
     [np.zeros((4, 64, 64)), np.zeros((4, 64, 64), np.uint8), np.zeros((0, 64, 64, 3), np.uint8)],
-    ids=["float", "grey", "no frame"],
+    ids=["float", "gray", "no frame"],
 )
 def test_frames_of_another_kind_are_refused(frames: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"expected uint8 \(T, H, W, 3\)"):
@@ -206,8 +206,8 @@ def test_faults_of_pictures_are_told_apart() -> None:
 
 
 def test_distance_from_the_median_by_hand() -> None:
-    grey = np.array([10, 10, 40], np.uint8).reshape(3, 1, 1)
-    assert distance_from_median(grey).tolist() == [0, 0, 30]
+    gray = np.array([10, 10, 40], np.uint8).reshape(3, 1, 1)
+    assert distance_from_median(gray).tolist() == [0, 0, 30]
 
 
 @needs_raw
@@ -234,5 +234,5 @@ def test_a_rotated_real_face_is_not_found() -> None:
 def test_a_larger_picture_gives_the_same_mouth() -> None:
     frames = read_video(RAW / "bbil2n.mpg")[:6]
     large = np.stack([cv2.resize(frame, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC) for frame in frames])
-    small, big = (resize_area(to_grey(crop_mouth(f)), (32, 64)).astype(int) for f in (frames, large))
+    small, big = (resize_area(to_gray(crop_mouth(f)), (32, 64)).astype(int) for f in (frames, large))
     assert np.abs(small - big).mean() < 3

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lessons.cli.grid import main
-from lessons.ctc.grammar import COLOURS, DIGITS, LETTERS, id_from_sentence, sentence_from_id
+from lessons.ctc.grammar import COLORS, DIGITS, LETTERS, id_from_sentence, sentence_from_id
 from lessons.data.grid import find_mouth_set, load
 from lessons.data.grid import prepare as module
 from lessons.data.grid.align import transcript
@@ -65,11 +65,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (raw / "s7").mkdir()
     (raw / "align").mkdir()
     face = talk(75, height=144, width=180, x=90, y=70, size=65)
-    grey_start, broken, black = face.copy(), face.copy(), np.zeros_like(face)
-    grey_start[:12], broken[20:40] = 128, 128
+    gray_start, broken, black = face.copy(), face.copy(), np.zeros_like(face)
+    gray_start[:12], broken[20:40] = 128, 128
     films = {
         "bbas1s": face[:74],
-        "lgbf8n": grey_start,
+        "lgbf8n": gray_start,
         "pbio7a": broken,
         "swwazp": black,
         "sbbzzp": face[:30],
@@ -232,8 +232,8 @@ def test_opencv_5_is_told_before_anything_is_written(
 
 def test_the_split_is_balanced() -> None:
     ids = [
-        id_from_sentence(f"bin {colour} at {letter} {digit} now")
-        for colour, letter, digit in itertools.product(COLOURS, LETTERS, DIGITS)
+        id_from_sentence(f"bin {color} at {letter} {digit} now")
+        for color, letter, digit in itertools.product(COLORS, LETTERS, DIGITS)
     ]
     val = [clip for clip in ids if split_of(clip) == "val"]
     assert len(ids) == 1000 and len(val) == 100 and {split_of(clip) for clip in ids} == {"val", "train"}
@@ -242,7 +242,7 @@ def test_the_split_is_balanced() -> None:
 
 
 @pytest.mark.skipif(GRID is None, reason="no real mouth set here")
-def test_a_speaker_says_each_colour_letter_and_digit_together_at_most_once() -> None:
+def test_a_speaker_says_each_color_letter_and_digit_together_at_most_once() -> None:
     entries = read_manifest(GRID / "manifest.csv")
     assert len({(entry.id[1], entry.id[3], entry.id[4]) for entry in entries}) == len(entries)
 

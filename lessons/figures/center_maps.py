@@ -12,7 +12,7 @@ from lessons.figures.style import AMOUNT, ORANGE, RULE, VERMILION, house_style, 
 
 
 @house_style()
-def centre_maps(
+def center_maps(
     frame: Any,
     boxes: Any,
     maps: Mapping[str, Any],
@@ -22,7 +22,7 @@ def centre_maps(
     title: str | None = None,
     width: float = 9.0,
 ) -> Figure:
-    """The frame with the cells' borders, boxes and their centres; then each map, all of one size.
+    """The frame with the cells' borders, boxes and their centers; then each map, all of one size.
 
     Args:
         frame: (H, W).

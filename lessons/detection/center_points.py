@@ -1,14 +1,14 @@
 """Objects as points: what a detector's maps mean, what they should be, and how far off they are.
 
 Every cell of the map stands for a square of STRIDE x STRIDE pixels. Its numbers, the channels of the map, say
-for each class whether the centre of a thing lies in it (a logit), and if so where in the cell (y and x, 0 to
+for each class whether the center of a thing lies in it (a logit), and if so where in the cell (y and x, 0 to
 1) and how large the thing is (the logarithms of height and width in cells):
 
     maps (frames, classes + 4, H', W') = classes logits, y, x, log height, log width
 
-The idea, the Gaussian around a centre and the loss are those of Zhou, Wang and Krähenbühl, "Objects as
-Points" (arXiv 1904.07850), but for two things: sizes are learnt as logarithms, so that no box turns over, and
-of several cells that found the same thing, NMS chooses.
+The idea, the Gaussian around a center and the loss are those of Zhou, Wang and Krähenbühl, "Objects as
+Points" (arXiv 1904.07850), but for two things: sizes are learned as logarithms, so that no box turns over,
+and of several cells that found the same thing, NMS chooses.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Targets:
     """What the maps should be.
 
     Attributes:
-        heat: (frames, classes, H', W') 1 in the cell that holds a centre, less around it, 0 far away.
-        frame, row, column: (centres,) each: where the centres lie.
-        numbers: (centres, 4) what the four box channels should hold there.
+        heat: (frames, classes, H', W') 1 in the cell that holds a center, less around it, 0 far away.
+        frame, row, column: (centers,) each: where the centers lie.
+        numbers: (centers, 4) what the four box channels should hold there.
     """
 
     heat: Tensor
@@ -53,7 +53,7 @@ class Targets:
 def targets(boxes: Tensor, labels: Tensor, classes: int, size: tuple[int, int]) -> Targets:
     """From true boxes to the maps that would describe them.
 
-    The heat around a centre is a Gaussian whose deviation is a sixth of the box each way. A box that reaches
+    The heat around a center is a Gaussian whose deviation is a sixth of the box each way. A box that reaches
     over the border counts by its part within the picture; one that lies outside is nothing to be found.
 
     Args:
@@ -81,24 +81,24 @@ def targets(boxes: Tensor, labels: Tensor, classes: int, size: tuple[int, int]) 
     labels = labels.long()  # what one_hot wants
     boxes = clip_boxes(boxes, size) / STRIDE  # in cells from here on
     there = (labels >= 0) & (area(boxes) > 0)  # (frames, objects)
-    centre = (boxes[..., :2] + boxes[..., 2:]).flip(-1) / 2  # (frames, objects, 2): y, x
+    center = (boxes[..., :2] + boxes[..., 2:]).flip(-1) / 2  # (frames, objects, 2): y, x
     sides = (boxes[..., 2:] - boxes[..., :2]).flip(-1)  # (frames, objects, 2): height, width
 
     bells = (
-        _bell(centre[..., 0], sides[..., 0], rows)[..., :, None]
-        * (_bell(centre[..., 1], sides[..., 1], columns)[..., None, :])
+        _bell(center[..., 0], sides[..., 0], rows)[..., :, None]
+        * (_bell(center[..., 1], sides[..., 1], columns)[..., None, :])
     )  # (frames, objects, H', W')
     of_class = F.one_hot(labels.clamp(min=0), classes) * there[..., None]  # (frames, objects, classes)
     heat = boxes.new_zeros(len(boxes), classes, rows, columns)
     for k in range(boxes.shape[1]):  # where two things of a class meet, the higher bell counts
         heat = heat.maximum(of_class[:, k, :, None, None] * bells[:, k, None])
 
-    frame, k = there.nonzero(as_tuple=True)  # (centres,)
-    centre, sides = centre[frame, k], sides[frame, k]  # (centres, 2)
-    row = centre[:, 0].long().clamp(max=rows - 1)
-    column = centre[:, 1].long().clamp(max=columns - 1)
+    frame, k = there.nonzero(as_tuple=True)  # (centers,)
+    center, sides = center[frame, k], sides[frame, k]  # (centers, 2)
+    row = center[:, 0].long().clamp(max=rows - 1)
+    column = center[:, 1].long().clamp(max=columns - 1)
     heat[frame, labels[frame, k], row, column] = 1
-    within = centre - torch.stack([row, column], -1)  # (centres, 2)
+    within = center - torch.stack([row, column], -1)  # (centers, 2)
     return Targets(heat, frame, row, column, torch.cat([within, sides.log()], -1))
 
 
@@ -114,19 +114,19 @@ def cells(size: tuple[int, int]) -> tuple[int, int]:
     return rows, columns
 
 
-def _bell(centre: Tensor, side: Tensor, n_cells: int) -> Tensor:
+def _bell(center: Tensor, side: Tensor, n_cells: int) -> Tensor:
     """(...) -> (..., n_cells): a Gaussian at the middles of the cells of a line."""
-    middles = torch.arange(n_cells, device=centre.device) + 0.5
+    middles = torch.arange(n_cells, device=center.device) + 0.5
     sigma = (side / 6).clamp(min=1e-3)
-    return torch.exp(-0.5 * ((middles - centre[..., None]) / sigma[..., None]) ** 2)
+    return torch.exp(-0.5 * ((middles - center[..., None]) / sigma[..., None]) ** 2)
 
 
 def focal_loss(logits: Tensor, heat: Tensor) -> Tensor:
-    """The paper's penalty-reduced focal loss, summed and divided by the number of centres (its eq. 1).
+    """The paper's penalty-reduced focal loss, summed and divided by the number of centers (its eq. 1).
 
     With y the probability and Y the target, -(1 - y)² log y where Y = 1, and -(1 - Y)⁴ y² log(1 - y)
     elsewhere. The squares turn away from what is already right, of which there is much in a map of few
-    centres; the fourth power forgives the neighbours of a centre.
+    centers; the fourth power forgives the neighbors of a center.
 
     Args:
         logits, heat: (frames, classes, H', W').
@@ -138,14 +138,14 @@ def focal_loss(logits: Tensor, heat: Tensor) -> Tensor:
         raise ValueError(f"logits has shape {tuple(logits.shape)}, heat {tuple(heat.shape)}: expected one")
     check_device("logits", logits, "heat", heat)
     y = logits.sigmoid()
-    at_centre = heat == 1
+    at_center = heat == 1
     found = (1 - y) ** 2 * F.logsigmoid(logits)
     passed = (1 - heat) ** 4 * y**2 * F.logsigmoid(-logits)  # log(1 - σ(x)) = log σ(-x)
-    return -torch.where(at_centre, found, passed).sum() / at_centre.sum().clamp(min=1)
+    return -torch.where(at_center, found, passed).sum() / at_center.sum().clamp(min=1)
 
 
 def detection_loss(maps: Tensor, wanted: Targets) -> Tensor:
-    """Focal loss of the heat, plus the mean L1 distance of the box numbers, at centres only.
+    """Focal loss of the heat, plus the mean L1 distance of the box numbers, at centers only.
 
     Args:
         maps: (frames, classes + 4, H', W').
@@ -161,7 +161,7 @@ def detection_loss(maps: Tensor, wanted: Targets) -> Tensor:
     check_device("maps", maps, "the targets", wanted.heat)
     loss = focal_loss(maps[:, :classes], wanted.heat)
     if len(wanted.frame):
-        numbers = maps[wanted.frame, classes:, wanted.row, wanted.column]  # (centres, 4)
+        numbers = maps[wanted.frame, classes:, wanted.row, wanted.column]  # (centers, 4)
         loss = loss + (numbers - wanted.numbers).abs().sum(-1).mean()
     return loss
 
@@ -206,9 +206,9 @@ def decode(
     numbers = maps[:, classes:].flatten(2)  # (frames, 4, H' * W')
     numbers = numbers.gather(2, cell[:, None].expand(-1, 4, -1)).transpose(1, 2)  # (frames, most, 4)
     corner = torch.stack([cell // columns, cell % columns], -1)  # (frames, most, 2): y, x of the cell
-    centre = (corner + numbers[..., :2]) * STRIDE
+    center = (corner + numbers[..., :2]) * STRIDE
     sides = numbers[..., 2:].clamp(max=8).exp() * STRIDE  # the clamp: a wild guess must not become infinite
-    boxes = torch.cat([(centre - sides / 2).flip(-1), (centre + sides / 2).flip(-1)], -1)  # x0, y0, x1, y1
+    boxes = torch.cat([(center - sides / 2).flip(-1), (center + sides / 2).flip(-1)], -1)  # x0, y0, x1, y1
     boxes = clip_boxes(boxes, size)  # (frames, most, 4)
     found = []
     for box, score, label in zip(boxes, scores, labels, strict=True):
