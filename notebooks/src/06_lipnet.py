@@ -1059,9 +1059,9 @@ figures.curves(
 
 # %% [markdown]
 # The trained network saw nothing but full clips of 75 frames, and never learned to pass over padding: what
-# the backward GRU brings from there shifts logits by their own deviation and more, for half a clip. Nothing in
-# a loss curve points at this bug. With all clips of 75 frames, as in GRID, it never shows; with other clips it
-# ruins the last words.
+# the backward GRU brings from there shifts logits by their own deviation and more, for half a clip. Nothing
+# in a loss curve points at this bug. With all clips of 75 frames, as in GRID, it never shows; with other
+# clips it ruins the last words.
 #
 # ### 4, 5 and 6: in place, and in which order
 #
