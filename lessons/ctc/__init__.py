@@ -2,23 +2,16 @@
 
 from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.decode import beam_search_decode, greedy_decode
-from lessons.ctc.loss import (
-    NEVER,
-    REDUCTIONS,
+from lessons.ctc.forward_backward import (
     Alignment,
     ForwardBackward,
     brute_force_loss,
-    collapse,
-    count_paths,
-    ctc_loss,
-    extend,
     forced_align,
     forward_backward,
-    may_skip,
-    min_frames,
-    reduce_losses,
 )
+from lessons.ctc.loss import REDUCTIONS, ctc_loss, reduce_losses
 from lessons.ctc.metrics import cer, edits, wer
+from lessons.ctc.paths import NEVER, collapse, count_paths, extend, may_skip, min_frames
 
 __all__ = [
     "NEVER",

@@ -59,7 +59,7 @@ class Alphabet:
 
         Raises:
             ValueError: when a class is the blank or lies outside 1 .. V-1. A path of frames holds blanks:
-                collapse it first (``lessons.ctc.loss.collapse``).
+                collapse it first (``lessons.ctc.collapse``).
         """
         if isinstance(labels, Tensor):
             labels = labels.tolist()
@@ -68,7 +68,7 @@ class Alphabet:
             if label == self.blank:
                 raise ValueError(
                     f"class {label} at position {position} is the blank, which has no character: "
-                    "collapse the path first (lessons.ctc.loss.collapse)"
+                    "collapse the path first (lessons.ctc.collapse)"
                 )
             if not 1 <= label < len(self):
                 raise ValueError(

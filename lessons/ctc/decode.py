@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lessons.ctc.inputs import check_log_probs
+from lessons.ctc.forward_backward import forward_backward
+from lessons.ctc.inputs import check_log_probs, check_shape
 from lessons.ctc.language_models import (
     ANY_TEXT,
     Automaton,
@@ -18,7 +20,7 @@ from lessons.ctc.language_models import (
     automaton,
     text_log_prob,
 )
-from lessons.ctc.loss import NEVER, collapse, forward_backward
+from lessons.ctc.paths import NEVER, collapse
 
 __all__ = ["CharNGram", "GridGrammar", "LanguageModel", "beam_search_decode", "greedy_decode"]
 
@@ -39,8 +41,7 @@ def greedy_decode(
     Raises:
         ValueError: on a wrong shape, a length out of range, or NaN in a valid frame.
     """
-    if log_probs.dim() != 3:
-        raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected three dimensions (T, B, V)")
+    check_shape(log_probs, "TBV", blank)
     frames, batch, _ = log_probs.shape
     lengths = [frames] * batch if lengths is None else [int(length) for length in lengths]
     if len(lengths) != batch:
@@ -93,12 +94,13 @@ def beam_search_decode(
         ValueError: on a wrong shape, rows that are no log probabilities, a beam below 1, a negative alpha, or
             when the language model allows no text that T frames can spell.
     """
-    if log_probs.dim() != 2:
-        raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected two dimensions (T, V)")
+    check_shape(log_probs, "TV", blank)
     if beam_width < 1:
         raise ValueError(f"beam_width is {beam_width}: expected at least 1")
-    if alpha < 0:
-        raise ValueError(f"alpha is {alpha}: expected at least 0")
+    if not 0 <= alpha < math.inf:
+        raise ValueError(f"alpha is {alpha}: expected a finite number, at least 0")
+    if not math.isfinite(beta):
+        raise ValueError(f"beta is {beta}: expected a finite number")
     if len(log_probs) > 0:
         check_log_probs(log_probs[:, None], torch.tensor([len(log_probs)], device=log_probs.device))
     frames = log_probs.detach().cpu().double().numpy()  # (T, V); in this order, for mps has no float64

@@ -19,9 +19,7 @@ def as_integers(labels: Tensor | Iterable[int]) -> list[int]:
 
 def check_single(log_probs: Tensor, target: Tensor | Iterable[int], blank: int) -> list[int]:
     """Check the arguments of the one-label functions; return the target as a list."""
-    if log_probs.dim() != 2:
-        raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected two dimensions (T, V)")
-    check_type(log_probs, blank)
+    check_log_probs_type(log_probs, "TV", blank)
     check_log_probs(log_probs[:, None], torch.tensor([len(log_probs)], device=log_probs.device))
     labels = as_integers(target)
     one = torch.tensor([labels], dtype=torch.long)  # (1, L)
@@ -29,8 +27,20 @@ def check_single(log_probs: Tensor, target: Tensor | Iterable[int], blank: int) 
     return labels
 
 
-def check_type(log_probs: Tensor, blank: int) -> None:
-    """Check that log_probs is not empty, has a type and a device that will do, and that blank is a class."""
+def check_shape(log_probs: Tensor, axes: str, blank: int) -> None:
+    """Check that log_probs is a tensor of these axes, "TV" or "TBV", and that blank is one of V classes."""
+    if not isinstance(log_probs, Tensor):
+        raise TypeError(f"log_probs is a {type(log_probs).__name__}: expected a tensor; use torch.as_tensor")
+    if log_probs.dim() != len(axes):
+        expected = f"{len(axes)} dimensions ({', '.join(axes)})"
+        raise ValueError(f"log_probs has shape {tuple(log_probs.shape)}: expected {expected}")
+    if not 0 <= blank < log_probs.shape[-1]:
+        raise ValueError(f"blank is {blank}: expected one of the {log_probs.shape[-1]} classes, from 0")
+
+
+def check_log_probs_type(log_probs: Tensor, axes: str, blank: int) -> None:
+    """Check shape and blank, that log_probs is not empty, and that its type and its device will do."""
+    check_shape(log_probs, axes, blank)
     if log_probs.numel() == 0:
         raise ValueError(f"log_probs of shape {tuple(log_probs.shape)} is empty: expected at least one frame")
     if log_probs.device.type == "mps":
@@ -39,8 +49,6 @@ def check_type(log_probs: Tensor, blank: int) -> None:
         raise ValueError(
             f"log_probs is {log_probs.dtype}: expected float32 or float64; convert before log_softmax"
         )
-    if not 0 <= blank < log_probs.shape[-1]:
-        raise ValueError(f"blank is {blank}: expected one of the {log_probs.shape[-1]} classes, from 0")
 
 
 def check_log_probs(log_probs: Tensor, input_lengths: Tensor, tolerance: float = 0.01) -> None:
@@ -85,6 +93,7 @@ def pad_targets(
     targets: Tensor, target_lengths: Tensor | Sequence[int], batch: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Return targets as (B, Lmax) and their lengths (B,), from either layout, on ``device``."""
+    targets = torch.as_tensor(targets)
     if (
         targets.is_floating_point()
         or targets.dim() not in (1, 2)

@@ -110,6 +110,10 @@ class Automaton:
             if label == self.blank:
                 continue
             log_prob, after = self.lm.step(self._states[state], label)
+            if math.isnan(log_prob):
+                raise ValueError(
+                    f"the language model's step({self._states[state]!r}, {label}) returns NaN: expected log p"
+                )
             if log_prob > -math.inf:
                 self._log_probs[state, label] = log_prob
                 self._after[state, label] = self._number(after)

@@ -1,24 +1,30 @@
-"""CTC's forward-backward in plain probabilities, rescaled as it goes: fast, and it knows when it may err.
+"""CTC's forward-backward in rescaled probabilities, with a bound on what rescaling can lose.
 
-The recursion of :mod:`lessons.ctc.loss` adds logarithms of sums, and a logarithm costs many times an
-addition. In plain probabilities α would vanish after a few hundred frames; so every few frames it is divided
-by its sum c_t, and the logarithms of the c_t are added at the end (Graves et al. 2006, §4.1; Rabiner 1989,
-§V.A). β likewise, with sums of its own.
+The recursion in logarithms (:mod:`lessons.ctc.loss`) calls ``logaddexp`` for every state of every frame,
+which costs many times an addition. In plain probabilities the recursion only adds and multiplies, but α
+shrinks with every frame and would underflow after a few hundred. So every ``RESCALE_EVERY`` frames α is
+divided by its sum over the states, its *scaling factor* c, and the logarithms of the factors are added up at
+the end (Graves et al. 2006, section 4.1; Rabiner 1989, section V.A). β is rescaled likewise, with factors of
+its own.
 
-What can still be lost is a number that falls below the smallest float64 before it is divided. Lost from α at
-frame t, it would at the end have been worth at most
+**Lemma.** Let a scaled α_t(s) fall below 10^-300, where float64 drops digits. Then the likelihood loses at
+most
 
-    10^-300 · (all c before t) · (M_{t+1} … M_{T-1}),
+    10^-300 · (c_1 ⋯ c_t) · (M_{t+1} ⋯ M_{T-1}),    M_u = min(1, 3 · max over classes of y_u).
 
-with M_u the most that a frame can give to the ways out of one state: they have at most three different
-classes, so it is the smaller of 1 and three times the best emission. For β the same holds with time
-reversed, and what a product of both loses is worth at most 10^-300 · (all c before t) · (all c of β after t).
-Where these, added over all frames and states, are below the rounding of the likelihood itself, the result is
-as good as that of the logarithms. Elsewhere the caller must take those.
+*Proof.* The true α_t(s) is the scaled one times the factors so far. From one state a path continues to at
+most three states (stay, step, skip), of three different classes at most, so frame u multiplies the
+probability of all continuations by at most M_u: by 3 times the largest emission, or by 1, since they are
+disjoint events. ∎
 
-Time goes where memory does. So states come before the batch, (S, B): neighbors in s are then neighbors
-of whole rows, and every operation runs over one block. Nothing of size (T, S, B) is made but what is emitted
-and the ways to arrive, which become the ways through in place.
+The same holds for β with time reversed; and a product α β of which both are lost is worth at most 10^-300
+times the factors of α before t and those of β after t. Where the sum of these bounds, over all T · S
+numbers, is below the rounding error of the likelihood itself, the result is as exact as that of the
+logarithms: ``exact`` is True. Elsewhere the caller must use the logarithms.
+
+Memory layout: states come before the batch, (S, B), so that s-1 and s-2 are whole rows and each operation
+runs over one contiguous block; and outputs are preallocated: of size (T, S, B) there are only the emissions
+and the arrivals, which become the products in place.
 """
 
 from __future__ import annotations
@@ -28,29 +34,17 @@ import math
 import torch
 from torch import Tensor
 
-LOST = math.log(1e-300)  # a number below this may have been rounded, to fewer digits or to 0
-ROUNDING = math.log(2**-53)  # what float64 does not see beside 1
-EVERY = 16  # frames between two divisions
+from lessons.ctc.paths import extend_batch, may_skip, start_and_end_states
 
-
-def extended_states(targets: Tensor, blank: int) -> Tensor:
-    """(B, Lmax) labels -> (B, S): a blank before, between and after them."""
-    states = torch.full((len(targets), 2 * targets.shape[1] + 1), blank, device=targets.device)  # (B, S)
-    states[:, 1::2] = targets
-    return states
-
-
-def begin_and_end(states: Tensor, target_lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Where paths may begin and end, both (B, S) bool; past a target's own states no path ends."""
-    position = torch.arange(states.shape[1], device=states.device)  # (S,)
-    last = 2 * target_lengths[:, None]  # (B, 1)
-    return (position < 2).expand_as(states), (position >= last - 1) & (position <= last)
+LOG_UNDERFLOW = math.log(1e-300)  # below this a float64 may have lost digits, or all of them
+LOG_EPSILON = math.log(2**-53)  # the relative rounding error of float64
+RESCALE_EVERY = 16  # frames between two divisions
 
 
 def rescaled_forward_backward(
     log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The losses of a batch and their occupancies, where the bound above allows to trust them.
+    """Return the losses of a batch and their occupancies, and for which samples the bound above holds.
 
     Args:
         log_probs: (T, B, V) float64.
@@ -59,10 +53,11 @@ def rescaled_forward_backward(
         blank: the class of the blank.
 
     Returns:
-        losses (B,), occupancies (T, B, V), and sure (B,) bool: where it is False, the other two mean nothing.
+        losses (B,), occupancies (T, B, V), and exact (B,) bool: where it is False, the other two are not to
+        be used.
     """
-    states = extended_states(targets, blank)  # (B, S)
-    first, final = (mask.T.to(log_probs) for mask in begin_and_end(states, target_lengths))  # (S, B)
+    states = extend_batch(targets, blank)  # (B, S)
+    first, final = (mask.T.to(log_probs) for mask in start_and_end_states(states, target_lengths))  # (S, B)
     states = states.T.contiguous()  # (S, B)
     probs = log_probs.exp().transpose(1, 2).contiguous()  # (T, V, B)
 
@@ -87,9 +82,11 @@ def rescaled_forward_backward(
     log_likelihood = sums[0, 0].log() + after[0]  # (B,)
     worth = torch.stack([before + most_after, after + most_before, before + after])  # (3, T, B)
     worth = worth.masked_fill(~valid, -math.inf).amax((0, 1))  # (B,)
-    bound = worth + LOST + math.log(3 * through[..., 0].numel())  # (B,) of T·S numbers, each in three places
-    sure = (bound < log_likelihood + ROUNDING) & (input_lengths > 0)  # (B,) False if NaN
-    return -log_likelihood, occupancy, sure
+    bound = (
+        worth + LOG_UNDERFLOW + math.log(3 * through[..., 0].numel())
+    )  # (B,) of T·S numbers, each in three places
+    exact = (bound < log_likelihood + LOG_EPSILON) & (input_lengths > 0)  # (B,) False if NaN
+    return -log_likelihood, occupancy, exact
 
 
 def _forward(emission: Tensor, states: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,7 +97,7 @@ def _forward(emission: Tensor, states: Tensor, first: Tensor) -> tuple[Tensor, T
         states: (S, B) the extended labels.
         first: (S, B) 1 where a path may begin.
     """
-    jumps = _jumps(states).to(emission)  # (S, B)
+    jumps = may_skip(states.T).T.to(emission)  # (S, B)
     arrivals = torch.empty_like(emission)  # (T, S, B)
     alpha = emission.new_zeros(len(states) + 2, states.shape[1])  # (S+2, B): two 0s before the first
     stay, step, jump = alpha[2:], alpha[1:-1], alpha[:-2]  # (S, B) each: state s itself, s-1 and s-2
@@ -111,7 +108,7 @@ def _forward(emission: Tensor, states: Tensor, first: Tensor) -> tuple[Tensor, T
         else:
             torch.add(stay, step, out=arrive).addcmul_(jump, jumps)
         torch.mul(arrive, emit, out=stay)
-        if t % EVERY == EVERY - 1:
+        if t % RESCALE_EVERY == RESCALE_EVERY - 1:
             sums[t] = _rescale(stay)
     return arrivals, sums.log()
 
@@ -126,7 +123,7 @@ def _backward(emission: Tensor, states: Tensor, final: Tensor, lengths: Tensor, 
         lengths: (B,) frames of each sample; before its last frame, seen from the end, β is 0.
         through: (T, S, B) all ways to arrive.
     """
-    jumps = _jumps(states).to(emission).roll(-2, 0)  # (S, B) from s to s+2
+    jumps = may_skip(states.T).T.to(emission).roll(-2, 0)  # (S, B) from s to s+2
     emit, frames, last_frames = emission.unbind(0), through.unbind(0), set((lengths - 1).tolist())
     onward = torch.empty_like(jumps)  # (S, B)
     beta = emission.new_zeros(len(states) + 2, states.shape[1])  # (S+2, B): two 0s after the last
@@ -138,16 +135,9 @@ def _backward(emission: Tensor, states: Tensor, final: Tensor, lengths: Tensor, 
             onward.addcmul_(final, (lengths - 1 == t).to(final))
         frames[t].mul_(onward)
         torch.mul(onward, emit[t], out=stay)
-        if t % EVERY == 0:
+        if t % RESCALE_EVERY == 0:
             sums[t] = _rescale(stay)
     return sums.log()
-
-
-def _jumps(states: Tensor) -> Tensor:
-    """(S, B) bool: where a path may come from two states before: not between blanks, nor equal labels."""
-    allowed = torch.zeros_like(states, dtype=torch.bool)
-    allowed[2:] = states[2:] != states[:-2]
-    return allowed
 
 
 def _rescale(x: Tensor) -> Tensor:

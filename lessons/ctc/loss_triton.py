@@ -1,6 +1,6 @@
 """The CTC loss as two Triton kernels for an NVIDIA GPU. Optional: needs ``triton``, part of CUDA torch.
 
-The recursion of :func:`lessons.ctc.loss.forward_backward` in float64 logarithms, so right at any scale. One
+The recursion of :func:`lessons.ctc.forward_backward` in float64 logarithms, so right at any scale. One
 program per sample and direction walks over the frames with a whole row of alpha in registers; a second kernel
 joins the two directions, one program per frame and sample, and checks the input on the way.
 """
@@ -13,10 +13,10 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lessons import ctc
-from lessons.ctc.inputs import check_type, pad_targets
+from lessons.ctc.inputs import check_log_probs_type, pad_targets
+from lessons.ctc.loss import ctc_gradient
 
 
 @triton.jit
@@ -112,13 +112,13 @@ class _CTC(torch.autograd.Function):
         classes, warps = min(triton.next_power_of_2(V), max(1, 2048 // S)), max(1, S // 512)
         _arrivals[(B, 2)](*given, bad, T, B, V, L, blank, S, num_warps=warps)
         _occupancy[(T, B)](*given, occupancy, losses, bad, T, B, V, L, blank, S, classes, num_warps=warps)
-        ctx.save_for_backward(occupancy)  # (T, B, V)
+        ctx.save_for_backward(occupancy, log_probs, targets, input_lengths, target_lengths)
+        ctx.blank = blank
         return losses
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad_losses):
-        return ctx.saved_tensors[0] * -grad_losses[:, None], None, None, None, None, None  # (T, B, V)
+        return ctc_gradient(grad_losses, *ctx.saved_tensors, ctx.blank), None, None, None, None, None
 
 
 def ctc_loss(
@@ -132,9 +132,10 @@ def ctc_loss(
 ) -> Tensor:
     """:func:`lessons.ctc.loss.ctc_loss` on a GPU: the same arguments, values, gradients and errors."""
     arguments = (log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity)
-    if reduction not in ctc.REDUCTIONS or log_probs.dim() != 3:
+    if reduction not in ctc.REDUCTIONS:
         return ctc.ctc_loss(*arguments)  # which says what is wrong
-    check_type(log_probs, blank)
+    check_log_probs_type(log_probs, "TBV", blank)
+    targets = torch.as_tensor(targets)
     batch, device = log_probs.shape[1], log_probs.device
     if targets.dim() == 2 and len(targets) == batch and not targets.is_floating_point():
         targets = targets.to(device).contiguous()  # (B, Lmax)

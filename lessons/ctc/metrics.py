@@ -51,26 +51,45 @@ def edits(reference: Sequence[Unit], hypothesis: Sequence[Unit]) -> list[tuple[U
     return pairs[::-1]
 
 
-def cer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Return the character error rate of a corpus: all edits over all reference characters, spaces included.
+def cer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
+    """Return the character error rate (CER) of a corpus: edits per reference character, spaces included.
+
+    Two strings are a corpus of one sentence.
 
     A fraction: 0 is perfect, and insertions can take it above 1. Sums over the corpus before dividing, so a
     long sentence weighs more than a short one; the mean of the sentences' rates is another number. An empty
     reference among others is allowed: all that was read for it counts as insertions.
 
     Raises:
+        TypeError: when one is a string and the other a list.
         ValueError: when the two lists differ in length, or no reference holds a character.
     """
-    return _corpus_rate(list(references), list(hypotheses), "character")
+    return _corpus_rate(*_sentences(references, hypotheses), "character")
 
 
-def wer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Return the word error rate of a corpus: as ``cer``, with the words between white space as the units.
+def wer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> float:
+    """Return the word error rate (WER) of a corpus: as ``cer``, in words between white space.
 
     Raises:
+        TypeError: when one is a string and the other a list.
         ValueError: when the two lists differ in length, or no reference holds a word.
     """
+    references, hypotheses = _sentences(references, hypotheses)
     return _corpus_rate([r.split() for r in references], [h.split() for h in hypotheses], "word")
+
+
+def _sentences(
+    references: str | Sequence[str], hypotheses: str | Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return both as lists of sentences: a string is one sentence, not a list of characters."""
+    if isinstance(references, str) != isinstance(hypotheses, str):
+        raise TypeError(
+            f"references is a {type(references).__name__}, hypotheses a {type(hypotheses).__name__}: "
+            "expected two strings (one sentence) or two lists of strings"
+        )
+    if isinstance(references, str):
+        return [references], [hypotheses]
+    return list(references), list(hypotheses)
 
 
 def _corpus_rate(references: list[Sequence[str]], hypotheses: list[Sequence[str]], unit: str) -> float:

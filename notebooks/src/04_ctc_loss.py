@@ -1056,7 +1056,7 @@ assert all(L + R <= 40 < 2 * L + 1 for L, R in sentences)
 # Its rescaled twin is in `lessons/ctc/loss_fast.py`, together with the bound that chooses between the two.
 
 # %%
-show(ctc.loss._arrivals)
+show(ctc.loss.log_arrivals)
 
 # %% [markdown]
 # In place of `F.pad`, two columns of ln 0 stand on the left: stay, step and jump are three views of one

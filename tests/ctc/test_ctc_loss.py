@@ -359,7 +359,7 @@ def changed(log_probs: torch.Tensor, index: tuple, value: float) -> torch.Tensor
         ({"input_lengths": [5.0, 4.0]}, "input_lengths is torch.float32"),
         ({"blank": 4}, "blank is 4: expected one of the 4 classes"),
         ({"reduction": "avg"}, "reduction is 'avg'"),
-        ({"log_probs": torch.zeros(5, 2)}, r"shape \(5, 2\): expected three dimensions \(T, B, V\)"),
+        ({"log_probs": torch.zeros(5, 2)}, r"shape \(5, 2\): expected 3 dimensions \(T, B, V\)"),
         ({"log_probs": torch.zeros(0, 2, 4)}, "is empty"),
         ({"log_probs": good()["log_probs"].half()}, "log_probs is torch.float16"),
         ({"log_probs": torch.zeros(5, 2, 4)}, "sample 0, frame 0 holds probabilities that sum to 4"),
@@ -383,7 +383,7 @@ def test_bad_batches(change, message):
     [
         (random_log_probs(0, 4, 3), [1, 3], "label 3 of sample 0, position 1 is outside the classes"),
         (random_log_probs(0, 4, 3), [0], "position 0 is the blank"),
-        (random_log_probs(0, 4, 1, 3), [1], "expected two dimensions"),
+        (random_log_probs(0, 4, 1, 3), [1], "expected 2 dimensions"),
         (torch.zeros(4, 3), [1], "frame 0 holds probabilities that sum to 3"),
         (torch.zeros(0, 3), [1], "is empty"),
     ],
@@ -396,3 +396,58 @@ def test_bad_single_labels(function, log_probs, target, message):
 def test_brute_force_refuses_what_would_take_forever():
     with pytest.raises(ValueError, match="over a million paths"):
         brute_force_loss(random_log_probs(0, 75, 28), [1])
+
+
+# ---- second derivatives ------------------------------------------------------------------------------------
+
+
+def second_derivative_case():
+    """A ragged batch: a repeated label, an infeasible target, no label, no frame."""
+    logits = torch.randn(7, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    targets = torch.tensor([[1, 1, 2], [3, 1, 0], [1, 1, 1], [0, 0, 0], [2, 0, 0]])
+    return logits, targets, torch.tensor([7, 5, 4, 3, 0]), torch.tensor([3, 2, 3, 0, 1])
+
+
+def test_gradients_of_gradients_are_right():
+    logits, *rest = second_derivative_case()
+
+    def losses(x):
+        return ctc_loss(x.log_softmax(-1), *rest, reduction="none", zero_infinity=True)
+
+    assert torch.autograd.gradgradcheck(
+        losses, (logits.requires_grad_(),), torch.ones(5, dtype=torch.float64)
+    )
+
+
+def test_a_hessian_vector_product_is_the_difference_of_two_gradients():
+    """Neither the arriving gradient nor anything but log_probs needs a gradient: nothing warns autograd."""
+    logits, *rest = second_derivative_case()
+    generator = torch.Generator().manual_seed(1)
+    direction = torch.randn(logits.shape, generator=generator, dtype=torch.float64)
+
+    def gradient(x, create_graph=False):
+        loss = ctc_loss(x.log_softmax(-1), *rest, reduction="sum", zero_infinity=True)
+        return torch.autograd.grad(loss, x, create_graph=create_graph)[0]
+
+    x = logits.clone().requires_grad_()
+    (product,) = torch.autograd.grad((gradient(x, create_graph=True) * direction).sum(), x)
+    step = 1e-6
+    above, below = (gradient((logits + sign * step * direction).requires_grad_()) for sign in (1, -1))
+    torch.testing.assert_close(product, (above - below) / (2 * step), rtol=1e-6, atol=1e-8)
+    assert product.abs().max() > 0.01
+
+
+def test_the_gradient_with_create_graph_is_the_gradient():
+    logits, targets, lengths, target_lengths = second_derivative_case()
+    logits = logits.clone()
+    logits[5:, 1] = math.nan  # past the second clip's end
+    x = logits.log_softmax(-1).requires_grad_()
+    gradients = [
+        torch.autograd.grad(
+            ctc_loss(x, targets, lengths, target_lengths, reduction="sum", zero_infinity=True),
+            x,
+            create_graph=create,
+        )[0]
+        for create in (False, True)
+    ]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-10, atol=1e-12)

@@ -94,7 +94,7 @@ def test_the_best_path_may_miss_the_best_label():
 @pytest.mark.parametrize(
     ("log_probs", "lengths", "message"),
     [
-        (torch.zeros(4, 3), None, "expected three dimensions"),
+        (torch.zeros(4, 3), None, "expected 3 dimensions"),
         (torch.zeros(4, 2, 3), [4], "lengths holds 1 numbers: expected 2"),
         (torch.zeros(4, 2, 3), [4, 5], "lengths of sample 1 is 5: expected 0 to 4"),
         (torch.full((4, 1, 3), float("nan")), None, "sample 0, frame 0 holds NaN"),
@@ -295,7 +295,7 @@ def test_knowing_the_language_helps():
 @pytest.mark.parametrize(
     ("log_probs", "arguments", "message"),
     [
-        (torch.zeros(4, 1, 3), {}, "expected two dimensions"),
+        (torch.zeros(4, 1, 3), {}, "expected 2 dimensions"),
         (torch.zeros(4, 3), {}, "frame 0 holds probabilities that sum to 3"),
         (torch.full((4, 3), float("nan")), {}, "frame 0 holds NaN"),
         (random_log_probs(0, 4, 3), {"beam_width": 0}, "beam_width is 0"),
@@ -308,3 +308,38 @@ def test_knowing_the_language_helps():
 def test_beam_search_refuses(log_probs, arguments, message):
     with pytest.raises(ValueError, match=message):
         beam_search_decode(log_probs, **arguments)
+
+
+@pytest.mark.parametrize("blank", [-1, 3])
+def test_a_blank_that_is_no_class_is_refused_by_every_decoder(blank):
+    with pytest.raises(ValueError, match=f"blank is {blank}: expected one of the 3 classes"):
+        greedy_decode(random_log_probs(0, 4, 1, 3), blank=blank)
+    with pytest.raises(ValueError, match=f"blank is {blank}: expected one of the 3 classes"):
+        beam_search_decode(random_log_probs(0, 4, 3), blank=blank)
+
+
+@pytest.mark.parametrize("decode", [greedy_decode, beam_search_decode])
+def test_no_tensor_is_refused(decode):
+    with pytest.raises(TypeError, match="log_probs is a list: expected a tensor"):
+        decode([[0.0, 1.0]])
+
+
+@pytest.mark.parametrize("weights", [{"alpha": math.nan}, {"alpha": math.inf}, {"beta": math.nan}])
+def test_weights_that_are_no_numbers_are_refused(weights):
+    with pytest.raises(ValueError, match="expected a finite number"):
+        beam_search_decode(random_log_probs(0, 4, 3), lm=GRAMMAR, **weights)
+
+
+def test_a_language_model_that_returns_nan_is_named():
+    class Broken:
+        def start(self):
+            return ()
+
+        def step(self, state, label):
+            return math.nan, ()
+
+        def end(self, state):
+            return 0.0
+
+    with pytest.raises(ValueError, match=r"the language model's step\(\(\), 1\) returns NaN"):
+        beam_search_decode(random_log_probs(0, 4, 3), lm=Broken())

@@ -31,7 +31,7 @@ def draw(frames, batch, classes, longest, scale, seed):
 def errors(sample):
     """Largest differences of loss and occupancy to the logarithms, where sure; and sure (B,)."""
     losses, occupancy, sure = rescaled_forward_backward(*sample, blank=0)
-    right_losses, right_occupancy = ctc._batch_forward_backward(*sample, 0)
+    right_losses, right_occupancy = ctc.log_forward_backward(*sample, 0)
     loss_error = (losses - right_losses)[sure].abs() / right_losses[sure].abs().clamp(min=1)
     return loss_error, (occupancy - right_occupancy)[:, sure].abs(), sure
 
@@ -86,7 +86,7 @@ def test_the_bound_is_needed(monkeypatch):
     sample = draw(frames=20, batch=3000, classes=4, longest=6, scale=200.0, seed=0)
     loss_error, occupancy_error, sure = errors(sample)
     assert sure.sum() > 500 and (loss_error < 1e-12).all() and (occupancy_error < 1e-11).all()
-    monkeypatch.setattr(ctc_rescaled, "LOST", -math.inf)
+    monkeypatch.setattr(ctc_rescaled, "LOG_UNDERFLOW", -math.inf)
     loss_error, occupancy_error, trusted = errors(sample)
     wrong = occupancy_error.amax((0, 2)) > 1e-3  # one a trusted sample
     assert trusted.sum() > sure.sum() and wrong.any() and (loss_error > 1e-6).any()  # a rounding is 1e-16
@@ -98,7 +98,7 @@ def test_the_loss_is_right_at_any_scale(scale):
     log_probs.requires_grad_()
     losses = ctc.ctc_loss(log_probs, targets, input_lengths, target_lengths, reduction="none")
     (gradient,) = torch.autograd.grad(losses.sum(), log_probs)
-    right_losses, right_occupancy = ctc._batch_forward_backward(
+    right_losses, right_occupancy = ctc.log_forward_backward(
         log_probs.detach(), targets, input_lengths, target_lengths, 0
     )
     assert torch.allclose(losses, right_losses, rtol=1e-12, atol=0)

@@ -89,7 +89,7 @@ def test_no_frames():
     [
         ({"log_probs": torch.randn(4, 2, 3)}, "probabilities that sum to"),
         ({"log_probs": torch.full((4, 2, 3), float("nan"))}, "NaN"),
-        ({"log_probs": torch.zeros(4, 2)}, "three dimensions"),
+        ({"log_probs": torch.zeros(4, 2)}, "3 dimensions"),
         ({"targets": torch.tensor([[1, 2], [7, 1]])}, "label 7 of sample 1, position 0 is outside"),
         ({"targets": torch.tensor([[1, 2], [0, 1]])}, "is the blank"),
         ({"input_lengths": torch.tensor([4, 5])}, "input_lengths of sample 1 is 5"),

@@ -104,3 +104,14 @@ def test_edits_tell_both_stories_at_the_least_cost(reference, hypothesis):
 )
 def test_edits_of_words(said, read, pairs):
     assert edits(said.split(), read.split()) == pairs
+
+
+def test_two_strings_are_one_sentence():
+    assert wer("set blue at b two now", "set blue at d two now") == 1 / 6
+    assert cer("bin", "pin") == 1 / 3
+
+
+@pytest.mark.parametrize("rate", [cer, wer])
+def test_a_string_and_a_list_are_refused(rate):
+    with pytest.raises(TypeError, match="references is a str, hypotheses a list: expected two strings"):
+        rate("bin", ["bin"])

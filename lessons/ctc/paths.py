@@ -1,0 +1,92 @@
+"""Paths and labels: which sequences of classes, one per frame, spell a label.
+
+A path picks one class per frame, one of them the blank. Collapsing it merges equal neighbors, then drops the
+blanks: "bb-i-n" spells "bin". The recursions of CTC walk over the *extended label*, with a blank before,
+between and after the labels; :func:`may_skip` is the one rule that says which of these blanks a path may
+leave out.
+
+Source: Graves, Fernandez, Gomez, Schmidhuber, "Connectionist temporal classification", ICML 2006, section 3.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from lessons.ctc.inputs import as_integers
+
+NEVER = float("-inf")  # log 0
+
+
+def collapse(path: Tensor | Iterable[int], blank: int = 0) -> list[int]:
+    """Return the label that a path spells: merge equal neighbors, then drop blanks (the paper's map B)."""
+    return [label for label, _ in itertools.groupby(as_integers(path)) if label != blank]
+
+
+def extend(target: Tensor | Iterable[int], blank: int = 0) -> list[int]:
+    """Return the extended label of S = 2L+1 states: a blank before, between and after the labels."""
+    states = [blank]
+    for label in as_integers(target):
+        states += [label, blank]
+    return states
+
+
+def extend_batch(targets: Tensor, blank: int) -> Tensor:
+    """Return the extended labels (B, S) of padded targets (B, Lmax), S = 2 Lmax + 1."""
+    states = torch.full((len(targets), 2 * targets.shape[1] + 1), blank, device=targets.device)  # (B, S)
+    states[:, 1::2] = targets
+    return states
+
+
+def may_skip(states: Tensor | Sequence[int]) -> Tensor:
+    """Return for each state s of extended labels (..., S) whether a path may step into it straight from s-2.
+
+    It skips the blank between them, which is allowed only between different labels: equal ones would merge
+    without it. From blank to blank there is no skip either, since it would leave out a label.
+    """
+    states = torch.as_tensor(states)
+    allowed = torch.zeros_like(states, dtype=torch.bool)  # (..., S)
+    allowed[..., 2:] = states[..., 2:] != states[..., :-2]
+    return allowed
+
+
+def start_and_end_states(states: Tensor, target_lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where paths may start and end, both (B, S) bool; past a target's own states no path ends."""
+    position = torch.arange(states.shape[1], device=states.device)  # (S,)
+    last = 2 * target_lengths[:, None]  # (B, 1)
+    return (position < 2).expand_as(states), (position >= last - 1) & (position <= last)
+
+
+def min_frames(target: Tensor | Iterable[int]) -> int:
+    """Return the fewest frames that can spell ``target``: its length, and a blank between each equal pair.
+
+    It is not 2L+1: that is the number of states of the extended label, and a path may skip most blanks.
+    """
+    labels = as_integers(target)
+    return len(labels) + sum(left == right for left, right in itertools.pairwise(labels))
+
+
+def count_paths(frames: int, target: Tensor | Iterable[int]) -> int:
+    """Return how many paths of ``frames`` frames spell ``target``, exactly.
+
+    It is C(T+L, T-L) when no two neighbors of the target are equal, however many classes there are.
+
+    Raises:
+        ValueError: when ``frames`` is below 0.
+    """
+    if frames < 0:
+        raise ValueError(f"frames is {frames}: expected at least 0")
+    states = extend(target, blank=-1)
+    if frames == 0:
+        return int(len(states) == 1)  # the empty path spells the empty label
+    skip = may_skip(states).tolist()
+    ways = [int(s < 2) for s in range(len(states))]  # paths of one frame that end in state s
+    for _ in range(1, frames):
+        ways = [
+            ways[s] + (ways[s - 1] if s >= 1 else 0) + (ways[s - 2] if skip[s] else 0)
+            for s in range(len(states))
+        ]
+    return sum(ways[-2:])
