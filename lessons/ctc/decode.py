@@ -21,6 +21,7 @@ from lessons.ctc.language_models import (
     text_log_prob,
 )
 from lessons.ctc.paths import NEVER, collapse
+from lessons.lengths import check_lengths
 
 __all__ = ["CharNGram", "GridGrammar", "LanguageModel", "beam_search_decode", "greedy_decode"]
 
@@ -43,15 +44,12 @@ def greedy_decode(
     """
     check_shape(log_probs, "TBV", blank)
     frames, batch, _ = log_probs.shape
-    lengths = [frames] * batch if lengths is None else [int(length) for length in lengths]
-    if len(lengths) != batch:
-        raise ValueError(f"lengths holds {len(lengths)} numbers: expected {batch}, one a sample")
+    lengths = [frames] * batch if lengths is None else lengths
+    lengths = check_lengths("lengths", lengths, batch, 0, frames).tolist()
     paths = log_probs.argmax(dim=2).T.tolist()  # B lists of T
     unreadable = log_probs.isnan().any(dim=2).T.tolist()  # B lists of T
     labels = []
     for sample, length in enumerate(lengths):
-        if not 0 <= length <= frames:
-            raise ValueError(f"lengths of sample {sample} is {length}: expected 0 to {frames}")
         if any(unreadable[sample][:length]):
             raise ValueError(
                 f"log_probs of sample {sample}, frame {unreadable[sample].index(True)} holds NaN"

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lessons.lengths import check_lengths, valid_frames
+
 State = tuple[Tensor, ...]  # what a cell remembers: (h,) for a GRU, (h, c) for an LSTM, each (B, D)
 
 
@@ -82,8 +84,10 @@ class Recurrent(nn.Module):
             for name, tensor in zip("hc", first, strict=False):  # a GRU has no c
                 self._check_state(f"{name}0", tensor, x.shape[1])
 
-        valid = None if lengths is None else valid_frames(lengths, x)  # (T, B, 1)
-        if valid is not None:
+        valid = None  # (T, B, 1), or None where every frame is valid
+        if lengths is not None:
+            lengths = check_lengths("lengths", lengths, x.shape[1], 1, x.shape[0])
+            valid = valid_frames(lengths.to(x.device), x.shape[0]).unsqueeze(-1)
             x = x.masked_fill(~valid, 0)  # even a NaN beyond a clip's end must not reach a gradient
 
         last = []
@@ -177,25 +181,6 @@ def draw_uniform(module: nn.Module, hidden: int) -> None:
     bound = 1 / math.sqrt(hidden)
     for parameter in module.parameters():
         nn.init.uniform_(parameter, -bound, bound)
-
-
-def valid_frames(lengths: Tensor | Sequence[int], x: Tensor) -> Tensor:
-    """(T, B, 1) bool: is frame t within clip b? ``x`` is (T, B, F).
-
-    Raises:
-        ValueError: not one whole number from 1 to T for each clip.
-    """
-    n_frames, n_clips = x.shape[:2]
-    lengths = torch.as_tensor(lengths, device=x.device)
-    if lengths.shape != (n_clips,) or lengths.is_floating_point():
-        raise ValueError(
-            f"lengths is {lengths.dtype} of shape {tuple(lengths.shape)}, expected whole numbers, "
-            f"one for each of the {n_clips} clips"
-        )
-    if n_clips and not 1 <= int(lengths.min()) <= int(lengths.max()) <= n_frames:
-        raise ValueError(f"lengths is {lengths.tolist()}, expected 1 to {n_frames}, the frames of x")
-    frames = torch.arange(n_frames, device=x.device)  # (T,)
-    return (frames[:, None] < lengths[None, :]).unsqueeze(-1)  # (T, B, 1)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:

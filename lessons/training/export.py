@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from lessons.ctc.alphabet import Alphabet
 from lessons.files import atomic
 from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.lipnet_small import from_config
 from lessons.training import checkpoint
 
 TRACED = 30  # frames of the clip that the exporter sees
@@ -99,7 +100,7 @@ def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, fl
         raise ValueError(f"{path}: expected a name that ends in .onnx")
     onnx = need("onnx")
     need("onnxruntime")
-    twin = LipNet(**model.config)  # torch's layers: the file then has one GRU, not T steps of one
+    twin = from_config(**model.config)  # torch's layers: the file then has one GRU, not T steps of one
     twin.load_state_dict({name: value.cpu() for name, value in model.state_dict().items()})
     twin.eval()
     clip = torch.zeros(1, model.in_channels, TRACED, *model.frame_size)  # (B, C, T, H, W)

@@ -235,10 +235,10 @@ def test_dropout_acts_between_layers_in_training_only():
         (torch.zeros(5, 2, 3), {"h0": torch.zeros(2, 4)}, r"h0 has shape \(2, 4\), expected .* \(2, 2, 4\)"),
         (torch.zeros(5, 2, 3), {"h0": torch.zeros(1, 2, 4)}, r"h0 has shape \(1, 2, 4\)"),
         (torch.zeros(5, 2, 3), {"h0": torch.zeros(2, 2, 4).double()}, r"h0 is torch.float64"),
-        (torch.zeros(5, 2, 3), {"lengths": [5]}, r"lengths .* one for each of the 2 clips"),
+        (torch.zeros(5, 2, 3), {"lengths": [5]}, r"lengths .* expected 2 integers, one per sample"),
         (torch.zeros(5, 2, 3), {"lengths": [5.0, 4.0]}, r"lengths is torch.float32"),
-        (torch.zeros(5, 2, 3), {"lengths": [5, 6]}, r"lengths is \[5, 6\], expected 1 to 5"),
-        (torch.zeros(5, 2, 3), {"lengths": [0, 5]}, r"lengths is \[0, 5\], expected 1 to 5"),
+        (torch.zeros(5, 2, 3), {"lengths": [5, 6]}, "lengths of sample 1 is 6: expected 1 to 5"),
+        (torch.zeros(5, 2, 3), {"lengths": [0, 5]}, "lengths of sample 0 is 0: expected 1 to 5"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(x, options, message):

@@ -11,7 +11,7 @@ from torch import nn
 
 from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.decode import greedy_decode
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import LipNet, SmallLipNet
 from lessons.training import checkpoint, export
 
 pytest.importorskip("onnx")
@@ -20,7 +20,7 @@ pytest.importorskip("onnxruntime")
 
 def small(**change) -> LipNet:
     torch.manual_seed(0)
-    return LipNet(1, (16, 32), (4, 4, 4), hidden_size=8, compact=True, projection=8, **change)
+    return SmallLipNet(1, (16, 32), (4, 4, 4), hidden_size=8, projection=8, **change)
 
 
 @pytest.fixture(scope="module")
