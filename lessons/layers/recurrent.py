@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lessons.layers.checks import check_floats
 from lessons.lengths import check_lengths, valid_frames
 
 State = tuple[Tensor, ...]  # what a cell remembers: (h,) for a GRU, (h, c) for an LSTM, each (B, D)
@@ -186,26 +187,3 @@ def draw_uniform(module: nn.Module, hidden: int) -> None:
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """``torch.stack``, but one tensor alone is not copied."""
     return tensors[0].unsqueeze(dim) if len(tensors) == 1 else torch.stack(tensors, dim)
-
-
-def under_autocast(tensor: Tensor) -> bool:
-    """Is mixed precision on where this tensor lives? (torch cannot be asked about "meta".)"""
-    return tensor.device.type != "meta" and torch.is_autocast_enabled(tensor.device.type)
-
-
-def check_floats(name: str, tensor: Tensor, parameter: Tensor) -> None:
-    """Refuse a tensor that is not where and what the parameters are, or no tensor at all."""
-    if not isinstance(tensor, Tensor):
-        raise ValueError(f"{name} is a {type(tensor).__name__}, expected a tensor: use torch.as_tensor(...)")
-    if tensor.device != parameter.device:
-        raise ValueError(f"{name} is on {tensor.device}, the parameters on {parameter.device}: use .to(...)")
-    # Under autocast the products bring both to one dtype themselves.
-    if tensor.dtype != parameter.dtype and not under_autocast(tensor):
-        raise ValueError(f"{name} is {tensor.dtype}, the parameters are {parameter.dtype}: use .to(...)")
-
-
-def check_cell_input(name: str, tensor: Tensor, parameter: Tensor, size: int) -> None:
-    """Refuse what a cell cannot take: one frame of a batch is (B, size)."""
-    check_floats(name, tensor, parameter)
-    if tensor.dim() != 2 or tensor.shape[1] != size:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected (B, {size})")

@@ -1,7 +1,9 @@
 """The GRU against torch's, and its reset-before form against the equations written out."""
 
+import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -275,3 +277,33 @@ def test_autocast_computes_the_products_in_half_precision():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = network(x.bfloat16())[0]  # as another layer under autocast hands it over
     torch.testing.assert_close(out.float(), network(x)[0], rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("x", "h0", "message"),
+    [
+        ([[[0.0] * 3] * 2] * 5, None, "x is a list, expected a tensor: convert it by torch.as_tensor"),
+        (np.zeros((5, 2, 3)), None, "x is a ndarray, expected a tensor: convert it by torch.as_tensor"),
+        (list(torch.zeros(5, 2, 3)), None, "x is a list, expected a tensor: join its tensors by torch.stack"),
+        (
+            pack_padded_sequence(torch.zeros(5, 2, 3), [5, 3]),
+            None,
+            "x is a PackedSequence, .* unpack it by pad_packed_sequence, and pass its lengths",
+        ),
+        (torch.zeros(5, 2, 3), [torch.zeros(2, 4)], "h0 is a list, .* join its tensors by torch.stack"),
+    ],
+)
+def test_what_is_no_tensor_is_refused_with_a_hint_that_fits(x, h0, message):
+    with pytest.raises(ValueError, match=message):
+        GRU(3, 4)(x, h0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_layer_in_half_precision_and_its_copy(dtype):
+    torch.manual_seed(0)
+    layer, x = GRU(3, 4, bidirectional=True), torch.randn(5, 2, 3)
+    exact, _ = layer(x)
+    half = copy.deepcopy(layer).to(dtype)
+    out, _ = half(x.to(dtype), lengths=[5, 5])
+    assert out.dtype == dtype and layer.weight_ih_l0.dtype == torch.float32
+    torch.testing.assert_close(out.float(), exact, rtol=0.05, atol=0.05)

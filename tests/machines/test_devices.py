@@ -19,11 +19,11 @@ from lessons.detection.average_precision import match
 from lessons.detection.boxes import iou, nms
 from lessons.detection.center_points import decode, detection_loss, targets
 from lessons.detection.detector import Detector
+from lessons.layers import STCNN, ConvGRU, ConvLSTM, conv3d, max_pool3d
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
-from lessons.layers.conv_lstm import ConvGRU, ConvLSTM
+from lessons.layers.conv3d import conv3d_loops, conv3d_matmul
 from lessons.layers.gru import GRU, GRUCell
 from lessons.layers.lstm import LSTM, LSTMCell
-from lessons.layers.stcnn import STCNN, conv3d, conv3d_loops, conv3d_matmul, max_pool3d
 from lessons.lipreading import LipNet, SmallLipNet
 from lessons.lipreading.lipnet_small import from_config
 from lessons.lipreading.saliency import saliency

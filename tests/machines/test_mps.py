@@ -19,8 +19,8 @@ from torch.utils._pytree import tree_leaves
 from lessons.ctc import ctc_loss
 from lessons.detection.center_points import decode, detection_loss, targets
 from lessons.detection.detector import Detector
+from lessons.layers import ConvGRU, ConvLSTM
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
-from lessons.layers.conv_lstm import ConvGRU, ConvLSTM
 from lessons.layers.gru import GRU
 from lessons.layers.lstm import LSTM
 from lessons.layers.stcnn import STCNN
