@@ -208,8 +208,8 @@ def need(package: str) -> ModuleType:
     Raises:
         ImportError: it is not installed; the message says how to install it.
     """
-    # Read when onnxruntime is imported: without it, a session writes a device id into the home folder and looks
-    # up a host to report to. (`onnxruntime.disable_telemetry_events()` comes too late for both.)
+    # Read when onnxruntime is imported: without it, a session writes a device id into the home folder and
+    # looks up a host to report to. (`onnxruntime.disable_telemetry_events()` comes too late for both.)
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         return import_module(package)
