@@ -171,7 +171,8 @@ def test_a_norm_folds_into_its_convolution(bias):
 
 def test_nothing_is_written_to_the_home_folder_and_nobody_is_called(trained, tmp_path):
     _, path, _ = trained
-    code = "import sys, time\nfrom lessons.training.export import OnnxReader\nOnnxReader(sys.argv[1])\ntime.sleep(1)"
+    code = "import sys, time\nfrom lessons.training.export import OnnxReader\n"
+    code += "OnnxReader(sys.argv[1])\ntime.sleep(1)"
     command, trace = [sys.executable, "-c", code, str(path)], tmp_path / "trace"
     if shutil.which("strace"):
         command = ["strace", "-f", "-qq", "-e", "trace=connect", "-o", str(trace), *command]
