@@ -79,11 +79,19 @@ def read_align(path: str | Path) -> tuple[Segment, ...]:
     if not path.is_file():
         raise AlignError(f"{path}: no such file; each clip ID.mpg needs its ID.align")
     try:
-        return parse_align(path.read_bytes().decode("ascii"), str(path))
+        segments = parse_align(path.read_bytes().decode("ascii"), str(path))
     except UnicodeDecodeError as error:
         raise AlignError(
             f"{path}: byte {error.start} is no ASCII; expected a text file of word timings"
         ) from error
+    end = segments[-1][1]
+    if end < CLIP_UNITS / 2:
+        unit = "frames" if end <= 75 else "milliseconds" if 2500 <= end <= 3100 else "another unit"
+        raise AlignError(
+            f"{path}: ends at {end}, expected about {CLIP_UNITS}: the times seem to be in {unit}; GRID's "
+            f"unit is 1/{25 * UNITS_PER_FRAME} s, {UNITS_PER_FRAME} per frame"
+        )
+    return segments
 
 
 def transcript(segments: Iterable[tuple[float, float, str]]) -> str:
