@@ -298,7 +298,7 @@ assert results["grammar"]["wer"] <= results["greedy"]["wer"] < 0.2
 # them, run in a terminal:
 #
 # ```
-# python -m lessons grid download --speaker 1 --out data/raw
+# python -m lessons grid download --speakers 1 --out data/raw
 # python -m lessons grid prepare --raw data/raw --out data/grid
 # ```
 #

@@ -612,7 +612,7 @@ figures.curves(
 # the data):
 #
 # ```
-# python -m lessons grid download --speaker 1 --out data/raw
+# python -m lessons grid download --speakers 1 --out data/raw
 # python -m lessons grid prepare --raw data/raw --out data/grid
 # python -m lessons train --preset small --data data/grid --out runs/small
 # ```
