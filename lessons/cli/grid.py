@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 
-def main(argv: list[str] | None = None) -> int:
-    """``python -m lessons grid prepare|download``: 0 when done, 1 after an error."""
+def main(argv: list[str] | None = None) -> None:
+    """``python -m lessons grid prepare|download``."""
     from lessons.data.grid.download import SPEAKERS, download
     from lessons.data.grid.prepare import prepare, summary
 
@@ -29,10 +28,5 @@ def main(argv: list[str] | None = None) -> int:
         else:
             download(chosen.speaker, chosen.out)
             print(f"next: python -m lessons grid prepare --raw {chosen.out} --out data/grid")
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    except RuntimeError as error:  # OpenCV is missing or does not fit
+        raise ValueError(str(error)) from error

@@ -30,7 +30,9 @@ from lessons.lipreading.lipnet import fastest_layers
 from lessons.measure.timing import machine
 from lessons.training import checkpoint
 from lessons.training.distributed import ALONE, Processes, join
-from lessons.training.lipnet import ALPHABET, Settings, evaluate, read_clips, train
+from lessons.training.evaluation import ALPHABET, evaluate, read_clips
+from lessons.training.lipnet import train
+from lessons.training.settings import Settings
 
 # name -> (the model, (H, W) of its frames, how to train it)
 PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {

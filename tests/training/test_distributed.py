@@ -23,8 +23,9 @@ from two_processes import SETTINGS, clips, layers, run, tiny
 from lessons.cli import train as command
 from lessons.data.batch import training_batch
 from lessons.training import checkpoint, distributed
-from lessons.training.distributed import ALONE, Processes, WholeBatchNorm3d, interleave, join, use_whole_batch
+from lessons.training.distributed import ALONE, Processes, interleave, join
 from lessons.training.lipnet import train
+from lessons.training.whole_batch import WholeBatchNorm3d, use_whole_batch
 
 ROOT = Path(__file__).resolve().parents[2]
 

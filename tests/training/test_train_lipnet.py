@@ -12,19 +12,16 @@ import pytest
 import torch
 
 from lessons.cli import train as command
+from lessons.data.batch import training_batch
 from lessons.data.clips import ClipSet
 from lessons.lipreading import LipNet, SmallLipNet
 from lessons.training import checkpoint
-from lessons.training.lipnet import (
-    Settings,
-    best_precision,
-    ctc,
-    evaluate,
-    learning_rate,
-    timing_loss,
-    train,
-    training_batch,
-)
+from lessons.training.evaluation import evaluate
+from lessons.training.lipnet import train
+from lessons.training.losses import ctc, timing_loss
+from lessons.training.precision import best_precision
+from lessons.training.schedule import learning_rate
+from lessons.training.settings import Settings
 
 CPU = torch.device("cpu")
 QUICK = Settings(epochs=3, batch_size=4, learning_rate=4e-3, warmup_steps=3, average=0.9)
