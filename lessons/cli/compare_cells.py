@@ -9,7 +9,6 @@ course's tables are ``cells.csv`` and ``cells_short.csv`` in ``lessons/trained/v
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -24,7 +23,7 @@ from torch import nn
 from lessons.data.synthetic.moving import MovingClips, Scene, moving_clips
 from lessons.detection.detector import Backbone, Detector
 from lessons.detection.scores import evaluate
-from lessons.files import atomic
+from lessons.files import check_writable, write_csv
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
 from lessons.training.detector import Recipe, fit, hiding_clips, train_per_frame
 from lessons.training.detector_table import TEST_SEED, clips_of, load
@@ -106,6 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="next to no training, to see that it runs")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
+    check_writable(args.out)
     tiny = dict(clips=2, n_frames=3, test_clips=3, test_frames=4) if args.tiny else {}
     if args.short:
         recipes = [replace(SHORT_RECIPE, steps=steps, **tiny) for steps in args.short]
@@ -116,7 +116,4 @@ def main(argv: list[str] | None = None) -> None:
     rows: list[dict] = []
     for recipe, seed in product(recipes, args.seed):
         rows += run(replace(recipe, seed=seed))
-        with atomic(args.out) as part, open(part, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(args.out, COLUMNS, rows)

@@ -7,7 +7,6 @@ each GPU: ``torchrun --nproc-per-node 8 -m lessons train --preset full ...``.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -24,7 +23,7 @@ from lessons.data import grid
 from lessons.data.augmentation import move
 from lessons.data.clips import ClipSet
 from lessons.data.synthetic.talker import synthetic_clips
-from lessons.files import atomic
+from lessons.files import write_json
 from lessons.lipreading import LipNet, SmallLipNet
 from lessons.lipreading.lipnet import fastest_layers
 from lessons.measure.timing import machine
@@ -189,8 +188,7 @@ def run(
         **machine(device),
         **found,
     }
-    with atomic(out / "results.json") as part:
-        part.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "results.json", report)
     greedy, grammar = found["greedy"]["wer"], found["grammar"]["wer"]
     print(f"WER {greedy:.1%} greedy, {grammar:.1%} with the grammar: {out}")
     return report

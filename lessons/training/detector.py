@@ -71,18 +71,19 @@ def train_memories(
     scene: Scene | None = None,
     checkpoint: Path | None = None,
     progress: bool = True,
+    draw: Callable[[int], MovingClips] | None = None,
 ) -> dict[Memory, tuple[Detector, Log]]:
     """Stage 2: each memory, with a new head, behind the frozen backbone of ``per_frame``.
 
-    A memory's numbers do not depend on which others are trained beside it.
+    A memory's numbers do not depend on which others are trained beside it. ``draw`` gives the clips of a
+    step; None draws them of ``scene``, see :func:`hiding_clips`.
     """
-    scene = scene or Scene()
+    draw = draw or partial(hiding_clips, recipe, scene or Scene())
     models = []
     for memory in memories:
         torch.manual_seed(recipe.seed)
-        models.append(Detector(len(scene.kinds), memory, recipe.hidden_channels))
+        models.append(Detector(per_frame.classes, memory, recipe.hidden_channels))
         models[-1].use_backbone(per_frame)
-    draw = partial(hiding_clips, recipe, scene)
     logs = fit(models, draw, recipe.steps, recipe.learning_rate, checkpoint, asdict(recipe), progress)
     return dict(zip(memories, zip(models, logs, strict=True), strict=True))
 

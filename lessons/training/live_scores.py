@@ -6,7 +6,6 @@ and the finders that it is of, are in ``lessons/trained/mouth_finder``.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from lessons.ctc.metrics import edit_distance
 from lessons.data.synthetic.heads import LEVELS, TalkingFilms, talking_films
 from lessons.detection.boxes import iou
 from lessons.detection.detector import MEMORIES, Detector
-from lessons.files import atomic
 from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.live_reader import LiveReader, MouthFinder, known, read_film
 from lessons.training import checkpoint
+from lessons.training.seeds import read_rows
 
 TRAINED = checkpoint.trained_folder("mouth_finder")
 FINDERS = ("none", "averaging", "bottleneck_lstm")  # memories that are trained as finders
@@ -29,7 +28,10 @@ TRUTH = "truth"  # in their place: the reader is told where the mouth is
 TEST_SEED = 40_000  # far from any seed that one would train with; nothing was chosen on these films
 TEST_FILMS = 60  # of each level
 JUMP = 0.25  # of the mouth's width: farther than any head moves from one frame to the next
-COLUMNS = ("seed", "finder", "level", "film", "poster", "said", "read", "errors", "iou", "jumps", "late")
+COLUMNS = {
+    **{"seed": int, "finder": str, "level": str, "film": int, "poster": int, "said": str, "read": str},
+    **{"errors": int, "iou": float, "jumps": int, "late": float},
+}
 
 
 def films_of(level: str, n: int = TEST_FILMS, seed: int = TEST_SEED) -> TalkingFilms:
@@ -97,23 +99,9 @@ def measure(
     return rows
 
 
-def write_table(path: Path, rows: list[dict]) -> None:
-    """Write rows as CSV, all or nothing."""
-    with atomic(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def read_table(path: str | Path | None = None) -> list[dict]:
     """The rows of a table, the course's own if ``path`` is None; ``late`` is NaN where nothing stands."""
-    with open(path or TRAINED / "results.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    whole, parts = ("seed", "film", "poster", "errors", "jumps"), ("iou", "late")
-    for row in rows:
-        row.update({name: int(row[name]) for name in whole})
-        row.update({name: float(row[name] or "nan") for name in parts})
-    return rows
+    return read_rows(path or TRAINED / "results.csv", COLUMNS)
 
 
 def column(rows: list[dict], name: str, finder: str, level: str, seed: int = 0) -> np.ndarray:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from lessons.training.detector import Recipe
-from lessons.training.reports import is_finished, read_reports, write_report
+from lessons.training.seeds import is_finished, read_reports, write_report
+from lessons.training.settings import Recipe
 
 TINY = Recipe(2, 4, 2, 2, 3)
 
