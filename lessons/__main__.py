@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -17,8 +18,7 @@ COMMANDS = {
     "export": ("training.export", "write a trained model as an ONNX file"),
     "bench": ("measure.bench", "time every piece beside torch's own"),
 }
-RESUMABLE = ("grid", "train", "train-detector", "train-mouth-finder")
-STDOUT = "standard output"
+RESUMABLE = {"grid", "train", "train-detector", "train-mouth-finder"}
 
 
 def usage() -> str:
@@ -42,13 +42,15 @@ def main(argv: list[str] | None = None) -> int:
         finally:
             _flush()
     except KeyboardInterrupt:
-        again = "; the same command goes on from here" if argv[0] in RESUMABLE else ""
+        again = "; the same command goes on from here" if RESUMABLE.intersection(argv[:1]) else ""
         print(f"stopped{again}", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError) as error:
-        if isinstance(error, BrokenPipeError) and error.filename == STDOUT:
+        printing = isinstance(error, OSError) and error.filename is None  # what writes files names them
+        if printing and error.errno == errno.EPIPE:
             return 141
-        print(f"error: {error}", file=sys.stderr)
+        full = printing and error.errno == errno.ENOSPC
+        print(f"error: {f'standard output: {error.strerror}' if full else error}", file=sys.stderr)
         return 1
 
 
@@ -69,9 +71,9 @@ def _flush() -> None:
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
-    except OSError as error:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
-        raise OSError(error.errno, error.strerror, STDOUT) from error
+        raise
 
 
 if __name__ == "__main__":
