@@ -25,8 +25,9 @@ from lessons.detection.detector import Backbone, Detector
 from lessons.detection.scores import evaluate
 from lessons.files import check_writable, write_csv
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
-from lessons.training.detector import Recipe, fit, hiding_clips, train_per_frame
+from lessons.training.detector import fit, hiding_clips, train_per_frame
 from lessons.training.detector_table import TEST_SEED, clips_of, load
+from lessons.training.settings import Recipe
 
 COLUMNS = ("seed", "steps", "cell", "test", "ap50", "hidden_recall", "flicker", "precision")
 RECIPE = Recipe(frame_steps=600, steps=800)

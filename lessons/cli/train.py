@@ -23,7 +23,7 @@ from lessons.data import grid
 from lessons.data.augmentation import move
 from lessons.data.clips import ClipSet
 from lessons.data.synthetic.talker import synthetic_clips
-from lessons.files import write_json
+from lessons.files import check_writable, write_json
 from lessons.lipreading import LipNet, SmallLipNet
 from lessons.lipreading.lipnet import fastest_layers
 from lessons.measure.timing import machine
@@ -160,6 +160,10 @@ def run(
     Returns:
         what results.json holds; None in every process but the first.
     """
+    weights, report_file = out / "model.safetensors", out / "results.json"
+    if processes.first:
+        check_writable(weights)
+        check_writable(report_file)
     if lessons.device().type == "cuda":
         torch.backends.cudnn.benchmark = True  # try its convolutions once, keep the fastest
     torch.manual_seed(settings.seed)
@@ -174,7 +178,6 @@ def run(
         return None
     device = lessons.device()
     about = {"preset": preset, "data": data, "training_clips": str(len(training))}
-    weights = out / "model.safetensors"
     checkpoint.save(model, weights, about, half=True)
     # Measured on what was kept, half precision and all.
     found = results(checkpoint.load(weights).to(device), validation)
@@ -188,7 +191,7 @@ def run(
         **machine(device),
         **found,
     }
-    write_json(out / "results.json", report)
+    write_json(report_file, report)
     greedy, grammar = found["greedy"]["wer"], found["grammar"]["wer"]
     print(f"WER {greedy:.1%} greedy, {grammar:.1%} with the grammar: {out}")
     return report

@@ -47,7 +47,11 @@ from lessons.lipreading import LipNet, SmallLipNet
 from lessons.lipreading.saliency import saliency
 from lessons.source import show
 from lessons.training import checkpoint
-from lessons.training.lipnet import Settings, evaluate, learning_rate, timing_loss, train
+from lessons.training.evaluation import evaluate
+from lessons.training.lipnet import train
+from lessons.training.losses import timing_loss
+from lessons.training.schedule import learning_rate
+from lessons.training.settings import Settings
 
 alphabet = Alphabet()
 CPU = torch.device("cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from dataclasses import replace
 from itertools import pairwise
@@ -14,8 +15,9 @@ import torch
 from lessons.cli import train as command
 from lessons.data.batch import training_batch
 from lessons.data.clips import ClipSet
+from lessons.files import claim
 from lessons.lipreading import LipNet, SmallLipNet
-from lessons.training import checkpoint
+from lessons.training import checkpoint, lipnet, resume
 from lessons.training.evaluation import evaluate
 from lessons.training.lipnet import train
 from lessons.training.losses import ctc, timing_loss
@@ -107,6 +109,72 @@ def test_another_runs_checkpoint_is_refused(tmp_path):
     (tmp_path / "last.pt").write_bytes(b"rubbish")
     with pytest.raises(ValueError, match="damaged"):
         run(replace(QUICK, epochs=1), tmp_path)
+
+
+@pytest.fixture
+def no_step(monkeypatch):
+    """A run that gets as far as its first step fails."""
+
+    def step(*args, **kwargs):
+        raise AssertionError("a step was done")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "file/deep/below"])
+def test_a_folder_that_takes_no_files_is_found_before_the_first_step(tmp_path, no_step, out):
+    (tmp_path / "file").write_bytes(b"kept")
+    with pytest.raises(OSError, match="could not write") as caught:
+        run(QUICK, tmp_path / out)
+    assert caught.value.filename == str(tmp_path / out) and (tmp_path / "file").read_bytes() == b"kept"
+
+
+def test_the_command_tries_all_its_files_before_the_first_step(tmp_path, no_step, monkeypatch):
+    monkeypatch.setitem(command.PRESETS, "small", (tiny, (16, 32), QUICK))
+    for name in ("model.safetensors", "results.json"):
+        (tmp_path / name / name).mkdir(parents=True)
+        with pytest.raises(OSError, match=name):
+            command.run("small", QUICK, bars(8, 0), bars(4, 1), tmp_path / name, "bars")
+
+
+def test_a_folder_has_one_training(tmp_path, no_step):
+    with claim(tmp_path), pytest.raises(OSError, match="another training is writing there"):
+        run(QUICK, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["log.csv", "last.pt"])
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path, monkeypatch, file):
+    """The second epoch finds no room for ``file``; with room again the run goes on to the same bits."""
+    writes = {"log.csv": (lipnet, "write_log"), "last.pt": (resume.Path, "write_bytes")}
+    where, name = writes[file]
+    write, times = getattr(where, name), []
+
+    def filling(path, data):
+        times.append(path)
+        if len(times) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(where, name, filling)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        run(QUICK, tmp_path)
+    assert file in caught.value.filename and "\n" not in str(caught.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "log.csv"]
+    assert len(torch.load(tmp_path / "last.pt", weights_only=True)["rows"]) == 1
+    resumed, whole = run(QUICK, tmp_path)[0], run(QUICK)[0]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_the_same_training_gives_the_same_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(lipnet.time, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(lipnet.time, "process_time", lambda: 0.0)
+    for out in ("a", "b"):
+        average = run(QUICK, tmp_path / out)[1]
+        about = {"preset": "tiny", "data": "bars", "training_clips": "10"}
+        checkpoint.save(average, tmp_path / out / "model.safetensors", about, half=True)
+    for name in ("last.pt", "log.csv", "model.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
 
 
 def test_seeds_differ_and_the_same_seed_does_not():

@@ -14,7 +14,6 @@ from lessons.cli import compare_cells
 from lessons.detection.detector import MEMORIES, Detector
 from lessons.detection.scores import evaluate
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
-from lessons.training.detector import Recipe
 from lessons.training.detector_table import (
     COLUMNS,
     TEST_SEED,
@@ -25,6 +24,7 @@ from lessons.training.detector_table import (
     mean_and_spread,
     read_table,
 )
+from lessons.training.settings import Recipe
 
 ROWS = read_table()
 RESULTS = json.loads((TRAINED / "results.json").read_text(encoding="utf-8"))

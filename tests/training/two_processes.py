@@ -17,7 +17,8 @@ from lessons.cli import train as command
 from lessons.data.clips import ClipSet
 from lessons.lipreading import LipNet, SmallLipNet
 from lessons.training.distributed import ALONE, Processes, join
-from lessons.training.lipnet import Settings, train
+from lessons.training.lipnet import train
+from lessons.training.settings import Settings
 from lessons.training.whole_batch import use_whole_batch
 
 CPU = torch.device("cpu")
