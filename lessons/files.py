@@ -95,13 +95,16 @@ def claim(folder: str | Path) -> Iterator[None]:
     try:
         with _naming(folder):
             _lock(file)
-            file.write(b"\0")  # a full disk shows itself here
-            for leftover in folder.glob(".*.part*"):
-                leftover.unlink(missing_ok=True)
         try:
+            with _naming(folder):
+                file.write(b"\0")  # a full disk shows itself here
+                for leftover in folder.glob(".*.part*"):
+                    leftover.unlink(missing_ok=True)
             yield
         finally:
-            with suppress(OSError):  # Windows deletes no open file: there it stays, without a lock
+            if fcntl is None:  # Windows deletes no open file; elsewhere the lock is kept to the last
+                file.close()
+            with suppress(OSError):
                 os.unlink(file.name)
     finally:
         file.close()

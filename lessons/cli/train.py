@@ -51,6 +51,7 @@ PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
     ),
 }
 
+FILES = ("model.safetensors", "results.json")  # beside log.csv and last.pt
 SAVE_EVERY = 10.0  # seconds between two checkpoints
 
 # A mouth crop that is a little off: rows down, columns right (of a 32 x 64 frame), zoom.
@@ -116,10 +117,8 @@ def results(model: LipNet, clips: ClipSet) -> dict:
         },
         "misplaced_greedy_wer": misplaced_wer(model, clips),
         "sentences": [
-            {"id": name, "said": said, "greedy": greedy, "grammar": best}
-            for name, said, greedy, best in zip(
-                clips.ids, clips.transcripts, reading.texts, grammatical, strict=True
-            )
+            dict(zip(("id", "said", "greedy", "grammar"), texts, strict=True))
+            for texts in zip(clips.ids, clips.transcripts, reading.texts, grammatical, strict=True)
         ],
     }
 
@@ -160,10 +159,8 @@ def run(
     Returns:
         what results.json holds; None in every process but the first.
     """
-    weights, report_file = out / "model.safetensors", out / "results.json"
-    if processes.first:
-        check_writable(weights)
-        check_writable(report_file)
+    for name in FILES if processes.first else ():
+        check_writable(out / name)
     if lessons.device().type == "cuda":
         torch.backends.cudnn.benchmark = True  # try its convolutions once, keep the fastest
     torch.manual_seed(settings.seed)
@@ -178,6 +175,7 @@ def run(
         return None
     device = lessons.device()
     about = {"preset": preset, "data": data, "training_clips": str(len(training))}
+    weights = out / FILES[0]
     checkpoint.save(model, weights, about, half=True)
     # Measured on what was kept, half precision and all.
     found = results(checkpoint.load(weights).to(device), validation)
@@ -191,7 +189,7 @@ def run(
         **machine(device),
         **found,
     }
-    write_json(report_file, report)
+    write_json(out / FILES[1], report)
     greedy, grammar = found["greedy"]["wer"], found["grammar"]["wer"]
     print(f"WER {greedy:.1%} greedy, {grammar:.1%} with the grammar: {out}")
     return report

@@ -18,14 +18,20 @@ from lessons.data.synthetic.heads import LEVELS, Hardship, TalkingFilms, talking
 from lessons.data.synthetic.moving import MovingClips
 from lessons.detection.detector import Detector
 from lessons.lipreading.live_reader import SHRINK, shrink
-from lessons.training import checkpoint
 from lessons.training.detector import fit, train_memories
-from lessons.training.live_scores import COLUMNS, FINDERS, TEST_FILMS, TEST_SEED, measure, word_error_rate
+from lessons.training.live_scores import (
+    COLUMNS,
+    FINDERS,
+    READER,
+    TEST_FILMS,
+    TEST_SEED,
+    measure,
+    word_error_rate,
+)
 from lessons.training.seeds import Experiment, Trained, run
 from lessons.training.settings import Recipe
 
 POSTERS = 0.7  # of the clips of stage 2; a single frame is always without
-READER = "lipnet_small_synthetic"
 PRESETS = {
     "full": Recipe(
         frame_steps=400, steps=1200, clips=3, n_frames=16, vanish=0.3, test_clips=TEST_FILMS, test_frames=75
@@ -79,19 +85,12 @@ def train_finders(
     return train_memories(memories, per_frame, recipe, None, out / "memories.pt", progress, clips)
 
 
-def test(recipe: Recipe, detectors: dict[str, Detector]) -> list[dict]:
-    """The rows of the table."""
-    # The channels of a pixel side by side: the reader's convolutions are faster so.
-    reader = checkpoint.load(READER).to(memory_format=torch.channels_last_3d)
-    return measure(detectors, reader, recipe.test_clips)
-
-
 EXPERIMENT = Experiment(
     command="train-mouth-finder",
     description="Train the mouth finders and test them.",
     presets=PRESETS,
     train=train_finders,
-    test=test,
+    test=measure,
     columns=COLUMNS,
     about={
         "levels": {name: asdict(level) for name, level in LEVELS.items()},

@@ -12,7 +12,7 @@ import hashlib
 import math
 import time
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +76,8 @@ def train(
     """
     _check_clips(training, model)
     _check_processes(processes, settings, validation)
-    run = Run(model, training, settings, device or lessons.device(), precision, processes)
+    device = device or lessons.device()
+    run = Run(model, training, settings, device, precision or best_precision(device), processes)
     checkpoint = None if out is None else Path(out) / "last.pt"
     writes = checkpoint is not None and processes.first
     with claim(checkpoint.parent) if writes else nullcontext():
@@ -86,7 +87,7 @@ def train(
             for epoch in range(len(run.rows), settings.epochs):
                 began = time.perf_counter(), time.process_time()
                 loss = run.epoch(epoch, bar)
-                reading = evaluate(run.average, validation, run.device, processes)
+                reading = evaluate(run.average, validation, device, processes)
                 run.log(epoch, loss, reading, *began)
                 bar.set_postfix(run.shown(loss))
                 if writes and (time.perf_counter() - saved >= save_every or epoch + 1 == settings.epochs):
@@ -96,6 +97,7 @@ def train(
     return run.average, run.rows
 
 
+@dataclass(eq=False)
 class Run:
     """A model in training: all that a step needs, and all that it changes (``parts``).
 
@@ -106,28 +108,26 @@ class Run:
         rows: the log, one row per epoch.
     """
 
-    def __init__(
-        self,
-        model: LipNet,
-        clips: ClipSet,
-        settings: Settings,
-        device: torch.device,
-        precision: torch.dtype | None,
-        processes: Processes,
-    ) -> None:
-        self.clips, self.settings, self.device, self.processes = clips, settings, device, processes
-        self.precision = precision or best_precision(device)
-        self.steps_per_epoch = math.ceil(len(clips) / settings.batch_size)
-        self.steps = self.steps_per_epoch * settings.epochs
-        self.model = model.to(device, memory_format=torch.channels_last_3d).train()
+    model: LipNet
+    clips: ClipSet
+    settings: Settings
+    device: torch.device
+    precision: torch.dtype
+    processes: Processes
+    rows: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        model, settings = self.model, self.settings
+        model.to(self.device, memory_format=torch.channels_last_3d).train()
         self.average = copy.deepcopy(model).eval()
-        self.next_part = use_whole_batch(model, processes)
+        self.next_part = use_whole_batch(model, self.processes)
         self.optimizer = make_optimizer(model, settings)
         # float16 loses gradients below 6e-8; the scaler keeps them above. It does nothing for other formats.
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         self.parts = {name: getattr(self, name) for name in ("model", "average", "optimizer", "scaler")}
-        self.about = {"settings": asdict(settings), "model": model.config, "clips": len(clips)}
-        self.rows: list[dict[str, float]] = []
+        self.about = {"settings": asdict(settings), "model": model.config, "clips": len(self.clips)}
+        self.steps_per_epoch = math.ceil(len(self.clips) / settings.batch_size)
+        self.steps = self.steps_per_epoch * settings.epochs
 
     def start(self, checkpoint: Path | None) -> None:
         """Go on from ``checkpoint`` if it is there; all processes must start from the same."""

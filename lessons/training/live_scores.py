@@ -17,14 +17,15 @@ from lessons.ctc.metrics import edit_distance
 from lessons.data.synthetic.heads import LEVELS, TalkingFilms, talking_films
 from lessons.detection.boxes import iou
 from lessons.detection.detector import MEMORIES, Detector
-from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.live_reader import LiveReader, MouthFinder, known, read_film
 from lessons.training import checkpoint
 from lessons.training.seeds import read_rows
+from lessons.training.settings import Recipe
 
 TRAINED = checkpoint.trained_folder("mouth_finder")
 FINDERS = ("none", "averaging", "bottleneck_lstm")  # memories that are trained as finders
 TRUTH = "truth"  # in their place: the reader is told where the mouth is
+READER = "lipnet_small_synthetic"
 TEST_SEED = 40_000  # far from any seed that one would train with; nothing was chosen on these films
 TEST_FILMS = 60  # of each level
 JUMP = 0.25  # of the mouth's width: farther than any head moves from one frame to the next
@@ -84,14 +85,14 @@ def jumps(found: list[np.ndarray | None]) -> int:
     return int((steps > JUMP * (boxes[1:, 2] - boxes[1:, 0])).sum())
 
 
-def measure(
-    detectors: Mapping[str, Detector], reader: LipNet, n: int = TEST_FILMS, progress: bool = True
-) -> list[dict]:
-    """Rows of the table for all levels: each detector by its name, and the truth."""
+def measure(recipe: Recipe, detectors: Mapping[str, Detector]) -> list[dict]:
+    """The rows of the table for all levels: each detector by its name, and the truth."""
+    # Channels last: the reader's convolutions are faster so.
+    reader = checkpoint.load(READER).to(memory_format=torch.channels_last_3d)
     rows = []
     for level in LEVELS:
-        films = films_of(level, n)
-        for name in tqdm([TRUTH, *detectors], desc=level, unit="finder", disable=not progress):
+        films = films_of(level, recipe.test_clips)
+        for name in tqdm([TRUTH, *detectors], desc=level, unit="finder"):
             for i, film in enumerate(films.frames):
                 finder = known(films.boxes[i]) if name == TRUTH else MouthFinder(detectors[name])
                 live = read_film(film, finder, reader)

@@ -85,6 +85,7 @@ def test_a_full_disk_is_found_at_once(tmp_path):
     (tmp_path / ".lock").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"), claim(tmp_path):
         raise AssertionError("never reached")
+    assert list(tmp_path.iterdir()) == [] and os.path.exists("/dev/full")
 
 
 def test_one_folder_has_one_owner(tmp_path):
@@ -93,7 +94,7 @@ def test_one_folder_has_one_owner(tmp_path):
             with claim(tmp_path):
                 raise AssertionError("never reached")
         assert (tmp_path / "other").is_dir()
-    assert [p.name for p in tmp_path.rglob("*")] == ["other"]  # on Windows the file of the lock stays
+    assert [p.name for p in tmp_path.rglob("*")] == ["other"]
     with pytest.raises(KeyError), claim(tmp_path):
         raise KeyError("whatever ends the block")
     with claim(tmp_path):
@@ -146,6 +147,7 @@ def test_windows_locks_by_its_own_call(tmp_path, monkeypatch):
     with claim(tmp_path):
         with pytest.raises(OSError, match="another training"), claim(tmp_path):
             raise AssertionError("never reached")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_killed_processes_left_half_written_is_removed(tmp_path):
