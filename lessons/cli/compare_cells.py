@@ -2,7 +2,7 @@
 
 Every cell stands in the detector of :mod:`lessons.cli.train_detector` and has half of its training, behind
 the same backbone and on the same clips. What differs is named in ``CELLS``. With ``--short`` the training is
-that of notebook 12, of as few steps as you like: two kinds of things, behind the course's own backbone. The
+that of notebook 12, of as few steps as you like: two kinds of objects, behind the course's own backbone. The
 course's tables are ``cells.csv`` and ``cells_short.csv`` in ``lessons/trained/video_detector``.
 """
 
@@ -36,7 +36,7 @@ TESTS = ("0", "0.5", "0.5 in bursts")
 
 
 def blog_values(layer: BottleneckLSTM) -> BottleneckLSTM:
-    """The first values of the blog's code: normal, of variance 2 / (k² O), with O all of the output channels.
+    """The blog's initialization: normal, of variance 2 / (k² O), with O all of the output channels.
 
     A depthwise filter, of which only 9 weights meet in one output, then starts √C times too small.
     """
@@ -61,7 +61,7 @@ def run_seed(recipe: Recipe, progress: bool = True) -> list[dict]:
 
 
 def run_short(recipe: Recipe, progress: bool = True) -> list[dict]:
-    """The same behind the course's own backbone, on two kinds of things, with one test."""
+    """The same behind the course's own backbone, on two kinds of objects, with one test."""
     rng = np.random.default_rng(TEST_SEED)
     clips = moving_clips(recipe.test_clips, rng, recipe.test_frames, vanish=0.5, scene=SHORT_SCENE)
     return compare(recipe, load("none"), SHORT_SCENE, {"0.5": clips}, progress)

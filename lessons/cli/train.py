@@ -130,7 +130,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", default="synthetic", help="a mouth set's folder, or 'synthetic' (default)")
     parser.add_argument("--out", required=True, type=Path, help="folder for log, weights, results")
     parser.add_argument("--start", choices=("timings", "plain"), default="timings")
-    parser.add_argument("--epochs", type=int, help="passes over the clips, in place of the preset's")
+    parser.add_argument("--epochs", type=int, help="passes over the clips, instead of the preset's")
     parser.add_argument("--batch-size", type=int, help="clips in a step of all processes, not the preset's")
     parser.add_argument("--clips", type=int, default=2000, help="synthetic training clips (default 2000)")
     parser.add_argument("--seed", type=int, default=0)

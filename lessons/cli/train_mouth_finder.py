@@ -1,6 +1,6 @@
 """Train the mouth finders and test them in a stream: ``python -m lessons train-mouth-finder --out OUT``.
 
-As ``lessons.training.detector`` does it, on films of talking heads at half size. Stage 1: backbone and head
+As ``lessons.training.detector`` does it, on videos of talking heads at half size. Stage 1: backbone and head
 learn on single frames without hands. Stage 2: each memory, with a new head, learns behind the frozen backbone
 on clips with hands. Run the same command again after a stop and it goes on where it was.
 """
@@ -41,7 +41,7 @@ PRESETS = {
 
 
 def for_the_finder(films: TalkingFilms) -> MovingClips:
-    """Films as the training of detectors wants them: half as high and wide, one thing of class 0 in each."""
+    """Videos as detectors train on them: half as high and wide, one object of class 0 in each."""
     n, n_frames = films.frames.shape[:2]
     small = shrink(films.frames.reshape(-1, *films.frames.shape[2:]))  # (N*T, H / 2, W / 2)
     return MovingClips(
@@ -53,7 +53,7 @@ def for_the_finder(films: TalkingFilms) -> MovingClips:
 
 
 def draw(recipe: Recipe, stage: int, step: int) -> MovingClips:
-    """The clips of one step: chance is drawn from (seed, stage, step), so nothing is seen twice.
+    """The clips of one step, drawn from (seed, stage, step): nothing is seen twice.
 
     Each clip has its own hardship, up to that of the level "much"; hands come in stage 2 only.
     """

@@ -1,10 +1,10 @@
 """Train a video detector in two stages.
 
 Stage 1 trains backbone and head on clean single frames. Stage 2 freezes the backbone, puts a memory behind it
-with a new head, and trains these two on clips whose things vanish.
+with a new head, and trains these two on clips whose objects vanish.
 
 Clips are drawn anew for every step, from (seed, stage, step): nothing is seen twice, all memories see the
-same, and a run that was killed goes on to the same numbers, bit for bit on a CPU.
+same, and a run that was killed resumes to the same numbers, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ WARMUP_STEPS, CLIP_NORM = 30, 10.0
 
 @dataclass
 class Log:
-    """What a training left behind.
+    """The record of a training.
 
     Attributes:
-        losses: one a step.
+        losses: one per step.
         cpu_seconds: of all threads together, what the clips and the backbone took included: as long as it
             would have taken alone, and fair on a busy machine.
     """
@@ -115,7 +115,7 @@ def fit(
         draw: the clips of a step; must depend on nothing but the step.
         steps: how many.
         learning_rate: the highest of AdamW's; warm-up over 30 steps, then half a cosine down to 0.
-        checkpoint: file to go on from, written whole every ``every`` steps; None keeps nothing.
+        checkpoint: file to resume from, written whole every ``every`` steps; None keeps nothing.
         about: what tells this run from others; a checkpoint of another run is refused.
         progress: show a bar.
 

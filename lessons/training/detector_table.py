@@ -26,7 +26,7 @@ TESTS: dict[str, dict] = {
     "0.25": dict(vanish=0.25),
     "0.5": dict(vanish=0.5),
     "0.75": dict(vanish=0.75),
-    "0.5 in bursts": dict(vanish=0.5, burst=4.0),  # gone for four frames on end, on average
+    "0.5 in bursts": dict(vanish=0.5, burst=4.0),  # hidden for four frames in a row, on average
     "bar": dict(scene=Scene(occluders=(1, 1))),  # a bar sweeps across; nothing of the kind was in training
 }
 FORGETTING = "0.5"  # the test that memories also take with their state thrown away after every frame
@@ -42,7 +42,7 @@ TRAINED = checkpoint.trained_folder("video_detector")
 
 
 def clips_of(test: str, recipe: Recipe | None = None) -> MovingClips:
-    """The clips of one of ``TESTS``: the same things on the same paths in all tests, for every seed."""
+    """The clips of one of ``TESTS``: the same objects on the same paths in all tests, for every seed."""
     recipe = recipe or Recipe()
     rng = np.random.default_rng(TEST_SEED)
     return moving_clips(recipe.test_clips, rng, recipe.test_frames, **TESTS[test])
@@ -62,7 +62,7 @@ def measure(recipe: Recipe, detectors: dict[str, Detector]) -> list[dict]:
 def read_table(path: str | Path | None = None) -> list[dict]:
     """The rows of a ``results.csv``, the course's own if ``path`` is None.
 
-    NaN stands where there is no number, as the recall of hidden things where nothing was hidden.
+    NaN stands where there is no number, as in the recall of hidden objects where none was hidden.
     """
     return read_rows(path or TRAINED / "results.csv", COLUMNS)
 

@@ -33,7 +33,7 @@ class Part:
     """One process's clips of a batch.
 
     Attributes:
-        places: where they stand in the batch.
+        places: their positions in the batch.
         n_clips: clips in the whole batch.
         counts: False in a process for which no clip is left at the end of an epoch. It computes another's
             along with the others, since all of them meet inside the network, but adds nothing to any sum.
@@ -114,13 +114,13 @@ class Processes:
                         "processes the same arguments, the same clips, and an --out that each can read"
                     )
 
-    def _collect(self, thing: Item) -> list[Item]:
-        """Every process's thing, by rank."""
-        things = [thing] * self.size
+    def _collect(self, mine: Item) -> list[Item]:
+        """Every process's item, by rank."""
+        items = [mine] * self.size
         if self.size > 1:
             with _patience():
-                dist.all_gather_object(things, thing)
-        return things
+                dist.all_gather_object(items, mine)
+        return items
 
 
 ALONE = Processes()
@@ -197,7 +197,7 @@ def _all_reduce(x: Tensor) -> Tensor:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """Say in plain words that another process is gone or silent; torch has RuntimeErrors of many kinds."""
+    """Turn torch's many RuntimeErrors for a process that is gone or silent into one ConnectionError."""
     try:
         yield
     except RuntimeError as error:

@@ -1,8 +1,8 @@
-"""The training loop of LipNet. A run that was killed goes on to the same numbers, bit for bit on a CPU.
+"""The training loop of LipNet. A run that was killed resumes to the same numbers, bit for bit on a CPU.
 
 The random numbers of a step are drawn from (seed, step): its augmentation and dropout depend on nothing that
-came before, so a run needs no random state to go on from. Several processes arrive at the same numbers, but
-for the order of sums (lessons.training.distributed).
+came before, so a run resumes without any random state. Several processes compute the same numbers, up to the
+order of sums (lessons.training.distributed).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def train(
     processes: Processes = ALONE,
     save_every: float = 0.0,
 ) -> tuple[LipNet, list[dict[str, float]]]:
-    """Train ``model``; go on from ``out`` when an earlier run with the same settings was cut off there.
+    """Train ``model``; resume from ``out`` when an earlier run with the same settings was stopped there.
 
     Args:
         model: trained in place; on return it holds the last step's weights.
@@ -62,7 +62,7 @@ def train(
         precision: of the convolutions; ``best_precision`` if None.
         progress: show a bar.
         processes: those that train together, each with the same arguments. The first alone writes to ``out``
-            and shows the bar; a run may go on with fewer or more of them.
+            and shows the bar; a run may resume with fewer or more of them.
         save_every: seconds between two checkpoints (on a GPU one may take as long as an epoch).
 
     Returns:
@@ -130,7 +130,7 @@ class Run:
         self.steps = self.steps_per_epoch * settings.epochs
 
     def start(self, checkpoint: Path | None) -> None:
-        """Go on from ``checkpoint`` if it is there; all processes must start from the same."""
+        """Resume from ``checkpoint`` if it exists; all processes must start from the same state."""
         self.rows = resume.load(checkpoint, self.about, self.parts)
         start = {"precision": self.precision, "epochs done": len(self.rows), "weights": _digest(self.model)}
         self.processes.agree({**self.about, **start})
@@ -213,7 +213,7 @@ def write_log(path: Path, rows: list[dict[str, float]]) -> None:
 def _check_clips(clips: ClipSet, model: LipNet) -> None:
     """Refuse sentences that no path of frames can spell: their loss is infinite and spoils every weight."""
     if len(clips) == 0:
-        raise ValueError("there are no training clips")
+        raise ValueError("len(training)=0: expected 1 clip or more; look at the data's manifest")
     for name, text, n_frames in zip(clips.ids, clips.transcripts, clips.lengths, strict=True):
         needed = min_frames(ALPHABET.encode(text))
         available = int(n_frames) * model.upsample
@@ -226,9 +226,9 @@ def _check_clips(clips: ClipSet, model: LipNet) -> None:
 
 def _check_processes(processes: Processes, settings: Settings, validation: ClipSet) -> None:
     """Refuse more processes than there are clips to share."""
-    for what, n_clips in (("batch_size", settings.batch_size), ("validation clips", len(validation))):
+    for what, n_clips in (("batch_size", settings.batch_size), ("len(validation)", len(validation))):
         if n_clips < processes.size:
-            raise ValueError(f"{what}: {n_clips} for {processes.size} processes: each needs at least one")
+            raise ValueError(f"{what}={n_clips}: expected {processes.size} or more; start fewer processes")
 
 
 def _digest(model: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""How well a stream is read: word errors, how well the box fits, how often it jumps, how late a word is told.
+"""Scores of a stream: word errors, IoU of the box, its jumps, and the delay until a word is emitted.
 
 The table has a row for each film, so that whoever doubts a mean can look at what was read. The course's own,
 and the finders that it is of, are in ``lessons/trained/mouth_finder``.
@@ -24,9 +24,9 @@ from lessons.training.settings import Recipe
 
 TRAINED = checkpoint.trained_folder("mouth_finder")
 FINDERS = ("none", "averaging", "bottleneck_lstm")  # memories that are trained as finders
-TRUTH = "truth"  # in their place: the reader is told where the mouth is
+TRUTH = "truth"  # instead of a finder: the true boxes
 READER = "lipnet_small_synthetic"
-TEST_SEED = 40_000  # far from any seed that one would train with; nothing was chosen on these films
+TEST_SEED = 40_000  # far from any seed that one would train with; nothing was chosen on these videos
 TEST_FILMS = 60  # of each level
 JUMP = 0.25  # of the mouth's width: farther than any head moves from one frame to the next
 COLUMNS = {
@@ -36,7 +36,7 @@ COLUMNS = {
 
 
 def films_of(level: str, n: int = TEST_FILMS, seed: int = TEST_SEED) -> TalkingFilms:
-    """The test films of one of ``LEVELS``: the same people say the same in all levels."""
+    """The test videos of one of ``LEVELS``: the same people say the same in all levels."""
     return talking_films([LEVELS[level]] * n, np.random.default_rng(seed))
 
 
@@ -47,15 +47,15 @@ def load(path: str | Path) -> Detector:
 
 
 def score(live: LiveReader, films: TalkingFilms, i: int) -> dict:
-    """What a reader made of film i.
+    """The scores of video i.
 
     Returns:
-        poster: the frame in which one is hung up; the film's length if none is.
+        poster: the frame in which one is hung up; the video's length if none is.
         said, read: the sentences.
         errors: the fewest edits of words between them.
         iou: of the smoothed box with the true one, the mean over frames; 0 in a frame without a box.
         jumps: how often the box that was found lies more than a quarter of its width from the one before.
-        late: frames from the end of a word to its telling, the mean over words; "" unless all are right.
+        late: frames from the end of a word until it is emitted, the mean over words; "" unless all are right.
     """
     said, read = films.transcripts[i], " ".join(word.text for word in live.told)
     overlaps = [
@@ -106,7 +106,7 @@ def read_table(path: str | Path | None = None) -> list[dict]:
 
 
 def column(rows: list[dict], name: str, finder: str, level: str, seed: int = 0) -> np.ndarray:
-    """(films,) one column of the table, by film.
+    """(videos,) one column of the table, by video.
 
     Raises:
         ValueError: no such rows.
@@ -120,11 +120,11 @@ def column(rows: list[dict], name: str, finder: str, level: str, seed: int = 0) 
 def word_error_rate(
     rows: list[dict], finder: str, level: str, seed: int = 0, draws: int = 2000
 ) -> tuple[float, float, float]:
-    """WER, and the middle 95 % of what it would be with other films (bootstrap).
+    """WER, and the middle 95 % of what it would be with other videos (bootstrap).
 
-    The other films are drawn from these, with replacement, as many as there are.
+    The other videos are drawn from these, with replacement, as many as there are.
     """
-    errors = column(rows, "errors", finder, level, seed)  # (films,)
+    errors = column(rows, "errors", finder, level, seed)  # (videos,)
     words = np.array([len(said.split()) for said in column(rows, "said", finder, level, seed)])
     chosen = np.random.default_rng(0).integers(len(errors), size=(draws, len(errors)))
     rates = errors[chosen].sum(1) / words[chosen].sum(1)  # (draws,)

@@ -1,4 +1,4 @@
-"""A training that was stopped goes on: all that changes while it trains is in one file, written whole."""
+"""Save and resume a run: all that changes while it trains is in one file, written whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stateful(Protocol):
 
 
 def save(path: Path, run: dict, parts: Mapping[str, Stateful], rows: list[dict]) -> None:
-    """Write all that a run needs to go on, all or nothing.
+    """Write all that a run needs to resume, all or nothing.
 
     Args:
         run: what tells this run from others, such as its settings.

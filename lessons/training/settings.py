@@ -13,11 +13,11 @@ class Settings:
 
     Attributes:
         epochs: passes over the training clips.
-        batch_size: clips in a step.
+        batch_size: clips per step.
         learning_rate: the highest, see ``lessons.training.schedule``.
         warmup_steps: steps of the rise.
         weight_decay: of AdamW, on matrices and filters, not on biases and norms.
-        clip_norm: the longest gradient that is followed as it is; a longer one is shortened to it.
+        clip_norm: gradients are clipped to this norm.
         average: the weights that are kept are a running mean over about 1 / (1 - average) steps.
         start: ``"plain"`` learns from CTC alone; ``"timings"`` adds, over the first half of the run and ever
             less, a cross-entropy with the class each frame has by the word timings.
@@ -44,14 +44,14 @@ class Recipe:
     Attributes:
         frame_steps, frame_batch: of stage 1: its steps, and the frames in each.
         steps, clips, n_frames: of stage 2: its steps, and the clips in each and their length.
-        vanish: each clip of stage 2 has its own share of frames without each thing, from 0 to this.
+        vanish: each clip of stage 2 hides each object in its own fraction of the frames, from 0 to this.
         learning_rate: the highest, of both stages; it rises to it at once and falls to nothing.
         hidden_channels: D of the memory.
         test_clips, test_frames: what to test on.
         seed: of weights and training clips. The test clips are always the same.
 
     Raises:
-        ValueError: a count below 1, no rate to learn at, a share outside 0 … 1.
+        ValueError: a count below 1, a learning rate that is not positive, a fraction outside 0 … 1.
     """
 
     frame_steps: int = 1200
@@ -70,8 +70,8 @@ class Recipe:
         for name, value in asdict(self).items():
             least = 0 if name == "seed" else 1
             if isinstance(value, int) and name not in ("vanish", "learning_rate") and value < least:
-                raise ValueError(f"{name}={value}, expected {least} or more")
+                raise ValueError(f"{name}={value}: expected {least} or more")
         if not 0 <= self.vanish <= 1:
-            raise ValueError(f"vanish={self.vanish}, expected a share from 0 to 1")
+            raise ValueError(f"vanish={self.vanish}: expected a fraction from 0 to 1")
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate={self.learning_rate}, expected more than 0")
+            raise ValueError(f"learning_rate={self.learning_rate}: expected more than 0")

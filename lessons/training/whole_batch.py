@@ -47,7 +47,7 @@ class WholeBatchNorm3d(nn.BatchNorm3d):
 
 
 class WholeDropout(nn.Module):
-    """Dropout with the chance of the whole batch: every process draws for all clips and uses its own.
+    """Dropout with the random numbers of the whole batch: every process draws for all clips and uses its own.
 
     So a clip loses the same features whichever process it falls to. The price is to draw ``size`` times as
     many numbers as are needed.

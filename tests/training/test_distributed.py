@@ -97,9 +97,9 @@ def test_the_replaced_layers_keep_parameters_names_and_answers():
 
 
 def test_more_processes_than_clips_to_share_are_refused():
-    with pytest.raises(ValueError, match="batch_size: 3 for 5 processes"):
+    with pytest.raises(ValueError, match="batch_size=3: expected 5 or more"):
         train(tiny(), clips(10, 0), clips(5, 1), SETTINGS, progress=False, processes=Processes(0, 5))
-    with pytest.raises(ValueError, match="validation clips: 2 for 3 processes"):
+    with pytest.raises(ValueError, match=r"len\(validation\)=2: expected 3 or more"):
         train(tiny(), clips(10, 0), clips(2, 1), SETTINGS, progress=False, processes=Processes(0, 3))
 
 

@@ -134,12 +134,12 @@ def test_nothing_to_find():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(clips=0), "clips=0, expected 1 or more"),
-        (dict(frame_steps=-1), "frame_steps=-1, expected 1"),
-        (dict(seed=-1), "seed=-1, expected 0 or more"),
-        (dict(vanish=75), "vanish=75, expected a share"),
+        (dict(clips=0), "clips=0: expected 1 or more"),
+        (dict(frame_steps=-1), "frame_steps=-1: expected 1"),
+        (dict(seed=-1), "seed=-1: expected 0 or more"),
+        (dict(vanish=75), "vanish=75: expected a fraction"),
         (dict(vanish=math.nan), "vanish=nan"),
-        (dict(learning_rate=0), "learning_rate=0, expected more than 0"),
+        (dict(learning_rate=0), "learning_rate=0: expected more than 0"),
         (dict(learning_rate=math.nan), "learning_rate=nan"),
     ],
 )
