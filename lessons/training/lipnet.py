@@ -32,7 +32,7 @@ from lessons.training.evaluation import ALPHABET, Reading, evaluate
 from lessons.training.losses import ctc, timing_loss
 from lessons.training.optimizer import make_optimizer, set_learning_rate, update_average
 from lessons.training.precision import best_precision, logits_of
-from lessons.training.schedule import learning_rate
+from lessons.training.schedule import learning_rate, timing_weight
 from lessons.training.settings import Settings
 from lessons.training.steps import Step, collected_ahead, epoch_steps
 from lessons.training.whole_batch import use_whole_batch
@@ -156,8 +156,7 @@ class Run:
         logits = logits_of(model, batch.x, batch.lengths, self.precision)  # (T, B, V)
         # Each loss is a mean, over clips or over frames: our share of these is our share of the loss.
         loss = ctc_loss = ctc(logits, batch, model) * step.part.share(np.ones(len(step.indices)))
-        # With word timings the frames have labels at first; CTC takes over by the middle of the run.
-        weight = max(0.0, 1 - 2 * step.number / self.steps) if settings.start == "timings" else 0.0
+        weight = timing_weight(step.number, self.steps, settings)
         if weight > 0:
             frames = step.part.share(self.clips.lengths[step.indices])
             loss = loss + weight * frames * timing_loss(logits, batch, model)
