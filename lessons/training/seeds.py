@@ -24,8 +24,6 @@ from lessons.training.detector import Log
 from lessons.training.settings import Recipe
 
 REPORT = "report.json"
-
-
 Trained = dict[str, tuple[Detector, Log]]
 
 
@@ -147,9 +145,9 @@ def join_reports(experiment: Experiment, out: Path) -> None:
         {"seed": seed, "training": name, **row}
         for seed, report in reports.items()
         for name, training in report["trainings"].items()
-        for row in training.pop("losses")
+        for row in training.pop("losses", [])
     ]
-    write_csv(out / "losses.csv", losses[0], losses)
+    write_csv(out / "losses.csv", ("seed", "training", "step", "loss"), losses)
     rows = [{"seed": seed, **row} for seed, report in reports.items() for row in report["rows"]]
     write_csv(out / "results.csv", experiment.columns, rows)
     results = {
