@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 
 # command -> (the module whose main() it calls, what it does)
@@ -16,6 +18,7 @@ COMMANDS = {
     "export": ("training.export", "write a trained model as an ONNX file"),
     "bench": ("measure.bench", "time every piece beside torch's own"),
 }
+RESUMABLE = {"grid", "train", "train-detector", "train-mouth-finder"}
 
 
 def usage() -> str:
@@ -26,8 +29,33 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; an error that has a message is one line on standard error, and the exit code 1."""
+    """Run a command; whatever ends it early is at most one line on standard error.
+
+    Returns:
+        0; 1 after an error that has a message; 2 for wrong arguments; 130 after Ctrl-C; 141 when nobody reads
+        the output any more (``| head -1``).
+    """
     argv = sys.argv[1:] if argv is None else argv
+    try:
+        try:
+            return run(argv)
+        finally:
+            _flush()
+    except KeyboardInterrupt:
+        again = "; the same command goes on from here" if RESUMABLE.intersection(argv[:1]) else ""
+        print(f"stopped{again}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError) as error:
+        printing = isinstance(error, OSError) and error.filename is None  # what writes files names them
+        if printing and error.errno == errno.EPIPE:
+            return 141
+        full = printing and error.errno == errno.ENOSPC
+        print(f"error: {f'standard output: {error.strerror}' if full else error}", file=sys.stderr)
+        return 1
+
+
+def run(argv: list[str]) -> int:
+    """Run the command that ``argv`` names, or say which there are."""
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
         return 0 if argv else 2
@@ -35,11 +63,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {argv[0]!r} is no command\n\n{usage()}", file=sys.stderr)
         return 2
     command = importlib.import_module(f"lessons.{COMMANDS[argv[0]][0]}")
+    return command.main(argv[1:]) or 0
+
+
+def _flush() -> None:
+    """Write out what was printed: an output that takes no more shows itself here, if not before."""
     try:
-        return command.main(argv[1:]) or 0
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
+        raise
 
 
 if __name__ == "__main__":

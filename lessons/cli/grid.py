@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 DOWNLOAD = "python -m lessons grid download --speakers 1,2 --out data/raw"
 PREPARE = "python -m lessons grid prepare --raw data/raw --out data/grid --splits overlapped"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run ``python -m lessons grid download|prepare``: 0 when done, 1 after an error."""
+def main(argv: list[str] | None = None) -> None:
+    """Run ``python -m lessons grid download|prepare``."""
     from lessons.data.grid.download import EVERYONE, download
     from lessons.data.grid.prepare import prepare, summary
     from lessons.data.grid.splits import RULES
@@ -46,10 +45,5 @@ def main(argv: list[str] | None = None) -> int:
         else:
             download(chosen.speakers, chosen.out)
             print(f"next: python -m lessons grid prepare --raw {chosen.out} --out data/grid")
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    except RuntimeError as error:  # OpenCV is missing or does not fit
+        raise ValueError(str(error)) from error

@@ -28,7 +28,9 @@ from lessons.layers.gru import GRU
 from lessons.lipreading.lipnet import LipNet, fastest_layers
 from lessons.lipreading.plain_lipnet import PlainLipNet, plain_step
 from lessons.measure.timing import Work, compare, machine
-from lessons.training.lipnet import Settings, best_precision, logits_of, make_optimizer
+from lessons.training.optimizer import make_optimizer
+from lessons.training.precision import best_precision, logits_of
+from lessons.training.settings import Settings
 
 FRAMES = 75  # T of LipNet
 

@@ -57,7 +57,7 @@ from lessons.data.synthetic.visemes import (
 from lessons.data.video import read_video, write_video
 from lessons.source import show
 from lessons.training import checkpoint
-from lessons.training.lipnet import evaluate
+from lessons.training.evaluation import evaluate
 
 GRID = find_mouth_set()  # the folder of the real clips, None where there are none
 

@@ -47,7 +47,11 @@ from lessons.lipreading import LipNet, SmallLipNet
 from lessons.lipreading.saliency import saliency
 from lessons.source import show
 from lessons.training import checkpoint
-from lessons.training.lipnet import Settings, evaluate, learning_rate, timing_loss, train
+from lessons.training.evaluation import evaluate
+from lessons.training.lipnet import train
+from lessons.training.losses import timing_loss
+from lessons.training.schedule import cosine, learning_rate
+from lessons.training.settings import Settings
 
 alphabet = Alphabet()
 CPU = torch.device("cpu")
@@ -478,7 +482,7 @@ figures.spread(
 # `learning_rate` rises over `warmup_steps`, then falls along half a cosine.
 
 # %%
-show(learning_rate)
+show(cosine)
 
 # %% [markdown]
 # **Predict.** At its very first step Adam divides $m/(1-\beta_1) = g$ by $\sqrt{v/(1-\beta_2)} = |g|$. How

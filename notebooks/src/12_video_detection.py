@@ -38,8 +38,9 @@ from lessons.detection.scores import SURE, UNSEEN, detect, evaluate
 from lessons.measure.counting import count
 from lessons.source import show
 from lessons.training import detector_table
-from lessons.training.detector import Recipe, clip_targets, fit, train_memories
+from lessons.training.detector import clip_targets, fit, train_memories
 from lessons.training.detector_table import clips_of, load, mean_and_spread, read_table
+from lessons.training.settings import Recipe
 
 # %% [markdown]
 # ## 1. The films

@@ -57,7 +57,7 @@ from lessons.measure.timing import compare, seconds
 from lessons.source import show
 from lessons.training import checkpoint, export
 from lessons.training.distributed import Part, Processes
-from lessons.training.lipnet import best_precision, logits_of
+from lessons.training.precision import best_precision, logits_of
 
 alphabet = Alphabet()
 CPU = torch.device("cpu")
@@ -389,7 +389,7 @@ figures.curves(walks, xlabel="step", ylabel="memory", title="A slow memory that 
 # | weights, optimizer, GRUs, normalization's sums, softmax, CTC | convolutions, and what flows between them |
 #
 # This is **mixed precision**. `torch.autocast` does it: inside it a convolution casts its inputs down;
-# nothing else needs to be rewritten. `lessons.training.lipnet.logits_of` is all there is, and
+# nothing else needs to be rewritten. `lessons.training.precision.logits_of` is all there is, and
 # `LipNet.forward` switches autocast off before its GRUs.
 
 # %%

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from lessons.cli.grid import main
+from lessons.__main__ import main
 from lessons.ctc.grammar import COLORS, DIGITS, LETTERS, id_from_sentence, sentence_from_id
 from lessons.data.grid import find_mouth_set, load
 from lessons.data.grid import prepare as module
@@ -259,13 +259,22 @@ def test_the_command(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "raw" / "align").mkdir()
     shutil.copy(corpus / "s7" / "bbaf2n.mpg", tmp_path / "raw" / "s1")
     shutil.copy(corpus / "align" / "bbaf2n.align", tmp_path / "raw" / "align")
-    command = ["prepare", "--raw", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), "--workers", "1"]
+    command = [
+        "grid",
+        "prepare",
+        "--raw",
+        str(tmp_path / "raw"),
+        "--out",
+        str(tmp_path / "out"),
+        "--workers",
+        "1",
+    ]
     assert main(command) == 0
     assert capsys.readouterr().out == "clips: 1 kept, 0 left out, 0 with a fault\n"
-    assert main(["prepare", "--raw", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
+    assert main(["grid", "prepare", "--raw", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
     told = capsys.readouterr()
     assert told.out == "" and told.err.startswith("error: ") and "none: no such folder" in told.err
-    assert main(["download", "--speakers", "21", "--out", str(tmp_path / "raw")]) == 1
+    assert main(["grid", "download", "--speakers", "21", "--out", str(tmp_path / "raw")]) == 1
     assert "1 to 34, except 21" in capsys.readouterr().err
 
 
