@@ -33,7 +33,7 @@ from lessons.data.grid.faults import broken_frames, picture_fault
 from lessons.data.grid.mouth_crop import MouthFollower, NoFaceError, crop_mouth, is_mouth_crop
 from lessons.data.image import resize_area, to_gray
 from lessons.data.video import frames_of, read_video_and_rate, write_gif
-from lessons.figures.film import film
+from lessons.figures.clips import film
 from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.streaming import StableWord, Stream
 from lessons.training import checkpoint

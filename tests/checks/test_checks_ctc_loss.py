@@ -315,7 +315,7 @@ def test_flows_are_as_wide_as_what_passes_and_only_where_ctc_allows():
         allowed = {(s, s) for s in range(5)} | {(s, s + 1) for s in range(4)} | {(1, 3)}
         assert {(s, to) for _, s, to in moves} == allowed
         for (t, s, to), (width, color) in moves.items():
-            assert width / figures.flow.WIDEST == pytest.approx(edges[t, s, to - s])
+            assert width / figures.ctc.WIDEST == pytest.approx(edges[t, s, to - s])
             assert color == style.BLUE
         area = ax.collections[2].get_sizes().reshape(nodes.shape)
         np.testing.assert_allclose(area / area.sum(1, keepdims=True), nodes)

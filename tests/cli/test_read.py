@@ -16,7 +16,7 @@ from lessons.ctc.metrics import wer
 from lessons.data.grid import find_mouth_set
 from lessons.data.synthetic.talker import synthetic_clips
 from lessons.data.video import write_video
-from lessons.figures.film import film
+from lessons.figures.clips import film
 from lessons.lipreading.lipnet import LipNet
 from lessons.training import checkpoint
 

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch
 
-from lessons.figures.course_map import course_map
+from lessons.figures import course_map
 
 
 def test_written_notebooks_are_filled_and_the_present_one_is_framed():

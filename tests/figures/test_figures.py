@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 
 from lessons import figures
 from lessons.figures import style
-from lessons.figures.shape_ladder import as_video, human
+from lessons.figures.cost import as_video, human
 from lessons.source import show
 
 RNG = np.random.default_rng(0)

@@ -1,15 +1,81 @@
-"""A film as a block of space and time, and a kernel sliding through it."""
+"""A clip as a volume of space and time: slices, kernels, and how it lies in memory."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon
+from matplotlib.patches import Polygon, Rectangle
 from matplotlib.transforms import Affine2D
 
-from lessons.figures.style import FAINT, RULE, VERMILION, house_style, new_figure, to_numpy
+from lessons.figures.style import (
+    BLUE,
+    FAINT,
+    GREEN,
+    INK,
+    PALETTE,
+    PAPER,
+    RULE,
+    SIGNED,
+    VERMILION,
+    house_style,
+    new_figure,
+    to_numpy,
+)
+
+
+@house_style()
+def cuts(
+    frames: Any, t: int, row: int, column: int, *, title: str | None = None, width: float = 8.0
+) -> Figure:
+    """A frame, below it one row of all frames (x-t), to its right one column of all frames (y-t).
+
+    The x axis of the frame goes on in the cut below it, the y axis in the cut beside it. Lines of one color
+    are the same place: orange the row, blue the column, green the moment.
+
+    Args:
+        frames: (T, H, W) gray or (T, H, W, 3) RGB; uint8 as it is, floats from the darkest to the brightest.
+        t, row, column: where to cut.
+
+    Raises:
+        ValueError: other axes, or a cut outside the clip.
+    """
+    film = to_numpy(frames, "frames", (3, 4))
+    if film.ndim == 4 and film.shape[3] != 3:
+        raise ValueError(f"frames: shape {film.shape}, expected (T, H, W) or (T, H, W, 3)")
+    T, H, W = film.shape[:3]
+    if not (0 <= t < T and 0 <= row < H and 0 <= column < W):
+        raise ValueError(f"cut: t={t}, row={row}, column={column} lies outside the clip, {T} x {H} x {W}")
+    if film.dtype != np.uint8:
+        film = (film - film.min()) / max(float(np.ptp(film)), 1e-12)
+    top = 255 if film.dtype == np.uint8 else 1.0
+    fig = new_figure(width, width * (H + T) / (W + T) + 0.5)
+    axes = fig.subplots(2, 2, width_ratios=(W, T), height_ratios=(H, T))
+    (frame, right), (below, note) = axes
+    look = {"cmap": "gray", "vmin": 0, "vmax": top, "aspect": "auto"}
+    frame.imshow(film[t], **look)
+    below.imshow(film[:, row], **look)  # (T, W)
+    right.imshow(film[:, :, column].swapaxes(0, 1), **look)  # (H, T)
+    line = {"lw": 1.3, "ls": (0, (5, 3))}
+    frame.axhline(row, color=VERMILION, **line)
+    frame.axvline(column, color=BLUE, **line)
+    below.axhline(t, color=GREEN, **line)
+    right.axvline(t, color=GREEN, **line)
+    for ax, color in ((frame, GREEN), (below, VERMILION), (right, BLUE)):
+        ax.spines[:].set(visible=True, color=color, linewidth=1.6)
+    frame.set_title(f"frame {t}", color=GREEN)
+    right.set_title(f"y–t cut: column {column}", color=BLUE)
+    below.set_title(f"x–t cut: row {row}", color=VERMILION)
+    frame.set(ylabel="row y", xlabel="column x")
+    below.set(ylabel="frame t", xlabel="column x")
+    right.set(xlabel="frame t")
+    note.set_axis_off()
+    if title:
+        fig.suptitle(title, x=0.01, ha="left")
+    return fig
+
 
 # Where one step in x, in y and in t goes on the page: a card seen at an angle, the cards standing in a row.
 ALONG_X = np.array([0.44, 0.20])
@@ -195,4 +261,111 @@ def space_time_cube(
     ax.set_axis_off()
     if title:
         ax.set_title(title)
+    return fig
+
+
+@house_style()
+def kernels(
+    weight: Any, names: Sequence[str] | None = None, *, title: str | None = None, width: float | None = None
+) -> Figure:
+    """One column for each filter: its time steps from top to bottom, and below them its x-t cut.
+
+    The x-t cut is one row of the filter, the one with the largest weights, at all its time steps: time runs
+    downwards, so a filter that follows motion to the right is a line from the top left to the bottom right.
+    Red is positive, blue negative, white zero; each filter is scaled by its own largest weight.
+
+    Args:
+        weight: (O, kt, kh, kw), one input channel.
+        names: O strings, written above the columns.
+    """
+    w = to_numpy(weight, "weight", 4).astype(float)  # (O, kt, kh, kw)
+    count, taps = w.shape[:2]
+    if names is not None and len(names) != count:
+        raise ValueError(f"names: {len(names)} of them for {count} filters")
+    fig = new_figure(width or 0.95 * count + 0.9, 0.95 * (taps + 1) + 0.5)
+    fig.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.03, hspace=0.03)
+    axes = fig.subplots(taps + 1, count, squeeze=False)
+    for o in range(count):
+        bound = max(float(np.abs(w[o]).max()), 1e-12)
+        strongest = int(np.square(w[o]).sum(axis=(0, 2)).argmax())
+        for row, picture in enumerate([*w[o], w[o][:, strongest]]):  # kt images (kh, kw), then (kt, kw)
+            ax = axes[row, o]
+            ax.imshow(picture, cmap=SIGNED, vmin=-bound, vmax=bound)
+            ax.set(xticks=[], yticks=[])
+            for spine in ax.spines.values():
+                spine.set(visible=True, color=RULE)
+            if o == 0:
+                label = f"frame {row - taps // 2:+d}" if row < taps else "x–t cut"
+                label = label.replace("+0", "0").replace("-", "−")
+                ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        if names is not None:
+            axes[0, o].set_title(names[o], fontsize=9, loc="center", pad=4)
+    if title:
+        fig.suptitle(title, x=0.01, ha="left")
+    return fig
+
+
+LETTER_COLORS = {
+    "R": VERMILION,
+    "G": GREEN,
+    "B": BLUE,
+}  # red, green and blue, as color-blind readers see them too
+
+
+@house_style()
+def memory_walk(
+    walks: Mapping[str, Any],
+    memory: Sequence[str],
+    *,
+    width: float = 10.0,
+) -> Figure:
+    """Which place of memory a tensor visits at each step, one panel a tensor.
+
+    Along the top lies the memory, place 0 at the left. Every row below is one step of the walk: the cell
+    under the place that is visited is filled in the color of what is stored there.
+
+    Args:
+        walks: name -> whole numbers of the tensor's own shape, the place of each of its elements. The walk
+            goes through them with the last index fastest; bands mark the entries of the first axis.
+        memory: a letter for each place: what is stored there.
+
+    Raises:
+        ValueError: nothing to draw, or a place outside the memory.
+    """
+    if not walks or not len(memory):
+        raise ValueError(f"walks: {len(walks)}, memory: {len(memory)} places; expected at least one of each")
+    kinds = list(dict.fromkeys(memory))
+    colors = {kind: LETTER_COLORS.get(kind, PALETTE[i % len(PALETTE)]) for i, kind in enumerate(kinds)}
+    places = {name: to_numpy(walk, f"walks[{name!r}]", (1, 2, 3, 4, 5)) for name, walk in walks.items()}
+    for name, walk in places.items():
+        if walk.min() < 0 or walk.max() >= len(memory):
+            raise ValueError(f"walks[{name!r}]: goes to {walk.max()}, expected 0 to {len(memory) - 1}")
+    steps, cells = max(walk.size for walk in places.values()), len(memory)
+    side = width / len(places)
+    fig = new_figure(width, side * (steps + 3.5) / (cells + 2.5) + 0.55)
+    axes = fig.subplots(1, len(places), squeeze=False)[0]
+    for ax, (name, walk) in zip(axes, places.items(), strict=True):
+        size = walk.size // len(walk)
+        for g in range(len(walk)):
+            face = PAPER if g % 2 == 0 else "white"
+            ax.add_patch(Rectangle((0, g * size), cells, size, facecolor=face, edgecolor=RULE, lw=0.8))
+            ax.text(cells + 0.4, (g + 0.5) * size, f"[{g}]", fontsize=8, color=FAINT, va="center")
+        for place, kind in enumerate(memory):
+            ax.add_patch(Rectangle((place, -1.9), 1, 1.2, facecolor=colors[kind], edgecolor="white", lw=0.6))
+            ax.text(
+                place + 0.5, -1.3, kind, ha="center", va="center", fontsize=6, color="white", weight="bold"
+            )
+        for step, place in enumerate(walk.ravel()):
+            kind = memory[int(place)]
+            ax.add_patch(
+                Rectangle(
+                    (place, step), 1, 1, facecolor=colors[kind], edgecolor="white", lw=0.6, label="step"
+                )
+            )
+        for place in range(0, cells, 4):
+            ax.text(place + 0.5, -2.2, f"{place}", ha="center", va="bottom", fontsize=7, color=FAINT)
+        ax.set(xlim=(-0.3, cells + 2.6), ylim=(steps + 0.3, -3.4), aspect="equal", xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        ax.set_title(name, fontsize=10, color=INK)
+    axes[0].set_ylabel("step of the walk, downwards", fontsize=9)
     return fig
