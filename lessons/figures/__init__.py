@@ -1,76 +1,100 @@
-"""Pictures of the course. Each function takes arrays or tensors and returns a matplotlib ``Figure``."""
+"""Figures of the course. Each function takes arrays or tensors and returns a matplotlib ``Figure``."""
 
-from lessons.figures.basics import confusion, counts, curves, distances, dots, rates, spread, strip
-from lessons.figures.clips import box_rows, boxed, film_rows, filmstrip, live_strip, saliency, score
-from lessons.figures.cost import Layer, break_even, layer_shares, shape_ladder, weight_bars
+from lessons.figures.basics import (
+    confusion_matrix,
+    count_bars,
+    curves,
+    distance_matrix,
+    dot_plot,
+    error_rate_bars,
+    seed_spread,
+    strip_plot,
+)
+from lessons.figures.clips import (
+    boxed_clip_rows,
+    boxed_frames,
+    clip_rows,
+    filmstrip,
+    live_transcript,
+    saliency_overlay,
+    word_timeline,
+)
+from lessons.figures.cost import Layer, break_even, layer_costs, shape_ladder, weight_bars
 from lessons.figures.ctc import (
     alignment,
-    beams,
+    beam_search,
     ctc_gradient,
     edit_table,
-    path_shares,
-    peaks,
+    path_probabilities,
+    posterior_curves,
     trellis,
     trellis_flow,
     trellis_steps,
 )
-from lessons.figures.detection import center_maps, lanes, overlaps, precision_recall
-from lessons.figures.diagrams import cell_diagram, course_map, memory_cells, stream_diagram
-from lessons.figures.recurrent import gates, memory_film, reading_order, saturation
-from lessons.figures.training import number_bits, number_range, plateau, ring, throughput, work_lanes
-from lessons.figures.volumes import cuts, kernels, memory_walk, space_time, space_time_cube
+from lessons.figures.detection import boolean_timeline, box_overlaps, center_maps, precision_recall
+from lessons.figures.diagrams import bottleneck_lstm_diagram, course_map, lstm_gru_diagram, pipeline_diagram
+from lessons.figures.recurrent import bidirectional_order, gate_activations, sigmoid_saturation, state_maps
+from lessons.figures.training import (
+    gantt_chart,
+    number_bits,
+    number_range,
+    ring_all_reduce,
+    throughput,
+    training_run,
+)
+from lessons.figures.volumes import kernels, memory_layout, space_time, space_time_cube, space_time_slices
 
 __all__ = [
     "Layer",
     "alignment",
-    "beams",
-    "box_rows",
-    "boxed",
+    "beam_search",
+    "bidirectional_order",
+    "boolean_timeline",
+    "bottleneck_lstm_diagram",
+    "box_overlaps",
+    "boxed_clip_rows",
+    "boxed_frames",
     "break_even",
-    "cell_diagram",
     "center_maps",
-    "confusion",
-    "counts",
+    "clip_rows",
+    "confusion_matrix",
+    "count_bars",
     "course_map",
     "ctc_gradient",
     "curves",
-    "cuts",
-    "distances",
-    "dots",
+    "distance_matrix",
+    "dot_plot",
     "edit_table",
-    "film_rows",
+    "error_rate_bars",
     "filmstrip",
-    "gates",
+    "gantt_chart",
+    "gate_activations",
     "kernels",
-    "lanes",
-    "layer_shares",
-    "live_strip",
-    "memory_cells",
-    "memory_film",
-    "memory_walk",
+    "layer_costs",
+    "live_transcript",
+    "lstm_gru_diagram",
+    "memory_layout",
     "number_bits",
     "number_range",
-    "overlaps",
-    "path_shares",
-    "peaks",
-    "plateau",
+    "path_probabilities",
+    "pipeline_diagram",
+    "posterior_curves",
     "precision_recall",
-    "rates",
-    "reading_order",
-    "ring",
-    "saliency",
-    "saturation",
-    "score",
+    "ring_all_reduce",
+    "saliency_overlay",
+    "seed_spread",
     "shape_ladder",
+    "sigmoid_saturation",
     "space_time",
     "space_time_cube",
-    "spread",
-    "stream_diagram",
-    "strip",
+    "space_time_slices",
+    "state_maps",
+    "strip_plot",
     "throughput",
+    "training_run",
     "trellis",
     "trellis_flow",
     "trellis_steps",
     "weight_bars",
-    "work_lanes",
+    "word_timeline",
 ]

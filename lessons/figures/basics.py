@@ -115,7 +115,7 @@ def name_the_ends(ax, ends: list[tuple[float, float, str, str]]) -> None:
 
 
 @house_style()
-def counts(
+def count_bars(
     series: Mapping[str, Mapping[int, int]],
     *,
     xlabel: str = "",
@@ -165,7 +165,7 @@ def counts(
 
 
 @house_style()
-def dots(
+def dot_plot(
     names: Sequence[str],
     series: Mapping[str, Any],
     *,
@@ -215,7 +215,7 @@ def dots(
 
 
 @house_style()
-def spread(
+def seed_spread(
     runs: Mapping[str, Any],
     *,
     xlabel: str = "",
@@ -266,7 +266,7 @@ def spread(
 
 
 @house_style()
-def strip(
+def strip_plot(
     groups: Mapping[str, Any],
     *,
     threshold: float | None = None,
@@ -308,12 +308,12 @@ def strip(
 
 
 @house_style()
-def rates(
+def error_rate_bars(
     groups: Sequence[str],
     bars: Mapping[str, Any],
     *,
     ylabel: str = "WER",
-    inked: Sequence[str] = (),
+    neutral: Sequence[str] = (),
     width: float = 8.0,
     height: float = 3.4,
 ) -> Figure:
@@ -322,7 +322,7 @@ def rates(
     Args:
         groups: G names, from left to right.
         bars: name -> (G, 3) the rate, and the low and the high end of where it may be, as shares.
-        inked: bars in gray, such as a floor; the others take the palette in turn.
+        neutral: bars in gray, such as a floor; the others take the palette in turn.
 
     Raises:
         ValueError: bars of another shape, a rate below 0 or outside its own range.
@@ -341,7 +341,7 @@ def rates(
         if not ((low >= 0) & (low <= rate) & (rate <= high)).all():
             raise ValueError(f"bars[{name!r}]: expected 0 <= low <= rate <= high, found {values}")
         x = np.arange(len(groups)) - 0.4 + wide * (k + 0.5)
-        ax.bar(x, rate, 0.9 * wide, color=FAINT if name in inked else next(palette), label=name)
+        ax.bar(x, rate, 0.9 * wide, color=FAINT if name in neutral else next(palette), label=name)
         ax.vlines(x, low, high, color=INK, lw=1.2)
         for at, value, end in zip(x, rate, high, strict=True):
             ax.text(at, end, f"{100 * value:.0f}", ha="center", va="bottom", fontsize=8.5)
@@ -355,7 +355,7 @@ def rates(
 
 
 @house_style()
-def confusion(
+def confusion_matrix(
     matrix: Any, labels: Sequence[str], *, title: str | None = None, width: float | None = None
 ) -> Figure:
     """A confusion matrix: row = what was said, column = what was read, each row as a share of its sum.
@@ -397,7 +397,7 @@ def confusion(
 
 
 @house_style()
-def distances(
+def distance_matrix(
     matrix: Any,
     labels: Sequence[str],
     *,

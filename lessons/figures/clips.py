@@ -99,42 +99,42 @@ def filmstrip(
 
 
 @house_style()
-def film_rows(
-    films: Mapping[str, Any],
+def clip_rows(
+    clips: Mapping[str, Any],
     captions: Sequence[str] | None = None,
     *,
     title: str | None = None,
     width: float = 9.0,
 ) -> Figure:
-    """One row a film, its name on the left; column k shows moment k of every film.
+    """One row a clip, its name on the left; column k shows moment k of every clip.
 
     Args:
-        films: name -> (K, H, W) gray or (K, H, W, 3) RGB, the same K for all; uint8 as it is, floats scaled
-            by the darkest and the brightest value of their own film.
+        clips: name -> (K, H, W) gray or (K, H, W, 3) RGB, the same K for all; uint8 as it is, floats scaled
+            by the darkest and the brightest value of their own clip.
         captions: K strings above the columns, such as frame numbers.
     """
-    if not films:
-        raise ValueError("films: empty, expected at least one named film")
-    rows = {name: to_numpy(film, f"films[{name!r}]", (3, 4)) for name, film in films.items()}
+    if not clips:
+        raise ValueError("clips: empty, expected at least one named clip")
+    rows = {name: to_numpy(clip, f"clips[{name!r}]", (3, 4)) for name, clip in clips.items()}
     count = len(next(iter(rows.values())))
-    for name, film in rows.items():
-        if len(film) != count:
-            raise ValueError(f"films[{name!r}]: {len(film)} frames, expected {count} as in the first film")
-        if film.ndim == 4 and film.shape[3] != 3:
-            raise ValueError(f"films[{name!r}]: shape {film.shape}, expected (K, H, W) or (K, H, W, 3)")
+    for name, clip in rows.items():
+        if len(clip) != count:
+            raise ValueError(f"clips[{name!r}]: {len(clip)} frames, expected {count} as in the first clip")
+        if clip.ndim == 4 and clip.shape[3] != 3:
+            raise ValueError(f"clips[{name!r}]: shape {clip.shape}, expected (K, H, W) or (K, H, W, 3)")
     if captions is not None and len(captions) != count:
         raise ValueError(f"captions: {len(captions)} of them for {count} columns")
     margin = 0.08 * max(map(len, rows)) + 0.15  # inches for the names
-    aspects = [film.shape[1] / film.shape[2] for film in rows.values()]
+    aspects = [clip.shape[1] / clip.shape[2] for clip in rows.values()]
     column = (width - margin) / count
     fig = new_figure(width, sum(aspects) * column + 0.05 * len(rows) + (0.55 if title else 0.25))
     fig.set_layout_engine("compressed", w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     axes = fig.subplots(len(rows), count, squeeze=False, height_ratios=aspects)
-    for row, (name, film) in zip(axes, rows.items(), strict=True):
-        whole = film.dtype == np.uint8
-        low, high = (0, 255) if whole else (float(film.min()), float(film.max()))
+    for row, (name, clip) in zip(axes, rows.items(), strict=True):
+        whole = clip.dtype == np.uint8
+        low, high = (0, 255) if whole else (float(clip.min()), float(clip.max()))
         for k, ax in enumerate(row):
-            ax.imshow(film[k], cmap="gray", vmin=low, vmax=high)
+            ax.imshow(clip[k], cmap="gray", vmin=low, vmax=high)
             ax.set(xticks=[], yticks=[])
             for spine in ax.spines.values():
                 spine.set(visible=True, color=RULE)
@@ -148,7 +148,7 @@ def film_rows(
 
 
 @house_style()
-def boxed(
+def boxed_frames(
     frames: Any,
     boxes: Mapping[str, Any],
     chosen: Sequence[int] | None = None,
@@ -192,8 +192,8 @@ BOX_COLORS = (VERMILION, GREEN, SKY, PURPLE, ORANGE)  # those that stand out on 
 
 
 @house_style()
-def box_rows(
-    films: Mapping[str, Any],
+def boxed_clip_rows(
+    clips: Mapping[str, Any],
     boxes: Mapping[str, Sequence[Mapping[str, Any]]],
     captions: Sequence[str] | None = None,
     *,
@@ -201,31 +201,31 @@ def box_rows(
     title: str | None = None,
     width: float = 9.0,
 ) -> Figure:
-    """Rows as in :func:`film_rows`; a kind of box has one color in all of them, and is named below.
+    """Rows as in :func:`clip_rows`; a kind of box has one color in all of them, and is named below.
 
     Args:
-        films: name -> (K, H, W) or (K, H, W, 3).
-        boxes: name of a film -> for each of its K frames: kind -> (n, 4) left, top, right, bottom in pixels.
-            A film may have none.
+        clips: name -> (K, H, W) or (K, H, W, 3).
+        boxes: name of a clip -> for each of its K frames: kind -> (n, 4) left, top, right, bottom in pixels.
+            A clip may have none.
         captions: K strings above the columns.
         dashed: kinds that are drawn with dashes, such as what is there but cannot be seen.
 
     Raises:
-        ValueError: boxes of a film that is not there, or not one entry for each of its frames.
+        ValueError: boxes of a clip that is not there, or not one entry for each of its frames.
     """
     for name, frames in boxes.items():
-        if name not in films:
-            raise ValueError(f"boxes[{name!r}]: no film of this name")
-        if len(frames) != len(films[name]):
-            raise ValueError(f"boxes[{name!r}]: of {len(frames)} frames, the film has {len(films[name])}")
+        if name not in clips:
+            raise ValueError(f"boxes[{name!r}]: no clip of this name")
+        if len(frames) != len(clips[name]):
+            raise ValueError(f"boxes[{name!r}]: of {len(frames)} frames, the clip has {len(clips[name])}")
     kinds = list(dict.fromkeys(kind for frames in boxes.values() for frame in frames for kind in frame))
     if len(kinds) > len(BOX_COLORS):
         raise ValueError(f"boxes: {len(kinds)} kinds, expected at most {len(BOX_COLORS)}")
     colors = dict(zip(kinds, BOX_COLORS, strict=False))
     styles = {kind: (0, (2, 1.5)) if kind in dashed else "-" for kind in kinds}
-    fig = film_rows(films, captions, title=title, width=width)
-    columns = len(next(iter(films.values())))
-    for row, name in enumerate(films):
+    fig = clip_rows(clips, captions, title=title, width=width)
+    columns = len(next(iter(clips.values())))
+    for row, name in enumerate(clips):
         for k, frame in enumerate(boxes.get(name, ())):
             ax = fig.axes[row * columns + k]
             for kind, corners in frame.items():
@@ -251,37 +251,37 @@ def box_rows(
 
 
 @house_style()
-def live_strip(
+def live_transcript(
     frames: Any,
     crops: Any,
     boxes: Sequence[Mapping[str, Any]],
-    told: Sequence[str],
+    transcripts: Sequence[str],
     captions: Sequence[str],
     *,
     dashed: Sequence[str] = (),
     width: float = 9.5,
 ) -> Figure:
-    """One column a moment: the picture with its boxes, the crop, the words told so far.
+    """One column a moment: the picture with its boxes, the crop, the words transcripts so far.
 
     Args:
         frames: (K, H, W) of the film.
         crops: (K, h, w) what the reader is shown.
-        boxes, dashed: as in :func:`lessons.figures.box_rows`, for the frames.
-        told: K sentences so far; the newest word of each is the one that the sentence before has not.
+        boxes, dashed: as in :func:`boxed_clip_rows`, for the frames.
+        transcripts: K sentences so far; the newest word of each is the one that the sentence before has not.
         captions: K strings above the columns.
 
     Raises:
         ValueError: not as many of each.
     """
-    if not len(frames) == len(crops) == len(boxes) == len(told) == len(captions):
-        counts = [len(part) for part in (frames, crops, boxes, told, captions)]
-        raise ValueError(f"frames, crops, boxes, told, captions: {counts} of them, expected as many of each")
-    fig = box_rows(
-        {"film": frames, "crop": crops}, {"film": boxes}, captions, dashed=dashed, width=width
+    if not len(frames) == len(crops) == len(boxes) == len(transcripts) == len(captions):
+        counts = [len(part) for part in (frames, crops, boxes, transcripts, captions)]
+        raise ValueError(f"frames, crops, boxes, transcripts, captions: {counts}, expected as many of each")
+    fig = boxed_clip_rows(
+        {"clip": frames, "crop": crops}, {"clip": boxes}, captions, dashed=dashed, width=width
     )  # (2 * K axes)
     fig.set_size_inches(width, fig.get_size_inches()[1] + 0.45)
     before = ""
-    for ax, words in zip(fig.axes[len(frames) :], told, strict=True):
+    for ax, words in zip(fig.axes[len(frames) :], transcripts, strict=True):
         new = words[len(before) :].strip() if words.startswith(before) else words
         ax.set_xlabel(new or "·", fontsize=10, color=INK if new else FAINT, fontweight="bold", labelpad=4)
         before = words
@@ -298,7 +298,7 @@ HEAT_ON_WHITE = LinearSegmentedColormap.from_list("heat on white", 1 - STOPS[:, 
 
 
 @house_style()
-def saliency(
+def saliency_overlay(
     frames: Any,
     saliency: Any,
     chosen: Sequence[int] | None = None,
@@ -346,21 +346,21 @@ SILENT = ("sil", "sp")
 
 
 @house_style()
-def score(
+def word_timeline(
     rows: Mapping[str, Sequence[Part]],
     curves: Mapping[str, Any] | None = None,
-    film: Any = None,
+    clip: Any = None,
     *,
     span: tuple[float, float] | None = None,
     title: str | None = None,
     width: float = 9.0,
 ) -> Figure:
-    """Words (and phonemes, visemes) as blocks along the frames, with the film above and curves below.
+    """Words (and phonemes, visemes) as blocks along the frames, with the frames above and curves below.
 
     Args:
         rows: name -> parts (begin, end, label) in frames. ``sil`` and ``sp`` are drawn pale.
         curves: name -> (T,) values, one a frame, drawn at the middle of their frame.
-        film: (T, H, W) or (T, H, W, 3); ten of the frames in ``span`` stand where they happen.
+        clip: (T, H, W) or (T, H, W, 3); ten of the frames in ``span`` stand where they happen.
         span: the first and the last moment shown, in frames; by default all of the first row.
     """
     if not rows or not all(rows.values()):
@@ -375,7 +375,7 @@ def score(
                 )
     first = next(iter(rows.values()))
     span = span or (first[0][0], first[-1][1])
-    frames = None if film is None else to_numpy(film, "film", (3, 4))
+    frames = None if clip is None else to_numpy(clip, "clip", (3, 4))
     strip = [] if frames is None else [(width - 0.7) / SHOWN * frames.shape[1] / frames.shape[2]]
     ratios = strip + [0.4 * len(rows)] + [1.7] * bool(curves)
     fig = new_figure(width, sum(ratios) + 0.75 + 0.3 * bool(title))
@@ -438,7 +438,7 @@ def _frames(ax, frames: np.ndarray, span: tuple[float, float]) -> None:
 SPOKEN, UNSPOKEN, WHITE = (20, 20, 20), (190, 190, 190), (255, 255, 255)
 
 
-def film(frames: np.ndarray, words: Sequence[tuple[int, int, str]], width: int = 384) -> np.ndarray:
+def add_subtitles(frames: np.ndarray, words: Sequence[tuple[int, int, str]], width: int = 384) -> np.ndarray:
     """Write a sentence under every frame; a word darkens when it is spoken.
 
     Args:

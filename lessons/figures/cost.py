@@ -144,7 +144,7 @@ def shape_ladder(
 
 
 @house_style()
-def layer_shares(
+def layer_costs(
     settings: Sequence[str],
     layers: Sequence[str],
     amounts: Mapping[str, Any],

@@ -176,7 +176,7 @@ def trellis_flow(
     columns: int = 1,
     title: str | None = None,
     width: float = 9.0,
-    row: float = 0.25,
+    row_height: float = 0.25,
 ) -> Figure:
     """Trellises of one label: where the probability is at each frame, and along which moves it gets there.
 
@@ -186,17 +186,17 @@ def trellis_flow(
             width.
         states: S names: blank, first label, blank, …, blank.
         columns: how many panels side by side.
-        row: inches from one state to the next.
+        row_height: inches from one state to the next.
     """
     if not panels:
         raise ValueError("panels: empty, expected at least one trellis")
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    fig = new_figure(width, rows * (row * len(states) + 0.75) + (0.3 if title else 0))
+    fig = new_figure(width, rows * (row_height * len(states) + 0.75) + (0.3 if title else 0))
     axes = fig.subplots(rows, columns, squeeze=False).flat
     for i, (ax, (name, (nodes, edges))) in enumerate(zip(axes, panels.items(), strict=False)):
         nodes, edges = _checked_flow(nodes, edges, states, name)
-        _draw_flow(ax, nodes, edges, states, width / columns, row)
+        _draw_flow(ax, nodes, edges, states, width / columns, row_height)
         ax.set_title(name, fontsize=10)
         ax.set_xlabel("frame" if i + columns >= len(panels) else "")
     for ax in list(axes)[len(panels) :]:
@@ -215,7 +215,7 @@ def trellis_steps(
     *,
     columns: int = 4,
     width: float = 9.0,
-    row: float = 0.21,
+    row_height: float = 0.21,
 ) -> Figure:
     """One trellis at several moments: filled up to frame t, and the moves into frame t in orange.
 
@@ -229,10 +229,10 @@ def trellis_steps(
             raise ValueError(f"frames: found {t}, expected 0 to {len(nodes) - 1}")
     columns = min(columns, len(frames))
     rows = -(-len(frames) // columns)
-    fig = new_figure(width, rows * (row * len(states) + 0.62))
+    fig = new_figure(width, rows * (row_height * len(states) + 0.62))
     axes = list(fig.subplots(rows, columns, squeeze=False, sharey=True).flat)
     for ax, t in zip(axes, frames, strict=False):
-        _draw_flow(ax, nodes, edges, states, width / columns, row, until=int(t))
+        _draw_flow(ax, nodes, edges, states, width / columns, row_height, until=int(t))
         ax.set_title(f"frame {t}", fontsize=10)
         ax.set_xlabel("")
     for ax in axes[len(frames) :]:
@@ -260,7 +260,7 @@ def _draw_flow(
     edges: np.ndarray,
     states: Sequence[str],
     inches: float,
-    row: float,
+    row_height: float,
     until: int | None = None,
 ) -> None:
     frames, count = nodes.shape
@@ -286,7 +286,7 @@ def _draw_flow(
     )
     t, s = np.mgrid[:frames, :count]
     seen = np.where(t <= until, nodes, 0.0)
-    across = 72 * min((inches - 0.8) / frames, 1.2 * row)  # points that a dot may fill
+    across = 72 * min((inches - 0.8) / frames, 1.2 * row_height)  # points that a dot may fill
     ax.scatter(t.ravel(), s.ravel(), s=(0.75 * across) ** 2 * seen.ravel(), color=BLUE, lw=0, zorder=4)
     ax.scatter(t.ravel(), s.ravel(), s=2.5, color=FAINT, lw=0, zorder=3)
     ax.set_yticks(range(count), ["␣" if name == " " else name for name in states])
@@ -348,7 +348,7 @@ def ctc_gradient(
 
 
 @house_style()
-def peaks(
+def posterior_curves(
     snapshots: Mapping[str, Any],
     symbols: Sequence[str],
     *,
@@ -406,7 +406,7 @@ def _probability(p: float) -> str:
 
 
 @house_style()
-def path_shares(
+def path_probabilities(
     labels: Mapping[str, Mapping[str, float]],
     *,
     dropped: Collection[str] | None = None,
@@ -461,7 +461,7 @@ def path_shares(
 
 
 @house_style()
-def beams(
+def beam_search(
     columns: Sequence[Mapping[str, Ends]],
     kept: Sequence[Collection[str]],
     flows: Sequence[Mapping[tuple[str, str], float]],

@@ -89,7 +89,9 @@ def center_maps(
 
 
 @house_style()
-def overlaps(pairs: Mapping[str, tuple[Any, Any]], *, title: str | None = None, width: float = 9.0) -> Figure:
+def box_overlaps(
+    pairs: Mapping[str, tuple[Any, Any]], *, title: str | None = None, width: float = 9.0
+) -> Figure:
     """One panel a pair: the first box blue, the second red, what both cover filled green.
 
     Args:
@@ -157,10 +159,10 @@ def precision_recall(
 
 
 @house_style()
-def lanes(
+def boolean_timeline(
     rows: Mapping[str, Any],
     *,
-    inked: Sequence[str] = (),
+    neutral: Sequence[str] = (),
     xlabel: str = "frame",
     title: str | None = None,
     width: float = 8.0,
@@ -169,8 +171,7 @@ def lanes(
 
     Args:
         rows: name -> (T,) bool, rows from top to bottom, all of one length.
-        inked: rows in the color of text, such as the truth; the others take the palette in turn, and so have
-            the colors of :func:`curves`.
+        neutral: rows in the color of text, such as the ground truth; the others take the palette in turn.
     """
     if not rows:
         raise ValueError("rows: empty, expected at least one")
@@ -182,7 +183,7 @@ def lanes(
     ax = fig.add_subplot()
     palette = iter(PALETTE * len(values))
     for y, (name, row) in enumerate(values.items()):
-        color = INK if name in inked else next(palette)
+        color = INK if name in neutral else next(palette)
         for t, yes in enumerate(row):
             ax.add_patch(
                 Rectangle(

@@ -72,7 +72,7 @@ PART_COLORS = {"find": VERMILION, "join": GREEN, "read": BLUE}
 
 
 @house_style()
-def stream_diagram(parts: Sequence[tuple[str, str, str, str]], *, width: float = 9.5) -> Figure:
+def pipeline_diagram(parts: Sequence[tuple[str, str, str, str]], *, width: float = 9.5) -> Figure:
     """Boxes from left to right, an arrow between them.
 
     Args:
@@ -114,7 +114,7 @@ CELL_TOP, CELL_MIDDLE, CELL_BOX, CELL_BUS = 0.9, 0.64, 0.33, 0.1  # heights
 
 
 @house_style()
-def memory_cells(*, width: float = 9.0) -> Figure:
+def lstm_gru_diagram(*, width: float = 9.0) -> Figure:
     """One frame's step of both cells, from left to right."""
     fig = new_figure(width, 0.37 * width)
     left, right = fig.subplots(1, 2)
@@ -231,7 +231,7 @@ JOIN = 5.4  # where x̃ and h meet
 
 
 @house_style()
-def cell_diagram(
+def bottleneck_lstm_diagram(
     shapes: Mapping[str, Sequence[int]],
     weights: Mapping[str, int],
     *,

@@ -27,7 +27,7 @@ from lessons.figures.style import (
 
 
 @house_style()
-def gates(
+def gate_activations(
     value: Any,
     marks: Any,
     layers: Mapping[str, Any],
@@ -96,7 +96,7 @@ def gates(
 
 
 @house_style()
-def memory_film(
+def state_maps(
     rows: Mapping[str, Any],
     captions: Sequence[str] | None = None,
     *,
@@ -180,7 +180,7 @@ def memory_film(
 
 
 @house_style()
-def reading_order(lengths: Sequence[int], *, width: float = 9.0) -> Figure:
+def bidirectional_order(lengths: Sequence[int], *, width: float = 9.0) -> Figure:
     """Two panels, without lengths and with them: a row a clip, a box a frame, padding hollow.
 
     Args:
@@ -235,7 +235,7 @@ def _panel(ax: Axes, lengths: list[int], padded: bool) -> None:
 
 
 @house_style()
-def saturation(
+def sigmoid_saturation(
     values: Mapping[str, Any],
     *,
     edge: float = 3.0,

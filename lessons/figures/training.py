@@ -25,7 +25,7 @@ from lessons.figures.style import (
 
 
 @house_style()
-def plateau(
+def training_run(
     loss: Mapping[str, Any],
     blank_share: Mapping[str, Any],
     *,
@@ -146,7 +146,7 @@ def throughput(
 
 
 @house_style()
-def work_lanes(
+def gantt_chart(
     panels: Mapping[str, Mapping[str, Sequence[tuple[float, float, int]]]],
     *,
     xlabel: str = "milliseconds",
@@ -197,7 +197,7 @@ def work_lanes(
 
 
 @house_style()
-def ring(rounds: Sequence[Any], *, title: str | None = None, width: float = 9.0) -> Figure:
+def ring_all_reduce(rounds: Sequence[Any], *, title: str | None = None, width: float = 9.0) -> Figure:
     """One panel a round, one box for each piece of each process, darker the more of its sum is there.
 
     Args:

@@ -27,7 +27,7 @@ from lessons.figures.style import (
 
 
 @house_style()
-def cuts(
+def space_time_slices(
     frames: Any, t: int, row: int, column: int, *, title: str | None = None, width: float = 8.0
 ) -> Figure:
     """A frame, below it one row of all frames (x-t), to its right one column of all frames (y-t).
@@ -313,7 +313,7 @@ LETTER_COLORS = {
 
 
 @house_style()
-def memory_walk(
+def memory_layout(
     walks: Mapping[str, Any],
     memory: Sequence[str],
     *,

@@ -338,7 +338,7 @@ def test_a_check_leaves_the_chance_of_its_caller_alone():
     assert torch.equal(torch.randn(2), expected)
 
 
-# The picture: lessons.figures.memory_film
+# The picture: lessons.figures.state_maps
 
 
 def film(*shape, signed=False):
@@ -352,7 +352,7 @@ def test_memory_film_draws_each_row_as_what_it_is():
         "h": film(3, 2, 3, signed=True),
         "gate": film(3, 2, 3),
     }
-    fig = figures.memory_film(rows, list("abc"), limits={"gate": 1.0}, title="t")
+    fig = figures.state_maps(rows, list("abc"), limits={"gate": 1.0}, title="t")
     images = [ax.images[0] for ax in fig.axes]
     assert len(images) == 9 and [i.get_cmap().name for i in images[::3]] == ["gray", "RdBu_r", "Blues"]
     np.testing.assert_array_equal(images[4].get_array(), rows["h"][1])
@@ -364,7 +364,7 @@ def test_memory_film_draws_each_row_as_what_it_is():
 
 
 def test_memory_film_marks_places_squares_and_hidden_frames():
-    fig = figures.memory_film(
+    fig = figures.state_maps(
         {"frame": np.zeros((2, 8, 8), np.uint8), "h": film(2, 4, 4)},
         ["0", "1"],
         marks=[[0.5, 0.25], [0.0, 1.0]],
@@ -382,7 +382,7 @@ def test_memory_film_marks_places_squares_and_hidden_frames():
 
 
 def test_memory_film_of_nothing_but_zeros():
-    assert figures.memory_film({"h": np.zeros((1, 2, 2))}).axes[0].images[0].get_clim() == (0, 1)
+    assert figures.state_maps({"h": np.zeros((1, 2, 2))}).axes[0].images[0].get_clim() == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -400,4 +400,4 @@ def test_memory_film_of_nothing_but_zeros():
 )
 def test_memory_film_refuses_what_does_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
-        figures.memory_film(**arguments)
+        figures.state_maps(**arguments)

@@ -304,7 +304,7 @@ def boxes(ax, color):
 
 
 def test_beams_are_as_long_as_they_are_probable():
-    fig = figures.beams(COLUMNS, KEPT, FLOWS, frames=["x", "y"])
+    fig = figures.beam_search(COLUMNS, KEPT, FLOWS, frames=["x", "y"])
     (ax,) = fig.axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["“”", "a"]  # "aa" has no probability
     assert [label.get_text() for label in ax.get_xticklabels()] == ["start", "frame 1\nx", "frame 2\ny"]
@@ -320,7 +320,7 @@ def test_beams_are_as_long_as_they_are_probable():
 
 
 def test_beams_may_stop_early_in_the_same_frame():
-    whole, part = (figures.beams(COLUMNS, KEPT, FLOWS, upto=upto).axes[0] for upto in (None, 1))
+    whole, part = (figures.beam_search(COLUMNS, KEPT, FLOWS, upto=upto).axes[0] for upto in (None, 1))
     assert (
         len(part.texts) == 3 and part.get_xlim() == whole.get_xlim() and part.get_ylim() == whole.get_ylim()
     )
@@ -338,12 +338,12 @@ def test_beams_may_stop_early_in_the_same_frame():
 )
 def test_beams_that_do_not_fit_together_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
-        figures.beams(**({"columns": COLUMNS, "kept": KEPT, "flows": FLOWS} | change))
+        figures.beam_search(**({"columns": COLUMNS, "kept": KEPT, "flows": FLOWS} | change))
 
 
 def test_paths_lie_end_to_end_under_their_label():
     labels = {"": {"--": 0.36}, "a": {"-a": 0.24, "a-": 0.24, "aa": 0.16}}
-    (ax,) = figures.path_shares(labels).axes
+    (ax,) = figures.path_probabilities(labels).axes
     assert [box.get_width() for box in ax.patches] == pytest.approx([0.36, 0.24, 0.24, 0.16])
     assert ax.patches[3].get_x() == pytest.approx(0.48)
     assert [to_hex(box.get_facecolor()) == VERMILION.lower() for box in ax.patches] == [
@@ -357,18 +357,18 @@ def test_paths_lie_end_to_end_under_their_label():
 
 def test_paths_that_a_search_has_lost_are_gray_and_last():
     labels = {"a": {"-a": 0.24, "a-": 0.3, "aa": 0.16}}
-    (ax,) = figures.path_shares(labels, dropped=["-a"]).axes
+    (ax,) = figures.path_probabilities(labels, dropped=["-a"]).axes
     assert [box.get_width() for box in ax.patches] == pytest.approx([0.3, 0.16, 0.24])
     assert [to_hex(box.get_facecolor()) == RULE.lower() for box in ax.patches] == [False, False, True]
     assert ".46 of .70" in {text.get_text() for text in ax.texts}
     with pytest.raises(ValueError, match="'b' is no path"):
-        figures.path_shares(labels, dropped=["b"])
+        figures.path_probabilities(labels, dropped=["b"])
 
 
 @pytest.mark.parametrize("labels", [{}, {"a": {}}, {"a": {"a": 0.8}, "": {"-": 0.3}}, {"a": {"a": -0.1}}])
 def test_path_shares_that_are_none_are_refused(labels):
     with pytest.raises(ValueError, match="labels"):
-        figures.path_shares(labels)
+        figures.path_probabilities(labels)
 
 
 def distances(said, read):

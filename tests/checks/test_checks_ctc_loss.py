@@ -378,7 +378,7 @@ def test_the_gradient_is_drawn_as_the_difference():
 def test_peaks_draw_every_class_that_is_ever_probable():
     early, late = np.full((6, 4), 0.25), np.tile([0.02, 0.9, 0.04, 0.04], (6, 1))
     early[:, 2:], early[:, 0] = 0.05, 0.65
-    fig = figures.peaks({"early": early, "late": late}, "- ab")
+    fig = figures.posterior_curves({"early": early, "late": late}, "- ab")
     for ax, p in zip(fig.axes, (early, late), strict=False):
         (line,) = ax.lines
         np.testing.assert_array_equal(line.get_ydata(), p[:, 1])
@@ -390,11 +390,11 @@ def test_peaks_draw_every_class_that_is_ever_probable():
         (({"x": np.full((2, 9), 0.11)}, "-abcdefgh"), "8 classes above"),
     ]:
         with pytest.raises(ValueError, match=message):
-            figures.peaks(*arguments)
+            figures.posterior_curves(*arguments)
 
 
 def test_counts_are_bars_and_the_mark_stands_where_it_should():
-    fig = figures.counts({"a": {3: 5, 4: 7}, "b": {9: 2}}, mark=(12, "here"))
+    fig = figures.count_bars({"a": {3: 5, 4: 7}, "b": {9: 2}}, mark=(12, "here"))
     ax = fig.axes[0]
     assert {(round(b.get_x() + b.get_width() / 2), b.get_height()) for b in ax.patches} == {
         (3, 5),
@@ -405,4 +405,4 @@ def test_counts_are_bars_and_the_mark_stands_where_it_should():
     assert {"a", "b", "here"} == {text.get_text() for text in ax.texts}
     for bad in ({}, {"a": {}}, {"a": {1: -1}}):
         with pytest.raises(ValueError, match="series"):
-            figures.counts(bad)
+            figures.count_bars(bad)

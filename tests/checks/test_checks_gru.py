@@ -261,7 +261,9 @@ def test_the_gates_figure_draws_input_gates_and_answer_on_one_axis():
     marks = np.zeros(20)
     marks[[0, 7]] = 1
     z, r = rng.uniform(size=(2, 20, 3))
-    top, first, second, bottom, _ = figures.gates(value, marks, {"update": z, "reset": r}, target, out).axes
+    top, first, second, bottom, _ = figures.gate_activations(
+        value, marks, {"update": z, "reset": r}, target, out
+    ).axes
     for ax, gate in ((first, z), (second, r)):
         np.testing.assert_array_equal(ax.images[0].get_array(), gate.T)
     drawn = [list(line.get_xdata()) for line in top.lines]
@@ -288,11 +290,11 @@ def test_gates_that_do_not_fit_together_are_refused(change, message):
         out=np.zeros(5),
     )  # fmt: skip
     with pytest.raises(ValueError, match=message):
-        figures.gates(**arguments | change)
+        figures.gate_activations(**arguments | change)
 
 
 def test_the_spread_figure_has_a_dot_a_seed_and_the_mean():
-    (ax,) = figures.spread(
+    (ax,) = figures.seed_spread(
         {"a": [0.1, 0.2, 0.3], "b": [0.4]}, percent=True, level=0.05, level_label="floor"
     ).axes
     dots = [line.get_xdata() for line in ax.lines if line.get_marker() == "o"]
@@ -305,7 +307,7 @@ def test_the_spread_figure_has_a_dot_a_seed_and_the_mean():
 @pytest.mark.parametrize(("runs", "message"), [({}, "empty"), ({"a": [0.1, -0.1]}, "smallest -0.1")])
 def test_a_spread_that_cannot_be_drawn_is_refused(runs, message):
     with pytest.raises(ValueError, match=message):
-        figures.spread(runs)
+        figures.seed_spread(runs)
 
 
 def arrows(ax):
@@ -314,7 +316,7 @@ def arrows(ax):
 
 
 def test_the_reading_order_starts_backwards_at_the_padding_or_at_the_last_frame():
-    without, with_lengths = figures.reading_order([6, 2]).axes
+    without, with_lengths = figures.bidirectional_order([6, 2]).axes
     for ax, starts in ((without, [6, 6]), (with_lengths, [6, 2])):
         backwards = [begin for begin, end in arrows(ax) if begin > end]
         assert backwards == [start - 0.6 for start in starts]
@@ -326,11 +328,11 @@ def test_the_reading_order_starts_backwards_at_the_padding_or_at_the_last_frame(
 @pytest.mark.parametrize("lengths", [[], [3, 0]])
 def test_lengths_that_cannot_be_read_are_refused(lengths):
     with pytest.raises(ValueError, match="1 frame or more"):
-        figures.reading_order(lengths)
+        figures.bidirectional_order(lengths)
 
 
 def test_the_cells_show_every_gate_of_the_equations():
-    left, right = figures.memory_cells().axes
+    left, right = figures.lstm_gru_diagram().axes
     written = [{text.get_text() for text in ax.texts} for ax in (left, right)]
     assert {"i", "f", "g", "o", "c", "c′", "h′", "x, h"} <= written[0]
     assert {"r", "z", "n", "h", "h′", "1 − z", "x, h"} <= written[1]

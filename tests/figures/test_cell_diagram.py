@@ -17,7 +17,7 @@ WEIGHTS = {"depthwise": 9216, "bottleneck": 327680, "spatial": 2304, "gates": 26
 
 
 def test_every_tensor_has_its_shape_and_every_layer_its_weights():
-    fig = figures.cell_diagram(SHAPES, WEIGHTS, title="a frame")
+    fig = figures.bottleneck_lstm_diagram(SHAPES, WEIGHTS, title="a frame")
     ax = fig.axes[0]
     written = [text.get_text() for text in ax.texts]
     for shape in SHAPES.values():
@@ -31,7 +31,7 @@ def test_every_tensor_has_its_shape_and_every_layer_its_weights():
 
 
 def test_no_words_cross():
-    fig = figures.cell_diagram({name: (1, 1024, 10, 10) for name in SHAPES}, WEIGHTS)
+    fig = figures.bottleneck_lstm_diagram({name: (1, 1024, 10, 10) for name in SHAPES}, WEIGHTS)
     renderer = FigureCanvasAgg(fig).get_renderer()
     fig.draw(renderer)
     texts = [text for text in fig.axes[0].texts if text.get_text()]
@@ -53,4 +53,4 @@ def test_no_words_cross():
 )
 def test_what_is_missing_is_named(shapes, weights, message):
     with pytest.raises(ValueError, match=message):
-        figures.cell_diagram(shapes, weights)
+        figures.bottleneck_lstm_diagram(shapes, weights)

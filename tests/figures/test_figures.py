@@ -107,7 +107,7 @@ def test_saliency_is_scaled_once_for_the_whole_film_and_clear_where_it_is_nothin
     film = RNG.integers(0, 256, (4, 6, 8), dtype=np.uint8)
     heat = np.zeros((4, 6, 8))
     heat[0, :3], heat[1, :3] = 1.0, 0.5
-    frame0, heat0, _, heat1 = images(figures.saliency(film, heat, [0, 1]))[:4]
+    frame0, heat0, _, heat1 = images(figures.saliency_overlay(film, heat, [0, 1]))[:4]
     np.testing.assert_array_equal(frame0.get_array(), film[0])
     np.testing.assert_allclose(heat0.get_array(), heat[0])
     np.testing.assert_allclose(heat1.get_array(), heat[1])
@@ -117,7 +117,7 @@ def test_saliency_is_scaled_once_for_the_whole_film_and_clear_where_it_is_nothin
 @pytest.mark.parametrize("heat", [np.zeros((4, 8, 6)), -np.ones((4, 6, 8))])
 def test_saliency_rejects_another_shape_and_negative_values(heat):
     with pytest.raises(ValueError, match="saliency"):
-        figures.saliency(np.zeros((4, 6, 8)), heat)
+        figures.saliency_overlay(np.zeros((4, 6, 8)), heat)
 
 
 # --- curves
@@ -171,7 +171,7 @@ def test_curves_reject_steps_of_another_length_and_too_many_runs():
 
 
 def test_confusion_shows_shares_of_rows():
-    fig = figures.confusion(np.array([[3, 1], [0, 0]]), ["p", "b"])
+    fig = figures.confusion_matrix(np.array([[3, 1], [0, 0]]), ["p", "b"])
     np.testing.assert_allclose(fig.axes[0].images[0].get_array(), [[0.75, 0.25], [0, 0]])
     assert texts(fig.axes[0]) == ["75", "25"]
     assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == ["p", "b"]
@@ -181,7 +181,7 @@ def test_confusion_shows_shares_of_rows():
 @pytest.mark.parametrize("matrix", [np.zeros((2, 3)), np.array([[1, -1], [0, 1]])])
 def test_confusion_rejects_bad_counts(matrix):
     with pytest.raises(ValueError, match="matrix"):
-        figures.confusion(matrix, ["p", "b"])
+        figures.confusion_matrix(matrix, ["p", "b"])
 
 
 # --- alignment and trellis

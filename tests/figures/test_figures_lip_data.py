@@ -17,7 +17,7 @@ def labels(axis):
 
 def test_films_stand_in_rows_one_column_a_moment():
     color = RNG.integers(0, 256, (6, 4, 8, 3), dtype=np.uint8)
-    fig = figures.film_rows({"gray": FILM, "color": color}, [str(i) for i in range(6)], title="two")
+    fig = figures.clip_rows({"gray": FILM, "color": color}, [str(i) for i in range(6)], title="two")
     assert len(fig.axes) == 12
     for k in range(6):
         np.testing.assert_array_equal(fig.axes[k].images[0].get_array(), FILM[k])
@@ -28,9 +28,9 @@ def test_films_stand_in_rows_one_column_a_moment():
 
 def test_bytes_keep_their_brightness_and_floats_are_stretched():
     dark = np.full((2, 4, 8), 10, np.uint8)
-    (first, *_) = figures.film_rows({"dark": dark}).axes
+    (first, *_) = figures.clip_rows({"dark": dark}).axes
     assert first.images[0].get_clim() == (0, 255)
-    (first, *_) = figures.film_rows({"floats": np.linspace(-1, 3, 64).reshape(2, 4, 8)}).axes
+    (first, *_) = figures.clip_rows({"floats": np.linspace(-1, 3, 64).reshape(2, 4, 8)}).axes
     assert first.images[0].get_clim() == (-1, 3)
 
 
@@ -47,12 +47,14 @@ def test_bytes_keep_their_brightness_and_floats_are_stretched():
 )
 def test_films_that_do_not_fit_are_refused(films, captions, message):
     with pytest.raises(ValueError, match=message):
-        figures.film_rows(films, captions)
+        figures.clip_rows(films, captions)
 
 
 def test_a_score_draws_words_visemes_curves_and_frames_on_one_axis_of_time():
     words = [(0.0, 2.0, "sil"), (2.0, 5.0, "two"), (5.0, 6.0, "sil")]
-    fig = figures.score({"word": words, "viseme": words}, {"opening": np.arange(6.0)}, FILM, title="two")
+    fig = figures.word_timeline(
+        {"word": words, "viseme": words}, {"opening": np.arange(6.0)}, FILM, title="two"
+    )
     film, blocks, curve = fig.axes
     assert len(film.images) == 10
     np.testing.assert_array_equal(film.images[0].get_array(), FILM[0])
@@ -70,7 +72,7 @@ def test_a_score_draws_words_visemes_curves_and_frames_on_one_axis_of_time():
 
 
 def test_a_score_can_show_a_part_and_leave_out_film_and_curves():
-    fig = figures.score({"word": [(0, 2, "sil"), (2, 5, "two"), (5, 9, "now")]}, span=(2.5, 5))
+    fig = figures.word_timeline({"word": [(0, 2, "sil"), (2, 5, "two"), (5, 9, "now")]}, span=(2.5, 5))
     (blocks,) = fig.axes
     assert blocks.get_xlim() == (2.5, 5) and labels(blocks.texts) == ["two"]
     assert blocks.patches[0].get_x() == 2.5
@@ -88,12 +90,12 @@ def test_a_score_can_show_a_part_and_leave_out_film_and_curves():
 )
 def test_scores_that_cannot_be_read_are_refused(rows, curves, message):
     with pytest.raises(ValueError, match=message):
-        figures.score(rows, curves)
+        figures.word_timeline(rows, curves)
 
 
 def test_boxes_are_drawn_where_they_are():
     face = np.array([[1.0, 2, 9, 6], [2, 2, 10, 6], [3, 2, 11, 6]])
-    fig = figures.boxed(FILM[:3], {"face": face, "mouth": face + 1}, [0, 5, 10], title="found")
+    fig = figures.boxed_frames(FILM[:3], {"face": face, "mouth": face + 1}, [0, 5, 10], title="found")
     assert [ax.get_title() for ax in fig.axes[:3]] == ["0", "5", "10"]
     for k, ax in enumerate(fig.axes[:3]):
         first, second = ax.patches
@@ -114,12 +116,12 @@ def test_boxes_are_drawn_where_they_are():
 )
 def test_boxes_that_do_not_fit_are_refused(boxes, chosen, message):
     with pytest.raises(ValueError, match=message):
-        figures.boxed(FILM[:3], boxes, chosen)
+        figures.boxed_frames(FILM[:3], boxes, chosen)
 
 
 def test_a_strip_shows_every_value_and_the_threshold():
     groups = {"sound": np.array([3.0, 4.0, 5.0]), "broken": np.array([20.0, 30.0])}
-    (ax,) = figures.strip(groups, threshold=15, threshold_label="15", xlabel="distance").axes
+    (ax,) = figures.strip_plot(groups, threshold=15, threshold_label="15", xlabel="distance").axes
     dots = [line for line in ax.lines if line.get_marker() == "o"]
     for row, (line, values) in enumerate(zip(dots, groups.values(), strict=True)):
         np.testing.assert_array_equal(line.get_xdata(), values)
@@ -131,12 +133,12 @@ def test_a_strip_shows_every_value_and_the_threshold():
 @pytest.mark.parametrize("groups", [{}, {str(i): [1.0] for i in range(7)}])
 def test_strips_of_no_or_too_many_groups_are_refused(groups):
     with pytest.raises(ValueError, match="expected 1 to 6"):
-        figures.strip(groups)
+        figures.strip_plot(groups)
 
 
 def test_distances_frame_what_is_the_same():
     matrix = np.array([[0.0, 0, 2], [0, 0, 3], [2, 3, 0]])
-    ax = figures.distances(matrix, list("bpc"), unit="gray levels").axes[0]
+    ax = figures.distance_matrix(matrix, list("bpc"), unit="gray levels").axes[0]
     np.testing.assert_array_equal(ax.images[0].get_array(), matrix)
     framed = {(round(box.get_x() + 0.5), round(box.get_y() + 0.5)) for box in ax.patches}
     assert framed == {(0, 1), (1, 0)}
@@ -148,4 +150,4 @@ def test_distances_frame_what_is_the_same():
 )
 def test_distances_that_are_none_are_refused(matrix, message):
     with pytest.raises(ValueError, match=message):
-        figures.distances(matrix, list("bpc"))
+        figures.distance_matrix(matrix, list("bpc"))

@@ -30,13 +30,13 @@ def test_number_range_counts_what_is_lost():
 
 def test_work_lanes_draws_every_piece_and_tells_the_end():
     plans = {"in turn": {"core": [(0, 10, 0), (10, 30, 0)]}, "both": {"a": [(0, 10, 0)], "b": [(10, 25, 0)]}}
-    fig = figures.work_lanes(plans)
+    fig = figures.gantt_chart(plans)
     assert [len(ax.patches) for ax in fig.axes] == [2, 2]
     assert [ax.get_title("left") for ax in fig.axes] == ["in turn: 30", "both: 25"]
 
 
 def test_ring_has_a_panel_a_round_and_a_number_a_box():
-    fig = figures.ring([np.ones((2, 2)), [[1, 2], [2, 1]], np.full((2, 2), 2)])
+    fig = figures.ring_all_reduce([np.ones((2, 2)), [[1, 2], [2, 1]], np.full((2, 2), 2)])
     assert [ax.get_title("left") or ax.get_title() for ax in fig.axes] == ["start", "round 1", "round 2"]
     assert [text.get_text() for text in fig.axes[1].texts] == ["1", "2", "2", "1"]
     assert [text.get_fontweight() for text in fig.axes[1].texts] == ["normal", "bold", "bold", "normal"]
@@ -45,9 +45,9 @@ def test_ring_has_a_panel_a_round_and_a_number_a_box():
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda: figures.ring([]), "at least one"),
-        (lambda: figures.ring([np.ones((2, 2)), np.ones((2, 3))]), "like the first"),
-        (lambda: figures.ring([np.full((2, 2), 3)]), "expected 1 to 2"),
+        (lambda: figures.ring_all_reduce([]), "at least one"),
+        (lambda: figures.ring_all_reduce([np.ones((2, 2)), np.ones((2, 3))]), "like the first"),
+        (lambda: figures.ring_all_reduce([np.full((2, 2), 3)]), "expected 1 to 2"),
         (lambda: figures.throughput({}), "at least one"),
         (lambda: figures.throughput({"a": [1.0, 0.0]}), "smallest 0, expected above 0"),
         (lambda: figures.throughput({"a": [np.nan]}), "NaN"),
@@ -55,8 +55,8 @@ def test_ring_has_a_panel_a_round_and_a_number_a_box():
         (lambda: figures.number_bits({"a": (0, 3)}), "1 bit or more"),
         (lambda: figures.number_range({}, smallest=1, normal=2, largest=3), "at least one"),
         (lambda: figures.number_range({"a": [0.0]}, smallest=1, normal=2, largest=3), "nothing but zeros"),
-        (lambda: figures.work_lanes({}), "no piece"),
-        (lambda: figures.work_lanes({"a": {"b": [(2, 1, 0)]}}), "ends at 1, before"),
+        (lambda: figures.gantt_chart({}), "no piece"),
+        (lambda: figures.gantt_chart({"a": {"b": [(2, 1, 0)]}}), "ends at 1, before"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(draw, message):

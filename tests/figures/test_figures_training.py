@@ -16,7 +16,7 @@ def texts(ax):
 
 
 def test_the_plateau_figure_draws_loss_and_blanks_of_every_run_on_one_axis():
-    fig = figures.plateau(
+    fig = figures.training_run(
         LOSS, SHARE, shaded=(3, 9), levels={"blind": 2.5}, texts=[(0, "xq"), (5, ""), (29, "set red")]
     )
     above, below, lane = fig.axes
@@ -32,7 +32,7 @@ def test_the_plateau_figure_draws_loss_and_blanks_of_every_run_on_one_axis():
 
 
 def test_the_plateau_figure_without_texts_or_levels():
-    fig = figures.plateau({"plain": LOSS["plain"]}, {"plain": SHARE["plain"]})
+    fig = figures.training_run({"plain": LOSS["plain"]}, {"plain": SHARE["plain"]})
     assert len(fig.axes) == 2 and fig.axes[0].get_legend() is None
 
 
@@ -47,12 +47,12 @@ def test_the_plateau_figure_without_texts_or_levels():
 )
 def test_runs_that_do_not_fit_together_are_refused(loss, share, message):
     with pytest.raises(ValueError, match=message):
-        figures.plateau(loss, share)
+        figures.training_run(loss, share)
 
 
 def test_dots_stand_at_their_shares_and_say_them_in_per_cent():
     series = {"greedy": [0.1, 0.025], "grammar": [0.05, 0.0]}
-    (ax,) = figures.dots(["letter", "digit"], series).axes
+    (ax,) = figures.dot_plot(["letter", "digit"], series).axes
     for line, values in zip(ax.lines, series.values(), strict=True):
         np.testing.assert_array_equal(line.get_xdata(), values)
         np.testing.assert_array_equal(np.round(line.get_ydata()), [0, 1])
@@ -66,9 +66,9 @@ def test_dots_stand_at_their_shares_and_say_them_in_per_cent():
 )
 def test_dots_that_cannot_be_drawn_are_refused(series, message):
     with pytest.raises(ValueError, match=message):
-        figures.dots(["letter", "digit"], series)
+        figures.dot_plot(["letter", "digit"], series)
 
 
 def test_dots_of_zeros_have_an_axis():
-    (ax,) = figures.dots(["letter"], {"greedy": [0.0]}).axes
+    (ax,) = figures.dot_plot(["letter"], {"greedy": [0.0]}).axes
     assert ax.get_xlim()[1] > 0

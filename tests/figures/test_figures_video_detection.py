@@ -26,7 +26,7 @@ def corners(patch):
 
 def test_box_rows_draws_each_box_in_its_frame():
     boxes = {"below": [{"seen": BOX}, {"seen": NONE, "gone": BOX + 1}, {}]}
-    fig = figures.box_rows({"above": FILM, "below": FILM}, boxes, ["a", "b", "c"], dashed=["gone"])
+    fig = figures.boxed_clip_rows({"above": FILM, "below": FILM}, boxes, ["a", "b", "c"], dashed=["gone"])
     drawn = [[corners(patch) for patch in rectangles(ax)] for ax in fig.axes]
     # A pixel's middle is at a whole number, so its left edge is half a pixel before it.
     assert drawn == [[], [], [], [(1.5, 3.5, 9.5, 8.5)], [(2.5, 4.5, 10.5, 9.5)], []]
@@ -37,32 +37,32 @@ def test_box_rows_draws_each_box_in_its_frame():
 
 
 def test_box_rows_without_boxes_has_no_legend():
-    assert figures.box_rows({"film": FILM}, {}).legends == []
+    assert figures.boxed_clip_rows({"film": FILM}, {}).legends == []
 
 
 @pytest.mark.parametrize(
     ("boxes", "message"),
     [
-        ({"other": [{}, {}, {}]}, "no film of this name"),
-        ({"film": [{}, {}]}, "of 2 frames, the film has 3"),
+        ({"other": [{}, {}, {}]}, "no clip of this name"),
+        ({"film": [{}, {}]}, "of 2 frames, the clip has 3"),
         ({"film": [{str(k): BOX for k in range(6)}, {}, {}]}, "6 kinds, expected at most 5"),
         ({"film": [{"seen": BOX * np.nan}, {}, {}]}, "NaN"),
     ],
 )
 def test_box_rows_refuses(boxes, message):
     with pytest.raises(ValueError, match=message):
-        figures.box_rows({"film": FILM}, boxes)
+        figures.boxed_clip_rows({"film": FILM}, boxes)
 
 
 def test_overlaps_fills_what_both_cover():
     pairs = {"half": ((0, 0, 4, 4), (2, 0, 6, 4)), "apart": ((0, 0, 4, 4), (5, 5, 6, 6))}
-    fig = figures.overlaps(pairs, title="pairs")
+    fig = figures.box_overlaps(pairs, title="pairs")
     half, apart = fig.axes
     assert [corners(patch) for patch in rectangles(half)] == [(2, 0, 4, 4), (0, 0, 4, 4), (2, 0, 6, 4)]
     assert len(rectangles(apart)) == 2 and half.get_title(loc="center") == "half"
     assert half.get_xlim() == apart.get_xlim() and half.yaxis_inverted()
     with pytest.raises(ValueError, match="at least one"):
-        figures.overlaps({})
+        figures.box_overlaps({})
 
 
 def test_center_maps_writes_the_numbers_and_marks_the_center():
@@ -114,7 +114,7 @@ def test_precision_recall_refuses(arguments, message):
 
 
 def test_lanes_fills_yes_and_counts_changes():
-    fig = figures.lanes(
+    fig = figures.boolean_timeline(
         {"thing": [1, 0, 0, 1], "found": [1, 1, 1, 1], "once": [0, 1, 1, 1]}, title="one thing"
     )
     ax = fig.axes[0]
@@ -122,8 +122,8 @@ def test_lanes_fills_yes_and_counts_changes():
     assert filled == [True, False, False, True] + [True] * 4 + [False, True, True, True]
     assert [text.get_text() for text in ax.texts] == ["2 changes", "0 changes", "1 change"]
     assert list(ax.lines[0].get_xdata()) == [0.5, 2.5]
-    inked = figures.lanes({"thing": [1], "found": [1]}, inked=["thing"])
+    inked = figures.boolean_timeline({"thing": [1], "found": [1]}, neutral=["thing"])
     assert [to_hex(patch.get_facecolor()).upper() for patch in rectangles(inked.axes[0])] == [INK, BLUE]
     for rows, message in (({}, "at least one"), ({"a": [1, 0], "b": [1]}, "one length")):
         with pytest.raises(ValueError, match=message):
-            figures.lanes(rows)
+            figures.boolean_timeline(rows)

@@ -11,7 +11,7 @@ TABLE = {"weights": [[1000, 3000], [1000, 9000]], "work": [[5.0, 5.0], [0.0, 40.
 
 
 def test_bars_stack_to_the_amounts_and_name_shares_and_sums():
-    fig = figures.layer_shares(["small", "large"], ["conv", "gru"], TABLE, title="two sizes")
+    fig = figures.layer_costs(["small", "large"], ["conv", "gru"], TABLE, title="two sizes")
     assert [ax.get_title("left") for ax in fig.axes] == ["weights", "work"]
     for ax, values in zip(fig.axes, TABLE.values(), strict=True):
         bars = np.array([[bar.get_width() for bar in group] for group in ax.containers]).T  # (N, K)
@@ -37,4 +37,4 @@ def test_bars_stack_to_the_amounts_and_name_shares_and_sums():
 )
 def test_what_cannot_be_drawn_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        figures.layer_shares(*arguments)
+        figures.layer_costs(*arguments)
