@@ -323,7 +323,7 @@ arriving = stays + F.pad(steps, (1, -1)) + F.pad(leaps, (2, -2))  # (T-1, S)
 agree("what the moves bring into a state is its dot", arriving, reached[1:])
 assert (alpha[:2, 5] == 0).all() and alpha[2, 5] > 0  # state 5 is the n
 assert (alpha[:, 0] > 0).all() and alpha[7, 4] > 0  # the first blank; the blank before the n, at the end
-figures.trellis_steps(reached, moves, spell(states), range(8), width=8.5, row_height=0.2)
+figures.trellis_steps(reached, moves, spell(states), jumps, range(8), width=8.5, row_height=0.2)
 
 # %% [markdown]
 # No walk is in the *n* before frame 2, and some never leave the first blank. **Forward does not know the end
@@ -337,7 +337,7 @@ from ipywidgets import interact
 
 @interact(t=(0, 7))
 def step_through(t=3):
-    return figures.trellis_steps(reached, moves, spell(states), [t], width=5.5, row_height=0.27)
+    return figures.trellis_steps(reached, moves, spell(states), jumps, [t], width=5.5, row_height=0.27)
 
 
 # %% [markdown]
@@ -597,6 +597,7 @@ figures.trellis_flow(
         "α · β / p: the paths that spell “bin”": (posteriors, current),
     },
     spell(states),
+    jumps,
     width=7.5,
 )
 
@@ -635,6 +636,7 @@ assert widest["even"] < 0.5 < 0.7 < widest["trained"] and double_blank > 0.9
 figures.trellis_flow(
     {"a network that knows nothing": untrained, "the trained reader": trained},
     names,
+    ctc.may_skip(ctc.extend(word)),
     columns=2,
     width=8.5,
     row_height=0.21,
@@ -1000,7 +1002,7 @@ for T in (3, 5, 7):
     even_small = torch.full((T, 4), -math.log(4)).double()  # (T, V)
     panels[f"T = {T}: {count_paths(T, LABEL)} path{'s' * (T > 3)}"] = word_flow(even_small, LABEL)
 assert [count_paths(T, LABEL) for T in (2, 3, 5, 7)] == [0, 1, 28, 210] and math.comb(2 * 3, 2 * 3) == 1
-figures.trellis_flow(panels, spell(states), columns=3, width=7.5, row_height=0.22)
+figures.trellis_flow(panels, spell(states), jumps, columns=3, width=7.5, row_height=0.22)
 
 # %% [markdown]
 # At $T = L + R$ there is **one** path, so every frame is forced. A longer clip buys freedom, not

@@ -1,4 +1,4 @@
-"""The pictures of notebook 14 draw the numbers that they are given, and say what they cannot draw."""
+"""Figures of training runs draw the numbers that they are given."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lessons import figures
+from tests.figures.artists import texts
 
 
 def test_throughput_has_one_bar_a_setting_and_tells_the_gain():
@@ -62,3 +63,44 @@ def test_ring_has_a_panel_a_round_and_a_number_a_box():
 def test_what_cannot_be_drawn_is_named(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+SHARE = {"plain": np.linspace(1, 0.6, 30), "timings": np.linspace(1, 0.4, 30)}
+
+
+LOSS = {"plain": np.linspace(4, 1, 30), "timings": np.linspace(4, 0.5, 30)}
+
+
+def test_the_plateau_figure_draws_loss_and_blanks_of_every_run_on_one_axis():
+    fig = figures.training_run(
+        LOSS, SHARE, shaded=(3, 9), levels={"blind": 2.5}, texts=[(0, "xq"), (5, ""), (29, "set red")]
+    )
+    above, below, lane = fig.axes
+    runs = [line for line in above.lines if len(line.get_xdata()) == 30]
+    for line, share, name in zip(runs, below.lines, LOSS, strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), LOSS[name])
+        np.testing.assert_array_equal(share.get_ydata(), SHARE[name])
+    assert any(list(line.get_ydata()) == [2.5, 2.5] for line in above.lines)
+    assert {"blind", " blank plateau"} <= set(texts(above))
+    assert texts(lane) == ["xq", "nothing", "set red"]
+    assert [line.get_xdata()[0] for line in lane.lines] == [0, 5, 29]
+    assert len({ax.get_xlim() for ax in fig.axes}) == 1
+
+
+def test_the_plateau_figure_without_texts_or_levels():
+    fig = figures.training_run({"plain": LOSS["plain"]}, {"plain": SHARE["plain"]})
+    assert len(fig.axes) == 2 and fig.axes[0].get_legend() is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "share", "message"),
+    [
+        ({}, {}, "expected those of loss"),
+        (LOSS, {"plain": SHARE["plain"]}, "expected those of loss"),
+        ({"a": LOSS["plain"]}, {"a": SHARE["plain"][:4]}, "4 steps, loss has 30"),
+        ({"a": LOSS["plain"]}, {"a": LOSS["plain"]}, "expected 0 to 1"),
+    ],
+)
+def test_runs_that_do_not_fit_together_are_refused(loss, share, message):
+    with pytest.raises(ValueError, match=message):
+        figures.training_run(loss, share)

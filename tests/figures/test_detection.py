@@ -1,57 +1,14 @@
-"""The figures of notebook 12, through what they draw, and what they refuse."""
+"""Boxes, heat maps, curves and timelines of detectors draw what they are given."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from matplotlib.patches import Rectangle
 
 from lessons import figures
-from lessons.figures.style import BLUE, GREEN, INK, VERMILION
-
-FILM = np.zeros((3, 16, 16), np.uint8)
-BOX = np.array([[2.0, 4, 10, 9]])
-NONE = np.zeros((0, 4))
-
-
-def rectangles(ax):
-    return [patch for patch in ax.patches if isinstance(patch, Rectangle)]
-
-
-def corners(patch):
-    x, y = patch.get_xy()
-    return x, y, x + patch.get_width(), y + patch.get_height()
-
-
-def test_box_rows_draws_each_box_in_its_frame():
-    boxes = {"below": [{"seen": BOX}, {"seen": NONE, "gone": BOX + 1}, {}]}
-    fig = figures.boxed_clip_rows({"above": FILM, "below": FILM}, boxes, ["a", "b", "c"], dashed=["gone"])
-    drawn = [[corners(patch) for patch in rectangles(ax)] for ax in fig.axes]
-    # A pixel's middle is at a whole number, so its left edge is half a pixel before it.
-    assert drawn == [[], [], [], [(1.5, 3.5, 9.5, 8.5)], [(2.5, 4.5, 10.5, 9.5)], []]
-    seen, gone = (rectangles(fig.axes[k])[0] for k in (3, 4))
-    assert to_hex(seen.get_edgecolor()).upper() == VERMILION and to_hex(gone.get_edgecolor()).upper() == GREEN
-    assert seen.get_linestyle() in ("-", "solid") and gone.get_linestyle() not in ("-", "solid")
-    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["seen", "gone"]
-
-
-def test_box_rows_without_boxes_has_no_legend():
-    assert figures.boxed_clip_rows({"film": FILM}, {}).legends == []
-
-
-@pytest.mark.parametrize(
-    ("boxes", "message"),
-    [
-        ({"other": [{}, {}, {}]}, "no clip of this name"),
-        ({"film": [{}, {}]}, "of 2 frames, the clip has 3"),
-        ({"film": [{str(k): BOX for k in range(6)}, {}, {}]}, "6 kinds, expected at most 5"),
-        ({"film": [{"seen": BOX * np.nan}, {}, {}]}, "NaN"),
-    ],
-)
-def test_box_rows_refuses(boxes, message):
-    with pytest.raises(ValueError, match=message):
-        figures.boxed_clip_rows({"film": FILM}, boxes)
+from lessons.figures.style import BLUE, INK
+from tests.figures.artists import corners, rectangles
 
 
 def test_overlaps_fills_what_both_cover():
@@ -65,17 +22,26 @@ def test_overlaps_fills_what_both_cover():
         figures.box_overlaps({})
 
 
+BOX = np.array([[2.0, 4, 10, 9]])
+
+
+NONE = np.zeros((0, 4))
+
+
+EMPTY = np.zeros((3, 16, 16), np.uint8)
+
+
 def test_center_maps_writes_the_numbers_and_marks_the_center():
     heat = np.zeros((2, 2))
     heat[0, 0], heat[0, 1], heat[1, 1] = 1, 0.25, 0.004
-    fig = figures.center_maps(FILM[0], BOX, {"heat": heat}, marked={"heat": [(0, 0)]}, title="targets")
+    fig = figures.center_maps(EMPTY[0], BOX, {"heat": heat}, marked={"heat": [(0, 0)]}, title="targets")
     frame, drawn = fig.axes
     assert [corners(patch) for patch in rectangles(frame)] == [(2, 4, 10, 9)]
     cross = frame.lines[-1]
     assert (cross.get_xdata()[0], cross.get_ydata()[0]) == (6, 6.5)
     assert [text.get_text() for text in drawn.texts] == ["1", ".25"]
     assert [corners(patch) for patch in rectangles(drawn)] == [(-0.5, -0.5, 0.5, 0.5)]
-    assert figures.center_maps(FILM[0], NONE, {"heat": heat}).axes[0].patches[:] == []
+    assert figures.center_maps(EMPTY[0], NONE, {"heat": heat}).axes[0].patches[:] == []
 
 
 @pytest.mark.parametrize(
@@ -87,7 +53,7 @@ def test_center_maps_writes_the_numbers_and_marks_the_center():
 )
 def test_center_maps_refuses(maps, message):
     with pytest.raises(ValueError, match=message):
-        figures.center_maps(FILM[0], BOX, maps)
+        figures.center_maps(EMPTY[0], BOX, maps)
 
 
 def test_precision_recall_states_the_area_under_the_hull():
