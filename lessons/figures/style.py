@@ -90,7 +90,9 @@ def finish(fig: Figure, alt: str, title: str | None = None, ax: Axes | None = No
         ax.set_title(title)
     elif title:
         fig.suptitle(title, x=0.01, ha="left")
-    return describe(fig, f"{title}: {alt}" if title else alt)
+    if title:
+        alt = f"{title}{'' if title[-1] in '.!?' else ':'} {alt}"
+    return describe(fig, alt)
 
 
 def listed(names: Iterable[Any], most: int = 8) -> str:
