@@ -363,7 +363,7 @@ def confusion_matrix(
     ax.set_xticks(range(size), labels, rotation=90 if max(map(len, labels)) > 2 else 0)
     name_rows(ax, labels, ("left", "bottom"))
     ax.tick_params(length=0)
-    ax.set(xlabel="read as", ylabel="said")
+    ax.set(xlabel="hypothesis", ylabel="reference")
     if size <= 12:  # larger ones have no room for numbers
         for row, column in np.argwhere(share >= 0.005):
             value = share[row, column]

@@ -435,7 +435,7 @@ def path_probabilities(
         told.append(f"{visible(label)} {total}")
     name_rows(ax, [label or visible("") for label in labels])
     ax.tick_params(axis="y", labelsize=11)
-    ax.set(ylim=(len(labels) - 0.5, -0.5), xlabel="probability: one box a path")
+    ax.set(ylim=(len(labels) - 0.5, -0.5), xlabel="probability: one box per path")
     ax.set_xlim(0, (1.1 if dropped is None else 1.25) * longest)
     return finish(fig, f"Probability of each label, stacked by paths: {listed(told)}.", title, ax)
 
@@ -565,8 +565,8 @@ def edit_table(
     Cell (i, j): the fewest edits that turn i units of the reference into j units of the hypothesis.
 
     Args:
-        reference: what was said: a string, or a list of words; its units are the rows.
-        hypothesis: what was read; the columns.
+        reference: a string, or a list of words; its units are the rows.
+        hypothesis: a string, or a list of words; the columns.
         cost: (R + 1, C + 1) integers.
         path: cells (i, j) from (0, 0) to (R, C), each a step down, right or both from the one before.
     """
@@ -592,15 +592,15 @@ def edit_table(
     ax.set_yticks(range(rows + 1), ["", *map(visible, reference)])
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
-    ax.set(xlabel="read", ylabel="said", xlim=(-0.5, columns + 0.5), ylim=(rows + 0.5, -0.5))
+    ax.set(xlabel="hypothesis", ylabel="reference", xlim=(-0.5, columns + 0.5), ylim=(rows + 0.5, -0.5))
     ax.tick_params(length=0, labelsize=10)
     ax.spines[:].set(visible=True, color=RULE)
     used = [f"{kind}: {kinds.count(kind)}" for kind in EDIT_COLORS if kind in kinds]
     if path:
         handles = [Patch(color=EDIT_COLORS[label.split(":")[0]], label=label) for label in used]
         fig.legend(handles=handles, loc="outside lower left", ncols=4, handlelength=1.0, columnspacing=1.2)
-    said, read = ("".join(u) if isinstance(u, str) else " ".join(u) for u in (reference, hypothesis))
-    alt = f"Table of edit distances from “{said}” to “{read}”, {int(table[-1, -1])} in all"
+    before, after = ("".join(u) if isinstance(u, str) else " ".join(u) for u in (reference, hypothesis))
+    alt = f"Table of edit distances from “{before}” to “{after}”, {int(table[-1, -1])} in all"
     return finish(fig, f"{alt}; {', '.join(used)}." if path else f"{alt}.", title)
 
 

@@ -49,7 +49,7 @@ def _line(ax: Axes, points: Sequence[Point], color: str, lw: float = 1.4, **styl
 # Rows from the top: label, its column, color, the notebooks, the column of the first.
 MAP_ROWS = (
     ("LipNet", 0, BLUE, range(0, 9), 0),
-    ("memory for a detector", 3, VERMILION, range(9, 13), 3),
+    ("recurrent detector", 3, VERMILION, range(9, 13), 3),
     ("together", 8, GREEN, range(13, 15), 7),
 )
 

@@ -84,11 +84,11 @@ def training_run(
             ax.axvspan(*shaded, color=RULE, alpha=0.5, lw=0, zorder=-1)
         left = {"transform": above.get_xaxis_transform(), "ha": "left", "color": INK}
         above.text(shaded[0], 0.03, " blank plateau", **left, **small)
-    above.set(ylabel="loss a character", yscale="log")
+    above.set(ylabel="loss per character", yscale="log")
     above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     above.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     above.yaxis.set_minor_formatter(NullFormatter())
-    below.set(ylabel="share of blanks", ylim=(0, 1.05), yticks=[0, 0.5, 1])
+    below.set(ylabel="fraction of blanks", ylim=(0, 1.05), yticks=[0, 0.5, 1])
     if lane:
         _transcripts(lane[0], texts)
         read = listed(f"“{text}” at step {step}" for step, text in texts)
@@ -111,7 +111,11 @@ def _transcripts(ax: Axes, texts: Sequence[tuple[int, str]]) -> None:
 
 @house_style()
 def throughput(
-    settings: Mapping[str, Any], *, unit: str = "clips a second", title: str | None = None, width: float = 8.5
+    settings: Mapping[str, Any],
+    *,
+    unit: str = "clips per second",
+    title: str | None = None,
+    width: float = 8.5,
 ) -> Figure:
     """Throughput bars, one per setting: the median, a line between the quartiles, the speed-up.
 

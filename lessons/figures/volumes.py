@@ -331,6 +331,6 @@ def memory_layout(walks: Mapping[str, Any], memory: Sequence[str], *, width: flo
         ax.set(xlim=(-0.3, cells + 2.6), ylim=(steps + 0.3, -3.4), aspect="equal", xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
         ax.set_title(name, fontsize=10, color=INK)
-    axes[0].set_ylabel("step of the walk, downwards", fontsize=9)
+    axes[0].set_ylabel("elements in order, downwards", fontsize=9)
     orders = [f"{name} {listed(walk.ravel(), 6)}" for name, walk in addresses.items()]
     return finish(fig, f"Order in which tensors visit {cells} addresses of memory; {'; '.join(orders)}.")

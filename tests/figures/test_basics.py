@@ -72,7 +72,7 @@ def test_confusion_shows_shares_of_rows():
     np.testing.assert_allclose(fig.axes[0].images[0].get_array(), [[0.75, 0.25], [0, 0]])
     assert texts(fig.axes[0]) == ["75", "25"]
     assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == ["p", "b"]
-    assert (fig.axes[0].get_ylabel(), fig.axes[0].get_xlabel()) == ("said", "read as")
+    assert (fig.axes[0].get_ylabel(), fig.axes[0].get_xlabel()) == ("reference", "hypothesis")
 
 
 @pytest.mark.parametrize("matrix", [np.zeros((2, 3)), np.array([[1, -1], [0, 1]])])
