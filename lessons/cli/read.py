@@ -33,7 +33,7 @@ from lessons.data.grid.faults import broken_frames, picture_fault
 from lessons.data.grid.mouth_crop import MouthFollower, NoFaceError, crop_mouth, is_mouth_crop
 from lessons.data.image import resize_area, to_gray
 from lessons.data.video import frames_of, read_video_and_rate, write_gif
-from lessons.figures.film import film
+from lessons.figures.clips import add_subtitles
 from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.streaming import StableWord, Stream
 from lessons.training import checkpoint
@@ -266,7 +266,9 @@ def main(argv: list[str] | None = None) -> int:
             else:
                 reading, mouth = read(path, model, args.decoder)
             if args.out is not None:
-                write_gif(args.out, film(mouth, [(w.start, w.end, w.text) for w in reading.words]), FPS)
+                write_gif(
+                    args.out, add_subtitles(mouth, [(w.start, w.end, w.text) for w in reading.words]), FPS
+                )
         except (OSError, ValueError, RuntimeError) as error:
             failed += 1
             tqdm.write(f"error: {error}", file=sys.stderr)

@@ -16,7 +16,7 @@ from lessons.ctc.metrics import wer
 from lessons.data.grid import find_mouth_set
 from lessons.data.synthetic.talker import synthetic_clips
 from lessons.data.video import write_video
-from lessons.figures.film import film
+from lessons.figures.clips import add_subtitles
 from lessons.lipreading import SmallLipNet
 from lessons.training import checkpoint
 
@@ -95,13 +95,13 @@ def test_a_film_with_its_words(weights, clip, monkeypatch, tmp_path, capsys):
 
 
 def test_words_darken_when_they_are_spoken():
-    frames = film(np.full((4, 8, 16, 3), 90, dtype=np.uint8), [(2, 4, "bin")], width=200)
+    frames = add_subtitles(np.full((4, 8, 16, 3), 90, dtype=np.uint8), [(2, 4, "bin")], width=200)
     strip = frames[:, 100:].astype(int)
     assert frames.shape == (4, 124, 200, 3)
     assert (strip[1] == strip[0]).all() and strip[2].min() < 60 < strip[1].min()
     assert (frames[:, :100] == 90).all()
     with pytest.raises(ValueError, match="uint8"):
-        film(np.zeros((2, 8, 16)), [])
+        add_subtitles(np.zeros((2, 8, 16)), [])
 
 
 def test_nothing_read_is_an_empty_line(weights, clip, monkeypatch, capsys):

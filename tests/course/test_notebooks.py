@@ -13,7 +13,7 @@ import notebook_guard as guard
 import numpy as np
 import pytest
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 from lessons.course import COURSE, find
@@ -421,7 +421,7 @@ import io
 from IPython.display import Image as Shown
 from PIL import Image
 Image.frombytes("L", (60, 60), os.urandom(3600)).save(file := io.BytesIO(), "PNG")
-Shown(file.getvalue())
+Shown(file.getvalue(), alt=os.urandom(3).hex())
 """
 
 
@@ -463,6 +463,22 @@ def test_pictures_are_packed_and_look_the_same():
     assert np.abs(found.astype(int) - pixels).max() < 5 and (found[:50] == 255).all()
     assert len(packed) < 0.8 * len(base64.b64encode(file.getvalue()))
     assert notebooks.lighter(packed) == packed
+
+
+@pytest.mark.parametrize("tag", ["measured", "nbval-ignore-output"])
+@pytest.mark.parametrize("alt", ["", "The old picture."])
+def test_a_measured_picture_stays_if_it_has_an_alt_text(tmp_path, tag, alt):
+    def measured(picture, text):
+        shown = new_output("display_data", {"image/png": picture}, metadata={"image/png": {"alt": text}})
+        cell = new_code_cell("draw()", outputs=[shown], execution_count=1, metadata={"tags": [tag]})
+        return new_notebook(cells=[cell])
+
+    nbformat.write(measured("old", alt), tmp_path / "held.ipynb")
+    new = measured("new", "The new picture.")
+    notebooks.keep_measured(new, tmp_path / "held.ipynb")
+    (output,) = new.cells[0].outputs
+    expected = ("old", alt) if alt else ("new", "The new picture.")
+    assert (output.data["image/png"], notebooks.alt_text(output)) == expected
 
 
 def test_a_failing_cell_leaves_the_file_as_it_was(house, quick_setup, capsys):
