@@ -32,7 +32,8 @@ from lessons.data.batch import normalize
 from lessons.data.grid.faults import broken_frames, picture_fault
 from lessons.data.grid.mouth_crop import MouthFollower, NoFaceError, crop_mouth, is_mouth_crop
 from lessons.data.image import resize_area, to_gray
-from lessons.data.video import frames_of, read_video_and_rate, write_gif
+from lessons.data.video import frames as frames_of
+from lessons.data.video import read_video, write_gif
 from lessons.figures.film import film
 from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.streaming import StableWord, Stream
@@ -85,17 +86,7 @@ def mouth_frames(path: str | Path) -> tuple[np.ndarray, str]:
         VideoError, NoFaceError: no usable video, no face.
         ValueError: pictures broken throughout.
     """
-    frames, rate = read_video_and_rate(path)  # (T, H, W, 3)
-    step = _step(rate)
-    if step != 1:
-        nearest = np.round(np.arange(len(frames) / step + 1) * step).astype(int)
-        frames = frames[nearest[nearest < len(frames)]]  # (T', H, W, 3)
-    return _mouth(path, frames)
-
-
-def _step(rate: float | None) -> float:
-    """Pictures of the film from one of the 25 a second to the next."""
-    return 1.0 if rate is None or abs(rate - FPS) <= 0.1 else rate / FPS
+    return _mouth(path, read_video(path))
 
 
 def _mouth(
@@ -204,7 +195,7 @@ def read_stream(
     """
     began = time.perf_counter()
     stream, follower = Stream(model), MouthFollower(LOOK_EVERY)
-    frames, seen, looked = [], 0, 0  # at 25 a second; in the film; at the last look
+    frames, looked = [], 0  # at the last look
 
     def look(last: bool = False) -> None:
         nonlocal looked
@@ -215,12 +206,10 @@ def read_stream(
         for word in stream.push(torch.from_numpy(gray), last):
             tell(word)
 
-    for frame, rate in frames_of(path):  # (H, W, 3)
-        seen += 1
-        while round(len(frames) * _step(rate)) < seen:  # a slow film shows a picture twice, a fast one skips
-            frames.append(frame)
-            if len(frames) - looked == STREAM_EVERY:
-                look()
+    for frame in frames_of(path):  # (H, W, 3)
+        frames.append(frame)
+        if len(frames) - looked == STREAM_EVERY:
+            look()
     look(last=True)
     mouth, warning = _mouth(path, np.stack(frames), follower)
     return _reading(path, mouth, warning, model, decoder, began), mouth
