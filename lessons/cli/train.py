@@ -25,7 +25,8 @@ from lessons.data.augmentation import move
 from lessons.data.clips import ClipSet
 from lessons.data.synthetic.talker import synthetic_clips
 from lessons.files import atomic
-from lessons.lipreading.lipnet import LipNet, fastest_layers
+from lessons.lipreading import LipNet, SmallLipNet
+from lessons.lipreading.lipnet import fastest_layers
 from lessons.measure.timing import machine
 from lessons.training import checkpoint
 from lessons.training.distributed import ALONE, Processes, join
@@ -33,11 +34,11 @@ from lessons.training.lipnet import ALPHABET, Settings, evaluate, read_clips, tr
 
 # name -> (the model, (H, W) of its frames, how to train it)
 PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
-    "small": (lambda: LipNet.small(fastest_layers(lessons.device())), (32, 64), Settings()),
+    "small": (lambda: SmallLipNet(layers=fastest_layers(lessons.device())), (32, 64), Settings()),
     # To 15 % of the words wrong in minutes, not to the best: so few epochs bring no overfitting, and
     # dropout would only slow them.
     "quick": (
-        lambda: LipNet.small(fastest_layers(lessons.device()), dropout=0.0),
+        lambda: SmallLipNet(layers=fastest_layers(lessons.device()), dropout=0.0),
         (32, 64),
         Settings(epochs=15, learning_rate=4e-3, warmup_steps=100),
     ),

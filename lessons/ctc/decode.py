@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lessons.ctc.automaton import Automaton, automaton
 from lessons.ctc.forward_backward import forward_backward
 from lessons.ctc.inputs import check_log_probs, check_shape
-from lessons.ctc.language_models import (
-    ANY_TEXT,
-    Automaton,
-    CharNGram,
-    GridGrammar,
-    LanguageModel,
-    automaton,
-    text_log_prob,
-)
+from lessons.ctc.language_models import ANY_TEXT, CharNGram, GridGrammar, LanguageModel, text_log_prob
 from lessons.ctc.paths import NEVER, collapse
+from lessons.ctc.prefix_tree import PrefixTree
+from lessons.lengths import check_lengths
 
 __all__ = ["CharNGram", "GridGrammar", "LanguageModel", "beam_search_decode", "greedy_decode"]
 
@@ -43,15 +38,12 @@ def greedy_decode(
     """
     check_shape(log_probs, "TBV", blank)
     frames, batch, _ = log_probs.shape
-    lengths = [frames] * batch if lengths is None else [int(length) for length in lengths]
-    if len(lengths) != batch:
-        raise ValueError(f"lengths holds {len(lengths)} numbers: expected {batch}, one a sample")
+    lengths = [frames] * batch if lengths is None else lengths
+    lengths = check_lengths("lengths", lengths, batch, 0, frames).tolist()
     paths = log_probs.argmax(dim=2).T.tolist()  # B lists of T
     unreadable = log_probs.isnan().any(dim=2).T.tolist()  # B lists of T
     labels = []
     for sample, length in enumerate(lengths):
-        if not 0 <= length <= frames:
-            raise ValueError(f"lengths of sample {sample} is {length}: expected 0 to {frames}")
         if any(unreadable[sample][:length]):
             raise ValueError(
                 f"log_probs of sample {sample}, frame {unreadable[sample].index(True)} holds NaN"
@@ -94,22 +86,14 @@ def beam_search_decode(
         ValueError: on a wrong shape, rows that are no log probabilities, a beam below 1, a negative alpha, or
             when the language model allows no text that T frames can spell.
     """
-    check_shape(log_probs, "TV", blank)
-    if beam_width < 1:
-        raise ValueError(f"beam_width is {beam_width}: expected at least 1")
-    if not 0 <= alpha < math.inf:
-        raise ValueError(f"alpha is {alpha}: expected a finite number, at least 0")
-    if not math.isfinite(beta):
-        raise ValueError(f"beta is {beta}: expected a finite number")
-    if len(log_probs) > 0:
-        check_log_probs(log_probs[:, None], torch.tensor([len(log_probs)], device=log_probs.device))
+    _check_search(log_probs, beam_width, alpha, beta, blank)
     frames = log_probs.detach().cpu().double().numpy()  # (T, V); in this order, for mps has no float64
     if lm is None or alpha == 0:
         lm, alpha = ANY_TEXT, 1.0
     language = automaton(lm, frames.shape[1], blank)
 
     # The beam: P prefixes. At first there is one, the empty prefix, as if a blank stood before the frames.
-    tree = _PrefixTree(frames.shape[1])
+    tree = PrefixTree(frames.shape[1])
     nodes = np.array([tree.ROOT])  # (P,) the prefixes, as nodes of the tree
     states = np.array([language.START])  # (P,) what the language model remembers of each
     last = np.array([blank])  # (P,) the last label
@@ -170,60 +154,6 @@ def _best(scores: np.ndarray, count: int) -> np.ndarray:
     return places
 
 
-class _PrefixTree:
-    """Prefixes as nodes of a tree: the same prefix is always the same node, even when it left the beam.
-
-    Nodes are numbers and the tree is a few tables over them, so a whole beam is looked up at once.
-    """
-
-    ROOT = 0
-
-    def __init__(self, classes: int, room: int = 2048) -> None:
-        self._size = 1  # N, the nodes that there are; the tables have room for more
-        self._child = np.zeros((room, classes), dtype=np.int32)  # (N, V) the root where there is none yet
-        self._parent = np.full(room, -1)  # (N,)
-        self._label = np.full(room, -1)  # (N,) the last label of each prefix
-        self._row = np.full(room, -1)  # (N,) scratch; the last entry, which is the root's parent, stays -1
-
-    def parent_rows(self, nodes: np.ndarray) -> np.ndarray:
-        """Return (P,): the place in ``nodes`` (P,) of each node's parent, -1 where it is not among them."""
-        self._row[nodes] = np.arange(len(nodes))
-        found = self._row[self._parent[nodes]]  # (P,)
-        self._row[nodes] = -1
-        return found
-
-    def children(self, nodes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return (K,): the nodes of the prefixes of ``nodes`` (K,) with ``labels`` (K,) after them."""
-        while self._size + len(nodes) >= len(self._row):
-            self._grow()
-        found = self._child[nodes, labels]  # (K,)
-        new = np.flatnonzero(found == self.ROOT)
-        found[new] = np.arange(self._size, self._size + len(new))
-        self._size += len(new)
-        self._child[nodes, labels] = found
-        self._parent[found], self._label[found] = nodes, labels
-        return found
-
-    def spell(self, nodes: Iterable[int]) -> list[list[int]]:
-        """Return the prefix of each node."""
-        parent, label = self._parent.tolist(), self._label.tolist()  # lists: quicker one by one
-        prefixes = []
-        for node in nodes:
-            prefix = []
-            while node != self.ROOT:
-                prefix.append(label[node])
-                node = parent[node]
-            prefixes.append(prefix[::-1])
-        return prefixes
-
-    def _grow(self) -> None:
-        """Twice as many nodes."""
-        self._child = np.concatenate((self._child, np.zeros_like(self._child)))
-        for name in ("_parent", "_label", "_row"):
-            table = getattr(self, name)
-            setattr(self, name, np.concatenate((table, np.full_like(table, -1))))
-
-
 def _best_allowed_path(
     frames: np.ndarray, language: Automaton, alpha: float, beta: float, blank: int
 ) -> tuple[list[int], float]:
@@ -266,3 +196,15 @@ def _best_allowed_path(
     label.reverse()
     likelihood = forward_backward(torch.from_numpy(frames), label, blank).log_likelihood.item()
     return label, likelihood + alpha * text_log_prob(language.lm, label) + beta * len(label)
+
+
+def _check_search(log_probs: Tensor, beam_width: int, alpha: float, beta: float, blank: int) -> None:
+    check_shape(log_probs, "TV", blank)
+    if beam_width < 1:
+        raise ValueError(f"beam_width is {beam_width}: expected at least 1")
+    if not 0 <= alpha < math.inf:
+        raise ValueError(f"alpha is {alpha}: expected a finite number, at least 0")
+    if not math.isfinite(beta):
+        raise ValueError(f"beta is {beta}: expected a finite number")
+    if len(log_probs) > 0:
+        check_log_probs(log_probs[:, None], torch.tensor([len(log_probs)], device=log_probs.device))

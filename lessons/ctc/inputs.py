@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from lessons.lengths import check_lengths, valid_frames
+
 
 def as_integers(labels: Tensor | Iterable[int]) -> list[int]:
     """Return labels or a path as a plain list."""
@@ -60,7 +62,7 @@ def check_log_probs(log_probs: Tensor, input_lengths: Tensor, tolerance: float =
         ValueError: naming the first sample and frame that hold NaN or another sum.
     """
     totals = log_probs.detach().exp().sum(dim=2)  # (T, B)
-    valid = torch.arange(len(totals), device=totals.device)[:, None] < input_lengths  # (T, B)
+    valid = valid_frames(input_lengths, len(totals))  # (T, B)
     wrong = valid & ~((totals - 1).abs() <= tolerance)  # written so that NaN is wrong
     if wrong.any():
         frame, sample = wrong.nonzero()[0].tolist()
@@ -70,23 +72,6 @@ def check_log_probs(log_probs: Tensor, input_lengths: Tensor, tolerance: float =
             f"log_probs of sample {sample}, frame {frame} holds {found}: expected log probabilities that sum "
             "to 1; apply log_softmax over the classes (the last dimension)"
         )
-
-
-def check_lengths(
-    name: str, lengths: Tensor | Sequence[int], batch: int, most: int, device: torch.device
-) -> Tensor:
-    """Return ``lengths`` as a long tensor (B,) on ``device``, each checked to be from 0 to ``most``."""
-    lengths = torch.as_tensor(lengths, device=device)
-    if lengths.is_floating_point() or lengths.shape != (batch,):
-        raise ValueError(
-            f"{name} is {lengths.dtype} of shape {tuple(lengths.shape)}: "
-            f"expected {batch} integers, one a sample: B is the second axis of log_probs (T, B, V)"
-        )
-    wrong = (lengths < 0) | (lengths > most)
-    if wrong.any():
-        sample = int(wrong.nonzero()[0])
-        raise ValueError(f"{name} of sample {sample} is {int(lengths[sample])}: expected 0 to {most}")
-    return lengths.long()
 
 
 def pad_targets(
@@ -104,7 +89,7 @@ def pad_targets(
             f"({batch}, L), or one after the other in one dimension"
         )
     targets = targets.to(device, torch.long)
-    target_lengths = check_lengths("target_lengths", target_lengths, batch, targets.shape[-1], device)
+    target_lengths = check_lengths("target_lengths", target_lengths, batch, 0, targets.shape[-1]).to(device)
     if targets.dim() == 2:
         return targets[:, : int(target_lengths.max())], target_lengths  # (B, Lmax)
     total = int(target_lengths.sum())
@@ -118,7 +103,7 @@ def pad_targets(
 
 def check_labels(targets: Tensor, target_lengths: Tensor, classes: int, blank: int) -> Tensor:
     """Return targets (B, Lmax) with its valid labels checked and blanks for whatever stood in the padding."""
-    padding = torch.arange(targets.shape[1], device=targets.device) >= target_lengths[:, None]  # (B, Lmax)
+    padding = ~valid_frames(target_lengths, targets.shape[1]).T  # (B, Lmax)
     wrong = ~padding & ((targets < 0) | (targets >= classes) | (targets == blank))
     if wrong.any():
         sample, position = wrong.nonzero()[0].tolist()

@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lessons.ctc.inputs import check_labels, check_lengths, check_log_probs, check_log_probs_type, pad_targets
+from lessons.ctc.inputs import check_labels, check_log_probs, check_log_probs_type, pad_targets
 from lessons.ctc.loss_fast import rescaled_forward_backward
 from lessons.ctc.paths import NEVER, extend_batch, may_skip, start_and_end_states
+from lessons.lengths import check_lengths, valid_frames
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -66,7 +67,7 @@ def ctc_loss(
         raise ValueError(f"reduction is {reduction!r}: expected 'none', 'mean' or 'sum'")
     check_log_probs_type(log_probs, "TBV", blank)
     frames, batch, classes = log_probs.shape
-    input_lengths = check_lengths("input_lengths", input_lengths, batch, frames, log_probs.device)
+    input_lengths = check_lengths("input_lengths", input_lengths, batch, 0, frames).to(log_probs.device)
     targets, target_lengths = pad_targets(targets, target_lengths, batch, log_probs.device)
     targets = check_labels(targets, target_lengths, classes, blank)
     check_log_probs(log_probs, input_lengths)
@@ -135,7 +136,7 @@ def differentiable_losses(
     states = extend_batch(targets, blank)  # (B, S)
     first, final = start_and_end_states(states, target_lengths)  # (B, S)
     skip = may_skip(states)  # (B, S)
-    padding = torch.arange(len(log_probs), device=states.device)[:, None] >= input_lengths  # (T, B)
+    padding = ~valid_frames(input_lengths, len(log_probs))  # (T, B)
     emission = log_probs.double().masked_fill(padding[:, :, None], 0).clamp(min=log_zero)  # (T, B, V)
     emission = emission.gather(2, states.expand(len(log_probs), -1, -1))  # (T, B, S)
     alpha = torch.where(first, emission[0], log_zero)  # (B, S)
@@ -158,7 +159,6 @@ def log_forward_backward(
     over 2B sequences: half the steps for the same work.
     """
     frames, batch, _ = log_probs.shape
-    device = log_probs.device
     states = extend_batch(targets, blank)  # (B, S)
     first_states, final_states = start_and_end_states(states, target_lengths)  # (B, S)
 
@@ -181,7 +181,7 @@ def log_forward_backward(
     scale = log_likelihood.masked_fill(log_likelihood == NEVER, 0)  # an infeasible target occupies nothing
     posteriors = through.sub_(scale[:, None]).exp_()  # (T, B, S)
     occupancy = torch.zeros_like(log_probs).scatter_add_(2, states.expand(frames, -1, -1), posteriors)
-    padding = torch.arange(frames, device=device)[:, None] >= input_lengths  # (T, B)
+    padding = ~valid_frames(input_lengths, frames)  # (T, B)
     return -log_likelihood, occupancy.masked_fill_(padding[:, :, None], 0)  # (B,), (T, B, V)
 
 

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from lessons.ctc.paths import extend_batch, may_skip, start_and_end_states
+from lessons.lengths import valid_frames
 
 LOG_UNDERFLOW = math.log(1e-300)  # below this a float64 may have lost digits, or all of them
 LOG_EPSILON = math.log(2**-53)  # the relative rounding error of float64
@@ -70,7 +71,7 @@ def rescaled_forward_backward(
     occupancy = torch.zeros_like(probs).scatter_add_(1, states.expand_as(through), through)
     occupancy = occupancy.mul_(probs)  # (T, V, B), each frame with a scale of its own
     sums = occupancy.sum(1, keepdim=True)  # (T, 1, B)
-    valid = torch.arange(len(probs), device=probs.device)[:, None] < input_lengths  # (T, B)
+    valid = valid_frames(input_lengths, len(probs))  # (T, B)
     occupancy = occupancy.div_(sums).masked_fill_(~valid[:, None], 0).transpose(1, 2)  # (T, B, V)
 
     # (T, B) logarithms: of what 1 stands for in α before frame t and in β after it, and of the Ms there

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from lessons.layers.bottleneck import Block
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
+from lessons.layers.checks import check_floats
 from lessons.layers.conv_lstm import ConvLSTM
-from lessons.layers.recurrent import check_floats
 
 Memory = Literal["none", "averaging", "conv_lstm", "bottleneck_lstm"]
 State = Any  # what a memory hands on: None, a tensor, or a pair of tensors

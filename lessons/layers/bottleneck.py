@@ -20,20 +20,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from numbers import Integral
 
 from torch import nn
 
+from lessons.layers.checks import check_count
+
 RESNET50 = ((3, 64, 56), (4, 128, 28), (6, 256, 14), (3, 512, 7))
 """Four stages: how many blocks, the width of their 3x3, the side of their maps (He et al., Table 1)."""
-
-
-def check_count(name: str, value: int) -> None:
-    """Refuse what cannot be a number of channels: 0, or 89.6, which is 0.35 of 256."""
-    if not isinstance(value, Integral):
-        raise ValueError(f"{name}={value!r}, expected a whole number: use int(...)")
-    if value < 1:
-        raise ValueError(f"{name}={value}, expected 1 or more")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from lessons.layers.bottleneck import Conv, depthwise
-from lessons.layers.conv_lstm import Activation, LSTMUpdate, OverFrames, check_channels, phi, start_lstm
+from lessons.layers.checks import check_channels
+from lessons.layers.conv_lstm import Activation, LSTMUpdate, OverFrames, phi, start_lstm
 
 Variant = Literal["paper", "equation", "released", "blog"]
 VARIANTS = ("paper", "equation", "released", "blog")
@@ -126,25 +127,8 @@ class BottleneckLSTMCell(nn.Module):
 class BottleneckLSTM(OverFrames):
     """A :class:`BottleneckLSTMCell` over the frames of a clip; takes the cell's arguments."""
 
-    def __init__(
-        self,
-        input_channels: int,
-        hidden_channels: int,
-        *,
-        activation: Activation = "relu6",
-        forget_bias: float = 1.0,
-        peepholes: bool = False,
-        variant: Variant = "paper",
-    ) -> None:
-        cell = BottleneckLSTMCell(
-            input_channels,
-            hidden_channels,
-            activation=activation,
-            forget_bias=forget_bias,
-            peepholes=peepholes,
-            variant=variant,
-        )
-        super().__init__(cell)
+    def __init__(self, *arguments: int, **options: float | bool | str) -> None:
+        super().__init__(BottleneckLSTMCell(*arguments, **options))
 
 
 def gates_apart(cell: BottleneckLSTMCell, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,25 +1,24 @@
-"""Convolution over space and time, a few frames at a time, with its gradient by hand.
+"""The finished convolution over space and time: im2col a few frames at a time, with its gradient by hand.
 
-:func:`lessons.layers.stcnn.conv3d` takes its way through here. :func:`lessons.layers.stcnn.conv3d_matmul`
-gives the same: it lays out the windows of the whole batch as columns of one matrix (for LipNet's second
-layer 126 MB a clip), and autograd keeps them for the way back. Much of its time goes into fetching columns
-from memory. Here they are
+:func:`lessons.layers.conv3d.conv3d_matmul` gives the same: it lays out the windows of the whole batch as the
+columns of one matrix (*im2col*; for LipNet's second layer 126 MB per clip), and autograd keeps them for the
+backward pass. Most of its time goes into fetching columns from memory. Here they are
 
-* **used while they are near**: the columns of a few frames fit into the processor's cache, and no frame needs
-  those of another. Each of the kt image filters in a filter answers on these frames, and each answer is added
-  to the output frame that it belongs to;
-* **laid out again on the way back**, which costs less than to keep them and fetch them;
+* **used while they are in cache**: the columns of a few frames fit into it, and no frame needs those of
+  another. Each of the kt image filters in a filter is multiplied with these frames' columns, and each product
+  is added to the output frame that it belongs to;
+* **computed again in the backward pass**, which costs less than to keep them and fetch them;
 * **multiplied twice more for the gradients** (derived in notebook 02, section 6). Let δ be the gradient of
-  the loss with respect to the output. Every frame met the kt slices of a filter on its way into up to kt
-  output frames; pile up the δ of these in the same order, and
+  the loss with respect to the output. Each frame met the kt slices of a filter on its way into up to kt
+  output frames; with the δ of these gathered in the same order,
 
-      answers            =  filters · columns
-      filters' gradient  =  pile · columnsᵀ
-      columns' gradient  =  filtersᵀ · pile,    which is then stamped back onto the frames.
+      outputs            =  filters · columns
+      filters' gradient  =  δ · columnsᵀ
+      columns' gradient  =  filtersᵀ · δ,    added back onto the frames (*col2im*)
 
-  What nobody asked for is not computed: LipNet's first layer has no use for the gradient of the clip.
+  A gradient that nobody asked for is not computed: LipNet's first layer needs none of the clip.
 
-Zeros before the first frame and after the last answer with zeros, so they are not even laid out.
+Zeros before the first frame and after the last would only give zeros, so they are not laid out.
 """
 
 from __future__ import annotations
@@ -31,10 +30,45 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from lessons.layers.checks import under_autocast
+from lessons.layers.conv3d import Size3, check_conv3d, conv3d_matmul, triple
 
 Triple = tuple[int, int, int]  # (time, height, width)
-CHUNK = {"cpu": 2**22, "cuda": 2**26}  # bytes of columns at a time: a processor's cache; work for a whole GPU
+COLUMN_BYTES = {"cpu": 2**22, "cuda": 2**26}  # at a time: a cache; enough for a GPU
+
+
+def conv3d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size3 = 1,
+    padding: Size3 = 0,
+    dilation: Size3 = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Return the convolution over time, height and width; the same as ``F.conv3d``.
+
+    Args:
+        x: (B, C, T, H, W), floating point.
+        weight: (O, C / groups, kt, kh, kw).
+        bias: (O,), or None.
+        stride, padding, dilation: one number, or one for each of (time, height, width).
+        groups: C and O are cut into this many parts, and part i of the output sees part i of the input.
+
+    Returns:
+        (B, O, T', H', W') with T' = (T + 2 padding - dilation (kt - 1) - 1) // stride + 1; H', W' alike.
+
+    Raises:
+        ValueError: wrong rank, channels that do not fit, a kernel larger than the padded clip, or tensors
+            of different dtype or device.
+    """
+    out_size = check_conv3d(x, weight, bias, stride, padding, dilation, groups)
+    if under_autocast(x) and x.dtype != torch.float64:  # as autocast does for a matrix product
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = (None if tensor is None else tensor.to(dtype) for tensor in (x, weight, bias))
+    sizes = (tuple(weight.shape[2:]), *map(triple, (stride, padding, dilation)))
+    return Conv3dColumns.apply(x, weight, bias, Geometry(*sizes, groups, out_size))  # (B, O, T', H', W')
 
 
 class Conv3dColumns(torch.autograd.Function):
@@ -49,8 +83,8 @@ class Conv3dColumns(torch.autograd.Function):
     Returns:
         (B, O, T', H', W').
 
-    Raises:
-        RuntimeError: on a second derivative; only the first is written out.
+    With ``create_graph=True`` the gradient must itself be differentiable: it is then that of
+    :func:`lessons.layers.conv3d.conv3d_matmul`.
     """
 
     @staticmethod
@@ -61,41 +95,44 @@ class Conv3dColumns(torch.autograd.Function):
         out[:] = 0 if bias is None else bias.reshape(-1, 1, 1, 1)
         for b, clip_out in enumerate(geometry.by_group(out)):  # (g, o, T', H', W')
             for frames in geometry.chunks(x):
-                answers = filters @ geometry.columns(x[b, :, frames])  # (g, kt*o, n*H'*W')
-                answers = geometry.by_slice(answers)  # (g, kt, o, n, H', W')
+                products = filters @ geometry.im2col(x[b, :, frames])  # (g, kt*o, n*H'*W')
+                products = geometry.by_slice(products)  # (g, kt, o, n, H', W')
                 for i, there, here in geometry.meetings(frames):
-                    clip_out[:, :, there] += answers[:, i, :, here]
+                    clip_out[:, :, there] += products[:, i, :, here]
         ctx.save_for_backward(x, weight)
         ctx.geometry = geometry
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         (x, weight), geometry = ctx.saved_tensors, ctx.geometry
         x_wanted, weight_wanted, bias_wanted, _ = ctx.needs_input_grad
+        grad_bias = grad_out.sum((0, 2, 3, 4)) if bias_wanted else None
+        if torch.is_grad_enabled():  # create_graph
+            wanted = (x_wanted, weight_wanted)
+            return *geometry.differentiable_gradients(x, weight, grad_out, wanted), grad_bias, None
         filters = geometry.filters(weight)  # (g, kt*o, c*kh*kw)
         # Sums of many parts: in half precision a part would soon be too small to count.
         grad_filters = torch.zeros_like(filters, dtype=torch.promote_types(x.dtype, torch.float32))
         grad_x = torch.empty_like(x) if x_wanted else None
         for b, delta in enumerate(geometry.by_group(grad_out)):  # (g, o, T', H', W')
             for frames in geometry.chunks(x):
-                pile = geometry.pile(delta, frames)  # (g, kt*o, n*H'*W')
+                deltas = geometry.gather(delta, frames)  # (g, kt*o, n*H'*W')
                 if weight_wanted:
-                    grad_filters += pile @ geometry.columns(x[b, :, frames]).mT
+                    grad_filters += deltas @ geometry.im2col(x[b, :, frames]).mT
                 if grad_x is not None:
-                    grad_columns = filters.mT @ pile  # (g, c*kh*kw, n*H'*W')
-                    grad_x[b, :, frames] = geometry.stamp(grad_columns, x[b, :, frames])
+                    grad_columns = filters.mT @ deltas  # (g, c*kh*kw, n*H'*W')
+                    grad_x[b, :, frames] = geometry.col2im(grad_columns, x[b, :, frames])
         return (
             grad_x,
             geometry.weight(grad_filters).to(weight.dtype) if weight_wanted else None,
-            grad_out.sum((0, 2, 3, 4)) if bias_wanted else None,
+            grad_bias,
             None,
         )
 
 
 class Geometry(NamedTuple):
-    """A convolution without its tensors; what a filter meets where. Threes are (time, height, width)."""
+    """A convolution without its tensors: sizes, and which frames a filter meets. Triples are (t, h, w)."""
 
     kernel: Triple
     stride: Triple
@@ -104,12 +141,23 @@ class Geometry(NamedTuple):
     groups: int
     out_size: Triple
 
+    def differentiable_gradients(
+        self, x: Tensor, weight: Tensor, grad_out: Tensor, wanted: tuple[bool, bool]
+    ) -> list[Tensor | None]:
+        """The gradients of x and of weight, as functions that autograd differentiates again."""
+        out = conv3d_matmul(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
+        inputs = [tensor for tensor, is_wanted in zip((x, weight), wanted, strict=True) if is_wanted]
+        if not inputs:
+            return [None, None]
+        gradients = iter(torch.autograd.grad(out, inputs, grad_out, create_graph=True))
+        return [next(gradients) if is_wanted else None for is_wanted in wanted]
+
     def chunks(self, x: Tensor) -> Iterator[slice]:
-        """The frames of ``x``, so many at a time as CHUNK allows, and one at least."""
+        """The frames of ``x``, as many at a time as COLUMN_BYTES allows, at least one."""
         n_frames = x.shape[2]
         window = x.shape[1] * math.prod(self.kernel[1:])  # values under one image window
         frame = window * math.prod(self.out_size[1:]) * x.element_size()  # bytes of a frame's columns
-        n = max(1, CHUNK.get(x.device.type, CHUNK["cuda"]) // frame)
+        n = max(1, COLUMN_BYTES.get(x.device.type, COLUMN_BYTES["cuda"]) // frame)
         return (slice(f, min(f + n, n_frames)) for f in range(0, n_frames, n))
 
     def meetings(self, frames: slice) -> Iterator[tuple[int, slice, slice]]:
@@ -129,7 +177,7 @@ class Geometry(NamedTuple):
                 here = slice(first * stride + offset, (last - 1) * stride + offset + 1, stride)
                 yield i, slice(first, last), here
 
-    def columns(self, frames: Tensor) -> Tensor:
+    def im2col(self, frames: Tensor) -> Tensor:
         """Lay out the image windows of (C, n, H, W) as columns: (g, c*kh*kw, n*H'*W')."""
         _, h_pad, w_pad = self.padding
         x = F.pad(frames, (w_pad, w_pad, h_pad, h_pad))  # (C, n, H+2p, W+2p)
@@ -139,13 +187,13 @@ class Geometry(NamedTuple):
         n_columns = windows[0, ..., 0, 0].numel()  # n*H'*W'
         return windows.permute(0, 4, 5, 1, 2, 3).reshape(self.groups, -1, n_columns)
 
-    def stamp(self, grad_columns: Tensor, frames: Tensor) -> Tensor:
-        """The way back of ``columns``: every pixel adds up what its copies were given. (C, n, H, W)."""
+    def col2im(self, grad_columns: Tensor, frames: Tensor) -> Tensor:
+        """The transpose of ``im2col``: each pixel sums the gradients of its copies. (C, n, H, W)."""
         (_, kh, kw), (_, sh, sw), (_, dh, dw) = self.kernel, self.stride, self.dilation
         (_, h_pad, w_pad), (_, h_out, w_out) = self.padding, self.out_size
         n_channels, n, height, width = frames.shape
         windows = grad_columns.reshape(n_channels, kh, kw, n, h_out, w_out)
-        # First along the width, then along the height: kw + kh additions in place of kw * kh.
+        # First along the width, then along the height: kw + kh additions instead of kw * kh.
         rows = grad_columns.new_zeros(n_channels, kh, n, h_out, width + 2 * w_pad)  # (C, kh, n, H', W+2p)
         for k in range(kw):
             rows[..., k * dw : k * dw + sw * (w_out - 1) + 1 : sw] += windows[:, :, k]
@@ -154,16 +202,16 @@ class Geometry(NamedTuple):
             grad[:, :, j * dh : j * dh + sh * (h_out - 1) + 1 : sh] += rows[:, j]
         return grad[:, :, h_pad : h_pad + height, w_pad : w_pad + width]
 
-    def pile(self, delta: Tensor, frames: slice) -> Tensor:
+    def gather(self, delta: Tensor, frames: slice) -> Tensor:
         """δ (g, o, T', H', W') -> that of the output frames that saw ``frames``, (g, kt*o, n*H'*W')."""
         g, o, _, h_out, w_out = delta.shape
         kt, n = self.kernel[0], frames.stop - frames.start
-        pile = delta.new_empty(g, kt, o, n, h_out, w_out)
+        deltas = delta.new_empty(g, kt, o, n, h_out, w_out)
         for i, there, here in self.meetings(frames):
             if there.stop - there.start < n:
-                pile[:, i] = 0  # where no output frame looked
-            pile[:, i, :, here] = delta[:, :, there]
-        return pile.reshape(g, kt * o, n * h_out * w_out)
+                deltas[:, i] = 0  # where no output frame looked
+            deltas[:, i, :, here] = delta[:, :, there]
+        return deltas.reshape(g, kt * o, n * h_out * w_out)
 
     def filters(self, weight: Tensor) -> Tensor:
         """(O, c, kt, kh, kw) -> kt image filters for each of O, (g, kt*o, c*kh*kw)."""
@@ -171,7 +219,7 @@ class Geometry(NamedTuple):
         return filters.flatten(3).flatten(1, 2)
 
     def weight(self, filters: Tensor) -> Tensor:
-        """The way back of ``filters``."""
+        """The inverse of ``filters``."""
         kt, kh, kw = self.kernel
         o = filters.shape[1] // kt
         weight = filters.reshape(self.groups, kt, o, -1, kh, kw).movedim(1, 3)  # (g, o, c, kt, kh, kw)
@@ -181,6 +229,6 @@ class Geometry(NamedTuple):
         """(B, O, T', H', W') -> (B, g, o, T', H', W')."""
         return out.unflatten(1, (self.groups, -1))
 
-    def by_slice(self, answers: Tensor) -> Tensor:
+    def by_slice(self, products: Tensor) -> Tensor:
         """(g, kt*o, n*H'*W') -> (g, kt, o, n, H', W')."""
-        return answers.unflatten(2, (-1, *self.out_size[1:])).unflatten(1, (self.kernel[0], -1))
+        return products.unflatten(2, (-1, *self.out_size[1:])).unflatten(1, (self.kernel[0], -1))

@@ -11,8 +11,8 @@ With a 1x1 kernel every place of the map is an LSTM by itself. With 3x3 it also 
 so that after t frames it has heard from t places away.
 
 Source: Shi et al., "Convolutional LSTM network", arXiv 1506.04214, eq. 3, where the gates also look at the
-memory ("peepholes", here an option). :class:`ConvGRUCell` does the same to a GRU: Ballas et al., arXiv
-1511.06432. Shapes throughout: T frames, B clips, C channels, D channels of the memory, H rows, W columns.
+cell state ("peepholes", here an option). Shapes throughout: T frames, B clips, C channels, D channels of the
+state, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lessons.layers.bottleneck import Conv, check_count, depthwise
-from lessons.layers.recurrent import check_floats
+from lessons.layers.bottleneck import Conv, depthwise
+from lessons.layers.checks import check_channels, check_clip, check_map, check_state
 
 Activation = Literal["tanh", "relu", "relu6"]
+State = Tensor | tuple[Tensor, Tensor]  # h of a ConvGRU; (h, c) of an LSTM
 
 
 class ConvLSTMCell(nn.Module):
@@ -126,7 +127,7 @@ class LSTMUpdate(nn.Module):
 
 
 class OverFrames(nn.Module):
-    """A cell with the state (h, c) carried along the frames of a clip.
+    """A cell with its state carried along the frames of a clip.
 
     The state goes in and comes out and is never kept: to read a stream piece by piece, hand each call the
     state that the last one returned; to start a new video, hand it none.
@@ -136,127 +137,34 @@ class OverFrames(nn.Module):
         super().__init__()
         self.cell = cell
 
-    def forward(
-        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Read a clip.
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Run the cell over a clip.
 
         Args:
             x: (T, B, C, H, W).
-            state: (h, c), each (B, D, H, W), to start with; None for zeros.
+            state: what the cell carries, (h, c) or h alone, each (B, D, H, W); None for zeros.
 
         Returns:
             out: (T, B, D, H, W), h after every frame.
-            (h, c): (B, D, H, W) each, after the last frame.
+            state: after the last frame.
 
         Raises:
             ValueError: no frames; else as the cell.
         """
         check_clip(x)
-        h, c = self.cell.start(x[0], state)
+        state = self.cell.start(x[0], state)
         outs = []
         for x_t in x.unbind(0):  # (B, C, H, W)
-            h, c = self.cell(x_t, (h, c))
-            outs.append(h)
-        return torch.stack(outs), (h, c)  # (T, B, D, H, W)
+            state = self.cell(x_t, state)
+            outs.append(state if isinstance(state, Tensor) else state[0])
+        return torch.stack(outs), state  # (T, B, D, H, W)
 
 
 class ConvLSTM(OverFrames):
     """A :class:`ConvLSTMCell` over the frames of a clip; takes the cell's arguments."""
 
-    def __init__(
-        self,
-        input_channels: int,
-        hidden_channels: int,
-        kernel_size: int = 3,
-        *,
-        peepholes: bool = False,
-        forget_bias: float = 0.0,
-        bias: bool = True,
-        separable: bool = False,
-    ) -> None:
-        cell = ConvLSTMCell(
-            input_channels,
-            hidden_channels,
-            kernel_size,
-            peepholes=peepholes,
-            forget_bias=forget_bias,
-            bias=bias,
-            separable=separable,
-        )
-        super().__init__(cell)
-
-
-class ConvGRUCell(nn.Module):
-    """One frame of a ConvGRU: the equations of :mod:`lessons.layers.gru` with the reset gate before the
-    product.
-
-        r, z = σ(W * [x, h] + b)
-        n    = tanh(W_n * [x, r ⊙ h] + b_n)
-        h'   = (1 - z) ⊙ n + z ⊙ h
-
-    Three gates in place of four, and one map of memory in place of two. (Ballas et al. write z where 1 - z
-    stands here; the same network.)
-
-    Args:
-        input_channels, hidden_channels, kernel_size, bias: as :class:`ConvLSTMCell`.
-
-    Raises:
-        ValueError: as :class:`ConvLSTMCell`.
-    """
-
-    def __init__(
-        self, input_channels: int, hidden_channels: int, kernel_size: int = 3, *, bias: bool = True
-    ) -> None:
-        super().__init__()
-        check_channels(input_channels, hidden_channels)
-        self.input_channels, self.hidden_channels = input_channels, hidden_channels
-        both = input_channels + hidden_channels
-        self.gates = Conv(both, 2 * hidden_channels, kernel_size).build(bias)
-        self.candidate = Conv(both, hidden_channels, kernel_size).build(bias)
-
-    def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        """x (B, C, H, W), h (B, D, H, W) or None for zeros -> the new memory (B, D, H, W)."""
-        h = self.start(x, h)
-        gates = self.gates(torch.cat([x, h], dim=1))  # (B, 2D, H, W)
-        r, z = torch.sigmoid(gates).chunk(2, dim=1)  # (B, D, H, W) each
-        n = torch.tanh(self.candidate(torch.cat([x, r * h], dim=1)))  # (B, D, H, W)
-        return (1 - z) * n + z * h
-
-    def start(self, x: Tensor, h: Tensor | None) -> Tensor:
-        """The memory to go into the frame x (B, C, H, W): the one given, once checked, or zeros."""
-        weight = self.gates.weight
-        if not torch.jit.is_scripting():
-            check_map("x", x, weight, self.input_channels)
-        if h is None:
-            h = weight.new_zeros(x.shape[0], self.hidden_channels, x.shape[2], x.shape[3])
-        elif not torch.jit.is_scripting():
-            check_state("h", h, weight, self.hidden_channels, x)
-        return h
-
-
-class ConvGRU(nn.Module):
-    """A :class:`ConvGRUCell` over the frames of a clip; takes the cell's arguments."""
-
-    def __init__(
-        self, input_channels: int, hidden_channels: int, kernel_size: int = 3, *, bias: bool = True
-    ) -> None:
-        super().__init__()
-        self.cell = ConvGRUCell(input_channels, hidden_channels, kernel_size, bias=bias)
-
-    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x (T, B, C, H, W), h (B, D, H, W) or None -> every frame's memory (T, B, D, H, W), and the last.
-
-        Raises:
-            ValueError: no frames; else as the cell.
-        """
-        check_clip(x)
-        h = self.cell.start(x[0], h)
-        outs = []
-        for x_t in x.unbind(0):  # (B, C, H, W)
-            h = self.cell(x_t, h)
-            outs.append(h)
-        return torch.stack(outs), h  # (T, B, D, H, W)
+    def __init__(self, *arguments: int, **options: float | bool) -> None:
+        super().__init__(ConvLSTMCell(*arguments, **options))
 
 
 def phi(x: Tensor, activation: str) -> Tensor:
@@ -272,53 +180,13 @@ def start_lstm(
     x: Tensor, state: tuple[Tensor, Tensor] | None, weight: Tensor, channels: int, hidden: int
 ) -> tuple[Tensor, Tensor]:
     """The state (h, c) to go into the frame x (B, C, H, W): the one given, once checked, or zeros."""
-    if not torch.jit.is_scripting():  # TorchScript reports what does not fit in its own words
-        check_map("x", x, weight, channels)
+    check_map("x", x, weight, channels)
     if state is None:
-        zeros = weight.new_zeros(x.shape[0], hidden, x.shape[2], x.shape[3])  # (B, D, H, W)
+        zeros = weight.new_zeros(x.shape[0], hidden, *x.shape[2:])  # (B, D, H, W)
         return zeros, zeros
-    if not torch.jit.is_scripting():
-        if isinstance(state, Tensor) or len(state) != 2:
-            found = "Tensor" if isinstance(state, Tensor) else f"{type(state).__name__} of {len(state)}"
-            raise ValueError(f"state is a {found}, expected the pair (h, c) or None")
-        check_state("h", state[0], weight, hidden, x)
-        check_state("c", state[1], weight, hidden, x)
+    if isinstance(state, Tensor) or len(state) != 2:
+        found = "Tensor" if isinstance(state, Tensor) else f"{type(state).__name__} of {len(state)}"
+        raise ValueError(f"state is a {found}, expected the pair (h, c) or None")
+    for name, tensor in zip("hc", state, strict=True):
+        check_state(name, tensor, weight, hidden, x)
     return state
-
-
-def check_channels(input_channels: int, hidden_channels: int) -> None:
-    """Refuse a layer without channels, or with a part of one."""
-    check_count("input_channels", input_channels)
-    check_count("hidden_channels", hidden_channels)
-
-
-def check_clip(x: Tensor) -> None:
-    """Refuse what is no clip (T, B, C, H, W), or a clip without frames."""
-    if torch.jit.is_scripting():
-        return
-    if not isinstance(x, Tensor):
-        raise ValueError(f"x is a {type(x).__name__}, expected a tensor: use torch.as_tensor(...)")
-    if x.dim() != 5:
-        raise ValueError(f"x has shape {tuple(x.shape)}, expected (T, B, C, H, W)")
-    if x.shape[0] == 0:
-        raise ValueError("x has no frames, expected T = 1 or more")
-
-
-def check_map(name: str, tensor: Tensor, weight: Tensor, channels: int) -> None:
-    """Refuse what is not (B, channels, H, W), or not where and what the parameters are."""
-    check_floats(name, tensor, weight)
-    if tensor.dim() != 4 or tensor.shape[1] != channels:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected (B, {channels}, H, W)")
-    if tensor.shape[2] == 0 or tensor.shape[3] == 0:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected H and W of 1 or more")
-
-
-def check_state(name: str, tensor: Tensor, weight: Tensor, hidden: int, x: Tensor) -> None:
-    """Refuse a state of other channels, another batch or another map than the frame x (B, C, H, W)."""
-    check_floats(name, tensor, weight)
-    expected = (x.shape[0], hidden, x.shape[2], x.shape[3])
-    if tensor.shape != expected:
-        raise ValueError(
-            f"{name} has shape {tuple(tensor.shape)}, expected (B, D, H, W) = {expected}, as x has shape "
-            f"{tuple(x.shape)}: for another batch, map or video start with no state"
-        )

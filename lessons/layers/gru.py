@@ -28,15 +28,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lessons.layers.checks import check_cell_input, under_autocast
 from lessons.layers.gru_fast import gru_scan
 from lessons.layers.recurrent import (
     Recurrent,
     State,
-    check_cell_input,
     draw_uniform,
     gate_parameters,
     stack,
-    under_autocast,
 )
 
 Reset = Literal["after", "before"]
@@ -152,7 +151,9 @@ class GRU(Recurrent):
         # The rounding of 75 steps in half precision would add up.
         exact = torch.autocast(x.device.type, enabled=False) if under_autocast(x) else nullcontext()
         with exact:
-            out = gru_scan(x_gates.to(h0.dtype), h0, weight_hh, bias_hh, valid)  # (T, directions, B, D)
+            out = gru_scan(
+                x_gates.to(h0.dtype), h0, weight_hh, bias_hh, valid, gru_step
+            )  # (T, directions, B, D)
         ends = [(end,) for end in out[-1]]
         if valid is not None:
             out = out.masked_fill(~valid, 0)

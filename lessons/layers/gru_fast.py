@@ -1,52 +1,67 @@
-"""The GRU over all frames, both directions side by side, with backpropagation through time by hand.
+"""The finished GRU: both directions in one loop, with backpropagation through time by hand.
 
-:class:`lessons.layers.gru.GRU` takes its steps here when the reset gate acts after the product. A loop over
-:func:`lessons.layers.gru.gru_step` gives the same values; there autograd keeps a node for every operation of
-every frame. Three things make this one faster:
+:class:`lessons.layers.gru.GRU` runs here when the reset gate acts after the product. A loop over
+:func:`lessons.layers.gru.gru_step` gives the same values, but autograd then keeps a node for each operation
+of each frame. Three things make this one faster:
 
-* One loop serves both directions: the backward direction's frames are turned round beforehand.
-* The gradient needs one product a frame. With δ_t the loss's gradient with respect to h_t, and all gates
-  known from the forward pass, each gate's argument has the gradient
+* One loop serves both directions: the frames of the backward direction are reversed beforehand.
+* The gradient needs one product per frame. Let δ_t be the gradient of the loss with respect to h_t. With all
+  gates known from the forward pass, the arguments of the gates have the gradients
 
-      update    δ_t ⊙ (h_{t-1} - n) ⊙ z(1 - z)
-      new       δ_t ⊙ (1 - z) ⊙ (1 - n²)
-      reset     (that of new) ⊙ (W_hn h_{t-1} + b_hn) ⊙ r(1 - r)
+      d_z = δ_t ⊙ (h_{t-1} - n) ⊙ z(1 - z)                     update
+      d_n = δ_t ⊙ (1 - z) ⊙ (1 - n²)                           new
+      d_r = d_n ⊙ (W_hn h_{t-1} + b_hn) ⊙ r(1 - r)             reset
 
-  and what the memory before it is told is δ_{t-1} = z ⊙ δ_t + W_hhᵀ (these three, the new one times r).
-  W_hh's own gradient is one large product after the loop.
-* A frame's numbers are written where they stay. A list of T small tensors, put together at the end, would
-  write everything twice; and operations on all frames at once would fetch from memory what the loop still
-  has in the processor's cache.
+  and the state before it has δ_{t-1} = z ⊙ δ_t + W_hrᵀ d_r + W_hzᵀ d_z + W_hnᵀ (r ⊙ d_n). The gradient of
+  W_hh is one large product after the loop.
+* Outputs are preallocated and written in place. A list of T small tensors, stacked at the end, would write
+  everything twice; and operations over all frames at once would fetch from memory what the loop still has
+  in cache.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+Step = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def gru_scan(
-    x_gates: Tensor, h0: Tensor, weight_hh: Tensor, bias_hh: Tensor, valid: Tensor | None = None
+    x_gates: Tensor, h0: Tensor, weight_hh: Tensor, bias_hh: Tensor, valid: Tensor | None, step: Step
 ) -> Tensor:
-    """The memory after each frame.
+    """Return the hidden state after each frame.
 
     Args:
         x_gates: (T, directions, B, 3D), W_i x + b_i with the gates in the order r, z, n; the frames in the
             order in which each direction reads them.
-        h0: (directions, B, D), the memory before the first frame.
+        h0: (directions, B, D), the state before the first frame.
         weight_hh, bias_hh: (directions, 3D, D) and (directions, 3D).
-        valid: (T, directions, B, 1) bool, or None for all: where False, the memory stays as it is.
+        valid: (T, directions, B, 1) bool, or None for all: where False, the state stays as it is.
+        step: :func:`lessons.layers.gru.gru_step`, from which a gradient with ``create_graph=True`` comes.
 
     Returns:
         (T, directions, B, D), the frames in the same order.
-
-    Raises:
-        RuntimeError: on a second derivative; only the first is written out.
     """
-    return GRUScan.apply(x_gates, h0, weight_hh, bias_hh, valid, torch.is_grad_enabled())
+    return GRUScan.apply(x_gates, h0, weight_hh, bias_hh, valid, step, torch.is_grad_enabled())
+
+
+def differentiable_scan(
+    x_gates: Tensor, h0: Tensor, weight_hh: Tensor, bias_hh: Tensor, valid: Tensor | None, step: Step
+) -> Tensor:
+    """The same step by step, in operations that autograd differentiates any number of times."""
+    directions = []
+    for d in range(len(h0)):
+        h, outs = h0[d], []  # (B, D)
+        for t in range(len(x_gates)):
+            new = step(x_gates[t, d], h, weight_hh[d], bias_hh[d])  # (B, D)
+            h = new if valid is None else torch.where(valid[t, d], new, h)
+            outs.append(h)
+        directions.append(torch.stack(outs))  # (T, B, D)
+    return torch.stack(directions, dim=1)  # (T, directions, B, D)
 
 
 class GRUScan(torch.autograd.Function):
@@ -60,6 +75,7 @@ class GRUScan(torch.autograd.Function):
         weight_hh: Tensor,
         bias_hh: Tensor,
         valid: Tensor | None,
+        step: Step,
         keep: bool,
     ) -> Tensor:
         n_frames, directions, n_clips, width = x_gates.shape
@@ -83,13 +99,15 @@ class GRUScan(torch.autograd.Function):
                 torch.where(valid[t], new, h, out=new)
             h = new
         if keep:
-            ctx.save_for_backward(h0, weight_hh, out, gates, valid)
+            ctx.save_for_backward(x_gates, h0, weight_hh, bias_hh, valid, out, gates)
+            ctx.step = step
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        h0, weight_hh, out, gates, valid = ctx.saved_tensors
+        _, h0, weight_hh, _, valid, out, gates = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph
+            return *_differentiable_gradients(ctx, grad_out), None, None, None
         n_frames, directions, n_clips, size = out.shape
         before = torch.cat([h0.unsqueeze(0), out[:-1]])  # (T, directions, B, D): h_{t-1}
         by_direction = out.new_empty(directions, n_frames, n_clips, 3 * size)
@@ -120,7 +138,16 @@ class GRUScan(torch.autograd.Function):
         grad_h[..., 2 * size :] = (
             grad_n  # now at W_i x + b_i: only at n does it differ, where r stands between
         )
-        return grad_h, delta, grad_weight, grad_bias, None, None
+        return grad_h, delta, grad_weight, grad_bias, None, None, None
+
+
+def _differentiable_gradients(ctx: Any, grad_out: Tensor) -> list[Tensor | None]:
+    """The gradients of x_gates, h0, weight_hh and bias_hh, as functions that can be differentiated again."""
+    *inputs, valid, _, _ = ctx.saved_tensors
+    out = differentiable_scan(*inputs, valid, ctx.step)  # (T, directions, B, D)
+    wanted = [tensor for tensor, is_wanted in zip(inputs, ctx.needs_input_grad, strict=False) if is_wanted]
+    gradients = iter(torch.autograd.grad(out, wanted, grad_out, create_graph=True))
+    return [next(gradients) if is_wanted else None for is_wanted in ctx.needs_input_grad[: len(inputs)]]
 
 
 def _parts(gates: Tensor) -> tuple[Tensor, ...]:

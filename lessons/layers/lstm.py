@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.layers.recurrent import Recurrent, State, check_cell_input, draw_uniform, gate_parameters
+from lessons.layers.checks import check_cell_input
+from lessons.layers.recurrent import Recurrent, State, draw_uniform, gate_parameters
 
 
 def lstm_step(

@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lessons.layers.checks import check_floats
+from lessons.lengths import check_lengths, valid_frames
+
 State = tuple[Tensor, ...]  # what a cell remembers: (h,) for a GRU, (h, c) for an LSTM, each (B, D)
 
 
@@ -82,8 +85,10 @@ class Recurrent(nn.Module):
             for name, tensor in zip("hc", first, strict=False):  # a GRU has no c
                 self._check_state(f"{name}0", tensor, x.shape[1])
 
-        valid = None if lengths is None else valid_frames(lengths, x)  # (T, B, 1)
-        if valid is not None:
+        valid = None  # (T, B, 1), or None where every frame is valid
+        if lengths is not None:
+            lengths = check_lengths("lengths", lengths, x.shape[1], 1, x.shape[0])
+            valid = valid_frames(lengths.to(x.device), x.shape[0]).unsqueeze(-1)
             x = x.masked_fill(~valid, 0)  # even a NaN beyond a clip's end must not reach a gradient
 
         last = []
@@ -179,48 +184,6 @@ def draw_uniform(module: nn.Module, hidden: int) -> None:
         nn.init.uniform_(parameter, -bound, bound)
 
 
-def valid_frames(lengths: Tensor | Sequence[int], x: Tensor) -> Tensor:
-    """(T, B, 1) bool: is frame t within clip b? ``x`` is (T, B, F).
-
-    Raises:
-        ValueError: not one whole number from 1 to T for each clip.
-    """
-    n_frames, n_clips = x.shape[:2]
-    lengths = torch.as_tensor(lengths, device=x.device)
-    if lengths.shape != (n_clips,) or lengths.is_floating_point():
-        raise ValueError(
-            f"lengths is {lengths.dtype} of shape {tuple(lengths.shape)}, expected whole numbers, "
-            f"one for each of the {n_clips} clips"
-        )
-    if n_clips and not 1 <= int(lengths.min()) <= int(lengths.max()) <= n_frames:
-        raise ValueError(f"lengths is {lengths.tolist()}, expected 1 to {n_frames}, the frames of x")
-    frames = torch.arange(n_frames, device=x.device)  # (T,)
-    return (frames[:, None] < lengths[None, :]).unsqueeze(-1)  # (T, B, 1)
-
-
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """``torch.stack``, but one tensor alone is not copied."""
     return tensors[0].unsqueeze(dim) if len(tensors) == 1 else torch.stack(tensors, dim)
-
-
-def under_autocast(tensor: Tensor) -> bool:
-    """Is mixed precision on where this tensor lives? (torch cannot be asked about "meta".)"""
-    return tensor.device.type != "meta" and torch.is_autocast_enabled(tensor.device.type)
-
-
-def check_floats(name: str, tensor: Tensor, parameter: Tensor) -> None:
-    """Refuse a tensor that is not where and what the parameters are, or no tensor at all."""
-    if not isinstance(tensor, Tensor):
-        raise ValueError(f"{name} is a {type(tensor).__name__}, expected a tensor: use torch.as_tensor(...)")
-    if tensor.device != parameter.device:
-        raise ValueError(f"{name} is on {tensor.device}, the parameters on {parameter.device}: use .to(...)")
-    # Under autocast the products bring both to one dtype themselves.
-    if tensor.dtype != parameter.dtype and not under_autocast(tensor):
-        raise ValueError(f"{name} is {tensor.dtype}, the parameters are {parameter.dtype}: use .to(...)")
-
-
-def check_cell_input(name: str, tensor: Tensor, parameter: Tensor, size: int) -> None:
-    """Refuse what a cell cannot take: one frame of a batch is (B, size)."""
-    check_floats(name, tensor, parameter)
-    if tensor.dim() != 2 or tensor.shape[1] != size:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected (B, {size})")

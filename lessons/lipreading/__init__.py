@@ -1,1 +1,6 @@
-"""LipNet, from a clip of a mouth to letters: the model, its saliency, and reading as the frames arrive."""
+"""Reading lips: LipNet, its small form, streams, what a prediction depends on."""
+
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.lipnet_small import SmallLipNet
+
+__all__ = ["LipNet", "SmallLipNet"]

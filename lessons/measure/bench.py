@@ -21,10 +21,10 @@ from tqdm.auto import tqdm
 import lessons
 from lessons.ctc import ctc_loss
 from lessons.files import atomic
+from lessons.layers import conv3d
 from lessons.layers.bottleneck_lstm import BottleneckLSTMCell, gates_apart
 from lessons.layers.conv_lstm import ConvLSTMCell
 from lessons.layers.gru import GRU
-from lessons.layers.stcnn import conv3d
 from lessons.lipreading.lipnet import LipNet, fastest_layers
 from lessons.lipreading.plain_lipnet import PlainLipNet, plain_step
 from lessons.measure.timing import Work, compare, machine

@@ -18,6 +18,7 @@ from torch import nn
 
 from lessons.files import atomic
 from lessons.lipreading.lipnet import Layers, LipNet
+from lessons.lipreading.lipnet_small import from_config
 
 Model = TypeVar("Model", bound=nn.Module)
 TRAINED = ("lipnet_small_grid_s1", "lipnet_small_synthetic")  # what comes with the course: lessons/trained/
@@ -57,7 +58,7 @@ def load(path: str | Path, layers: Layers = "torch") -> LipNet:
     path = trained_folder(str(path)) / "model.safetensors" if str(path) in TRAINED else Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the course's own models are {', '.join(TRAINED)}")
-    return rebuild(path, lambda **config: LipNet(**config, layers=layers), "LipNet")
+    return rebuild(path, lambda **config: from_config(**config, layers=layers), "LipNet")
 
 
 def rebuild(path: str | Path, make: Callable[..., Model], kind: str) -> Model:
@@ -82,7 +83,7 @@ def rebuild(path: str | Path, make: Callable[..., Model], kind: str) -> Model:
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path}: not a safetensors file, or cut short ({error}). Pickled weights (.pt, .pth) are not "
-            "read here: the public port's go through lessons.lipreading.lipnet.load_public_checkpoint"
+            "read here: the public port's go through lessons.lipreading.public_checkpoint"
         ) from error
     if "config" not in about:
         raise ValueError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from lessons.ctc.alphabet import Alphabet
 from lessons.files import atomic
 from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.lipnet_small import from_config
 from lessons.training import checkpoint
 
 TRACED = 30  # frames of the clip that the exporter sees
@@ -99,7 +101,7 @@ def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, fl
         raise ValueError(f"{path}: expected a name that ends in .onnx")
     onnx = need("onnx")
     need("onnxruntime")
-    twin = LipNet(**model.config)  # torch's layers: the file then has one GRU, not T steps of one
+    twin = from_config(**model.config)  # torch's layers: the file then has one GRU, not T steps of one
     twin.load_state_dict({name: value.cpu() for name, value in model.state_dict().items()})
     twin.eval()
     clip = torch.zeros(1, model.in_channels, TRACED, *model.frame_size)  # (B, C, T, H, W)
@@ -206,6 +208,9 @@ def need(package: str) -> ModuleType:
     Raises:
         ImportError: it is not installed; the message says how to install it.
     """
+    # Read when onnxruntime is imported: without it, a session writes a device id into the home folder and
+    # looks up a host to report to. (`onnxruntime.disable_telemetry_events()` comes too late for both.)
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         return import_module(package)
     except ImportError as error:

@@ -34,7 +34,7 @@ from lessons.data.batch import normalize
 from lessons.data.grid import find_mouth_set
 from lessons.data.synthetic.talker import Speaker, synthetic_clips, talk
 from lessons.data.video import read_video
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import LipNet, SmallLipNet
 from lessons.source import show
 from lessons.training import checkpoint
 
@@ -925,7 +925,7 @@ bytes_ = torch.from_numpy(some.frames)[:, None].float()  # (B, 1, T, H, W)
 gray_scales = {"0 … 255": bytes_, "0 … 1": bytes_ / 255, "standardized": normalize(bytes_[:, 0])[:, None]}
 
 _ = torch.manual_seed(0)
-untrained, trained = LipNet.small().train(), checkpoint.load("lipnet_small_synthetic")
+untrained, trained = SmallLipNet().train(), checkpoint.load("lipnet_small_synthetic")
 for module in untrained.modules():  # training mode for the BatchNorm, but nothing dropped
     if isinstance(module, nn.Dropout3d):
         module.p = 0.0

@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 import lessons
 from lessons import figures
 from lessons.checks import agree, check
-from lessons.layers import stcnn
+from lessons.layers import conv3d_fast, stcnn
 from lessons.source import show
 
 # %% [markdown]
@@ -762,11 +762,11 @@ assert word_error_rate["Baseline-2D"] > 2 * word_error_rate["LipNet"]
 # on: how large is its matrix of windows?
 
 # %%
-show(stcnn.conv3d_matmul)
+show(conv3d_fast.conv3d_matmul)
 
 # %% [markdown]
-# It lays out the windows of *single frames* ($k_h k_w$ copies of each pixel, not $k_t k_h k_w$), lets
-# each of the $k_t$ slices of the filter answer on every frame, and adds up the answers of neighboring
+# It lays out the windows of *single frames* ($k_h k_w$ copies of each pixel, not $k_t k_h k_w$), multiplies
+# each of the $k_t$ slices of the filter with every frame, and adds up the products of neighboring
 # frames. For LipNet's `conv2` that is up to 25 copies in place of 75.
 
 # %%
@@ -777,22 +777,24 @@ assert math.prod((3, 5, 5)) == 3 * 25
 
 # %% [markdown]
 # Still, 25 copies of a whole batch fit into no cache, and autograd keeps them all until the way back. So
-# `stcnn.conv3d`, which the layer `stcnn.Conv3d` calls, takes the same product **a few frames at a time**, and
+# `conv3d`, which the layer `stcnn.Conv3d` calls, takes the same product **a few frames at a time**, and
 # it has its own `backward`: the one that you derived in section 6. Where is the sum of $\delta$ times $x$,
-# and where are kernels stamped? (`pile` is $\delta$, in the order in which the $k_t$ slices of the filters
-# meet each frame.)
+# and where are the kernels added onto the frames? (`deltas` is $\delta$, in the order in which the $k_t$
+# slices of the filters meet each frame.)
 
 # %%
-show(stcnn.Conv3dColumns.forward)
+show(conv3d_fast.Conv3dColumns.forward)
 
 # %%
-show(stcnn.Conv3dColumns.backward)
+show(conv3d_fast.Conv3dColumns.backward)
 
 # %% [markdown]
-# (`.mT` turns a matrix's rows into columns.) `pile @ columns.mT` is the first: each $\delta$ times the
-# pixels that it met, added up over all places. `filters.mT @ pile` is a patch for every place, the sum of
-# the kernels, each times its $\delta$, and `stamp` adds the patches onto the frames. `backward` lays the
-# columns out anew, since that takes less time than to keep them in memory and fetch them.
+# (`.mT` turns a matrix's rows into columns.) `deltas @ columns.mT` is the first: each $\delta$ times the
+# pixels that it met, added up over all places. `filters.mT @ deltas` is a patch for every place, the sum of
+# the kernels, each times its $\delta$, and `col2im` adds the patches onto the frames. `backward`
+# computes the columns again, since that takes less time than to keep them in memory and fetch them. (With
+# `create_graph=True` somebody will differentiate this gradient again; then autograd's own comes from
+# `conv3d_matmul`.)
 #
 # All versions, one meaning. Values and gradients, on random shapes:
 
@@ -808,8 +810,8 @@ for channels, out, size, kernel, stride, padding in [
     bias = torch.randn(out).double().requires_grad_()  # (O,)
     results = [
         conv3d_plain(x, weight, bias, stride, padding),  # yours
-        stcnn.conv3d_matmul(x[None], weight, bias, stride, padding)[0],  # the package's two
-        stcnn.conv3d(x[None], weight, bias, stride, padding)[0],
+        conv3d_fast.conv3d_matmul(x[None], weight, bias, stride, padding)[0],  # the package's two
+        conv3d_fast.conv3d(x[None], weight, bias, stride, padding)[0],
         F.conv3d(x[None], weight, bias, stride, padding)[0],  # torch's
     ]
     delta = torch.randn_like(results[0])  # (O, T', H', W'): an arbitrary gradient from above

@@ -966,8 +966,8 @@ assert largest < 1e-15
 # gradients of the table, and `of_inner` is that of $n$ once it has passed $r$. `kept` is $z \odot \delta$,
 # so `heard - kept` is $(1 - z) \odot \delta$. One product with $U$ a frame is left; the gradient of $U$ is a
 # single large product after the loop. Past a clip's end `valid` is False, and $\delta$ is handed on
-# untouched. (`torch.mul(a, b, out=c)` writes into `c`, here a part of a larger tensor, in place of a new one.
-# `once_differentiable` refuses a second derivative, for only the first is written here.)
+# untouched. (`torch.mul(a, b, out=c)` writes into `c`, here a part of a larger tensor, instead of a new one.
+# With `create_graph=True` somebody will differentiate this gradient again; then it comes from a plain loop.)
 
 # %%
 show(GRUScan.backward)

@@ -39,7 +39,8 @@ from lessons.data.batch import normalize
 from lessons.data.synthetic.talker import Speaker, synthetic_clips, talk
 from lessons.layers.gru import GRU
 from lessons.layers.stcnn import STCNN
-from lessons.lipreading.lipnet import LipNet, load_public_checkpoint
+from lessons.lipreading import LipNet, SmallLipNet
+from lessons.lipreading.public_checkpoint import load_public_checkpoint
 from lessons.measure.counting import count
 from lessons.source import show
 from lessons.training import checkpoint
@@ -851,7 +852,7 @@ def given_back(maps):
 
 
 _ = torch.manual_seed(0)
-small = LipNet.small().eval()  # the small network before its training
+small = SmallLipNet().eval()  # the small network before its training
 with torch.no_grad():
     maps = {
         "the film": x_small[:2],  # (2, 1, 75, 32, 64)
@@ -1224,22 +1225,25 @@ else:
 # ## 12. The finished version
 #
 # `lessons.lipreading.lipnet.LipNet` is your model with a door that checks what comes in, lengths, and the
-# options. Its `forward`, as it is in the package now:
+# options. Its `forward` in the package is in two parts, so that a stream can run
+# the convolutions once and the GRUs often:
 
 # %%
 show(LipNet.forward)
+show(LipNet.features)
+show(LipNet.classify)
 
 # %% [markdown]
 # Find the five lines of your `forward` in it. New are the mask (padded frames are set to zero before each
 # convolution, so that the end of a clip looks the same alone and in a batch) and the line about autocast,
 # which notebook 14 explains.
 #
-# The weights that this course ships belong to this very class, in its compact form, `LipNet.small()`:
+# The weights that this course ships belong to a small form of this class, `SmallLipNet()`:
 # narrower, gray, 32 × 64 pixels, strides in place of pools, normalization, and a layer that narrows the
 # features before the GRUs. You now know why that layer is there.
 
 # %%
-assert type(trained) is type(package) is LipNet and trained.config == small.config
+assert isinstance(trained, LipNet) and type(package) is LipNet and trained.config == small.config
 parts = {name: sum(p.numel() for p in layer.parameters()) for name, layer in small.named_children()}
 n_small = sum(parts.values())
 for name in ("projection", "gru1", "gru2"):

@@ -43,7 +43,7 @@ from lessons.data.clips import ClipSet
 from lessons.data.grid import find_mouth_set
 from lessons.data.synthetic.error_floor import error_floor, homophemes
 from lessons.data.synthetic.talker import Speaker, render, shape_of, synthetic_clips, talk
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import LipNet, SmallLipNet
 from lessons.lipreading.saliency import saliency
 from lessons.source import show
 from lessons.training import checkpoint
@@ -98,7 +98,7 @@ figures.filmstrip(training.frames[shown], chosen, title=f"“{training.transcrip
 # %%
 def small_model(seed: int = 0) -> LipNet:
     torch.manual_seed(seed)
-    return LipNet(1, (16, 32), (8, 12, 16), hidden_size=48, dropout=0.0, compact=True, projection=48)
+    return SmallLipNet(1, (16, 32), (8, 12, 16), hidden_size=48, dropout=0.0, projection=48)
 
 
 model = small_model()
@@ -1006,7 +1006,7 @@ figures.saliency(
 if clips_from == "synthetic":
     shares = {"trained": [], "untrained": []}
     _ = torch.manual_seed(0)
-    fresh = LipNet.small().eval()
+    fresh = SmallLipNet().eval()
     for i in right[:4]:
         speaker = Speaker.random(np.random.default_rng([8, i]))  # as synthetic_clips draws it
         poses = np.stack([shape_of(name) for name in ("sil", "ah", "oo", "ee", "p", "th")])  # (6, 8)

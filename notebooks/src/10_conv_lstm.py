@@ -33,8 +33,8 @@ import lessons
 from lessons import figures
 from lessons.checks import agree, check
 from lessons.data.synthetic.moving import Scene, moving_clips
-from lessons.layers import gru
-from lessons.layers.conv_lstm import ConvGRUCell, ConvLSTM, ConvLSTMCell, LSTMUpdate, OverFrames
+from lessons.layers import ConvGRUCell, ConvLSTM, ConvLSTMCell, gru
+from lessons.layers.conv_lstm import LSTMUpdate, OverFrames
 from lessons.measure.counting import count
 from lessons.source import show
 

@@ -17,14 +17,14 @@ from lessons.data.grid import find_mouth_set
 from lessons.data.synthetic.talker import synthetic_clips
 from lessons.data.video import write_video
 from lessons.figures.film import film
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import SmallLipNet
 from lessons.training import checkpoint
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     torch.manual_seed(0)
-    model = LipNet(1, (16, 32), (2, 3, 4), hidden_size=5, projection=6, compact=True)
+    model = SmallLipNet(1, (16, 32), (2, 3, 4), hidden_size=5, projection=6)
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
     checkpoint.save(model, path)
     return path

@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 
 from lessons.cli import train
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import LipNet, SmallLipNet
 from lessons.training.lipnet import Settings
 from tools import gpu
 
 
 def tiny() -> LipNet:
-    return LipNet(1, (16, 32), (4, 6, 8), 6, projection=7, compact=True)
+    return SmallLipNet(1, (16, 32), (4, 6, 8), 6, projection=7)
 
 
 @pytest.fixture(autouse=True)

@@ -354,7 +354,7 @@ def changed(log_probs: torch.Tensor, index: tuple, value: float) -> torch.Tensor
         ({"input_lengths": [5]}, "input_lengths is torch.int64 of shape .*: expected 2 integers"),
         (
             {"log_probs": good()["log_probs"].transpose(0, 1)},
-            r"expected 5 .* second axis of log_probs \(T, B",
+            r"expected 5 integers, one per sample; B is the second axis of \(T, B",
         ),
         ({"input_lengths": [5.0, 4.0]}, "input_lengths is torch.float32"),
         ({"blank": 4}, "blank is 4: expected one of the 4 classes"),

@@ -95,7 +95,7 @@ def test_the_best_path_may_miss_the_best_label():
     ("log_probs", "lengths", "message"),
     [
         (torch.zeros(4, 3), None, "expected 3 dimensions"),
-        (torch.zeros(4, 2, 3), [4], "lengths holds 1 numbers: expected 2"),
+        (torch.zeros(4, 2, 3), [4], "lengths is torch.int64 of shape .1,.: expected 2 integers"),
         (torch.zeros(4, 2, 3), [4, 5], "lengths of sample 1 is 5: expected 0 to 4"),
         (torch.full((4, 1, 3), float("nan")), None, "sample 0, frame 0 holds NaN"),
     ],

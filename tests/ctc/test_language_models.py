@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.automaton import Automaton, automaton
 from lessons.ctc.grammar import LETTERS, SLOTS, random_sentence
-from lessons.ctc.language_models import Automaton, CharNGram, GridGrammar, automaton, text_log_prob
+from lessons.ctc.language_models import CharNGram, GridGrammar, text_log_prob
 
 AB = Alphabet("ab")
 texts = st.text(alphabet="ab", max_size=6)

@@ -184,15 +184,15 @@ def test_resnet50_as_built_has_the_weights_on_paper():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, 4), "in_channels=0, expected 1 or more"),
-        ((4, -1), "out_channels=-1, expected 1 or more"),
-        ((4, 4, 0), "kernel_size=0, expected 1 or more"),
+        ((0, 4), "in_channels=0: expected 1 or more"),
+        ((4, -1), "out_channels=-1: expected 1 or more"),
+        ((4, 4, 0), "kernel_size=0: expected 1 or more"),
         ((4, 4, 2), "kernel_size=2 is even"),
         ((4, 6, 3, 4), "groups=4 must divide in_channels=4 and out_channels=6"),
         ((6, 4, 3, 4), "groups=4 must divide in_channels=6 and out_channels=4"),
-        ((256, 0.35 * 256), r"out_channels=89.6, expected a whole number: use int\(...\)"),
-        ((4, float("nan")), "out_channels=nan, expected a whole number"),
-        ((4, "4"), "out_channels='4', expected a whole number"),
+        ((256, 0.35 * 256), r"out_channels=89.6: expected one integer"),
+        ((4, float("nan")), "out_channels=nan: expected one integer"),
+        ((4, "4"), "out_channels='4': expected one integer"),
     ],
 )
 def test_a_convolution_that_cannot_be_is_refused_by_name(arguments, message):

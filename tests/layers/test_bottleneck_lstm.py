@@ -1,9 +1,7 @@
 """The Bottleneck-LSTM: its published numbers, its equations written out, and the defects of public ports."""
 
 import copy
-import io
 import math
-import warnings
 
 import pytest
 import torch
@@ -443,23 +441,7 @@ def test_under_autocast_the_memory_keeps_its_precision():
     torch.testing.assert_close(out, network(x)[0], rtol=0.1, atol=0.1)
 
 
-# TorchScript and export
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_torchscript_gives_the_same(variant):
-    network = BottleneckLSTM(3, 2, variant=variant, peepholes=variant == "paper")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        file = io.BytesIO()
-        torch.jit.save(torch.jit.script(network), file)
-        file.seek(0)
-        scripted = torch.jit.load(file)
-    for n_clips, height, width in ((2, 4, 5), (1, 1, 3)):
-        x = torch.randn(3, n_clips, 3, height, width)
-        state = tuple(torch.randn(2, n_clips, 2, height, width))
-        torch.testing.assert_close(scripted(x, state), network(x, state))
-        torch.testing.assert_close(scripted(x), network(x))
+# Export
 
 
 def test_the_exported_cell_gives_the_same_at_another_batch_and_map():

@@ -1,9 +1,7 @@
 """ConvLSTM and ConvGRU: torch's cells at every place for 1x1 kernels, loops and unrolled equations beyond."""
 
 import copy
-import io
 import math
-import warnings
 
 import pytest
 import torch
@@ -12,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lessons.layers import gru
+from lessons.layers import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, gru
 from lessons.layers.bottleneck import Conv, separable, weights
-from lessons.layers.conv_lstm import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, LSTMUpdate
+from lessons.layers.conv_lstm import LSTMUpdate
 from lessons.measure.counting import count
 
 F64 = dict(rtol=1e-10, atol=1e-10)
@@ -289,7 +287,7 @@ def test_under_autocast_the_memory_keeps_its_precision(network):
     torch.testing.assert_close(out, network(x)[0], rtol=0.1, atol=0.1)
 
 
-# TorchScript and export
+# Export
 
 
 def state_of(network, shape):
@@ -300,22 +298,6 @@ def state_of(network, shape):
 
 
 NETWORKS = [ConvLSTM(3, 2, peepholes=True, forget_bias=1, separable=True), ConvGRU(3, 2)]
-
-
-@pytest.mark.parametrize("network", NETWORKS)
-def test_torchscript_gives_the_same(network):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        scripted = torch.jit.script(network)
-        file = io.BytesIO()
-        torch.jit.save(scripted, file)
-        file.seek(0)
-        scripted = torch.jit.load(file)
-    for n_clips, height, width in ((2, 4, 5), (1, 1, 3)):
-        x = torch.randn(3, n_clips, 3, height, width)
-        state, _ = state_of(network, (n_clips, 2, height, width))
-        torch.testing.assert_close(scripted(x, state), network(x, state))
-        torch.testing.assert_close(scripted(x), network(x))
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -464,7 +446,7 @@ def test_what_is_no_clip_is_refused(network):
         ((0, 2), "input_channels=0"),
         ((3, 0), "hidden_channels=0"),
         ((3, -1), "hidden_channels=-1"),
-        ((3, 0.35 * 256), "hidden_channels=89.6, expected a whole number"),
+        ((3, 0.35 * 256), "hidden_channels=89.6: expected one integer"),
         ((3, 2, 4), "kernel_size=4 is even"),
     ],
 )

@@ -1,7 +1,9 @@
 """The GRU against torch's, and its reset-before form against the equations written out."""
 
+import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -235,10 +237,10 @@ def test_dropout_acts_between_layers_in_training_only():
         (torch.zeros(5, 2, 3), {"h0": torch.zeros(2, 4)}, r"h0 has shape \(2, 4\), expected .* \(2, 2, 4\)"),
         (torch.zeros(5, 2, 3), {"h0": torch.zeros(1, 2, 4)}, r"h0 has shape \(1, 2, 4\)"),
         (torch.zeros(5, 2, 3), {"h0": torch.zeros(2, 2, 4).double()}, r"h0 is torch.float64"),
-        (torch.zeros(5, 2, 3), {"lengths": [5]}, r"lengths .* one for each of the 2 clips"),
+        (torch.zeros(5, 2, 3), {"lengths": [5]}, r"lengths .* expected 2 integers, one per sample"),
         (torch.zeros(5, 2, 3), {"lengths": [5.0, 4.0]}, r"lengths is torch.float32"),
-        (torch.zeros(5, 2, 3), {"lengths": [5, 6]}, r"lengths is \[5, 6\], expected 1 to 5"),
-        (torch.zeros(5, 2, 3), {"lengths": [0, 5]}, r"lengths is \[0, 5\], expected 1 to 5"),
+        (torch.zeros(5, 2, 3), {"lengths": [5, 6]}, "lengths of sample 1 is 6: expected 1 to 5"),
+        (torch.zeros(5, 2, 3), {"lengths": [0, 5]}, "lengths of sample 0 is 0: expected 1 to 5"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(x, options, message):
@@ -275,3 +277,33 @@ def test_autocast_computes_the_products_in_half_precision():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = network(x.bfloat16())[0]  # as another layer under autocast hands it over
     torch.testing.assert_close(out.float(), network(x)[0], rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("x", "h0", "message"),
+    [
+        ([[[0.0] * 3] * 2] * 5, None, "x is a list, expected a tensor: convert it by torch.as_tensor"),
+        (np.zeros((5, 2, 3)), None, "x is a ndarray, expected a tensor: convert it by torch.as_tensor"),
+        (list(torch.zeros(5, 2, 3)), None, "x is a list, expected a tensor: join its tensors by torch.stack"),
+        (
+            pack_padded_sequence(torch.zeros(5, 2, 3), [5, 3]),
+            None,
+            "x is a PackedSequence, .* unpack it by pad_packed_sequence, and pass its lengths",
+        ),
+        (torch.zeros(5, 2, 3), [torch.zeros(2, 4)], "h0 is a list, .* join its tensors by torch.stack"),
+    ],
+)
+def test_what_is_no_tensor_is_refused_with_a_hint_that_fits(x, h0, message):
+    with pytest.raises(ValueError, match=message):
+        GRU(3, 4)(x, h0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_layer_in_half_precision_and_its_copy(dtype):
+    torch.manual_seed(0)
+    layer, x = GRU(3, 4, bidirectional=True), torch.randn(5, 2, 3)
+    exact, _ = layer(x)
+    half = copy.deepcopy(layer).to(dtype)
+    out, _ = half(x.to(dtype), lengths=[5, 5])
+    assert out.dtype == dtype and layer.weight_ih_l0.dtype == torch.float32
+    torch.testing.assert_close(out.float(), exact, rtol=0.05, atol=0.05)

@@ -156,7 +156,7 @@ def test_parameters_and_first_values_are_torchs():
             {"hc0": (torch.zeros(2, 2, 4), torch.zeros(1, 2, 4))},
             r"c0 has shape \(1, 2, 4\)",
         ),
-        (torch.zeros(5, 2, 3), {"lengths": [5, 6]}, r"lengths is \[5, 6\], expected 1 to 5"),
+        (torch.zeros(5, 2, 3), {"lengths": [5, 6]}, "lengths of sample 1 is 6: expected 1 to 5"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(x, options, message):

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from lessons.lipreading.lipnet import LipNet, load_public_checkpoint
+from lessons.lipreading import LipNet, SmallLipNet
+from lessons.lipreading.lipnet_small import from_config
+from lessons.lipreading.public_checkpoint import load_public_checkpoint
 from lessons.measure.counting import count
 
 
@@ -34,7 +36,8 @@ class PublicPort(nn.Module):
 def tiny(compact: bool = False, **options) -> LipNet:
     """A LipNet that computes in milliseconds, in float64."""
     torch.manual_seed(0)
-    model = LipNet(1, (16, 32), (4, 6, 8), hidden_size=8, projection=8, compact=compact, **options)
+    sizes = {"in_channels": 1, "frame_size": (16, 32), "channels": (4, 6, 8), "hidden_size": 8}
+    model = from_config(compact, 8, **sizes, **options)
     return model.double().eval()
 
 
@@ -49,7 +52,7 @@ def test_the_published_model_has_6638844_weights():
 
 
 def test_the_small_model_has_less_than_a_million_weights():
-    assert sum(p.numel() for p in LipNet.small().parameters()) == 925_068
+    assert sum(p.numel() for p in SmallLipNet().parameters()) == 925_068
 
 
 def test_weights_sit_where_the_table_says():
@@ -147,7 +150,7 @@ def test_upsampling_shows_each_frame_again():
 def test_the_last_map_is_an_eighth_of_the_frame_where_lipnets_is_a_sixteenth():
     frames = torch.zeros(1, 1, 2, 32, 64)
     for compact, share in ((True, 8), (False, 16)):
-        model = LipNet(1, (32, 64), (2, 3, 4), hidden_size=4, projection=4, compact=compact)
+        model = from_config(compact, 4, in_channels=1, frame_size=(32, 64), channels=(2, 3, 4), hidden_size=4)
         x = model.stcnn3(model.stcnn2(model.stcnn1(frames)))
         assert x.shape == (1, 4, 2, 32 // share, 64 // share)
 
@@ -218,3 +221,36 @@ def test_refuses_other_bad_input():
         LipNet(layers="keras")
     with pytest.raises(ValueError, match="upsample"):
         LipNet(upsample=0)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("layers", ["lessons", "mixed"])
+def test_half_precision_models_take_half_precision_clips(compact, dtype, layers):
+    model, x = tiny(compact, layers=layers), torch.randn(2, 1, 5, 16, 32, dtype=torch.float64)
+    logits = model(x, torch.tensor([5, 3]))
+    found = model.to(dtype)(x.to(dtype), torch.tensor([5, 3]))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found[:3].double(), logits[:3], rtol=0.1, atol=0.1)
+
+
+def test_features_and_classify_are_the_forward_pass():
+    model, x = tiny(upsample=2), torch.randn(2, 1, 5, 16, 32, dtype=torch.float64)
+    lengths = torch.tensor([5, 3])
+    features = model.features(x, lengths)
+    assert features.shape[:2] == (5, 2)
+    torch.testing.assert_close(model.classify(features, lengths), model(x, lengths), rtol=0, atol=0)
+
+
+def test_a_hostile_public_checkpoint_is_refused_before_it_costs_memory(tmp_path, port):
+    path, state = tmp_path / "port.pt", port.state_dict()
+    torch.save({name: torch.zeros(1).half().expand(2**33) for name in state}, path)  # 16 GB each, in a few KB
+    assert path.stat().st_size < 100_000
+    with pytest.raises(ValueError, match="names or shapes differ"):
+        load_public_checkpoint(path)
+    torch.save(dict(enumerate(state.values())), path)
+    with pytest.raises(ValueError, match="names are strings"):
+        load_public_checkpoint(path)
+    torch.save(state | {"FC.bias": torch.full((28,), float("nan"))}, path)
+    with pytest.raises(ValueError, match=r"head.bias holds NaN"):
+        load_public_checkpoint(path)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import LipNet
+from lessons.lipreading.lipnet_small import from_config
 from lessons.lipreading.saliency import saliency
 
 PATH = [0, 3, 3, 0, 5, 1]  # a blank, a character over two frames, a blank, two characters
@@ -12,7 +13,8 @@ PATH = [0, 3, 3, 0, 5, 1]  # a blank, a character over two frames, a blank, two 
 def tiny(upsample: int = 1, channels: int = 1, compact: bool = True, dtype=torch.float64) -> LipNet:
     torch.manual_seed(0)
     sizes = {"hidden_size": 4, "num_classes": 6, "projection": 5, "upsample": upsample}
-    model = LipNet(channels, (16, 16), (2, 3, 2), compact=compact, **sizes)
+    sizes |= {"in_channels": channels, "frame_size": (16, 16), "channels": (2, 3, 2)}
+    model = from_config(compact, **sizes)
     return model.to(dtype).eval()
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from lessons.ctc.alphabet import Alphabet
 from lessons.data.batch import normalize
 from lessons.layers.stcnn import STCNN
-from lessons.lipreading import streaming
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import LipNet, streaming
+from lessons.lipreading.lipnet_small import from_config
 from lessons.lipreading.streaming import FrontEnd, RunningNormalizer, Stream, StreamingBlock, complete_words
 
 SIZE = (16, 32)
@@ -21,9 +21,8 @@ SIZE = (16, 32)
 def small_model(compact: bool = True, upsample: int = 1, layers: str = "torch") -> LipNet:
     """Random weights; the running statistics of the normalization are not those of a new model."""
     torch.manual_seed(0)
-    model = LipNet(
-        1, SIZE, (2, 3, 4), hidden_size=5, projection=6, compact=compact, upsample=upsample, layers=layers
-    )
+    sizes = {"in_channels": 1, "frame_size": SIZE, "channels": (2, 3, 4), "hidden_size": 5}
+    model = from_config(compact, 6, **sizes, upsample=upsample, layers=layers)
     with torch.no_grad():
         model(torch.randn(2, 1, 6, *SIZE))
     return model.eval()

@@ -19,12 +19,13 @@ from lessons.detection.average_precision import match
 from lessons.detection.boxes import iou, nms
 from lessons.detection.center_points import decode, detection_loss, targets
 from lessons.detection.detector import Detector
+from lessons.layers import STCNN, ConvGRU, ConvLSTM, conv3d, max_pool3d
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
-from lessons.layers.conv_lstm import ConvGRU, ConvLSTM
+from lessons.layers.conv3d import conv3d_loops, conv3d_matmul
 from lessons.layers.gru import GRU, GRUCell
 from lessons.layers.lstm import LSTM, LSTMCell
-from lessons.layers.stcnn import STCNN, conv3d, conv3d_loops, conv3d_matmul, max_pool3d
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import LipNet, SmallLipNet
+from lessons.lipreading.lipnet_small import from_config
 from lessons.lipreading.saliency import saliency
 from lessons.lipreading.streaming import Stream
 from lessons.training.lipnet import best_precision, evaluate, logits_of, train
@@ -223,10 +224,7 @@ def test_boxes(device):
 def test_lipnet(device, layers, compact, lengths):
     torch.manual_seed(0)
     size = {"in_channels": 1, "frame_size": (16, 32), "channels": (4, 6, 8), "hidden_size": 6}
-    ours, theirs = (
-        LipNet(**size, projection=7, dropout=0.0, compact=compact, layers=which)
-        for which in (layers, "torch")
-    )
+    ours, theirs = (from_config(compact, 7, **size, dropout=0.0, layers=which) for which in (layers, "torch"))
     ours.load_state_dict(theirs.state_dict())
     ours, theirs = ours.to(device).double(), theirs.to(device).double()
     x = random(device, 2, 1, 6, 16, 32)
@@ -298,14 +296,14 @@ def test_layers_in_mixed_precision(device, precision, name):
 @pytest.mark.parametrize("precision", [torch.float32, None])
 def test_it_learns_and_resumes(device, precision, tmp_path):
     torch.manual_seed(0)
-    model = LipNet(1, (16, 32), (4, 6, 8), 16, projection=16, dropout=0.0, compact=True)
+    model = SmallLipNet(1, (16, 32), (4, 6, 8), 16, projection=16, dropout=0.0)
     settings = replace(QUICK, epochs=20, augmented=False, learning_rate=2e-2)
     unseen = bars(12, 1)
     read, rows = train(model, bars(32, 0), unseen, settings, tmp_path, device, precision, progress=False)
     assert rows[0]["val_wer"] == 1 and rows[-1]["val_wer"] == 0
     assert next(read.parameters()).device.type == device.type
     assert evaluate(read, unseen).texts == unseen.transcripts
-    again = LipNet(1, (16, 32), (4, 6, 8), 16, projection=16, dropout=0.0, compact=True)
+    again = SmallLipNet(1, (16, 32), (4, 6, 8), 16, projection=16, dropout=0.0)
     resumed, _ = train(again, bars(32, 0), unseen, settings, tmp_path, device, precision, progress=False)
     for name, value in read.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
@@ -315,7 +313,7 @@ def test_float16_training_scales_its_loss(device):
     if device.type == "cpu":
         pytest.skip("torch's own convolution has no float16 gradient on every CPU")
     torch.manual_seed(0)
-    model = LipNet(1, (16, 32), (4, 6, 8), 16, projection=16, dropout=0.0, compact=True)
+    model = SmallLipNet(1, (16, 32), (4, 6, 8), 16, projection=16, dropout=0.0)
     settings = replace(QUICK, epochs=20, augmented=False, learning_rate=2e-2)
     _, rows = train(model, bars(32, 0), bars(12, 1), settings, None, device, torch.float16, progress=False)
     assert rows[-1]["val_wer"] < rows[0]["val_wer"]
@@ -330,7 +328,7 @@ def test_best_precision_has_units_for_it(device):
 
 def test_stream_and_saliency(device):
     torch.manual_seed(0)
-    model = LipNet(1, (16, 32), (4, 6, 8), 6, projection=7, compact=True).eval()
+    model = SmallLipNet(1, (16, 32), (4, 6, 8), 6, projection=7).eval()
     there = copy.deepcopy(model).to(device)
     frames = (random(CPU, 20, 16, 32).abs() * 60).clamp(max=255).to(torch.uint8)  # (T, H, W)
     streams = [Stream(m) for m in (there, model)]

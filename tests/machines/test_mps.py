@@ -19,12 +19,13 @@ from torch.utils._pytree import tree_leaves
 from lessons.ctc import ctc_loss
 from lessons.detection.center_points import decode, detection_loss, targets
 from lessons.detection.detector import Detector
+from lessons.layers import ConvGRU, ConvLSTM
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
-from lessons.layers.conv_lstm import ConvGRU, ConvLSTM
 from lessons.layers.gru import GRU
 from lessons.layers.lstm import LSTM
 from lessons.layers.stcnn import STCNN
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import LipNet
+from lessons.lipreading.lipnet_small import from_config
 from lessons.lipreading.saliency import saliency
 from lessons.lipreading.streaming import Stream
 
@@ -80,7 +81,8 @@ def test_layer(name):
 
 
 def small_lipnet(layers: str, compact: bool) -> LipNet:
-    return LipNet(1, (16, 32), (4, 6, 8), 6, projection=7, layers=layers, compact=compact)
+    sizes = {"in_channels": 1, "frame_size": (16, 32), "channels": (4, 6, 8), "hidden_size": 6}
+    return from_config(compact, 7, **sizes, layers=layers)
 
 
 @pytest.mark.parametrize("layers", ["lessons", "mixed", "torch"])

@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import save_file
 
 from lessons.files import atomic
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import LipNet, SmallLipNet
 from lessons.training import checkpoint
 
 
 @pytest.fixture
 def model() -> LipNet:
     torch.manual_seed(0)
-    return LipNet(1, (16, 32), (2, 3, 4), hidden_size=5, projection=6, compact=True).eval()
+    return SmallLipNet(1, (16, 32), (2, 3, 4), hidden_size=5, projection=6).eval()
 
 
 @pytest.mark.parametrize("layers", ["lessons", "torch"])

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,7 +15,7 @@ from torch import nn
 
 from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.decode import greedy_decode
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import LipNet, SmallLipNet
 from lessons.training import checkpoint, export
 
 pytest.importorskip("onnx")
@@ -20,7 +24,7 @@ pytest.importorskip("onnxruntime")
 
 def small(**change) -> LipNet:
     torch.manual_seed(0)
-    return LipNet(1, (16, 32), (4, 4, 4), hidden_size=8, compact=True, projection=8, **change)
+    return SmallLipNet(1, (16, 32), (4, 4, 4), hidden_size=8, projection=8, **change)
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +167,19 @@ def test_a_norm_folds_into_its_convolution(bias):
     x = torch.randn(1, 2, 5, 4, 4, dtype=torch.float64)
     folded = export.fold_norm(conv, norm)
     torch.testing.assert_close(folded(x), pair.eval()(x), rtol=0, atol=1e-12)
+
+
+def test_nothing_is_written_to_the_home_folder_and_nobody_is_called(trained, tmp_path):
+    _, path, _ = trained
+    code = "import sys, time\nfrom lessons.training.export import OnnxReader\n"
+    code += "OnnxReader(sys.argv[1])\ntime.sleep(1)"
+    command, trace = [sys.executable, "-c", code, str(path)], tmp_path / "trace"
+    if shutil.which("strace"):
+        command = ["strace", "-f", "-qq", "-e", "trace=connect", "-o", str(trace), *command]
+    home = tmp_path / "home"
+    home.mkdir()
+    variables = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    variables |= {"HOME": str(home), "USERPROFILE": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    subprocess.run(command, env=variables, check=True)
+    assert [file for file in home.rglob("*") if file.is_file()] == []
+    assert not trace.exists() or "AF_INET" not in trace.read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ import torch
 
 from lessons.cli import train as command
 from lessons.data.clips import ClipSet
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import LipNet, SmallLipNet
 from lessons.training import checkpoint
 from lessons.training.lipnet import (
     Settings,
@@ -47,7 +47,7 @@ def bars(n: int, seed: int) -> ClipSet:
 
 def tiny(hidden_size: int = 6, dropout: float = 0.1) -> LipNet:
     torch.manual_seed(0)
-    return LipNet(1, (16, 32), (4, 6, 8), hidden_size, projection=16, dropout=dropout, compact=True)
+    return SmallLipNet(1, (16, 32), (4, 6, 8), hidden_size, projection=16, dropout=dropout)
 
 
 def run(settings: Settings, out=None, precision=torch.float32):

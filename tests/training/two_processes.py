@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lessons.cli import train as command
 from lessons.data.clips import ClipSet
-from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading import LipNet, SmallLipNet
 from lessons.training.distributed import ALONE, Processes, join, use_whole_batch
 from lessons.training.lipnet import Settings, train
 
@@ -45,7 +45,7 @@ def clips(n: int, seed: int) -> ClipSet:
 
 def tiny(seed: int = 0) -> LipNet:
     torch.manual_seed(seed)
-    return LipNet(1, (16, 32), (4, 6, 8), 6, projection=16, dropout=0.3, compact=True)
+    return SmallLipNet(1, (16, 32), (4, 6, 8), 6, projection=16, dropout=0.3)
 
 
 def run(settings: Settings, out: Path | None, processes: Processes = ALONE, seed: int = 0) -> dict:
