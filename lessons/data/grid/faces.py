@@ -34,7 +34,8 @@ class FaceTracker:
         face: which face, counted from the left from 1, when there are several; None takes the largest.
 
     Attributes:
-        looks, found, crowded: frames looked at so far, those with the face, those with other faces too.
+        history: whether the face was found, look by look.
+        crowded: the looks that found other faces too.
 
     Raises:
         ValueError: a face below 1.
@@ -44,7 +45,8 @@ class FaceTracker:
         if face is not None and face < 1:
             raise ValueError(f"face={face}: expected 1 or more, counted from the left")
         self.face = face
-        self.looks = self.found = self.crowded = 0
+        self.history: list[bool] = []
+        self.crowded = 0
         self._last: Box | None = None
         self._hits = 0
         self._missed = 0
@@ -58,17 +60,27 @@ class FaceTracker:
         shrink = min(1.0, DETECTION_SIDE / min(picture.shape))
         if shrink < 1:
             picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-        self.looks += 1
         chosen = self._choose(picture, shrink)
+        self.history.append(chosen is not None)
         if chosen is None:
             self._missed += 1
             if self._missed >= PATIENCE:
                 self._last = None
             return None
         (x, y, width), self._hits = chosen
-        self._missed, self.found = 0, self.found + 1
+        self._missed = 0
         self._last = x, y, width
         return self._last
+
+    @property
+    def looks(self) -> int:
+        """Frames looked at."""
+        return len(self.history)
+
+    @property
+    def found(self) -> int:
+        """Frames that showed the face."""
+        return sum(self.history)
 
     def _choose(self, picture: np.ndarray, shrink: float) -> tuple[Box, int] | None:
         """The person's box in the frame, in its pixels, and its hits.

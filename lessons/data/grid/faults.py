@@ -32,13 +32,14 @@ def broken_frames(frames: np.ndarray) -> np.ndarray:
     most 0.28; vertical over horizontal differences are at least 0.92, in smeared frames at most 0.6.
 
     Args:
-        frames: (T, H, W, 3) uint8 RGB.
+        frames: (T, H, W, 3) uint8 RGB, or (T, H, W) gray.
 
     Returns:
         (T,) bool: flat frames, streaked ones (in mouths, twice as wide as high), and after a gray start all
         frames until the picture is whole.
     """
-    gray = resize_area(to_gray(frames), SMALL).astype(np.float32)  # (T, 32, 64)
+    gray = frames if frames.ndim == 3 else to_gray(frames)  # (T, H, W)
+    gray = resize_area(gray, SMALL).astype(np.float32)  # (T, 32, 64)
     mean, deviation = gray.mean(axis=(1, 2)), gray.std(axis=(1, 2))  # (T,)
     # Relative contrast: a fade to black leaves the first as it is, a fade to white the second.
     contrasts = deviation / np.maximum(1, [mean, 255 - mean])  # (2, T)
