@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from lessons.__main__ import main
 from lessons.cli import read
 from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.grammar import sentence_from_id
@@ -195,6 +198,30 @@ def test_what_cannot_be_streamed_is_named(weights, tmp_path, capsys):
     assert read.main([str(wall), str(tmp_path / "none.mp4"), "--model", str(weights), "--stream"]) == 1
     out, err = capsys.readouterr()
     assert not out and f"error: {wall}: a face in 0 of" in err and "none.mp4: no such file" in err
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "told"),
+    [(errno.EPIPE, 141, ""), (errno.ENOSPC, 1, "error: standard output: No space left on device\n")],
+)
+def test_an_output_that_takes_no_more_ends_the_command(
+    weights, clip, monkeypatch, capsys, code, exit_code, told
+):
+    def broken(*args, **kwargs):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(read.tqdm, "write", broken)
+    assert main(["read", str(clip), str(clip), "--model", str(weights)]) == exit_code
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize("name", ["folder.gif", "file/below.gif"])
+def test_an_output_that_cannot_be_written_is_found_before_the_reading(weights, clip, tmp_path, capsys, name):
+    (tmp_path / "file").write_bytes(b"kept")
+    (tmp_path / "folder.gif").mkdir()
+    assert read.main([str(clip), "--model", str(weights), "--out", str(tmp_path / name)]) == 1
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and "could not write" in err and name in err
 
 
 GRID = find_mouth_set()
