@@ -11,22 +11,23 @@ import numpy as np
 import torch
 
 from lessons import figures
-from lessons.cli import read
+from lessons.data.image import to_gray
 from lessons.data.synthetic.talker import Speaker, talk
+from lessons.lipreading import reading
 from lessons.training import checkpoint
 
 SAID = "place red at q seven again"
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "talker.png"
 
 
-def read_talker() -> tuple[np.ndarray, tuple[read.Word, ...]]:
+def read_talker() -> tuple[np.ndarray, tuple[reading.Word, ...]]:
     """The film (75, 64, 128, 3) of the talker, and the words read in it."""
     rng = np.random.default_rng(7)
     film, _ = talk(SAID, Speaker.random(rng), rng, size=(64, 128), color=True)  # (75, 64, 128, 3)
     model = checkpoint.load("lipnet_small_synthetic")
-    log_probs = read.log_probabilities(model, film)  # (75, 28)
-    labels = read.decode(log_probs, "greedy")
-    return film, read.find_words(log_probs, labels)
+    log_probs = reading.log_probabilities(model, to_gray(film))  # (75, 28)
+    labels = reading.decode(log_probs, "greedy")
+    return film, reading.find_words(log_probs, labels)
 
 
 def main() -> None:

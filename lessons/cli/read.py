@@ -1,11 +1,11 @@
 """Read lips: ``python -m lessons read clip.mpg`` prints the sentence.
 
-The sentence of each clip stands alone on its line on standard output. How sure each word is, the time taken
-and what went wrong go to standard error, so that the output can be piped.
+The sentence of each clip stands alone on its line on standard output; of a clip with several, each on its own
+line, as soon as it has been read. How sure each word is, the time taken and what went wrong go to standard
+error, so that the output can be piped. Memory and time per second of video do not grow with its length.
 
-With ``--stream`` the clip is shown to the model a few pictures at a time. Each word comes on its own line as
-soon as it holds, after the number of pictures seen by then. The sentence comes last, and is what the whole
-clip reads, as without ``--stream``.
+With ``--stream`` the clip is shown to the model a few frames at a time. Each word comes on its own line as
+soon as it is stable, after the number of frames seen by then. The sentences come last.
 """
 
 from __future__ import annotations
@@ -13,58 +13,40 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
-from lessons.ctc import forced_align
-from lessons.ctc.alphabet import Alphabet
-from lessons.ctc.decode import beam_search_decode, greedy_decode
-from lessons.ctc.language_models import GridGrammar
-from lessons.data.batch import normalize
-from lessons.data.grid.faults import broken_frames, picture_fault
-from lessons.data.grid.mouth_crop import MouthFollower, NoFaceError, crop_mouth, is_mouth_crop
+from lessons.data.grid.mouth_crop import seconds_of
+from lessons.data.grid.mouth_video import MouthVideo
 from lessons.data.image import resize_area, to_gray
-from lessons.data.video import frames_of, read_video_and_rate, write_gif
+from lessons.data.video import write_gif
 from lessons.figures.clips import add_subtitles
+from lessons.files import atomic
+from lessons.lipreading import reading
 from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.reading import Decoder, SentenceSplitter, WindowReader, Word
 from lessons.lipreading.streaming import StableWord, Stream
 from lessons.training import checkpoint
 
-FPS = 25  # GRID's frames a second: what the models were trained on
-ALPHABET = Alphabet()
-LOOK_EVERY = 10  # pictures from one look for the face to the next: half of the data's looks, the same reading
-STREAM_EVERY = 5  # pictures from one reading of a stream to the next
-GRAMMAR = GridGrammar()  # one for all clips: the decoder keeps what it has asked
-Decoder = Literal["greedy", "beam", "grammar"]
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word that was read.
-
-    Attributes:
-        text: the word.
-        start, end: the frames at 25 a second that spell it, end exclusive.
-        confidence: the mean over its letters of the probability each has in its best frame, 0 to 1.
-    """
-
-    text: str
-    start: int
-    end: int
-    confidence: float
+FPS = 25  # frames per second of every clip
+SHOWN = 1500  # frames, 60 s, that --out shows at most
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read in one clip; ``warning`` is empty when nothing was wrong with the picture."""
+    """What was read in one clip; ``warning`` is empty when nothing was wrong with the video.
+
+    Attributes:
+        sentences: how many words each has.
+    """
 
     clip: str
     sentence: str
@@ -72,158 +54,91 @@ class Reading:
     seconds: float
     video_seconds: float
     warning: str = ""
+    sentences: tuple[int, ...] = ()
 
 
-def mouth_frames(path: str | Path) -> tuple[np.ndarray, str]:
-    """Decode a film of a face or of a mouth and give the mouth at 25 frames a second.
-
-    Returns:
-        (T, H, W, 3) uint8 RGB, and a warning when the first frames are broken: the first good one stands
-        in for them.
-
-    Raises:
-        VideoError, NoFaceError: no usable video, no face.
-        ValueError: pictures broken throughout.
-    """
-    frames, rate = read_video_and_rate(path)  # (T, H, W, 3)
-    step = _step(rate)
-    if step != 1:
-        nearest = np.round(np.arange(len(frames) / step + 1) * step).astype(int)
-        frames = frames[nearest[nearest < len(frames)]]  # (T', H, W, 3)
-    return _mouth(path, frames)
-
-
-def _step(rate: float | None) -> float:
-    """Pictures of the film from one of the 25 a second to the next."""
-    return 1.0 if rate is None or abs(rate - FPS) <= 0.1 else rate / FPS
-
-
-def _mouth(
-    path: str | Path, frames: np.ndarray, follower: MouthFollower | None = None
-) -> tuple[np.ndarray, str]:
-    """The same from pictures (T, H, W, 3) at 25 a second; a follower that saw them has found the faces."""
-    try:
-        if is_mouth_crop(frames):
-            mouth = frames  # (T, H, W, 3)
-        else:
-            mouth = crop_mouth(frames, LOOK_EVERY, follower.faces() if follower else None)  # (T, 64, 128, 3)
-    except NoFaceError as error:
-        raise NoFaceError(f"{path}: {error}") from error
-    broken = broken_frames(mouth)  # (T',)
-    fault = picture_fault(broken)
-    if fault == "rubbish":
-        n_broken = int(broken.sum())
-        raise ValueError(f"{path}: {n_broken} of {len(mouth)} pictures are damaged: nothing to read")
-    if not fault:
-        return mouth, ""
-    good = int(np.argmin(broken))
-    mouth[:good] = mouth[good]
-    return mouth, f"{path}: the first {good} pictures are damaged; words spoken in them are lost"
-
-
-def log_probabilities(model: LipNet, mouth: np.ndarray) -> Tensor:
-    """(T, H, W, 3) uint8 frames of a mouth -> (T, V) log-probabilities of the classes."""
-    gray = resize_area(to_gray(mouth), model.frame_size)  # (T, H, W)
-    x = normalize(torch.from_numpy(gray)[None])[:, None]  # (1, 1, T, H, W)
-    with torch.inference_mode():
-        logits = model(x.expand(-1, model.in_channels, -1, -1, -1))  # (T, 1, V)
-    return logits[:, 0].log_softmax(-1)  # (T, V)
-
-
-def decode(log_probs: Tensor, decoder: Decoder) -> list[int]:
-    """(T, V) -> the classes of the sentence."""
-    if decoder == "greedy":
-        return greedy_decode(log_probs[:, None])[0]
-    return beam_search_decode(log_probs, lm=GRAMMAR if decoder == "grammar" else None)[0][0]
-
-
-def find_words(log_probs: Tensor, labels: list[int]) -> tuple[Word, ...]:
-    """Where each word of ``labels`` is spoken, and how sure it is, by the best path through (T, V)."""
-    if not labels:
-        return ()
-    spans = forced_align(log_probs, labels).spans()
-    words, first = [], 0
-    for text in ALPHABET.decode(labels).split(" "):
-        letters = range(first, first + len(text))
-        if text:
-            best = [log_probs[slice(*spans[i]), labels[i]].max().exp().item() for i in letters]
-            sure = round(sum(best) / len(best), 3)
-            words.append(Word(text, spans[letters[0]][0], spans[letters[-1]][1], sure))
-        first += len(text) + 1  # the space
-    return tuple(words)
-
-
-def read(path: str | Path, model: LipNet, decoder: Decoder = "greedy") -> tuple[Reading, np.ndarray]:
-    """Read one clip.
+def read(
+    path: str | Path,
+    model: LipNet,
+    decoder: Decoder = "greedy",
+    *,
+    face: int | None = None,
+    tell: Callable[[StableWord], None] | None = None,
+    found: Callable[[tuple[Word, ...]], None] = lambda words: None,
+    keep: int = SHOWN,
+) -> tuple[Reading, np.ndarray]:
+    """Read one video of any length, in constant memory.
 
     Args:
         path: a video of a face seen from the front, or of a mouth (twice as wide as high).
         model: as ``lessons.training.checkpoint.load`` gives it.
         decoder: ``greedy``, ``beam`` (prefix beam search) or ``grammar`` (only GRID's sentences).
+        face: which face, counted from the left; None takes the largest.
+        tell: called with each word as soon as a stream of the same frames holds it. These words are always
+            read greedily, and know neither where the face goes next nor how light the clip will be.
+        found: called with the words of each sentence as soon as it has been read.
+        keep: frames of the mouth to return.
 
     Returns:
-        what was read, and the mouth's frames (T, H, W, 3) uint8.
+        what was read, and the first ``keep`` frames of the mouth (T, H, W, 3) uint8.
 
     Raises:
-        ValueError: see :func:`mouth_frames`.
+        VideoError, NoFaceError: no usable video, no face.
+        ValueError: most frames are damaged.
     """
     began = time.perf_counter()
-    mouth, warning = mouth_frames(path)
-    return _reading(path, mouth, warning, model, decoder, began), mouth
+    stream = Stream(model) if tell else None
 
-
-def _reading(
-    path: str | Path, mouth: np.ndarray, warning: str, model: LipNet, decoder: Decoder, began: float
-) -> Reading:
-    """What a whole clip says, and the seconds since ``began``."""
-    log_probs = log_probabilities(model, mouth)  # (T, V)
-    words = find_words(log_probs, decode(log_probs, decoder))
-    sentence = " ".join(word.text for word in words)
-    seconds = round(time.perf_counter() - began, 3)
-    return Reading(str(path), sentence, words, seconds, len(mouth) / FPS, warning)
-
-
-def read_stream(
-    path: str | Path, model: LipNet, tell: Callable[[StableWord], None], decoder: Decoder = "greedy"
-) -> tuple[Reading, np.ndarray]:
-    """Read one clip as if its pictures were just arriving.
-
-    A stream knows less than :func:`read`: not yet where the face goes next, how light the clip will be or
-    which pictures are damaged. So when the clip is complete it is read once more as a whole.
-
-    Args:
-        path, model, decoder: see :func:`read`. The words on the way are always read greedily: a beam may
-            change its first word with the last picture, and a grammar allows no half sentence.
-        tell: called with each word as soon as it holds.
-
-    Returns:
-        the same as :func:`read`.
-
-    Raises:
-        ValueError: see :func:`mouth_frames`.
-    """
-    began = time.perf_counter()
-    stream, follower = Stream(model), MouthFollower(LOOK_EVERY)
-    frames, seen, looked = [], 0, 0  # at 25 a second; in the film; at the last look
-
-    def look(last: bool = False) -> None:
-        nonlocal looked
-        piece, looked = frames[looked:], len(frames)
-        pictures = np.stack(piece or frames[:1])[: len(piece)]  # (N, H, W, 3)
-        mouth = pictures if is_mouth_crop(pictures) else follower.follow(pictures)  # (N', H', W', 3)
-        gray = resize_area(to_gray(mouth), model.frame_size)  # (N', H, W)
+    def show(mouths: np.ndarray, last: bool = False) -> None:
+        gray = resize_area(to_gray(mouths), model.frame_size)  # (N, H, W)
         for word in stream.push(torch.from_numpy(gray), last):
             tell(word)
 
-    for frame, rate in frames_of(path):  # (H, W, 3)
-        seen += 1
-        while round(len(frames) * _step(rate)) < seen:  # a slow film shows a picture twice, a fast one skips
-            frames.append(frame)
-            if len(frames) - looked == STREAM_EVERY:
-                look()
-    look(last=True)
-    mouth, warning = _mouth(path, np.stack(frames), follower)
-    return _reading(path, mouth, warning, model, decoder, began), mouth
+    video = MouthVideo(path, face, show if stream else None)
+    windows, splitter = WindowReader(model), SentenceSplitter(model.upsample)
+    kept, sentences, n_frames = [], [], 0
+
+    def split(log_probs: torch.Tensor | None, last: bool = False) -> None:
+        for start, rows in splitter.push(log_probs, last):
+            labels = reading.decode(rows, decoder)
+            words = reading.find_words(rows, labels, start, model.upsample)
+            sentences.append(words)
+            found(words)
+
+    for mouths, seen in video:  # (N, H, W, 3), (N,)
+        if n_frames < keep:
+            kept.append(mouths[: keep - n_frames])
+        n_frames += len(mouths)
+        for log_probs in windows.push(to_gray(mouths), seen):  # (N', V)
+            split(log_probs)
+    for log_probs in windows.push(to_gray(mouths[:0]), seen[:0], last=True):
+        _check_damage(path, windows.broken, n_frames)
+        split(log_probs)
+    split(None, last=True)
+    if stream:
+        show(mouths[:0], last=True)
+    words = tuple(word for sentence in sentences for word in sentence)
+    text = " ".join(word.text for word in words)
+    warning = "; ".join([*video.warnings, *_damage(path, windows.broken, n_frames)])
+    seconds = round(time.perf_counter() - began, 3)
+    lengths = tuple(len(sentence) for sentence in sentences)
+    mouth = np.concatenate(kept) if kept else mouths[:0]  # (T, H, W, 3)
+    return Reading(str(path), text, words, seconds, n_frames / FPS, warning, lengths), mouth
+
+
+def _damage(path: str | Path, broken: list[int], n_frames: int) -> list[str]:
+    """A warning that says which frames are damaged, if some are."""
+    if not broken:
+        return []
+    mask = np.isin(np.arange(n_frames), broken)
+    if mask[: len(broken)].all():
+        return [f"{path}: the first {len(broken)} frames are damaged; words spoken in them are lost"]
+    return [f"{path}: frames are damaged in {seconds_of(mask)}; words spoken in them are lost"]
+
+
+def _check_damage(path: str | Path, broken: list[int], n_frames: int) -> None:
+    if 2 * len(broken) > n_frames:
+        raise ValueError(f"{path}: {len(broken)} of {n_frames} frames are damaged: nothing to read")
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -233,12 +148,49 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default=checkpoint.TRAINED[0], help="a .safetensors file, or %(default)s")
     parser.add_argument("--decoder", choices=get_args(Decoder), default="greedy")
     parser.add_argument("--stream", action="store_true", help="print each word as soon as it holds")
-    parser.add_argument("--json", action="store_true", help="print all that is known, one JSON object a line")
+    parser.add_argument(
+        "--json", action="store_true", help="print all that is known, one JSON object per line"
+    )
+    parser.add_argument("--face", type=int, metavar="N", help="read the Nth face from the left (the largest)")
+    parser.add_argument("--srt", type=Path, metavar="OUT.srt", help="write the sentences as subtitles")
     parser.add_argument("--out", type=Path, metavar="FILM.gif", help="write the clip with its words under it")
     args = parser.parse_args(argv)
-    if args.out is not None and (len(args.clips) > 1 or args.out.suffix != ".gif"):
-        parser.error(f"--out {args.out}: takes one clip and a name that ends in .gif")
+    for name, suffix in (("out", ".gif"), ("srt", ".srt")):
+        path = getattr(args, name)
+        if path is not None and (len(args.clips) > 1 or path.suffix != suffix):
+            parser.error(f"--{name} {path}: takes one clip and a name that ends in {suffix}")
+    if args.face is not None and args.face < 1:
+        parser.error(f"--face {args.face}: expected 1 or more, counted from the left")
     return args
+
+
+def try_to_write(path: Path) -> None:
+    """Raise the OSError now that writing ``path`` would raise after the work."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path}: a folder stands there")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(f"{path}: cannot write there ({error.strerror or error}); give another path") from error
+
+
+def srt(result: Reading) -> str:
+    """The sentences as subtitles in the SubRip format."""
+
+    def clock(frame: int) -> str:
+        seconds, milliseconds = divmod(frame * 1000 // FPS, 1000)
+        return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02},{milliseconds:03}"
+
+    blocks, first = [], 0
+    for length in result.sentences:
+        words, first = result.words[first : first + length], first + length
+        if words:
+            text = " ".join(word.text for word in words)
+            times = f"{clock(words[0].start)} --> {clock(words[-1].end)}"
+            blocks.append(f"{len(blocks) + 1}\n{times}\n{text}\n")
+    return "\n".join(blocks)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -246,6 +198,9 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     torch.set_num_threads(1)
     try:
+        for path in (args.out, args.srt):
+            if path is not None:
+                try_to_write(path)
         # The channels of a pixel side by side: convolutions and pools of many channels are faster so.
         model = checkpoint.load(args.model).to(memory_format=torch.channels_last_3d)
     except (OSError, ValueError) as error:
@@ -255,35 +210,50 @@ def main(argv: list[str] | None = None) -> int:
     # A bar for many clips in a terminal; none where standard error goes to a file.
     for path in tqdm(args.clips, unit="clip", disable=None if len(args.clips) > 1 else True):
         try:
-            told: list[StableWord] = []
-            if args.stream:
-
-                def tell(word: StableWord, told: list[StableWord] = told) -> None:
-                    told.append(word)
-                    tqdm.write(json.dumps(asdict(word)) if args.json else f"{word.told:4d}  {word.text}")
-
-                reading, mouth = read_stream(path, model, tell, args.decoder)
-            else:
-                reading, mouth = read(path, model, args.decoder)
-            if args.out is not None:
-                write_gif(
-                    args.out, add_subtitles(mouth, [(w.start, w.end, w.text) for w in reading.words]), FPS
-                )
+            _read_and_print(path, model, args)
         except (OSError, ValueError, RuntimeError) as error:
             failed += 1
             tqdm.write(f"error: {error}", file=sys.stderr)
-            continue
-        factor = reading.seconds / reading.video_seconds
-        if args.json:
-            tqdm.write(json.dumps({**asdict(reading), "real_time_factor": round(factor, 3)}))
-        else:
-            tqdm.write(reading.sentence)
-        if told and [word.text for word in told] != reading.sentence.split():
-            on_the_way = " ".join(word.text for word in told)
-            tqdm.write(f"warning: {path}: on the way it read {on_the_way!r}", file=sys.stderr)
-        if reading.warning:
-            tqdm.write(f"warning: {reading.warning}", file=sys.stderr)
-        sure = " ".join(f"{word.text} {word.confidence:.0%}" for word in reading.words)
-        timing = f"{reading.seconds:.2f} s, real-time factor {factor:.2f}"
-        tqdm.write(f"{path}: {sure} | {timing}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _read_and_print(path: str, model: LipNet, args: argparse.Namespace) -> None:
+    """Read one clip; write all that the arguments ask for."""
+    told: list[StableWord] = []
+
+    def tell(word: StableWord) -> None:
+        told.append(word)
+        tqdm.write(json.dumps(asdict(word)) if args.json else f"{word.told:4d}  {word.text}")
+
+    def found(words: tuple[Word, ...]) -> None:
+        if not args.json and not args.stream:
+            tqdm.write(" ".join(word.text for word in words))
+
+    result, mouth = read(
+        path,
+        model,
+        args.decoder,
+        face=args.face,
+        tell=tell if args.stream else None,
+        found=found,
+        keep=SHOWN if args.out else 0,
+    )
+    if args.srt is not None:
+        with atomic(args.srt) as part:
+            part.write_text(srt(result), encoding="utf-8")
+    if args.out is not None:
+        words = [(w.start, w.end, w.text) for w in result.words if w.start < len(mouth)]
+        write_gif(args.out, add_subtitles(mouth, words), FPS)
+    factor = result.seconds / result.video_seconds
+    if args.json:
+        tqdm.write(json.dumps({**asdict(result), "real_time_factor": round(factor, 3)}))
+    elif args.stream or not result.sentences:
+        tqdm.write(result.sentence)
+    if told and [word.text for word in told] != result.sentence.split():
+        on_the_way = " ".join(word.text for word in told)
+        tqdm.write(f"warning: {path}: on the way it read {on_the_way!r}", file=sys.stderr)
+    if result.warning:
+        tqdm.write(f"warning: {result.warning}", file=sys.stderr)
+    sure = " ".join(f"{word.text} {word.confidence:.0%}" for word in result.words)
+    timing = f"{result.seconds:.2f} s, real-time factor {factor:.2f}"
+    tqdm.write(f"{path}: {sure} | {timing}", file=sys.stderr)

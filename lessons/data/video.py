@@ -1,8 +1,12 @@
-"""Video files to arrays and back: frames are (T, H, W, 3) uint8, RGB."""
+"""Video files to arrays and back: frames are (T, H, W, 3) uint8, RGB.
+
+Whatever the file holds, :func:`frames` gives upright frames of square pixels, 25 a second.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,102 +15,120 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
+from lessons.data.video_stream import DAMAGED, VideoError, best_stream, check_index, shown_size, upright
+from lessons.data.video_times import Picture, at_25, with_times
 from lessons.files import atomic
 
+MAX_BYTES = 2**31  # of all frames in memory; beyond that a laptop begins to swap
+MAX_PIXELS = 2**26  # of one frame, 200 MB
 # Left to itself, x264 reads whatever lies in memory past rows that are no multiple of 32 pixels long.
 REPEATABLE = {"x264-params": "cpu-independent=1"}
-MAX_BYTES = 2**31  # decoded pictures; beyond that a laptop begins to swap
-AGAIN = "the file is truncated or damaged: copy or download it again"
-
-
-class VideoError(ValueError):
-    """A file that gives no usable video; the message names it, what was found and what to do."""
 
 
 def read_video(path: str | Path) -> np.ndarray:
-    """Decode every picture of the first video stream of a file.
+    """A whole video as one array: what :func:`frames` gives, stacked.
 
     Returns:
-        (T, H, W, 3) uint8 RGB, T >= 1, at the file's own frame rate, turned upright where the file says how.
+        (T, H, W, 3) uint8 RGB, T >= 1, 25 frames per second.
 
     Raises:
-        VideoError: the file is missing, truncated, no video, without pictures, or too large.
+        VideoError: as :func:`frames`, or more than 2 GB of frames.
     """
-    return read_video_and_rate(path)[0]
+    clip, size = [], 0
+    for frame in frames(path):  # (H, W, 3)
+        clip.append(frame)
+        size += frame.nbytes
+        if size > MAX_BYTES:
+            height, width = frame.shape[:2]
+            smaller = "-vf scale=-2:480" if height > 480 else "-t 10"
+            raise VideoError(
+                f"{path}: more than {MAX_BYTES / 1e9:.1f} GB of frames of {width}x{height}; "
+                f"cut or shrink it first: ffmpeg -i {Path(path).name} {smaller} short.mp4"
+            )
+    return np.stack(clip)  # (T, H, W, 3)
 
 
-def read_video_and_rate(path: str | Path) -> tuple[np.ndarray, float | None]:
-    """As :func:`read_video`, with the frames a second too (None when the file does not say)."""
-    frames, rates = zip(*frames_of(path), strict=True)
-    return np.stack(frames), rates[0]  # (T, H, W, 3)
+def frames(
+    path: str | Path, shorter_side: int | None = None, warn: Callable[[str], object] = warnings.warn
+) -> Iterator[np.ndarray]:
+    """Decode a video of any kind frame by frame, in constant memory.
 
+    For each 1/25 s the frame whose time is nearest, so variable frame rates, stalls and wrong rates in the
+    header do no harm. Square pixels, turned and mirrored as the file's display matrix says. Of several video
+    streams the largest that moves; never a cover picture.
 
-def frames_of(path: str | Path) -> Iterator[tuple[np.ndarray, float | None]]:
-    """Decode a file picture by picture, for work that begins before the last one is there.
+    Args:
+        path: the file.
+        shorter_side: larger frames are shrunk to it, for work that needs no more.
+        warn: called with a message when the file has no usable times.
 
     Yields:
-        (H, W, 3) uint8 RGB, and the frames a second (None when the file does not say).
+        (H, W, 3) uint8 RGB. A frame may be the same array as the one before: do not write into it.
 
     Raises:
-        VideoError: as :func:`read_video`, when the fault is reached.
+        VideoError: the file is missing, damaged, no video, a single frame, or of too large frames. What was
+            decoded before the fault is reached has been given by then.
     """
     path = Path(path)
     if not path.is_file():
         raise VideoError(f"{path}: no such file; give the path of a video (mp4, mpg, avi, mov, ...)")
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty (0 bytes); copy or download it again")
-    n_frames = 0
+    seen = [0]  # pictures decoded so far
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise VideoError(f"{path}: no video stream in it, only other streams; expected a video")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1  # small pictures: threads cost more than they bring
-            _check_index(path, stream)
-            rate = float(stream.average_rate) if stream.average_rate else None
-            for rgb in _decode(path, container, stream):  # (H, W, 3)
-                n_frames += 1
-                yield rgb, rate
+        index = best_stream(path)
+        with av.open(f"file:{path}") as container:  # without "file:", "12:30.mp4" is a protocol
+            stream = container.streams[index]
+            stream.codec_context.thread_count = 1  # small frames: threads cost more than they bring
+            check_index(path, stream)
+            pictures = with_times(path, _decode(path, container, stream, seen), stream, warn)
+            yield from _to_rgb(path, at_25(pictures), stream, shorter_side)
     except (av.error.FFmpegError, OSError) as error:
-        if n_frames:
-            raise VideoError(f"{path}: decoding broke off after {n_frames} pictures; {AGAIN}") from error
+        if seen[0]:
+            raise VideoError(f"{path}: decoding broke off after {seen[0]} frames; {DAMAGED}") from error
         reason = getattr(error, "strerror", None) or error
         raise VideoError(
-            f"{path}: it does not decode as a video ({reason}); give a video file, or if it is one, {AGAIN}"
+            f"{path}: it does not decode as a video ({reason}); give a video file, or if it is one, {DAMAGED}"
         ) from error
-    if not n_frames:
-        raise VideoError(f"{path}: a video without a single picture; {AGAIN}")
-
-
-def _check_index(path: Path, stream: av.VideoStream) -> None:
-    """An mp4 cut at a border between pictures decodes without an error, but its index tells of more bytes."""
-    entries = getattr(stream, "index_entries", ())  # older PyAV does not show it
-    needed = max((entry.pos + entry.size for entry in entries), default=0)
-    found = path.stat().st_size
-    if needed > found:
-        raise VideoError(f"{path}: its index tells of {needed} bytes, it has {found}; {AGAIN}")
+    if not seen[0]:
+        raise VideoError(f"{path}: a video without a single frame; {DAMAGED}")
+    if seen[0] == 1:
+        raise VideoError(f"{path}: a single frame, a still picture; expected a video of at least two frames")
 
 
 def _decode(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[np.ndarray]:
-    to_rgb = VideoReformatter()  # one for all pictures: a new one for each doubles the time
-    first = None
-    for n, picture in enumerate(container.decode(stream)):
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, seen: list[int]
+) -> Iterator[Picture]:
+    for picture in container.decode(stream):
         if picture.is_corrupt:  # how a truncated MPEG-1 file shows, which has no index to break
-            raise VideoError(f"{path}: picture {n} is damaged; {AGAIN}")
-        rgb = to_rgb.reformat(picture, format="rgb24").to_ndarray()  # (H, W, 3)
-        quarter_turns = round(getattr(picture, "rotation", 0) / 90)  # phones film upright and note it
-        rgb = np.ascontiguousarray(np.rot90(rgb, quarter_turns))
-        first = rgb.shape if first is None else first
-        if rgb.shape != first:
-            raise VideoError(f"{path}: size changes from {first[:2]} to {rgb.shape[:2]}; re-encode it to one")
+            raise VideoError(f"{path}: frame {seen[0]} is damaged; {DAMAGED}")
+        seen[0] += 1
+        yield picture.time, picture
+
+
+def _to_rgb(
+    path: Path, pictures: Iterator[av.VideoFrame], stream: av.VideoStream, shorter_side: int | None
+) -> Iterator[np.ndarray]:
+    """Decoded pictures -> (H, W, 3) uint8 RGB, square pixels, upright; a repeated picture is turned once."""
+    converter = VideoReformatter()  # one for all pictures: a new one for each doubles the time
+    first, before, rgb = None, None, None
+    for picture in pictures:
+        if picture is not before:
+            before = picture
+            if first not in (None, (picture.height, picture.width)):
+                now = picture.height, picture.width
+                raise VideoError(f"{path}: size changes from {first} to {now}; re-encode it to one")
+            first = picture.height, picture.width
+            if picture.height * picture.width > MAX_PIXELS:
+                raise VideoError(
+                    f"{path}: frames of {picture.width}x{picture.height}; shrink them first: "
+                    f"ffmpeg -i {path.name} -vf scale=-2:480 short.mp4"
+                )
+            height, width = shown_size(picture, stream, shorter_side)
+            how = {} if (height, width) == first else {"interpolation": "AREA" if shorter_side else "BICUBIC"}
+            rgb = converter.reformat(picture, width, height, "rgb24", **how).to_ndarray()  # (H, W, 3)
+            rgb = upright(rgb, picture)  # (H, W, 3) or (W, H, 3)
         yield rgb
-        if (n + 1) * rgb.nbytes > MAX_BYTES:
-            raise VideoError(
-                f"{path}: more than {MAX_BYTES / 1e9:.1f} GB of pictures of {rgb.shape[1]}x{rgb.shape[0]}; "
-                f"cut or shrink it first: ffmpeg -i {path.name} -t 10 -vf scale=-2:480 short.mp4"
-            )
 
 
 def _check_frames(frames: np.ndarray, fps: float) -> np.ndarray:
@@ -146,7 +168,7 @@ def write_video(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None
         raise ValueError(f"frames: {width}x{height}; H.264 needs even sizes, crop or pad one row or column")
     with atomic(path) as part:
         try:
-            with av.open(str(part), "w", format="mp4") as container:
+            with av.open(f"file:{part}", "w", format="mp4") as container:
                 rate = Fraction(fps).limit_denominator(1001)
                 stream = container.add_stream("libx264", rate=rate, options={"crf": "18", **REPEATABLE})
                 stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

@@ -25,6 +25,7 @@ SHRINK = 2  # the finder looks at a picture half as high and wide: where is coar
 SURE = 0.3  # the score from which on a box is believed
 SHARE = 0.25  # of the newest box in the smoothed one
 EVERY = 5  # frames from one reading to the next
+MAX_WAITING = 75  # frames that wait for the first box, 3 s; older ones are not read
 
 
 class Finder(Protocol):
@@ -102,7 +103,8 @@ class Smoother:
 class LiveReader:
     """A film goes in, frame by frame or in pieces; words come out as soon as they hold.
 
-    Frames before the first box wait for it, and are cut out where it is. One reader for each film.
+    Frames before the first box wait for it, the newest 75 of them, and are cut out where it is. One reader
+    for each film.
 
     Args:
         finder: says of each frame where the mouth is, such as a new :class:`MouthFinder`.
@@ -154,6 +156,9 @@ class LiveReader:
             if box is not None:
                 self._crops += [crop_box(waiting, box, self.size) for waiting in self._waiting]
                 self._waiting = []
+            elif len(self._waiting) > MAX_WAITING:
+                self._waiting.pop(0)
+                self.stream.skip(1)
             while len(self._crops) >= EVERY:
                 words += self._read(self._crops[:EVERY])
                 self._crops = self._crops[EVERY:]
@@ -164,7 +169,7 @@ class LiveReader:
 
     def _read(self, crops: list[np.ndarray], last: bool = False) -> list[StableWord]:
         """Show the reader the next crops (height, width)."""
-        if not crops and not self.stream.frames:
+        if not crops and self.stream.frames == self.stream.skipped:
             return []  # no mouth in the whole film
         pictures = np.array(crops, np.uint8).reshape(-1, *self.size)  # (N, height, width), N may be 0
         return self.stream.push(torch.from_numpy(pictures), last)

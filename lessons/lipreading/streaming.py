@@ -27,6 +27,7 @@ from lessons.lipreading.lipnet import LipNet
 
 ALPHABET = Alphabet()
 WINDOW = 150  # frames that the GRUs read at once: 6 seconds, twice what they were trained on
+PAST = 750  # frames, 30 seconds: what was read before them is forgotten, light before them counts less
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,11 @@ class FrontEnd:
         if x is None:
             weight = self.model.gru1.weight_ih_l0
             return weight.new_empty(0, 1, weight.shape[1])  # (0, 1, F)
-        return self.model.projection(x.permute(2, 0, 1, 3, 4).flatten(2))  # (N', 1, F)
+        return self.model.flatten(x)  # (N', 1, F)
 
 
 class RunningNormalizer:
-    """Mean 0 and standard deviation 1 over all pixels so far, the new ones included.
+    """Mean 0 and standard deviation 1 over all pixels so far, the new ones included; the old ones fade.
 
     On the last frame that is ``lessons.data.batch.normalize``; before it, the best that can be known. Most of
     the deviation is between the places of a picture, so even the first frame says nearly all of it.
@@ -122,6 +123,9 @@ class RunningNormalizer:
         self.count += wide.numel()
         self.sum += wide.sum().item()
         self.squares += wide.square().sum().item()
+        if len(frames) and self.count > (limit := PAST * wide[0].numel()):
+            fade = limit / self.count
+            self.count, self.sum, self.squares = limit, self.sum * fade, self.squares * fade
         mean = self.sum / self.count
         deviation = max(0.0, self.squares / self.count - mean**2) ** 0.5
         return ((wide - mean) / (deviation + 1e-5)).float().to(frames.device)
@@ -147,6 +151,11 @@ class Stream:
         model: in ``eval`` mode, as ``lessons.training.checkpoint.load`` gives it.
         agree: how many readings in a row must agree on a word. More wait longer and err less.
 
+    Attributes:
+        frames: T, the frames that arrived.
+        skipped: of these, the ones at the start that were not shown.
+        told: all words so far.
+
     Raises:
         ValueError: a model in training mode, or fewer than 1 reading.
     """
@@ -162,8 +171,14 @@ class Stream:
         self._normalize = RunningNormalizer()
         self._front = FrontEnd(model)
         classes = model.config["num_classes"]
-        self._features = self._front(None)  # (T', 1, F), T' = T - 3 while the clip goes on
-        self._logits = self._features.new_empty(0, classes)  # (T' * upsample, V)
+        # Of the T' = T - 3 frames that are known while the clip goes on, only the newest are kept:
+        self._features = self._front(None)  # (N, 1, F), N <= WINDOW
+        self._logits = self._features.new_empty(0, classes)  # (M * upsample, V), M <= PAST
+        self._known = 0  # T'
+        self._first = 0  # the frame that self._logits begins with
+        self._new = 0  # of those, the frames that the last push made known
+        self.skipped = 0  # frames at the start that were not shown
+        self._ended = False
         self._readings: deque[list[tuple[str, int, int]]] = deque(maxlen=agree)
 
     @torch.inference_mode()
@@ -176,23 +191,45 @@ class Stream:
 
         Returns:
             the words that have newly held.
+
+        Raises:
+            ValueError: frames of another shape, frames with NaN or infinity, or frames after the last.
         """
-        height, width = self.model.frame_size
-        if frames.dim() != 3 or tuple(frames.shape[1:]) != (height, width):
-            raise ValueError(f"frames has shape {tuple(frames.shape)}, expected (N, {height}, {width})")
+        self._check(frames)
+        self._ended = last
         self.frames += len(frames)
         x = None
         if len(frames):
             x = self._normalize(frames).expand(1, self.model.in_channels, -1, -1, -1)  # (1, C, N, H, W)
         if self.frames:
-            self._features = torch.cat((self._features, self._front(x, last)))  # (T', 1, F)
+            new = self._front(x, last)  # (N', 1, F)
+            self._new = len(new)
+            self._known += len(new)
+            self._features = torch.cat((self._features, new))  # (N, 1, F)
         if len(self._features):
             self._read_again()
-        self._readings.append(complete_words(self._logits.argmax(-1).tolist(), self.model.upsample, last))
+            self._features = self._features[-WINDOW:]
+            forgotten = max(0, len(self._logits) // self.model.upsample - PAST)
+            self._logits = self._logits[forgotten * self.model.upsample :]
+            self._first += forgotten
+        words = complete_words(self._logits.argmax(-1).tolist(), self.model.upsample, last)
+        self._readings.append([(text, self._first + start, self._first + end) for text, start, end in words])
         return self._tell(last)
 
+    def skip(self, n: int) -> None:
+        """Count n frames that are not shown, for one because no mouth is in them, before the first that is.
+
+        Raises:
+            ValueError: frames were shown already.
+        """
+        if self.frames > self.skipped:
+            raise ValueError(f"n={n}: expected no skipped frames after the first that was shown")
+        self.skipped += n
+        self.frames += n
+        self._first += n
+
     def log_probs(self) -> Tensor:
-        """(T' * upsample, V): what the newest readings say of each frame."""
+        """(T' * upsample, V): what the newest readings say of each frame, of the last 30 s."""
         return self._logits.log_softmax(-1)
 
     def _read_again(self) -> None:
@@ -201,15 +238,14 @@ class Stream:
         The older half keeps what it was told when it was the newer: by then it had heard enough of what
         follows it, and in the window's first frames the forward GRU has not heard what came before.
         """
-        x = self._features[-WINDOW:]  # (N, 1, F)
-        begin = len(self._features) - len(x)
-        keep = begin + (len(x) // 2 if begin else 0)
-        x = x.repeat_interleave(self.model.upsample, dim=0)  # (N * upsample, 1, F)
-        for recurrent in (self.model.gru1, self.model.gru2):
-            x = recurrent(x)[0]  # (N * upsample, 1, 2D)
-        logits = self.model.head(x)[:, 0]  # (N * upsample, V)
-        keep, begin = keep * self.model.upsample, begin * self.model.upsample
-        self._logits = torch.cat((self._logits[:keep], logits[keep - begin :]))  # (T' * upsample, V)
+        features = self._features[-WINDOW:]  # (N, 1, F)
+        logits = self.model.classify(features)[:, 0]  # (N * upsample, V)
+        if self._known == len(features):  # nothing came before them
+            self._logits = logits
+            return
+        begin = len(self._logits) + self._new * self.model.upsample - len(logits)
+        newer = len(features) // 2 * self.model.upsample
+        self._logits = torch.cat((self._logits[: begin + newer], logits[newer:]))  # (M * upsample, V)
 
     def _tell(self, last: bool) -> list[StableWord]:
         """Words after the last one told that all the last readings have in common."""
@@ -225,6 +261,15 @@ class Stream:
             new.append(StableWord(*words[-1], self.frames))
         self.told += new
         return new
+
+    def _check(self, frames: Tensor) -> None:
+        height, width = self.model.frame_size
+        if self._ended:
+            raise ValueError("frames: the clip has ended, expected none after its last; start a new Stream")
+        if frames.dim() != 3 or tuple(frames.shape[1:]) != (height, width):
+            raise ValueError(f"frames has shape {tuple(frames.shape)}, expected (N, {height}, {width})")
+        if not torch.isfinite(frames).all():
+            raise ValueError("frames: NaN or infinity in them, expected finite gray values")
 
 
 def complete_words(path: list[int], upsample: int = 1, last: bool = False) -> list[tuple[str, int, int]]:

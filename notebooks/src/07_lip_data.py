@@ -39,7 +39,8 @@ from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.metrics import edits
 from lessons.data import augmentation
 from lessons.data.grid import align, faults, find_mouth_set
-from lessons.data.grid.mouth_crop import crop_mouth, find_faces, smooth
+from lessons.data.grid.faces import find_faces
+from lessons.data.grid.mouth_crop import crop_mouth, smooth
 from lessons.data.grid.mouth_set import read_alignments, read_manifest
 from lessons.data.image import resize_area, to_gray
 from lessons.data.synthetic.drawn_face import film_face

@@ -14,10 +14,11 @@ from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.grammar import sentence_from_id
 from lessons.ctc.metrics import wer
 from lessons.data.grid import find_mouth_set
+from lessons.data.grid.mouth_video import MouthVideo
 from lessons.data.synthetic.talker import synthetic_clips
 from lessons.data.video import write_video
 from lessons.figures.clips import add_subtitles
-from lessons.lipreading import SmallLipNet
+from lessons.lipreading import SmallLipNet, reading
 from lessons.training import checkpoint
 
 
@@ -49,7 +50,7 @@ def say(monkeypatch, text: str) -> None:
         path[4 : 4 + 3 * len(labels)] = labels.repeat_interleave(3)
         return (torch.nn.functional.one_hot(path, 28) * 12.0).log_softmax(-1)
 
-    monkeypatch.setattr(read, "log_probabilities", sure)
+    monkeypatch.setattr(reading, "log_probabilities", sure)
 
 
 @pytest.mark.parametrize("decoder", ["greedy", "beam"])
@@ -73,11 +74,10 @@ def test_json_tells_all(weights, clip, monkeypatch, capsys):
     assert lines[0]["video_seconds"] == 1.6
 
 
-def test_the_grammar_reads_only_its_sentences(clip, weights, monkeypatch, capsys):
+def test_the_grammar_reads_only_its_sentences(tmp_path, weights, monkeypatch, capsys):
     say(monkeypatch, "bin bue at")
-    frames = np.full((75, 64, 128, 3), 90, dtype=np.uint8)
-    monkeypatch.setattr(read, "mouth_frames", lambda _path: (frames, ""))
-    assert read.main([str(clip), "--model", str(weights), "--decoder", "grammar"]) == 0
+    write_video(tmp_path / "a.mp4", np.full((75, 64, 128, 3), 90, dtype=np.uint8))
+    assert read.main([str(tmp_path / "a.mp4"), "--model", str(weights), "--decoder", "grammar"]) == 0
     assert capsys.readouterr().out.startswith("bin blue at ")
 
 
@@ -112,10 +112,11 @@ def test_nothing_read_is_an_empty_line(weights, clip, monkeypatch, capsys):
 
 def test_other_frame_rates_become_25(tmp_path):
     path = tmp_path / "fast.mp4"
-    gray = np.arange(100, 124, 0.4).astype(np.uint8)  # brightens slowly: a sudden change looks like damage
+    gray = np.arange(100, 124, 0.4).astype(np.uint8)
     write_video(path, np.repeat(gray, 64 * 128 * 3).reshape(60, 64, 128, 3), fps=50)
-    mouth, warning = read.mouth_frames(path)
-    assert len(mouth) == 30 and not warning
+    video = MouthVideo(path)
+    mouth = np.concatenate([mouths for mouths, _ in video])
+    assert len(mouth) == 30 and not video.warnings
     assert np.abs(mouth[:, 32, 64, 0].astype(int) - gray[::2]).max() <= 2
 
 
@@ -225,4 +226,4 @@ def test_faulty_films(capsys):
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2  # rubbish throughout is refused; a gray start and 74 frames are read
     assert [line for line in err.splitlines() if line.startswith("error") and "pbio7a.mpg" in line]
-    assert "the first 12 pictures are damaged" in err
+    assert "the first 12 frames are damaged" in err

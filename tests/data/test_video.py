@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
+import types
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -20,12 +23,12 @@ from lessons.data import video
 from lessons.data.image import area_weights, resize_area, to_gray
 from lessons.data.video import (
     VideoError,
-    frames_of,
+    frames,
     read_video,
-    read_video_and_rate,
     write_gif,
     write_video,
 )
+from lessons.data.video_times import at_25, with_times
 
 
 def ramp(n: int = 12, height: int = 48, width: int = 64) -> np.ndarray:
@@ -36,13 +39,13 @@ def ramp(n: int = 12, height: int = 48, width: int = 64) -> np.ndarray:
 
 
 def test_frames_survive_the_way_to_disk_and_back(tmp_path: Path) -> None:
-    frames = ramp()
-    write_video(tmp_path / "a.mp4", frames, fps=12.5)
-    back, rate = read_video_and_rate(tmp_path / "a.mp4")
-    assert back.shape == frames.shape and back.dtype == np.uint8 and rate == 12.5
-    assert np.abs(back.astype(int) - frames).mean() < 2.0
+    clip = ramp()
+    write_video(tmp_path / "a.mp4", clip)
+    back = read_video(tmp_path / "a.mp4")
+    assert back.shape == clip.shape and back.dtype == np.uint8
+    assert np.abs(back.astype(int) - clip).mean() < 2.0
     # Red, green and blue are told apart: swapping two of them is far off.
-    assert np.abs(back[..., ::-1].astype(int) - frames).mean() > 10
+    assert np.abs(back[..., ::-1].astype(int) - clip).mean() > 10
 
 
 def test_frames_keep_their_order(tmp_path: Path) -> None:
@@ -52,13 +55,170 @@ def test_frames_keep_their_order(tmp_path: Path) -> None:
 
 
 def test_frames_come_one_by_one_before_the_last_is_decoded(tmp_path: Path) -> None:
-    write_video(tmp_path / "a.mp4", ramp(20), fps=30)
+    write_video(tmp_path / "a.mp4", ramp(20))
     whole = read_video(tmp_path / "a.mp4")
-    for (frame, rate), expected in zip(frames_of(tmp_path / "a.mp4"), whole, strict=True):
-        assert rate == 30 and (frame == expected).all()
+    for frame, expected in zip(frames(tmp_path / "a.mp4"), whole, strict=True):
+        assert (frame == expected).all()
     (tmp_path / "cut.mpg").write_bytes(b"")
     with pytest.raises(VideoError, match="the file is empty"):
-        next(frames_of(tmp_path / "cut.mpg"))
+        next(frames(tmp_path / "cut.mpg"))
+
+
+# ---- 25 frames per second ----------------------------------------------------------------------------------
+
+
+def shade(t: float) -> int:
+    """The gray value that a picture of time t shows in these tests: 10 more per 1/25 s."""
+    return round(20 + 250 * t)
+
+
+def filmed(path: Path, times: list[float], codec: str = "libx264", **header: object) -> Path:
+    """A video whose pictures stand at these times (in seconds) and show them as gray values."""
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream(codec, rate=header.get("rate", 25))
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        if "sar" in header:
+            stream.codec_context.sample_aspect_ratio = header["sar"]
+        for time in times:
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), shade(time), np.uint8), format="rgb24")
+            picture.pts, picture.time_base = round(time * 1000), Fraction(1, 1000)
+            target.mux(stream.encode(picture))
+        target.mux(stream.encode(None))
+    return path
+
+
+def shades(path: Path) -> list[int]:
+    return [int(np.median(frame)) for frame in frames(path)]
+
+
+@pytest.mark.parametrize("rate", [10, 12.5, 24, 25, 29.97, 30, 50, 60, 240])
+def test_other_rates_become_25(tmp_path: Path, rate: float) -> None:
+    found = shades(filmed(tmp_path / "a.mkv", [n / rate for n in range(round(0.8 * rate))]))
+    assert len(found) == 20
+    assert np.abs(np.array(found) - [shade(n / 25) for n in range(20)]).max() <= 125 / rate + 5
+
+
+@pytest.mark.parametrize("rate", [1, 25, 600])
+def test_pictures_stand_where_their_times_say_whatever_the_header_says(tmp_path: Path, rate: int) -> None:
+    kept = [*range(4), *range(14, 20)]  # a stall of 0.4 s
+    found = shades(filmed(tmp_path / "a.mkv", [n / 25 for n in kept], rate=rate))
+    nearest = [n if n in kept else 3 if n <= 8 else 14 for n in range(20)]
+    assert np.abs(np.array(found) - [shade(n / 25) for n in nearest]).max() <= 3
+
+
+def test_each_25th_of_a_second_shows_the_nearest_picture() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        times = np.cumsum(rng.exponential(rng.uniform(0.005, 0.1), 40))
+        ours = list(at_25(zip(times, range(40), strict=True)))
+        for k, picture in enumerate(ours):
+            off = np.abs(times - times[0] - k / 25)
+            assert off[picture] <= off.min() + 1e-6
+        assert len(ours) >= round((times[-1] - times[0]) * 25)
+    assert list(at_25([])) == [] and list(at_25([(7.0, "a")])) == ["a"]
+    assert "".join(at_25(zip(np.arange(6) / 50, "abcdef", strict=True))) == "ace"
+    assert "".join(at_25(zip(np.arange(3) / 12.5, "abc", strict=True))) == "aabbcc"
+
+
+def test_a_clock_that_jumps_is_no_stall(tmp_path: Path) -> None:
+    times = [0, 1, 2, 3, None, 5, 90_000, 90_001, 4, 5]
+    pictures = [(None if t is None else t / 25, n) for n, t in enumerate(times)]
+    stream = types.SimpleNamespace(codec_context=None, average_rate=Fraction(25))
+    now = [time for time, _ in with_times(tmp_path, iter(pictures), stream, pytest.fail)]
+    np.testing.assert_allclose(now, np.arange(10) / 25, atol=1e-9)
+
+
+def test_a_file_without_times_says_so(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.h264"), "w") as target:
+        stream = target.add_stream("libx264", rate=50)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for n in range(20):
+            picture = np.full((48, 64, 3), shade(n / 50), np.uint8)
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        target.mux(stream.encode(None))
+    with pytest.warns(UserWarning, match=r"a\.h264: the file has no usable times; taken as (25|50) frames"):
+        assert len(read_video(tmp_path / "a.h264")) in (10, 20)
+
+
+# ---- the right stream, upright, of square pixels -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("sar, shape", [((2, 1), (48, 128)), ((1, 2), (96, 64)), ((1000, 1), (48, 64))])
+def test_pixels_become_square(tmp_path: Path, sar: tuple[int, int], shape: tuple[int, int]) -> None:
+    path = filmed(tmp_path / "a.mkv", [0, 0.04, 0.08], sar=Fraction(*sar))
+    assert {frame.shape for frame in frames(path)} == {(*shape, 3)}
+    assert {min(frame.shape[:2]) for frame in frames(path, shorter_side=24)} == {24}
+
+
+MATRICES = {  # a, b, c, d of the display matrix, and what it does to (H, W)
+    "nothing": ((1, 0, 0, 1), lambda x: x),
+    "left to right": ((-1, 0, 0, 1), lambda x: x[:, ::-1]),
+    "upside down": ((1, 0, 0, -1), lambda x: x[::-1]),
+    "half a turn": ((-1, 0, 0, -1), lambda x: x[::-1, ::-1]),
+    "transposed": ((0, 1, 1, 0), lambda x: x.T),
+    "clockwise": ((0, 1, -1, 0), lambda x: np.rot90(x, -1)),
+    "anticlockwise": ((0, -1, 1, 0), lambda x: np.rot90(x)),
+    "other diagonal": ((0, -1, -1, 0), lambda x: x[::-1, ::-1].T),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_display_matrix_turns_and_mirrors(tmp_path: Path, name: str) -> None:
+    matrix, expected = MATRICES[name]
+    clip = ramp(3)
+    write_video(tmp_path / "a.mp4", clip)
+    content = bytearray((tmp_path / "a.mp4").read_bytes())
+    at = content.index(b"tkhd") + 4 + 4 + 20 + 8 + 8  # version 0: where its matrix stands
+    a, b, c, d = (entry << 16 for entry in matrix)
+    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    (tmp_path / "b.mp4").write_bytes(content)
+    whole, turned = read_video(tmp_path / "a.mp4"), read_video(tmp_path / "b.mp4")
+    for channel in range(3):
+        np.testing.assert_array_equal(turned[0, ..., channel], expected(whole[0, ..., channel]))
+
+
+def two_streams(path: Path, first: int, second: int) -> Path:
+    """A file with two video streams of so many pictures; the second one's are smaller and black."""
+    with av.open(str(path), "w") as target:
+        streams = []
+        for width in (128, 64):
+            streams.append(target.add_stream("mpeg4", rate=25))
+            streams[-1].width, streams[-1].height, streams[-1].pix_fmt = width, 48, "yuv420p"
+        for stream, n in zip(streams, (first, second), strict=True):
+            for _ in range(n):
+                picture = np.zeros((48, stream.width, 3), np.uint8)
+                target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            target.mux(stream.encode(None))
+    return path
+
+
+def test_the_largest_stream_that_moves_is_read(tmp_path: Path) -> None:
+    assert read_video(two_streams(tmp_path / "still.mkv", 1, 20)).shape == (20, 48, 64, 3)
+    assert read_video(two_streams(tmp_path / "both.mkv", 20, 20)).shape == (20, 48, 128, 3)
+
+
+def test_a_single_frame_is_no_video(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", ramp(1))
+    Image.fromarray(ramp(1)[0]).save(tmp_path / "a.png")
+    for name in ("a.mp4", "a.png"):
+        with pytest.raises(VideoError, match=f"{name}: a single frame"):
+            read_video(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no colon in a name on Windows")
+def test_a_colon_in_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("12:30.mp4", "C:clip.mp4", "file:a.mp4", "a b#%20?.mp4", "%03d.mp4"):
+        write_video(name, ramp(3))
+        assert read_video(name).shape == (3, 48, 64, 3)
+
+
+def test_too_large_frames_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(tmp_path / "a.mp4", ramp(2))
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 47)
+    with pytest.raises(VideoError, match=r"a.mp4: frames of 64x48; shrink them first: ffmpeg -i a.mp4"):
+        read_video(tmp_path / "a.mp4")
 
 
 def test_gray_frames_are_written_gray(tmp_path: Path) -> None:
@@ -141,7 +301,7 @@ def test_a_file_cut_between_two_pictures_is_an_error(tmp_path: Path) -> None:
     [
         (b"", "empty"),
         (b"not a video at all", "does not decode as a video"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(50), "does not decode as a video|without a single picture"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "does not decode as a video|without a single frame"),
         (bytes(100_000), "does not decode as a video"),
         (b"id,speaker\n" * 1000, "does not decode as a video"),
     ],
@@ -174,14 +334,14 @@ def test_a_video_without_pictures_is_an_error(tmp_path: Path) -> None:
         stream = target.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
         target.start_encoding()
-    with pytest.raises(VideoError, match="without a single picture"):
+    with pytest.raises(VideoError, match="without a single frame"):
         read_video(tmp_path / "a.avi")
 
 
 def test_a_film_too_large_for_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_video(tmp_path / "a.mp4", ramp())
     monkeypatch.setattr(video, "MAX_BYTES", 5 * 48 * 64 * 3)
-    with pytest.raises(VideoError, match=r"of 64x48; cut or shrink it first: ffmpeg"):
+    with pytest.raises(VideoError, match=r"of 64x48; cut or shrink it first: ffmpeg -i a.mp4 -t 10 "):
         read_video(tmp_path / "a.mp4")
 
 

@@ -1,121 +1,32 @@
-"""From a film of a face to a film of its mouth.
+"""From a video of a face to a video of its mouth.
 
-OpenCV's Haar detector (Viola and Jones, CVPR 2001) finds the face in every fifth frame. Its box gives the
-size, one for the whole clip, and the way of the mouth, smoothed: a trembling crop looks like a moving mouth.
+The face (``lessons.data.grid.faces``) is looked for in every fifth frame. Its box gives the size and the path
+of the mouth, smoothed: a jittering crop looks like a moving mouth.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
-EVERY = 5  # frames from one look for a face to the next, unless told otherwise
-SIGMA = 5.0  # frames, of the Gaussian that smooths the way of the mouth
-DOWN = 0.32  # mouth below the middle of the face box, in box widths
+from lessons.data.grid.faces import EVERY, FaceTracker, NoFaceError, find_faces
+
+SIGMA = 5.0  # frames, of the Gaussian that smooths the path of the mouth
+DOWN = 0.32  # mouth below the center of the face box, in box widths
 WIDTH, HEIGHT = 0.60, 0.30  # of the window, in box widths
 OUT = (64, 128)  # (H, W) of the crop
-LOOK = 288  # pixels: detection runs on pictures whose shorter side is at most this, GRID's own height
-SMALLEST_FACE = 4  # a face is at least the shorter side divided by this
-NEAR = 1.6  # a face that was found is looked for again up to this factor smaller or larger, before all sizes
-
-
-class NoFaceError(ValueError):
-    """No face, or too seldom, in a clip that needs one."""
-
-
-@functools.cache
-def face_detector() -> Any:
-    """OpenCV's frontal-face cascade.
-
-    Raises:
-        RuntimeError: OpenCV is missing or is version 5, which has no cascade classifier.
-    """
-    advice = "install version 4: pip install 'opencv-python-headless<5'"
-    try:
-        import cv2
-    except ImportError as error:
-        raise RuntimeError(f"finding a face needs OpenCV, which is not installed; {advice}") from error
-    if not hasattr(cv2, "CascadeClassifier") or not hasattr(cv2, "data"):
-        raise RuntimeError(
-            f"OpenCV {cv2.__version__} has no Haar face detector (version 5 dropped it); {advice}"
-        )
-    detector = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
-    if detector.empty():
-        raise RuntimeError(f"OpenCV {cv2.__version__} comes without its face model; {advice}")
-    return detector
-
-
-def single_threaded() -> None:
-    """Keep OpenCV to one thread, for work that is spread over processes."""
-    face_detector()
-    import cv2
-
-    cv2.setNumThreads(1)
+HOLD = 100  # frames that a follower keeps, 4 s
+PAST = 250  # frames, 10 s: older looks at the face are forgotten
+MAX_UNSEEN = 50  # frames without a face nearby in time, 2 s: beyond them nobody is there
+FPS = 25
 
 
 def is_mouth_crop(frames: np.ndarray) -> bool:
     """Whether frames (T, H, W, ...) have the shape of a mouth crop: W = 2 H and at most 128 rows."""
     height, width = frames.shape[1:3]
     return width == 2 * height and height <= 2 * OUT[0]
-
-
-def find_faces(
-    frames: np.ndarray, every: int = EVERY, width: float | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Look for the largest face in every fifth frame.
-
-    Args:
-        frames: (T, H, W, 3) uint8 RGB.
-        every: frames from one look to the next.
-        width: of the face box in the last frame that showed one, where there was one before these frames.
-
-    Returns:
-        at: (K,) the frames that show a face.
-        boxes: (K, 3) middle x, middle y and width of the face box there, in pixels of the picture.
-
-    Raises:
-        RuntimeError: no usable OpenCV.
-    """
-    face_detector()
-    import cv2
-
-    shrink = min(1.0, LOOK / min(frames.shape[1:3]))
-    at, boxes = [], []
-    for t in range(0, len(frames), every):
-        picture = cv2.cvtColor(frames[t], cv2.COLOR_RGB2GRAY)  # (H, W)
-        if shrink < 1:
-            picture = cv2.resize(picture, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-        found = _largest_face(picture, None if width is None else width * shrink)
-        if found is not None:
-            x, y, width = (side / shrink for side in found)
-            at.append(t)
-            boxes.append((x, y, width))
-    return np.array(at, dtype=np.int64), np.array(boxes, dtype=np.float64).reshape(-1, 3)
-
-
-def _largest_face(picture: np.ndarray, width: float | None) -> tuple[float, float, float] | None:
-    """Middle x, middle y and width of the largest face in a gray (H, W), first of those about ``width`` wide.
-
-    Most of the time goes into small sizes, which have most places. A box is the mean of hits of nearly the
-    same size; so it is believed if it lies well within the sizes that were looked for.
-    """
-    smallest = max(24, min(picture.shape) // SMALLEST_FACE)
-    if width is not None:
-        near = _largest_box(picture, max(smallest, int(width / NEAR)), int(width * NEAR))
-        if near is not None and max(near[2] / width, width / near[2]) < NEAR**0.5:
-            return near
-    return _largest_box(picture, smallest, max(picture.shape))
-
-
-def _largest_box(picture: np.ndarray, least: int, most: int) -> tuple[float, float, float] | None:
-    """The detector's largest box from ``least`` to ``most`` pixels wide."""
-    found = face_detector().detectMultiScale(picture, 1.1, 5, minSize=(least, least), maxSize=(most, most))
-    if not len(found):
-        return None
-    x, y, width, height = max(found, key=lambda box: box[2])
-    return x + width / 2, y + height / 2, width
 
 
 def smooth(values: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
@@ -125,87 +36,128 @@ def smooth(values: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
     return np.convolve(np.pad(values, reach, mode="edge"), weights / weights.sum(), mode="valid")  # (T,)
 
 
-def crop_mouth(
-    frames: np.ndarray, every: int = EVERY, faces: tuple[np.ndarray, np.ndarray] | None = None
-) -> np.ndarray:
-    """Cut the mouth out of a film of one face, of any size and frame rate.
+def crop_mouth(frames: np.ndarray, every: int = EVERY, face: int | None = None) -> np.ndarray:
+    """Cut the mouth out of a video of a face, of any size and frame rate.
 
     Parts of the window outside the picture repeat the picture's edge.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB.
         every: frames from one look for the face to the next; the looks take most of the time.
-        faces: what :func:`find_faces` gave, where it is known already.
+        face: which one, see :class:`lessons.data.grid.faces.FaceTracker`.
 
     Returns:
         (T, 64, 128, 3) uint8 RGB.
 
     Raises:
-        NoFaceError: a face in fewer than half of the pictures looked at.
+        NoFaceError: a face in fewer than half of the frames looked at.
         ValueError: frames of another dtype or shape.
         RuntimeError: OpenCV is missing or of version 5.
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise ValueError(f"frames: {frames.dtype} {frames.shape}, expected uint8 (T, H, W, 3) RGB, T >= 1")
-    at, boxes = find_faces(frames, every) if faces is None else faces
-    looks = len(range(0, len(frames), every))
-    if 2 * len(at) < looks or not len(at):
-        raise NoFaceError(
-            f"a face in {len(at)} of the {looks} pictures looked at ({frames.shape[2]}x{frames.shape[1]}); "
-            "expected one upright face from the front, at least a quarter of the shorter side wide"
-        )
-    x, y, width = _way_of_the_mouth(at, boxes, len(frames))
+    at, boxes = find_faces(frames, every, FaceTracker(face))
+    looks = np.arange(0, len(frames), every)
+    if 2 * len(at) < len(looks) or not len(at):
+        raise NoFaceError(no_face(len(at), len(looks), frames.shape[1:3], ~np.isin(looks, at), every))
+    x, y, width = _path_of_the_mouth(at, boxes, 0, len(frames))
     return _cut(frames, x, y, width)  # (T, 64, 128, 3)
 
 
-class MouthFollower:
-    """The mouth of a film whose end is not known yet, cut out piece by piece.
+def no_face(found: int, looks: int, size: tuple[int, int], without: np.ndarray, every: int = 1) -> str:
+    """The message of a clip of (H, W) frames without a face where ``without``, every so many frames."""
+    return (
+        f"a face in {found} of the {looks} pictures looked at ({size[1]}x{size[0]}), none in "
+        f"{seconds_of(without, every)}; expected an upright face from the front, at least a quarter of the "
+        "shorter side wide"
+    )
 
-    The place in a frame is what :func:`crop_mouth` would say of the film that ends with its piece: nothing is
-    known of where the face goes next. Frames before the first face wait for it, and are given with it.
+
+def seconds_of(mask: np.ndarray, every: int = 1) -> str:
+    """Where a mask over time is true, as text: "0.0-1.2 s, 3.0-3.4 s"; the first three stretches."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]]))) * every / FPS  # (2 N,)
+    spans = [f"{start:.1f}-{end:.1f} s" for start, end in edges.reshape(-1, 2)]
+    more = f" and {len(spans) - 3} more stretches" if len(spans) > 3 else ""
+    return ", ".join(spans[:3]) + more
+
+
+class MouthFollower:
+    """The mouth of a video whose end is not known yet, in constant memory.
 
     Args:
         every: frames from one look for the face to the next.
+        face: which one, see :class:`lessons.data.grid.faces.FaceTracker`.
+
+    Attributes:
+        seen: T, the frames so far.
+        tracker: counts the looks.
     """
 
-    def __init__(self, every: int = EVERY) -> None:
+    def __init__(self, every: int = EVERY, face: int | None = None) -> None:
+        self.tracker = FaceTracker(face)
+        self.seen = 0
         self._every = every
-        self._seen = 0  # T, the frames so far
-        self._waiting: list[np.ndarray] = []  # pieces without a face to cut by
-        self._at, self._boxes = np.empty(0, dtype=np.int64), np.empty((0, 3))  # see find_faces
+        self._given = 0  # frames that follow() has cut
+        self._held: deque[np.ndarray] = deque()  # the newest frames (H, W, 3)
+        self._boxes: deque[tuple[int, tuple[float, float, float]]] = deque()  # a frame and its face
+
+    def look(self, frames: np.ndarray) -> None:
+        """Take the next frames (N, H, W, 3) uint8 in."""
+        for frame in frames:
+            if self.seen % self._every == 0 and (box := self.tracker(frame)) is not None:
+                self._boxes.append((self.seen, box))
+            self._held.append(frame)
+            self.seen += 1
+        while len(self._held) > max(HOLD, len(frames)):
+            self._held.popleft()
+        while len(self._boxes) > 1 and self._boxes[0][0] < self.seen - max(PAST, len(frames)):
+            self._boxes.popleft()
 
     def follow(self, frames: np.ndarray) -> np.ndarray:
-        """The next frames (N, H, W, 3) uint8 -> their mouths (N, 64, 128, 3); none before the first face."""
-        first_look = -self._seen % self._every
-        width = self._boxes[-1, 2] if len(self._boxes) else None
-        at, boxes = find_faces(frames[first_look:], self._every, width)
-        self._at = np.concatenate((self._at, self._seen + first_look + at))  # (K,)
-        self._boxes = np.concatenate((self._boxes, boxes))  # (K, 3)
-        self._seen += len(frames)
-        self._waiting.append(frames)
-        if not len(self._at):
+        """The next frames (N, H, W, 3) uint8 -> their mouths (N, 64, 128, 3); none before the first face.
+
+        The place in a frame is what :func:`crop_mouth` would say of the video that ends with its piece.
+        Frames before the first face wait for it, the newest 100 of them, and are given with it.
+        """
+        self.look(frames)
+        if not self._boxes:
             return np.empty((0, *OUT, 3), dtype=np.uint8)
-        frames, self._waiting = np.concatenate(self._waiting), []  # (N', H, W, 3)
-        x, y, width = _way_of_the_mouth(self._at, self._boxes, self._seen)
-        return _cut(frames, x[-len(frames) :], y[-len(frames) :], width)  # (N', 64, 128, 3)
+        start, self._given = max(self._given, self.seen - len(self._held)), self.seen
+        return self.cut(start, self.seen)[0]
 
-    def faces(self) -> tuple[np.ndarray, np.ndarray]:
-        """What :func:`find_faces` gives on all frames so far."""
-        return self._at, self._boxes
+    def cut(self, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cut frames that are still held, by all that is known now.
+
+        Returns:
+            (N, 64, 128, 3) uint8 mouths of the frames from ``start`` to ``end``, and (N,) bool: whether a
+            face was found within 2 s of each. Black where there never was one.
+        """
+        mouths = np.zeros((end - start, *OUT, 3), dtype=np.uint8)
+        if not self._boxes or end == start:
+            return mouths, np.zeros(end - start, dtype=bool)
+        at = np.array([frame for frame, _ in self._boxes])  # (K,)
+        boxes = np.array([box for _, box in self._boxes])  # (K, 3)
+        first = max(0, min(self.seen - PAST, start - HOLD))
+        x, y, width = _path_of_the_mouth(at, boxes, first, self.seen)
+        held = self.seen - len(self._held)  # the oldest frame that is held
+        frames = [self._held[t - held] for t in range(start, end)]
+        part = slice(start - first, end - first)
+        apart = np.abs(np.arange(start, end)[:, None] - at).min(axis=1)  # (N,) frames to the nearest face
+        return _cut(frames, x[part], y[part], width), apart <= MAX_UNSEEN
 
 
-def _way_of_the_mouth(
-    at: np.ndarray, boxes: np.ndarray, n_frames: int
+def _path_of_the_mouth(
+    at: np.ndarray, boxes: np.ndarray, start: int, end: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Boxes (K, 3) in the frames ``at`` (K,) -> x and y of the mouth in all frames, (T,) both; the width."""
+    """Boxes (K, 3) in the frames ``at`` (K,) -> x and y of the mouth from start to end, (N,); the width."""
     width = float(np.median(boxes[:, 2]))
-    every_frame = np.arange(n_frames)
-    x = smooth(np.interp(every_frame, at, boxes[:, 0]))  # (T,)
-    y = smooth(np.interp(every_frame, at, boxes[:, 1])) + DOWN * width  # (T,)
+    every_frame = np.arange(start, end)
+    x = smooth(np.interp(every_frame, at, boxes[:, 0]))  # (N,)
+    y = smooth(np.interp(every_frame, at, boxes[:, 1])) + DOWN * width  # (N,)
     return x, y, width
 
 
-def _cut(frames: np.ndarray, x: np.ndarray, y: np.ndarray, face_width: float) -> np.ndarray:
+def _cut(frames: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray, face_width: float) -> np.ndarray:
     """The window around (x[t], y[t]) of each frame, brought to 64 x 128 at sub-pixel places."""
     import cv2
 

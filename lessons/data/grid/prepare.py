@@ -22,8 +22,9 @@ from tqdm.auto import tqdm
 from lessons.ctc.grammar import sentence_from_id
 from lessons.data.grid.align import UNITS_PER_FRAME, AlignError, Segment, read_align, transcript
 from lessons.data.grid.corpus import Job, find_speakers, jobs
+from lessons.data.grid.faces import NoFaceError, face_detector, single_threaded
 from lessons.data.grid.faults import broken_frames, picture_fault
-from lessons.data.grid.mouth_crop import NoFaceError, crop_mouth, face_detector, single_threaded
+from lessons.data.grid.mouth_crop import crop_mouth
 from lessons.data.grid.mouth_set import COLUMNS, Entry, MouthSetError
 from lessons.data.grid.splits import assign
 from lessons.data.grid.workers import available_cores, run

@@ -10,14 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
-from lessons.data.grid import find_mouth_set, mouth_crop
+from lessons.data.grid import faces as faces_module
+from lessons.data.grid import find_mouth_set
+from lessons.data.grid.faces import FaceTracker, NoFaceError, find_faces
 from lessons.data.grid.faults import broken_frames, distance_from_median, picture_fault
 from lessons.data.grid.mouth_crop import (
+    HOLD,
     MouthFollower,
-    NoFaceError,
     crop_mouth,
-    find_faces,
     is_mouth_crop,
+    seconds_of,
     smooth,
 )
 from lessons.data.image import resize_area, to_gray
@@ -79,10 +81,82 @@ def test_frames_before_the_first_face_wait_for_it() -> None:
     follower = MouthFollower(every=3)  # looks at 0, 3, 6, 9
     assert [len(follower.follow(piece)) for piece in np.split(frames, [2, 5, 6, 8])] == [0, 0, 0, 8, 4]
     assert follower.follow(frames[:0]).shape == (0, 64, 128, 3)
-    for found, expected in zip(follower.faces(), find_faces(frames, every=3), strict=True):
-        np.testing.assert_array_equal(found, expected)
-    whole = crop_mouth(frames, every=3)
-    np.testing.assert_array_equal(crop_mouth(frames, every=3, faces=follower.faces()), whole)
+    whole, shown = follower.cut(0, 12)
+    np.testing.assert_array_equal(whole, crop_mouth(frames, every=3))
+    assert shown.all()
+
+
+def test_a_video_without_end_takes_constant_memory() -> None:
+    follower, nobody = MouthFollower(), np.zeros((10, 48, 64, 3), np.uint8)
+    for _ in range(300):
+        assert len(follower.follow(nobody)) == 0
+    assert len(follower._held) == HOLD
+    mouths, shown = follower.cut(2950, 3000)
+    assert not mouths.any() and not shown.any()
+
+
+def test_where_nobody_was_for_two_seconds() -> None:
+    frames = np.zeros((100, 288, 360, 3), np.uint8)
+    frames[:6] = talk(6)
+    follower = MouthFollower()
+    follower.look(frames)
+    _, shown = follower.cut(0, 100)
+    assert shown.tolist() == [True] * 56 + [False] * 44  # the last face was in frame 5
+    assert seconds_of(~shown) == "2.2-4.0 s"
+    assert seconds_of(np.arange(20) % 4 == 0) == "0.0-0.0 s, 0.2-0.2 s, 0.3-0.4 s and 2 more stretches"
+
+
+# ---- whose face --------------------------------------------------------------------------------------------
+
+
+def two_people(n: int = 12, left: int = 150, right: int = 130) -> np.ndarray:
+    """(n, 288, 640, 3): a face at x = 140 and one at x = 480, of these sizes."""
+    frames = talk(n, width=640, x=480, y=150, size=right)
+    frames[:, :, :320] = draw_face(288, 320, x=140, y=150, size=left)
+    return frames
+
+
+def test_the_crop_stays_with_one_person() -> None:
+    first, then = two_people(), two_people(left=120, right=160)  # the other one comes nearer
+    tracker = FaceTracker()
+    _, boxes = find_faces(np.concatenate([first, then]), 3, tracker)
+    assert len(boxes) == 8 and np.abs(boxes[:, 0] - 140).max() < 20
+    assert tracker.crowded >= 1 and tracker.found == tracker.looks == 8
+
+
+def test_the_crop_does_not_jump_to_another_person_while_the_first_is_hidden() -> None:
+    frames = np.concatenate([two_people(6), two_people(9), two_people(6)])
+    frames[6:15, :, :320] = 90
+    at, boxes = find_faces(frames, 3)
+    assert at.tolist() == [0, 3, 15, 18] and np.abs(boxes[:, 0] - 140).max() < 20
+    gone = np.concatenate([two_people(6), np.tile(frames[6:15], (4, 1, 1, 1))])
+    _, boxes = find_faces(gone, 3)  # for good: then the other one
+    assert abs(boxes[-1, 0] - 480) < 20
+
+
+@pytest.mark.parametrize("face, x", [(None, 140), (1, 140), (2, 480)])
+def test_a_face_can_be_chosen(face: int | None, x: float) -> None:
+    _, boxes = find_faces(two_people(), 3, FaceTracker(face))
+    assert len(boxes) == 4 and np.abs(boxes[:, 0] - x).max() < 20
+
+
+def test_a_face_that_is_not_there() -> None:
+    with pytest.raises(NoFaceError, match="a face in 0 of the 3 pictures"):
+        crop_mouth(two_people(), face=3)
+    with pytest.raises(ValueError, match="face=0: expected 1 or more"):
+        FaceTracker(0)
+
+
+def test_a_box_with_few_hits_is_no_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Detector:
+        def detectMultiScale2(self, picture: np.ndarray, *_: object, **__: object) -> tuple:
+            boxes = [(100, 90, 150, 150), (60, 20, 190, 190)]
+            return (boxes, [90, 8], 2) if picture[0, 0] else (boxes[1:], [8], 1)
+
+    monkeypatch.setattr(faces_module, "face_detector", Detector)
+    frames = np.repeat(np.uint8([1, 1, 0, 1]), 288 * 360 * 3).reshape(4, 288, 360, 3)
+    at, boxes = find_faces(frames, 1)
+    assert at.tolist() == [0, 1, 3] and (boxes == [175, 165, 150]).all()
 
 
 def test_fewer_looks_find_the_same_mouth() -> None:
@@ -108,7 +182,9 @@ def test_a_face_is_looked_for_at_its_last_size_and_then_at_all() -> None:
     _, anew = find_faces(far, every=3)  # no size is known before
     np.testing.assert_array_equal(boxes[2:], anew)
     assert 1.9 < boxes[1, 2] / boxes[2, 2] < 2.3
-    _, known = find_faces(near, every=3, width=boxes[0, 2])
+    tracker = FaceTracker()
+    find_faces(near[:1], 1, tracker)
+    _, known = find_faces(near, 3, tracker)
     assert np.abs(known - boxes[:2]).max() <= 1  # a box is the mean of fewer hits
 
 
@@ -175,12 +251,12 @@ def test_opencv_5_and_none_at_all_are_told(monkeypatch: pytest.MonkeyPatch, vers
     fake = types.ModuleType("cv2")
     fake.__version__ = version
     monkeypatch.setitem(sys.modules, "cv2", fake if version else None)
-    mouth_crop.face_detector.cache_clear()
+    faces_module.face_detector.cache_clear()
     try:
         with pytest.raises(RuntimeError, match=r"pip install 'opencv-python-headless<5'"):
-            mouth_crop.face_detector()
+            faces_module.face_detector()
     finally:
-        mouth_crop.face_detector.cache_clear()
+        faces_module.face_detector.cache_clear()
 
 
 def test_smoothing_keeps_a_constant_and_calms_a_jump() -> None:

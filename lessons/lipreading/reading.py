@@ -1,0 +1,194 @@
+"""From a mouth of any length to sentences, in constant memory and at constant cost per second.
+
+The network reads windows of 6 s, one every 3 s, each as a clip of its own. Of each window only the middle
+half is kept: there it has seen at least 1.5 s before and after. A clip of up to 6 s is one window.
+Sentences end where no letter is read for 0.6 s; a clip of up to 4 s is one sentence. Each sentence is decoded
+by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lessons.ctc import forced_align
+from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.decode import beam_search_decode, greedy_decode
+from lessons.ctc.language_models import GridGrammar
+from lessons.data.batch import normalize
+from lessons.data.grid.faults import broken_frames
+from lessons.data.image import resize_area
+from lessons.lipreading.lipnet import LipNet
+
+WINDOW = 150  # frames read at once: 6 s, twice what the models were trained on
+STEP = WINDOW // 2  # frames from one window to the next
+PAUSE = 15  # frames without a letter that end a sentence
+ONE_SENTENCE = 100  # frames, 4 s: a clip that is no longer is one sentence, whatever its pauses
+LONGEST = 400  # frames, 16 s: a longer sentence is cut at its longest pause
+ALPHABET = Alphabet()
+SPACE = int(ALPHABET.encode(" ")[0])
+GRAMMAR = GridGrammar()  # one for all clips: the decoder keeps what it has asked
+Decoder = Literal["greedy", "beam", "grammar"]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word that was read.
+
+    Attributes:
+        text: the word.
+        start, end: the frames at 25 per second that spell it, end exclusive.
+        confidence: the mean over its letters of the probability each has in its best frame, 0 to 1.
+    """
+
+    text: str
+    start: int
+    end: int
+    confidence: float
+
+
+def log_probabilities(model: LipNet, gray: np.ndarray) -> Tensor:
+    """(T, H, W) uint8 gray frames of a mouth -> (T * upsample, V) log-probabilities of the classes."""
+    gray = resize_area(gray, model.frame_size)  # (T, H, W)
+    x = normalize(torch.from_numpy(gray)[None])[:, None]  # (1, 1, T, H, W)
+    with torch.inference_mode():
+        logits = model(x.expand(-1, model.in_channels, -1, -1, -1))  # (T * upsample, 1, V)
+    return logits[:, 0].log_softmax(-1)  # (T * upsample, V)
+
+
+def decode(log_probs: Tensor, decoder: Decoder) -> list[int]:
+    """(T, V) -> the classes of the sentence."""
+    if decoder == "greedy":
+        return greedy_decode(log_probs[:, None])[0]
+    return beam_search_decode(log_probs, lm=GRAMMAR if decoder == "grammar" else None)[0][0]
+
+
+def find_words(log_probs: Tensor, labels: list[int], start: int = 0, upsample: int = 1) -> tuple[Word, ...]:
+    """Where each word of ``labels`` is spoken, and how sure it is, by the best path through (T*upsample, V).
+
+    Args:
+        start: the frame of the clip that the first row belongs to.
+    """
+    if not labels:
+        return ()
+    spans = forced_align(log_probs, labels).spans()
+    words, first = [], 0
+    for text in ALPHABET.decode(labels).split(" "):
+        letters = range(first, first + len(text))
+        if text:
+            best = [log_probs[slice(*spans[i]), labels[i]].max().exp().item() for i in letters]
+            begin, end = spans[letters[0]][0] // upsample, -(-spans[letters[-1]][1] // upsample)
+            words.append(Word(text, start + begin, start + end, round(sum(best) / len(best), 3)))
+        first += len(text) + 1  # the space
+    return tuple(words)
+
+
+class WindowReader:
+    """Log-probabilities of a mouth that arrives in pieces, window by window.
+
+    Attributes:
+        broken: the frames so far that were damaged; the nearest good frame was read instead.
+    """
+
+    def __init__(self, model: LipNet) -> None:
+        self.model = model
+        self.broken: list[int] = []
+        self._frames: np.ndarray | None = None  # (N, H, W) the newest
+        self._shown = np.zeros(0, dtype=bool)  # (N,)
+        self._start = 0  # the frame of the clip that self._frames begins with
+        self._done = 0  # frames whose answers were given
+
+    def push(self, gray: np.ndarray, shown: np.ndarray, last: bool = False) -> Iterator[Tensor]:
+        """The next frames (N, H, W) uint8 gray; of those not ``shown`` (N,), only blanks are read.
+
+        Yields:
+            (N' * upsample, V) log-probabilities of the frames that follow those given before.
+        """
+        self._frames = gray if self._frames is None else np.concatenate((self._frames, gray))  # (N, H, W)
+        self._shown = np.concatenate((self._shown, shown))  # (N,)
+        while len(self._frames) > WINDOW:
+            yield self._read(WINDOW, self._start + WINDOW - STEP // 2)
+            self._frames, self._shown = self._frames[STEP:], self._shown[STEP:]
+            self._start += STEP
+        if last and len(self._frames):
+            yield self._read(len(self._frames), self._start + len(self._frames))
+
+    def _read(self, n: int, until: int) -> Tensor:
+        """Read the first n held frames; the answers from the first frame not done, to frame ``until``."""
+        frames, shown = self._frames[:n].copy(), self._shown[:n].copy()
+        new = slice(self._done - self._start, until - self._start)
+        broken = broken_frames(frames)  # (n,)
+        self.broken += (np.flatnonzero(broken[new]) + self._done).tolist()
+        good = np.flatnonzero(~broken)
+        if len(good) < n / 2:
+            shown &= ~broken
+        else:
+            nearest = good[np.abs(np.arange(n)[:, None] - good).argmin(axis=1)]  # (n,)
+            frames = frames[nearest]  # (n, H, W)
+        log_probs = log_probabilities(self.model, frames)  # (n * upsample, V)
+        upsample = len(log_probs) // n
+        log_probs[torch.from_numpy(~shown).repeat_interleave(upsample)] = -1e4
+        log_probs[torch.from_numpy(~shown).repeat_interleave(upsample), 0] = 0.0  # surely the blank
+        self._done = until
+        return log_probs[new.start * upsample : new.stop * upsample]
+
+
+class SentenceSplitter:
+    """Log-probabilities that arrive in pieces, cut in the middle of pauses.
+
+    Args:
+        upsample: rows per frame.
+    """
+
+    def __init__(self, upsample: int = 1) -> None:
+        self.upsample = upsample
+        self._held: Tensor | None = None  # (N, V)
+        self._start = 0  # the row of the clip that self._held begins with
+
+    def push(self, log_probs: Tensor | None, last: bool = False) -> Iterator[tuple[int, Tensor]]:
+        """The next rows (N, V) -> the frame of its first row and the rows of each sentence that has ended."""
+        if log_probs is not None:
+            self._held = log_probs if self._held is None else torch.cat((self._held, log_probs))  # (N, V)
+        if self._held is None:
+            return
+        if last and self._start == 0 and len(self._held) <= ONE_SENTENCE * self.upsample:
+            yield 0, self._held
+            return
+        while self._start or last or len(self._held) > ONE_SENTENCE * self.upsample:
+            letters = self._letters()
+            cut = self._cut(letters, last)
+            if cut is None:
+                break
+            if (letters < cut).any():
+                yield self._start // self.upsample, self._held[:cut]
+            self._held, self._start = self._held[cut:], self._start + cut
+            if not len(self._held):
+                break
+
+    def _letters(self) -> np.ndarray:
+        """The rows whose best class is a letter."""
+        best = self._held.argmax(-1).numpy()  # (N,)
+        return np.flatnonzero((best != 0) & (best != SPACE))
+
+    def _cut(self, letters: np.ndarray, last: bool) -> int | None:
+        """The row where the first held sentence ends, None while it goes on."""
+        pause, n = PAUSE * self.upsample, len(self._held)
+        if not len(letters):
+            return n if last else (n - pause if n > 2 * pause else None)
+        gaps = np.diff(letters)
+        long = np.flatnonzero(gaps > pause)
+        if len(long):
+            return int(letters[long[0]] + gaps[long[0]] // 2 + 1)
+        if last:
+            return n
+        if n - letters[-1] > pause:
+            return int(letters[-1] + pause // 2 + 1)
+        if n > LONGEST * self.upsample and len(gaps):
+            longest = int(gaps.argmax())
+            return int(letters[longest] + gaps[longest] // 2 + 1)
+        return None
