@@ -99,6 +99,8 @@ def read(
 
     def split(log_probs: torch.Tensor | None, last: bool = False) -> None:
         for start, rows in splitter.push(log_probs, last):
+            if windows.seen > reading.WINDOW:
+                rows = windows.again(start, start + len(rows) // model.upsample)  # (N, V)
             labels = reading.decode(rows, decoder)
             words = reading.find_words(rows, labels, start, model.upsample)
             sentences.append(words)
