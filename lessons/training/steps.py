@@ -32,7 +32,7 @@ class Step:
 
 
 def epoch_steps(epoch: int, clips: ClipSet, settings: Settings, processes: Processes = ALONE) -> list[Step]:
-    """The steps of one epoch: as many clips as there are, each speaker equally often, drawn from (seed, epoch)."""
+    """The steps of one epoch, drawn from (seed, epoch): each speaker comes equally often."""
     names = clips.speakers or ("",) * len(clips)
     order = balanced_order(names, np.random.default_rng((settings.seed, epoch)))  # (N,)
     starts = range(0, len(clips), settings.batch_size)
