@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lessons.data.batch import Collected, collect
-from lessons.data.clips import ClipSet
+from lessons.data.clips import ClipSet, balanced_order
 from lessons.training.distributed import ALONE, Part, Processes
 from lessons.training.settings import Settings
 
@@ -32,8 +32,12 @@ class Step:
 
 
 def epoch_steps(epoch: int, clips: ClipSet, settings: Settings, processes: Processes = ALONE) -> list[Step]:
-    """The steps of one epoch: every clip once, in an order drawn from (seed, epoch)."""
-    order = np.random.default_rng((settings.seed, epoch)).permutation(len(clips))  # (N,)
+    """The steps of one epoch, in an order drawn from (seed, epoch).
+
+    Every clip comes once; in a set of several speakers each speaker comes equally often instead.
+    """
+    speakers = clips.speakers or ("",) * len(clips)
+    order = balanced_order(speakers, np.random.default_rng((settings.seed, epoch)))  # (N,)
     starts = range(0, len(clips), settings.batch_size)
     steps = []
     for number, start in enumerate(starts, epoch * len(starts)):

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
 
+from lessons.data.grid.corpus import best_folder
 from lessons.data.grid.fetch import DownloadError, _Dropped, fetch_zip, open_url
 from lessons.files import atomic
 
@@ -104,17 +105,16 @@ def unpack(archive: Path, folder: Path, suffix: str, names: set[str] | None = No
 
 
 def _folder_of(members: list[zipfile.ZipInfo], names: set[str], speaker: str) -> list[zipfile.ZipInfo]:
-    """Return the members with these names from the folder that has most of them; say so where it is
-    another's."""
-    folders: dict[str, list[zipfile.ZipInfo]] = {}
+    """Return the members with these names from the folder that is the speaker's by its names; say so where
+    it is called otherwise."""
+    folders: dict[str, dict[str, zipfile.ZipInfo]] = {}
     for member in members:
         path = PurePosixPath(member.filename)
-        if path.stem in names:
-            folders.setdefault(path.parent.name, []).append(member)
-    best = max(folders, key=lambda name: (len(folders[name]), name == speaker), default=speaker)
-    if best != speaker:
+        folders.setdefault(path.parent.name, {})[path.stem] = member
+    best = best_folder(names, {folder: set(there) for folder, there in folders.items()}, [speaker])
+    if best not in (None, speaker):
         print(f"{speaker}: the archive has its word timings in the folder {best}; taken from there")
-    found = folders.get(best, [])
+    found = [member for name, member in folders.get(best, {}).items() if name in names]
     if 0 < len(found) < len(names):
         print(f"{speaker}: word timings for {len(found)} of {len(names)} videos")
     return found

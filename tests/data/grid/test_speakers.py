@@ -21,12 +21,15 @@ from lessons.data.cached_frames import CachedFrames, cached_frames
 from lessons.data.clips import ClipSet, balanced_order
 from lessons.data.grid import load, loading
 from lessons.data.grid import prepare as module
+from lessons.data.grid.corpus import align_folder
 from lessons.data.grid.download import download
 from lessons.data.grid.fetch import DownloadError
 from lessons.data.grid.mouth_set import MouthSetError, read_alignments, read_manifest
 from lessons.data.grid.prepare import prepare
 from lessons.data.grid.splits import HELD_OUT_SPEAKERS, assign, overlapped, unseen
 from lessons.data.synthetic.drawn_face import talk
+from lessons.training.settings import Settings
+from lessons.training.steps import epoch_steps
 from tests.data.grid.test_download import Server, make_zip, server  # noqa: F401
 from tests.data.grid.test_prepare import write_align, write_mpg
 
@@ -76,6 +79,20 @@ def test_other_splits_write_the_manifest_alone(two_speakers: Path, mouth_set: Pa
     prepare(two_speakers, mouth_set, workers=1, splits=own)
     split = {entry.id: entry.split for entry in read_manifest(mouth_set / "manifest.csv")}
     assert [split[clip_id] for clip_id in IDS] == ["test", "train", "val"]
+
+
+def test_a_strangers_folder_is_not_taken_for_one_name_that_fits(tmp_path: Path) -> None:
+    (tmp_path / "align" / "s5").mkdir(parents=True)
+    for name in ("a", "b", "c", "mine1"):
+        (tmp_path / "align" / "s5" / f"{name}.align").touch()
+    mine = {"mine1", "mine2", "mine3"}
+    assert not align_folder(tmp_path, "s5", mine).exists()
+    assert align_folder(tmp_path, "s5", {"a", "b", "d"}) == tmp_path / "align" / "s5"  # half of the folder
+    assert align_folder(tmp_path, "s5", {"mine1", "mine2"}) == tmp_path / "align" / "s5"  # half of the videos
+    (tmp_path / "alignments" / "s6").mkdir(parents=True)
+    for name in mine:
+        (tmp_path / "alignments" / "s6" / f"{name}.align").touch()
+    assert align_folder(tmp_path, "s5", mine) == tmp_path / "alignments" / "s6"
 
 
 def test_word_timings_with_another_speakers_sentence_are_not_taken(
@@ -135,6 +152,17 @@ def test_timings_are_found_by_the_names_of_the_videos(server: Server, tmp_path: 
     assert "s5: the archive has its word timings in the folder s6" in capsys.readouterr().out
     assert server.asked("alignments.zip") == [None]  # once for both
     assert not list(tmp_path.glob("*.zip"))
+
+
+def test_a_strangers_folder_in_the_archive_is_not_taken(server: Server, tmp_path: Path) -> None:  # noqa: F811
+    serve(
+        server,
+        s5_zip={f"s5/{clip}.mpg": b"v" for clip in ("bbil2n", "lbiqzn", "swav1a")},
+        alignments_zip={f"alignments/s5/{clip}.align": b"x" for clip in ("bbil2n", "pgwz1a", "bbwt1a")},
+    )
+    with pytest.raises(DownloadError, match="name of one of the videos"):
+        fetch(server, tmp_path, [5])
+    assert not list(tmp_path.rglob("*.align"))
 
 
 def test_the_room_for_all_is_tried_first(server: Server, tmp_path: Path, monkeypatch) -> None:  # noqa: F811
@@ -211,6 +239,27 @@ def test_an_epoch_has_each_speaker_equally_often() -> None:
         assert max(counts[i] for i in range(950, 1002)) - min(counts[i] for i in range(950, 1002)) <= 1
         seen |= set(order.tolist())
     assert len(seen) > 990  # over some epochs nearly all clips of the first speaker come
+
+
+def some_clips(speakers: tuple[str, ...], n: int) -> ClipSet:
+    return ClipSet(
+        np.zeros((n, 1, 1, 1), np.uint8), np.ones(n, np.int64), *[("",) * n] * 2, ((),) * n, speakers
+    )
+
+
+def test_training_takes_the_balanced_order() -> None:
+    """One speaker: the batches of before, bit for bit. Two: as many clips of the one as of the other."""
+    settings = Settings(batch_size=4, seed=5)
+    for speakers in ((), ("s1",) * 10):
+        drawn = [step.indices.tolist() for step in epoch_steps(2, some_clips(speakers, 10), settings)]
+        order = np.random.default_rng((5, 2)).permutation(10).tolist()
+        assert drawn == [order[:4], order[4:8], order[8:]]
+    clips = some_clips(("s1",) * 9 + ("s2",) * 3, 12)
+    steps = epoch_steps(0, clips, settings)
+    drawn = [clips.speakers[i] for step in steps for i in step.indices]
+    assert Counter(drawn) == {"s1": 6, "s2": 6}
+    again = epoch_steps(0, clips, settings)
+    assert [step.indices.tolist() for step in steps] == [step.indices.tolist() for step in again]
 
 
 def test_one_speaker_gives_a_permutation_as_before() -> None:
