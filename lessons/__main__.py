@@ -7,6 +7,8 @@ import importlib
 import os
 import sys
 
+from lessons.files import printing_failed
+
 # command -> (the module whose main() it calls, what it does)
 COMMANDS = {
     "read": ("cli.read", "read lips in videos"),
@@ -46,11 +48,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"stopped{again}", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError) as error:
-        printing = isinstance(error, OSError) and error.filename is None  # what writes files names them
-        if printing and error.errno == errno.EPIPE:
-            return 141
-        full = printing and error.errno == errno.ENOSPC
-        print(f"error: {f'standard output: {error.strerror}' if full else error}", file=sys.stderr)
+        if printing_failed(error):
+            if error.errno == errno.EPIPE:
+                return 141
+            error = f"standard output: {error.strerror}"
+        print(f"error: {error}", file=sys.stderr)
         return 1
 
 

@@ -79,6 +79,12 @@ def check_writable(path: str | Path) -> None:
                 probe.unlink()
 
 
+def printing_failed(error: BaseException) -> bool:
+    """Whether an error is of standard output, full or closed; what writes files names them."""
+    full_or_closed = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EPIPE)
+    return full_or_closed and error.filename is None
+
+
 @contextmanager
 def claim(folder: str | Path) -> Iterator[None]:
     """Keep ``folder`` to this process while the block runs; what killed ones left half-written is removed.

@@ -181,9 +181,10 @@ def _filmstrip(
     return fig, axes, chosen
 
 
-def _told(chosen: Sequence[int], captions: Sequence[str] | None) -> str:
-    below = f", captioned {listed(captions, 12)}" if captions else ""
-    return f"{plural(len(chosen), 'video frame')}, at {listed(chosen, 12)}{below}."
+def _told(numbers: Sequence[int], captions: Sequence[str] | None) -> str:
+    span = f"frame {numbers[0]}" if len(numbers) == 1 else f"frames {numbers[0]} to {numbers[-1]}"
+    below = f", captioned {listed(captions, 24)}" if captions else ""
+    return f"{plural(len(numbers), 'image')} of a clip, {span}{below}."
 
 
 # Several clips
@@ -221,7 +222,7 @@ def clip_rows(
         caption(ax, text)
     above = f"; columns: {listed(captions)}" if captions else ""
     names = f": {listed(rows)}" if any(rows) else ""
-    alt = f"{plural(len(rows), 'row')} of {plural(count, 'video frame')}{names}{above}."
+    alt = f"{plural(len(rows), 'row')} of {plural(count, 'frame')}{names}{above}."
     return finish(fig, alt, title)
 
 

@@ -113,7 +113,9 @@ def short(value: float) -> str:
 
 
 def trend(values: Sequence[float]) -> str:
-    """ "falls from 3.1 to 0.4": the first and the last value."""
+    """ "falls from 3.1 to 0.4": the first and the last value; a millionth of the largest counts as 0."""
+    values = np.asarray(values, float)
+    values = np.where(abs(values) > 1e-6 * abs(values).max(), values, 0.0)
     first, last = short(values[0]), short(values[-1])
     if first == last:
         return f"stays at {first}" if len(set(map(short, values))) == 1 else f"starts and ends at {first}"

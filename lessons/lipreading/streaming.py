@@ -238,13 +238,13 @@ class Stream:
         The older half keeps what it was told when it was the newer: by then it had heard enough of what
         follows it, and in the window's first frames the forward GRU has not heard what came before.
         """
-        features = self._features[-WINDOW:]  # (N, 1, F)
+        features = self._features[-max(WINDOW, self._new + WINDOW // 2) :]  # (N, 1, F)
         logits = self.model.classify(features)[:, 0]  # (N * upsample, V)
         if self._known == len(features):  # nothing came before them
             self._logits = logits
             return
         begin = len(self._logits) + self._new * self.model.upsample - len(logits)
-        newer = len(features) // 2 * self.model.upsample
+        newer = (len(features) - max(self._new, len(features) // 2)) * self.model.upsample
         self._logits = torch.cat((self._logits[: begin + newer], logits[newer:]))  # (M * upsample, V)
 
     def _tell(self, last: bool) -> list[StableWord]:

@@ -75,14 +75,17 @@ def train_memories(
 ) -> dict[Memory, tuple[Detector, Log]]:
     """Stage 2: each memory, with a new head, behind the frozen backbone of ``per_frame``.
 
-    A memory's numbers do not depend on which others are trained beside it. ``draw`` gives the clips of a
-    step; None draws them of ``scene``, see :func:`hiding_clips`.
+    A memory's numbers do not depend on which others are trained beside it. The clips of a step are
+    :func:`hiding_clips` of ``scene``, or what ``draw`` gives, of the classes of ``per_frame``.
     """
-    draw = draw or partial(hiding_clips, recipe, scene or Scene())
+    classes = per_frame.classes
+    if draw is None:
+        scene = scene or Scene()
+        draw, classes = partial(hiding_clips, recipe, scene), len(scene.kinds)
     models = []
     for memory in memories:
         torch.manual_seed(recipe.seed)
-        models.append(Detector(per_frame.classes, memory, recipe.hidden_channels))
+        models.append(Detector(classes, memory, recipe.hidden_channels))
         models[-1].use_backbone(per_frame)
     logs = fit(models, draw, recipe.steps, recipe.learning_rate, checkpoint, asdict(recipe), progress)
     return dict(zip(memories, zip(models, logs, strict=True), strict=True))

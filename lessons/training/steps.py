@@ -32,12 +32,9 @@ class Step:
 
 
 def epoch_steps(epoch: int, clips: ClipSet, settings: Settings, processes: Processes = ALONE) -> list[Step]:
-    """The steps of one epoch, in an order drawn from (seed, epoch).
-
-    Every clip comes once; in a set of several speakers each speaker comes equally often instead.
-    """
-    speakers = clips.speakers or ("",) * len(clips)
-    order = balanced_order(speakers, np.random.default_rng((settings.seed, epoch)))  # (N,)
+    """The steps of one epoch, drawn from (seed, epoch): each speaker comes equally often."""
+    names = clips.speakers or ("",) * len(clips)
+    order = balanced_order(names, np.random.default_rng((settings.seed, epoch)))  # (N,)
     starts = range(0, len(clips), settings.batch_size)
     steps = []
     for number, start in enumerate(starts, epoch * len(starts)):

@@ -1107,10 +1107,11 @@ check("14.whole_gradient", whole_gradient_solution)
 
 # %% [markdown]
 # What else can go wrong with several processes: dropout and augmentation drawn anew in each, batch
-# normalization over a part of the batch, all processes writing one file. `lessons/training/distributed.py`
-# deals with each, and a test holds two processes to the numbers of one. And the page "Eight GPUs,
-# thirty-three speakers" (`docs/eight_gpus.md`) works out on paper what a training on eight GPUs would cost,
-# and what its bottleneck is: neither the GPUs nor the wires, but the cores, if they prepare the clips.
+# normalization over a part of the batch, all processes writing one file. `distributed.py` and
+# `whole_batch.py` in `lessons/training` deal with each, and a test holds two processes to the numbers of one.
+# And the page "Eight GPUs, thirty-three speakers" (`docs/eight_gpus.md`) works out on paper what a training
+# on eight GPUs would cost, and what its bottleneck is: neither the GPUs nor the wires, but the cores, if they
+# prepare the clips.
 #
 # ## 10. Bug hunt: the loop that eats memory
 #

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from lessons.__main__ import main
 from lessons.cli import read
 from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.grammar import sentence_from_id
 from lessons.ctc.metrics import wer
 from lessons.data.grid import find_mouth_set
 from lessons.data.grid.mouth_video import MouthVideo
+from lessons.data.synthetic.drawn_face import draw_face, talk
 from lessons.data.synthetic.talker import synthetic_clips
 from lessons.data.video import write_video
 from lessons.figures.clips import add_subtitles
@@ -92,6 +97,71 @@ def test_a_film_with_its_words(weights, clip, monkeypatch, tmp_path, capsys):
         read.main([str(clip), str(clip), "--out", str(out)])
     with pytest.raises(SystemExit):
         read.main([str(clip), "--out", "film.avi"])
+
+
+def test_what_cannot_be_written_is_known_before_the_work(weights, clip, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(read, "read", lambda *_, **__: pytest.fail("read before the outputs were tried"))
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "folder.gif").mkdir()
+    for option, out in (("--out", "file/a.gif"), ("--out", "folder.gif"), ("--srt", "file/a.srt")):
+        assert read.main([str(clip), "--model", str(weights), option, str(tmp_path / out)]) == 1
+        assert f"{tmp_path / out}: cannot write there" in capsys.readouterr().err
+    for bad in (["--srt", "a.txt"], ["--face", "0"], [str(clip), "--srt", "a.srt"]):
+        with pytest.raises(SystemExit):
+            read.main([str(clip), *bad])
+
+
+def test_subtitles(weights, clip, monkeypatch, tmp_path, capsys):
+    say(monkeypatch, "now at two")
+    assert read.main([str(clip), "--model", str(weights), "--srt", str(tmp_path / "a.srt")]) == 0
+    assert capsys.readouterr().out == "now at two\n"
+    written = (tmp_path / "a.srt").read_text(encoding="utf-8")
+    assert written == "1\n00:00:00,160 --> 00:00:01,360\nnow at two\n"
+    at = {"bin": 0, "lay": 3599, "at": 3601}  # seconds
+    words = [reading.Word(text, 25 * start, 25 * start + 20, 1.0) for text, start in at.items()]
+    several = read.Reading("a", "", tuple(words), 1, 1, sentences=(1, 0, 2))
+    assert read.srt(several).split("\n\n")[1] == "2\n00:59:59,000 --> 01:00:01,800\nlay at\n"
+
+
+def test_several_sentences_come_on_lines_of_their_own(tmp_path, capsys):
+    clips = synthetic_clips(3, seed=3)
+    write_video(tmp_path / "a.mp4", np.concatenate(clips.frames))
+    model = ["--model", checkpoint.TRAINED[1], "--decoder", "grammar"]
+    assert read.main([str(tmp_path / "a.mp4"), *model, "--srt", str(tmp_path / "a.srt")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and wer(clips.transcripts, lines) <= 2 / 18
+    assert (tmp_path / "a.srt").read_text(encoding="utf-8").count("-->") == 3
+
+
+def test_two_people(weights, monkeypatch, tmp_path, capsys):
+    say(monkeypatch, "now")
+    frames = talk(20, width=640, x=480, y=150, size=130)
+    frames[:, :, :320] = draw_face(288, 320, x=140, y=150, size=150)
+    write_video(tmp_path / "a.mp4", frames)
+    assert read.main([str(tmp_path / "a.mp4"), "--model", str(weights)]) == 0
+    assert "several faces in 2 of the 2 frames looked at" in capsys.readouterr().err
+    assert read.main([str(tmp_path / "a.mp4"), "--model", str(weights), "--face", "2"]) == 0
+    assert read.main([str(tmp_path / "a.mp4"), "--model", str(weights), "--face", "3"]) == 1
+    assert "a face in 0 of the 2 pictures looked at (640x288), none in 0.0-0.8 s" in capsys.readouterr().err
+
+
+def test_seconds_without_a_face_are_told(weights, monkeypatch, tmp_path, capsys):
+    say(monkeypatch, "now")
+    frames = np.full((300, 288, 360, 3), 90, np.uint8)
+    frames[:50] = talk(50)
+    write_video(tmp_path / "a.mp4", frames)
+    assert read.main([str(tmp_path / "a.mp4"), "--model", str(weights)]) == 0
+    assert "no face in 3.6-12.0 s; nothing is read there" in capsys.readouterr().err
+
+
+CASES = Path(__file__).resolve().parents[3] / "shared" / "cases" / "films"
+ODD = {path.name: path for path in sorted(CASES.glob("*")) if path.suffix in (".mp4", ".mkv")}
+
+
+@pytest.mark.parametrize("name", ODD or [pytest.param("", marks=pytest.mark.skip("no odd videos here"))])
+def test_odd_videos_are_read_like_the_plain_one(name, capsys):
+    assert read.main([str(ODD[name])]) == 0
+    assert wer(["bin blue in l two now"], [capsys.readouterr().out.strip()]) <= 1 / 6
 
 
 def test_words_darken_when_they_are_spoken():
@@ -195,6 +265,30 @@ def test_what_cannot_be_streamed_is_named(weights, tmp_path, capsys):
     assert read.main([str(wall), str(tmp_path / "none.mp4"), "--model", str(weights), "--stream"]) == 1
     out, err = capsys.readouterr()
     assert not out and f"error: {wall}: a face in 0 of" in err and "none.mp4: no such file" in err
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "told"),
+    [(errno.EPIPE, 141, ""), (errno.ENOSPC, 1, "error: standard output: No space left on device\n")],
+)
+def test_an_output_that_takes_no_more_ends_the_command(
+    weights, clip, monkeypatch, capsys, code, exit_code, told
+):
+    def broken(*args, **kwargs):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(read.tqdm, "write", broken)
+    assert main(["read", str(clip), str(clip), "--model", str(weights)]) == exit_code
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize("name", ["folder.gif", "file/below.gif"])
+def test_an_output_that_cannot_be_written_is_found_before_the_reading(weights, clip, tmp_path, capsys, name):
+    (tmp_path / "file").write_bytes(b"kept")
+    (tmp_path / "folder.gif").mkdir()
+    assert read.main([str(clip), "--model", str(weights), "--out", str(tmp_path / name)]) == 1
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and "could not write" in err and name in err
 
 
 GRID = find_mouth_set()

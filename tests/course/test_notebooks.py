@@ -114,7 +114,7 @@ def good() -> NotebookNode:
     outputs = {
         1: [new_output("stream", name="stdout", text="torch 2.13.0 · device cpu · about 1 minute\n")],
         3: [new_output("execute_result", data={"text/plain": "tensor([0, 1, 2])"}, execution_count=3)],
-        4: [new_output("display_data", data=figure)],
+        4: [new_output("display_data", data=figure, metadata={"image/png": {"alt": "A line that rises."}})],
         5: [new_output("error", ename="ValueError", evalue="shown on purpose", traceback=["..."])],
         6: [new_output("stream", name="stdout", text="1.2\n")],
     }
@@ -179,6 +179,14 @@ def huge_picture(nb: NotebookNode) -> None:
 
 def empty_picture(nb: NotebookNode) -> None:
     nb.cells[4].outputs[0].data["image/png"] = png(padding=10)
+
+
+def picture_without_alt_text(nb: NotebookNode) -> None:
+    nb.cells[4].outputs[0].metadata = nbformat.from_dict({"needs_background": "light"})
+
+
+def empty_alt_text(nb: NotebookNode) -> None:
+    nb.cells[4].outputs[0].metadata["image/png"]["alt"] = ""
 
 
 def measured_without_picture(nb: NotebookNode) -> None:
@@ -297,6 +305,8 @@ BROKEN: dict[Callable[[NotebookNode], None], guard.Rule] = {
     empty_picture: guard.figures_have_pictures,
     picture_that_is_none: guard.figures_have_pictures,
     measured_without_picture: guard.figures_have_pictures,
+    picture_without_alt_text: guard.images_have_alt_texts,
+    empty_alt_text: guard.images_have_alt_texts,
     skip_tag: guard.only_known_tags,
     skip_comment: guard.only_known_tags,
     too_many_ignored: guard.few_ignored_outputs,

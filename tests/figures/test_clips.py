@@ -35,6 +35,7 @@ def test_filmstrip_shows_the_chosen_frames_unscaled_with_their_captions():
         assert image.get_clim() == (0, 255)
     assert [ax.get_title() for ax in fig.axes] == ["1", "4", "9"]
     assert [ax.get_xlabel() for ax in fig.axes] == ["b", "i", "n"]
+    assert fig.alt_text == "3 images of a clip, frames 1 to 9, captioned b, i, n."
 
 
 def test_filmstrip_uses_one_brightness_scale_for_a_whole_film_of_floats():

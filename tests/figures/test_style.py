@@ -45,6 +45,8 @@ def test_an_alt_text_says_what_the_figure_shows():
         ([1.0, 2.5], "rises from 1 to 2.5"),
         ([1234.4, 100.0], "falls from 1,234 to 100"),
         ([2.0, 2.0], "stays at 2"),
+        ([0.0, 0.0], "stays at 0"),
+        ([0.94, -2e-8], "falls from 0.94 to 0"),
         ([2.0, 9.0, 2.0], "starts and ends at 2"),
     ],
 )

@@ -77,6 +77,17 @@ def test_it_waits_for_the_first_box_and_then_reads_from_the_start():
     assert [word.text for word in live.told] == [word.text for word in same.told]
 
 
+def test_a_mouth_that_comes_late_is_read_and_few_frames_wait_for_it():
+    given = iter([None] * 3000 + list(FILMS.boxes[0]))
+    live = LiveReader(lambda frame: next(given), READER, share=1.0)
+    nobody = np.zeros((100, *SIZE), np.uint8)
+    for _ in range(30):
+        assert live.push(nobody) == [] and len(live._waiting) <= 75
+    live.push(FILMS.frames[0], last=True)
+    assert live.stream.frames == 3075 and live.stream.skipped == 3000 - 75
+    assert all(3000 <= word.start < word.end <= 3075 for word in live.told) and len(live.told) >= 4
+
+
 def test_no_mouth_no_words():
     live = LiveReader(lambda frame: None, READER)
     assert live.push(FILMS.frames[0]) == [] and live.push(FILMS.frames[0][:0], last=True) == []

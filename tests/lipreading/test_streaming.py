@@ -157,6 +157,58 @@ def test_frames_of_another_size_are_refused(frames):
         Stream(small_model()).push(frames)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_frames_that_are_not_finite_are_refused(bad):
+    stream, frames = Stream(small_model()), torch.zeros(3, *SIZE)
+    stream.push(frames)
+    frames[1, 2, 3] = bad
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        stream.push(frames)
+    assert stream.frames == 3 and not stream.log_probs().isnan().any()
+
+
+def test_frames_after_the_last_are_refused():
+    stream = Stream(small_model())
+    stream.push(torch.zeros(3, *SIZE), last=True)
+    for frames in (torch.zeros(3, *SIZE), torch.zeros(0, *SIZE)):
+        with pytest.raises(ValueError, match="the clip has ended"):
+            stream.push(frames)
+    assert stream.frames == 3
+
+
+def test_skipped_frames_count_in_the_times(monkeypatch):
+    monkeypatch.setattr(Stream, "_read_again", lambda self: setattr(self, "_logits", rows("bin_")))
+    stream = Stream(small_model(), agree=1)
+    stream.skip(10)
+    (word,) = stream.push(torch.zeros(7, *SIZE))
+    assert (word.text, word.start, word.end, word.told) == ("bin", 10, 13, 17)
+    with pytest.raises(ValueError, match="n=1: expected no skipped frames after the first"):
+        stream.skip(1)
+
+
+def test_a_stream_without_end_takes_constant_memory(monkeypatch):
+    monkeypatch.setattr(streaming, "PAST", 20)
+    monkeypatch.setattr(streaming, "WINDOW", 8)
+    stream = Stream(small_model(), agree=1)
+    for _ in range(40):
+        stream.push(torch.randint(0, 256, (5, *SIZE)))
+        assert len(stream.log_probs()) <= 20 and len(stream._features) <= 8
+        assert stream._normalize.count <= 20 * SIZE[0] * SIZE[1]
+    assert stream._first == 200 - 3 - 20
+    assert all(0 <= word.start < word.end <= word.told for word in stream.told)
+    assert [word.start for word in stream.told] == sorted(word.start for word in stream.told)
+
+
+def test_the_light_of_long_ago_is_forgotten(monkeypatch):
+    monkeypatch.setattr(streaming, "PAST", 20)
+    running = RunningNormalizer()
+    running(torch.randint(100, 200, (20, *SIZE)))
+    for _ in range(20):
+        dark = torch.randint(10, 20, (20, *SIZE))
+        seen = running(dark)
+    assert abs(seen.mean()) < 0.01 and abs(seen.std() - 1) < 0.01
+
+
 def test_bad_streams():
     with pytest.raises(ValueError, match="agree is 0: expected at least 1"):
         Stream(small_model(), agree=0)
@@ -184,6 +236,10 @@ def test_words_end_with_a_space_or_with_the_clip():
     assert complete_words(path_of("_-_a_"), last=True) == [("a", 3, 4)]
     assert complete_words(path_of("aabb__"), upsample=2) == [("ab", 0, 2)]
     assert complete_words([], last=True) == []
+
+
+def rows(text: str) -> Tensor:
+    return torch.nn.functional.one_hot(torch.tensor(path_of(text)), 28).float()
 
 
 def tell_by_script(monkeypatch, agree: int, readings: list[str]) -> list[list[tuple[str, int]]]:

@@ -178,6 +178,12 @@ def test_each_memory_learns_the_same_alone():
     assert same(together["averaging"][0].backbone, per_frame.backbone)
 
 
+def test_a_backbone_serves_scenes_of_other_classes():
+    per_frame = load("none")
+    trained = train_memories(["none"], per_frame, TINY, EASY, progress=False)
+    assert trained["none"][0].classes == len(EASY.kinds) == 1 < per_frame.classes == len(Scene().kinds)
+
+
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     def draw(step):
         if killed and step == 5:

@@ -17,7 +17,7 @@ SIGMA = 5.0  # frames, of the Gaussian that smooths the path of the mouth
 DOWN = 0.32  # mouth below the center of the face box, in box widths
 WIDTH, HEIGHT = 0.60, 0.30  # of the window, in box widths
 OUT = (64, 128)  # (H, W) of the crop
-HOLD = 100  # frames that a follower keeps, 4 s
+HOLD = 80  # frames that a follower keeps, 3.2 s
 PAST = 250  # frames, 10 s: older looks at the face are forgotten
 MAX_UNSEEN = 50  # frames without a face nearby in time, 2 s: beyond them nobody is there
 FPS = 25
@@ -117,7 +117,7 @@ class MouthFollower:
         """The next frames (N, H, W, 3) uint8 -> their mouths (N, 64, 128, 3); none before the first face.
 
         The place in a frame is what :func:`crop_mouth` would say of the video that ends with its piece.
-        Frames before the first face wait for it, the newest 100 of them, and are given with it.
+        Frames before the first face wait for it, the newest 80 of them, and are given with it.
         """
         self.look(frames)
         if not self._boxes:

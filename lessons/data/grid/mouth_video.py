@@ -14,7 +14,7 @@ from lessons.data.video import frames
 
 LOOK_EVERY = 10  # frames from one look for the face to the next: half of the data's looks, the same reading
 PIECE = 5  # frames that are worked on at once
-SHORTER_SIDE = 432  # pixels: larger frames are shrunk to it; a face is at least a quarter as wide
+SHORTER_SIDE = 360  # pixels: larger frames are shrunk to it; a face is at least a quarter as wide
 SHORT = 150  # frames, 6 s: in a clip up to here, half of the looks must find the face
 
 

@@ -117,9 +117,12 @@ def prepare(
 
     Args:
         raw: folder with SPEAKER/*.mpg and align/SPEAKER/*.align (or align/*.align, or alignments/ for
-        align/). out: folder of the mouth set, new or begun by an earlier run. speakers: names of folders of
-        videos; by default all that there are. workers: processes; by default one per core. splits: a rule of
-        ``lessons.data.grid.splits`` or a file, see :func:`lessons.data.grid.splits.assign`.
+            align/).
+        out: folder of the mouth set, new or begun by an earlier run.
+        speakers: names of folders of videos; by default all that there are.
+        workers: processes; by default one per core.
+        splits: a rule of ``lessons.data.grid.splits`` or a file, see
+            :func:`lessons.data.grid.splits.assign`.
 
     Returns:
         One report per clip, by name.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -213,6 +214,8 @@ def test_the_published_splits_on_34_speakers() -> None:
     assert set(held_out.values()) == {255} and len(held_out) == 34
     assert {clips[clip] for clip, split in new.items() if split == "val"} == HELD_OUT_SPEAKERS
     assert overlapped(dict(reversed(clips.items()))) == known  # whatever the order
+    few = overlapped(corpus_of(1, 7) | {"one": "s2"})  # some are left to train on
+    assert Counter(few.values()) == {"val": 3, "train": 5} and few["one"] == "train"
 
 
 @pytest.mark.parametrize(
@@ -331,6 +334,34 @@ def test_a_cache_goes_on_where_it_stopped_and_sees_a_changed_file(
     again: list[int] = []
     cached_frames(tmp_path / "cache", sources, lengths, (4, 6), lambda i: again.append(i) or decode(i))
     assert sorted(again) == list(range(40))
+
+
+def test_a_disk_without_room_is_told_before_the_first_clip(
+    tmp_path: Path, sources: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3839))
+    with pytest.raises(OSError, match=r"3839 bytes free on this disk, 3840 needed .*cache"):
+        fill(tmp_path / "cache", sources)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3840))
+    fill(tmp_path / "cache", sources)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    fill(tmp_path / "cache", sources)  # nothing is left to write
+
+
+def test_a_disk_that_fills_up_names_the_file(tmp_path: Path, sources: list[Path]) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    lengths = [3 + i % 2 for i in range(len(sources))]
+    cached_frames(tmp_path / "cache", sources, lengths, (4, 6), decode)
+    (path,) = (tmp_path / "cache").glob("*.frames")
+    path.with_suffix(".done").write_bytes(bytes(len(sources)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # a write beyond it fails, as on a full disk
+    try:
+        with pytest.raises(OSError, match=r"could not write: File too large: .*\.frames"):
+            cached_frames(tmp_path / "cache", sources, lengths, (4, 6), decode)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_large_set_stays_on_disk_and_gives_the_same_batches(mouth_set: Path, monkeypatch) -> None:
