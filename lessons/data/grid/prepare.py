@@ -183,7 +183,9 @@ def _finished(journal: Path, clips: list[Job]) -> dict[str, Report]:
                 segments = tuple((int(start), int(end), str(word)) for start, end, word in fields["segments"])
                 source = tuple(int(number) for number in fields["source"])
                 report = Report(**fields | {"segments": segments, "source": source})
-                earlier[str(report.id)] = report
+                plain = (report.id, report.kept, report.note, report.detail, report.n_frames, report.speaker)
+                if tuple(map(type, plain)) == (str, bool, str, str, int, str):
+                    earlier[report.id] = report
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
     return {

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from lessons.cli.train import PRESETS, misplaced_wer
 from lessons.ctc.grammar import id_from_sentence
 from lessons.data.batch import collect
 from lessons.data.cached_frames import CachedFrames, cached_frames
@@ -122,6 +124,22 @@ def test_word_timings_with_another_speakers_sentence_are_not_taken(
 def test_a_journal_with_wrong_types_is_as_if_not_there(two_speakers: Path, tmp_path: Path, line: str) -> None:
     (tmp_path / "report.jsonl").write_text(line + "\n", encoding="utf-8")
     assert len(prepare(two_speakers, tmp_path, workers=1)) == 3
+
+
+@pytest.mark.parametrize("wrong", [{"n_frames": "75"}, {"n_frames": True}, {"note": None}, {"detail": 3}])
+def test_a_clip_whose_report_has_a_wrong_type_is_prepared_again(
+    two_speakers: Path, mouth_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict
+) -> None:
+    out, again = tmp_path / "out", []
+    shutil.copytree(mouth_set, out)
+    first, *others = (out / "report.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = [json.dumps(json.loads(first) | wrong), *others]
+    (out / "report.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    real = module.prepare_clip
+    monkeypatch.setattr(module, "prepare_clip", lambda job: again.append(job.id) or real(job))
+    prepare(two_speakers, out, workers=1, splits="unseen")
+    assert again == [json.loads(first)["id"]]
+    assert (out / "manifest.csv").read_bytes() == (mouth_set / "manifest.csv").read_bytes()
 
 
 # ---- the archive -------------------------------------------------------------------------------------------
@@ -372,6 +390,9 @@ def test_a_large_set_stays_on_disk_and_gives_the_same_batches(mouth_set: Path, m
     assert isinstance(on_disk.frames, CachedFrames) and isinstance(in_memory.frames, np.ndarray)
     batches = [collect(clips, range(len(clips)), np.random.default_rng(0)) for clips in (in_memory, on_disk)]
     assert np.array_equal(*(batch.frames.numpy() for batch in batches))
+    torch.manual_seed(0)
+    model = PRESETS["quick"][0]()
+    assert misplaced_wer(model, on_disk) == misplaced_wer(model, in_memory)
 
 
 def test_thirty_four_speakers_take_little_memory(tmp_path: Path) -> None:
