@@ -69,6 +69,7 @@ def known_files(record_url: str) -> Known:
         AttributeError,
         RecursionError,
     ):
+        print("the archive's record did not answer: no checksum but the zip's own")
         return {}
 
 
@@ -107,8 +108,6 @@ def download(
         return
     wanted = [f"{name}.zip" for name in videos] + [ALIGNMENTS]
     known = known_files(record_url) if record_url else {}
-    if not known:
-        print("the archive's record did not answer: no checksum but the zip's own")
     _check_room(out, [name for name in wanted if not (out / name).is_file()], known)
     for name in wanted:
         if known and name not in known:
