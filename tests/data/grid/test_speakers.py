@@ -139,7 +139,8 @@ def test_a_clip_whose_report_has_a_wrong_type_is_prepared_again(
     monkeypatch.setattr(module, "prepare_clip", lambda job: again.append(job.id) or real(job))
     prepare(two_speakers, out, workers=1, splits="unseen")
     assert again == [json.loads(first)["id"]]
-    assert (out / "manifest.csv").read_bytes() == (mouth_set / "manifest.csv").read_bytes()
+    entries = read_manifest(out / "manifest.csv")
+    assert {(entry.id, entry.n_frames, entry.note) for entry in entries} == {(i, 75, "") for i in IDS}
 
 
 # ---- the archive -------------------------------------------------------------------------------------------
