@@ -28,7 +28,6 @@ from lessons.data.grid.mouth_crop import seconds_of
 from lessons.data.grid.mouth_video import MouthVideo
 from lessons.data.image import resize_area, to_gray
 from lessons.data.video import write_gif
-from lessons.figures.film import film
 from lessons.files import atomic
 from lessons.lipreading import reading
 from lessons.lipreading.lipnet import LipNet
@@ -244,6 +243,8 @@ def _read_and_print(path: str, model: LipNet, args: argparse.Namespace) -> None:
         with atomic(args.srt) as part:
             part.write_text(srt(result), encoding="utf-8")
     if args.out is not None:
+        from lessons.figures.film import film  # here, because matplotlib takes 30 MB
+
         words = [(w.start, w.end, w.text) for w in result.words if w.start < len(mouth)]
         write_gif(args.out, film(mouth, words), FPS)
     factor = result.seconds / result.video_seconds
