@@ -40,13 +40,30 @@ def device() -> torch.device:
 
 
 def _show_figures_inline() -> None:
-    """In a notebook, show a returned Figure as a picture, whether or not pyplot was imported before."""
+    """In a notebook, show a returned Figure as an image with its alt text, with or without pyplot."""
     if "IPython" in sys.modules:
         from IPython import get_ipython
 
         shell = get_ipython()
         if hasattr(shell, "kernel"):  # a notebook, not a terminal
             shell.run_line_magic("matplotlib", "inline")
+            _write_alt_texts(shell.display_formatter.formatters["image/png"])
+
+
+def _write_alt_texts(formatter) -> None:
+    """Let IPython's formatter for PNGs put ``figure.alt_text`` into the metadata of the output."""
+    from matplotlib.figure import Figure
+
+    draw = formatter.lookup_by_type(Figure)
+
+    def draw_with_alt_text(figure):
+        png = draw(figure)
+        if png is None or not getattr(figure, "alt_text", ""):  # an empty figure, one that is not ours
+            return png
+        png, metadata = png if isinstance(png, tuple) else (png, {})
+        return png, {**metadata, "alt": figure.alt_text}
+
+    formatter.for_type(Figure, draw_with_alt_text)
 
 
 def setup(notebook: str) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
+
+from lessons.files import printing_failed
 
 # command -> (the module whose main() it calls, what it does)
 COMMANDS = {
@@ -16,6 +20,7 @@ COMMANDS = {
     "export": ("training.export", "write a trained model as an ONNX file"),
     "bench": ("measure.bench", "time every piece beside torch's own"),
 }
+RESUMABLE = {"grid", "train", "train-detector", "train-mouth-finder"}
 
 
 def usage() -> str:
@@ -26,8 +31,33 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; an error that has a message is one line on standard error, and the exit code 1."""
+    """Run a command; whatever ends it early is at most one line on standard error.
+
+    Returns:
+        0; 1 after an error that has a message; 2 for wrong arguments; 130 after Ctrl-C; 141 when nobody reads
+        the output any more (``| head -1``).
+    """
     argv = sys.argv[1:] if argv is None else argv
+    try:
+        try:
+            return run(argv)
+        finally:
+            _flush()
+    except KeyboardInterrupt:
+        again = "; the same command goes on from here" if RESUMABLE.intersection(argv[:1]) else ""
+        print(f"stopped{again}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError) as error:
+        if printing_failed(error):
+            if error.errno == errno.EPIPE:
+                return 141
+            error = f"standard output: {error.strerror}"
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def run(argv: list[str]) -> int:
+    """Run the command that ``argv`` names, or say which there are."""
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
         return 0 if argv else 2
@@ -35,11 +65,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {argv[0]!r} is no command\n\n{usage()}", file=sys.stderr)
         return 2
     command = importlib.import_module(f"lessons.{COMMANDS[argv[0]][0]}")
+    return command.main(argv[1:]) or 0
+
+
+def _flush() -> None:
+    """Write out what was printed: an output that takes no more shows itself here, if not before."""
     try:
-        return command.main(argv[1:]) or 0
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
+        raise
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ from lessons.data.grid import find_mouth_set
 from lessons.files import atomic
 from lessons.measure import bench
 from lessons.measure.timing import machine
-from lessons.training.lipnet import Settings
 from lessons.training.lipnet import train as run_epochs
+from lessons.training.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("tests/machines/test_devices.py", "tests/ctc/test_loss_triton.py", "tests/data/test_batch.py")

@@ -242,18 +242,29 @@ def dumps(notebook: NotebookNode) -> str:
     return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
+def pictures(cell: NotebookNode) -> list[NotebookNode]:
+    """The outputs of a cell that show a PNG."""
+    return [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+
+
+def alt_text(output: NotebookNode) -> str:
+    """What a screen reader says instead of an output's picture."""
+    return output.get("metadata", {}).get("image/png", {}).get("alt", "")
+
+
 def keep_measured(notebook: NotebookNode, path: Path) -> None:
     """Give cells that show times or widgets what the file holds of them, if their source is still the same.
 
     All outputs of a cell that nbval does not compare; of one tagged ``measured``, whose text is compared,
-    only the pictures. Without this every run would change them. To renew them, delete the .ipynb first.
+    only the pictures with their alt texts. Without this every run would change them. To renew them, delete
+    the .ipynb first. A cell with a picture without an alt text is renewed.
     """
     if not path.exists():
         return
     held = {cell.source: cell for cell in nbformat.read(path, as_version=4).cells}
     for cell in notebook.cells:
         old, tags = held.get(cell.source), cell.metadata.get("tags", [])
-        if not old or not old.get("execution_count"):
+        if not old or not old.get("execution_count") or not all(map(alt_text, pictures(old))):
             continue
         if "nbval-ignore-output" in tags:
             cell.outputs = old.outputs
@@ -261,9 +272,8 @@ def keep_measured(notebook: NotebookNode, path: Path) -> None:
                 if output.output_type == "execute_result":
                     output.execution_count = cell.execution_count
         elif "measured" in tags:
-            for output, before in zip(cell.outputs, old.outputs, strict=False):
-                if "image/png" in output.get("data", {}) and "image/png" in before.get("data", {}):
-                    output.data["image/png"] = before.data["image/png"]
+            for output, before in zip(pictures(cell), pictures(old), strict=False):
+                output.data["image/png"], output.metadata = before.data["image/png"], before.metadata
 
 
 # The same text on every machine

@@ -2,14 +2,13 @@
 
 Every cell stands in the detector of :mod:`lessons.cli.train_detector` and has half of its training, behind
 the same backbone and on the same clips. What differs is named in ``CELLS``. With ``--short`` the training is
-that of notebook 12, of as few steps as you like: two kinds of things, behind the course's own backbone. The
+that of notebook 12, of as few steps as you like: two kinds of objects, behind the course's own backbone. The
 course's tables are ``cells.csv`` and ``cells_short.csv`` in ``lessons/trained/video_detector``.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -24,10 +23,11 @@ from torch import nn
 from lessons.data.synthetic.moving import MovingClips, Scene, moving_clips
 from lessons.detection.detector import Backbone, Detector
 from lessons.detection.scores import evaluate
-from lessons.files import atomic
+from lessons.files import check_writable, write_csv
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
-from lessons.training.detector import Recipe, fit, hiding_clips, train_per_frame
+from lessons.training.detector import fit, hiding_clips, train_per_frame
 from lessons.training.detector_table import TEST_SEED, clips_of, load
+from lessons.training.settings import Recipe
 
 COLUMNS = ("seed", "steps", "cell", "test", "ap50", "hidden_recall", "flicker", "precision")
 RECIPE = Recipe(frame_steps=600, steps=800)
@@ -36,7 +36,7 @@ TESTS = ("0", "0.5", "0.5 in bursts")
 
 
 def blog_values(layer: BottleneckLSTM) -> BottleneckLSTM:
-    """The first values of the blog's code: normal, of variance 2 / (k² O), with O all of the output channels.
+    """The blog's initialization: normal, of variance 2 / (k² O), with O all of the output channels.
 
     A depthwise filter, of which only 9 weights meet in one output, then starts √C times too small.
     """
@@ -61,7 +61,7 @@ def run_seed(recipe: Recipe, progress: bool = True) -> list[dict]:
 
 
 def run_short(recipe: Recipe, progress: bool = True) -> list[dict]:
-    """The same behind the course's own backbone, on two kinds of things, with one test."""
+    """The same behind the course's own backbone, on two kinds of objects, with one test."""
     rng = np.random.default_rng(TEST_SEED)
     clips = moving_clips(recipe.test_clips, rng, recipe.test_frames, vanish=0.5, scene=SHORT_SCENE)
     return compare(recipe, load("none"), SHORT_SCENE, {"0.5": clips}, progress)
@@ -106,6 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tiny", action="store_true", help="next to no training, to see that it runs")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
+    check_writable(args.out)
     tiny = dict(clips=2, n_frames=3, test_clips=3, test_frames=4) if args.tiny else {}
     if args.short:
         recipes = [replace(SHORT_RECIPE, steps=steps, **tiny) for steps in args.short]
@@ -116,7 +117,4 @@ def main(argv: list[str] | None = None) -> None:
     rows: list[dict] = []
     for recipe, seed in product(recipes, args.seed):
         rows += run(replace(recipe, seed=seed))
-        with atomic(args.out) as part, open(part, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(args.out, COLUMNS, rows)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ from lessons.data.grid.mouth_crop import seconds_of
 from lessons.data.grid.mouth_video import MouthVideo
 from lessons.data.image import resize_area, to_gray
 from lessons.data.video import write_gif
-from lessons.files import atomic
+from lessons.files import atomic, check_writable, printing_failed
 from lessons.lipreading import reading
 from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.reading import Decoder, SentenceSplitter, WindowReader, Word
@@ -165,18 +164,6 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def try_to_write(path: Path) -> None:
-    """Raise the OSError now that writing ``path`` would raise after the work."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(f"{path}: a folder stands there")
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OSError(f"{path}: cannot write there ({error.strerror or error}); give another path") from error
-
-
 def srt(result: Reading) -> str:
     """The sentences as subtitles in the SubRip format."""
 
@@ -201,7 +188,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for path in (args.out, args.srt):
             if path is not None:
-                try_to_write(path)
+                check_writable(path)
         # The channels of a pixel side by side: convolutions and pools of many channels are faster so.
         model = checkpoint.load(args.model).to(memory_format=torch.channels_last_3d)
     except (OSError, ValueError) as error:
@@ -213,6 +200,8 @@ def main(argv: list[str] | None = None) -> int:
         try:
             _read_and_print(path, model, args)
         except (OSError, ValueError, RuntimeError) as error:
+            if printing_failed(error):
+                raise
             failed += 1
             tqdm.write(f"error: {error}", file=sys.stderr)
     return 1 if failed else 0
@@ -243,10 +232,10 @@ def _read_and_print(path: str, model: LipNet, args: argparse.Namespace) -> None:
         with atomic(args.srt) as part:
             part.write_text(srt(result), encoding="utf-8")
     if args.out is not None:
-        from lessons.figures.film import film  # here, because matplotlib takes 30 MB
+        from lessons.figures.clips import add_subtitles  # here, because matplotlib takes 30 MB
 
         words = [(w.start, w.end, w.text) for w in result.words if w.start < len(mouth)]
-        write_gif(args.out, film(mouth, words), FPS)
+        write_gif(args.out, add_subtitles(mouth, words), FPS)
     factor = result.seconds / result.video_seconds
     if args.json:
         tqdm.write(json.dumps({**asdict(result), "real_time_factor": round(factor, 3)}))

@@ -7,7 +7,6 @@ each GPU: ``torchrun --nproc-per-node 8 -m lessons train --preset full ...``.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -24,13 +23,15 @@ from lessons.data import grid
 from lessons.data.augmentation import move
 from lessons.data.clips import ClipSet
 from lessons.data.synthetic.talker import synthetic_clips
-from lessons.files import atomic
+from lessons.files import check_writable, write_json
 from lessons.lipreading import LipNet, SmallLipNet
 from lessons.lipreading.lipnet import fastest_layers
 from lessons.measure.timing import machine
 from lessons.training import checkpoint
 from lessons.training.distributed import ALONE, Processes, join
-from lessons.training.lipnet import ALPHABET, Settings, evaluate, read_clips, train
+from lessons.training.evaluation import ALPHABET, evaluate, read_clips
+from lessons.training.lipnet import train
+from lessons.training.settings import Settings
 
 # name -> (the model, (H, W) of its frames, how to train it)
 PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
@@ -50,6 +51,7 @@ PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
     ),
 }
 
+FILES = ("model.safetensors", "results.json")  # beside log.csv and last.pt
 SAVE_EVERY = 10.0  # seconds between two checkpoints
 
 # A mouth crop that is a little off: rows down, columns right (of a 32 x 64 frame), zoom.
@@ -115,10 +117,8 @@ def results(model: LipNet, clips: ClipSet) -> dict:
         },
         "misplaced_greedy_wer": misplaced_wer(model, clips),
         "sentences": [
-            {"id": name, "said": said, "greedy": greedy, "grammar": best}
-            for name, said, greedy, best in zip(
-                clips.ids, clips.transcripts, reading.texts, grammatical, strict=True
-            )
+            dict(zip(("id", "said", "greedy", "grammar"), texts, strict=True))
+            for texts in zip(clips.ids, clips.transcripts, reading.texts, grammatical, strict=True)
         ],
     }
 
@@ -130,7 +130,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", default="synthetic", help="a mouth set's folder, or 'synthetic' (default)")
     parser.add_argument("--out", required=True, type=Path, help="folder for log, weights, results")
     parser.add_argument("--start", choices=("timings", "plain"), default="timings")
-    parser.add_argument("--epochs", type=int, help="passes over the clips, in place of the preset's")
+    parser.add_argument("--epochs", type=int, help="passes over the clips, instead of the preset's")
     parser.add_argument("--batch-size", type=int, help="clips in a step of all processes, not the preset's")
     parser.add_argument("--clips", type=int, default=2000, help="synthetic training clips (default 2000)")
     parser.add_argument("--seed", type=int, default=0)
@@ -159,6 +159,8 @@ def run(
     Returns:
         what results.json holds; None in every process but the first.
     """
+    for name in FILES if processes.first else ():
+        check_writable(out / name)
     if lessons.device().type == "cuda":
         torch.backends.cudnn.benchmark = True  # try its convolutions once, keep the fastest
     torch.manual_seed(settings.seed)
@@ -173,7 +175,7 @@ def run(
         return None
     device = lessons.device()
     about = {"preset": preset, "data": data, "training_clips": str(len(training))}
-    weights = out / "model.safetensors"
+    weights = out / FILES[0]
     checkpoint.save(model, weights, about, half=True)
     # Measured on what was kept, half precision and all.
     found = results(checkpoint.load(weights).to(device), validation)
@@ -187,8 +189,7 @@ def run(
         **machine(device),
         **found,
     }
-    with atomic(out / "results.json") as part:
-        part.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(out / FILES[1], report)
     greedy, grammar = found["greedy"]["wer"], found["grammar"]["wer"]
     print(f"WER {greedy:.1%} greedy, {grammar:.1%} with the grammar: {out}")
     return report

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lessons.data.cached_frames import CachedFrames
+
 
 @dataclass(frozen=True)
 class ClipSet:
@@ -22,13 +24,15 @@ class ClipSet:
         transcripts: N sentences, words separated by one space.
         segments: for each clip its words in time, ``(start, end, word)`` in frames, end exclusive;
             silence is the word ``sil``, a short pause ``sp``.
+        speakers: N names of who speaks; empty where it is not known.
     """
 
-    frames: np.ndarray
+    frames: np.ndarray | CachedFrames
     lengths: np.ndarray
     ids: tuple[str, ...]
     transcripts: tuple[str, ...]
     segments: tuple[tuple[tuple[float, float, str], ...], ...]
+    speakers: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -40,4 +44,32 @@ class ClipSet:
             self.frames[indices],
             self.lengths[indices],
             *(tuple(field[i] for i in indices) for field in (self.ids, self.transcripts, self.segments)),
+            tuple(self.speakers[i] for i in indices) if self.speakers else (),
         )
+
+
+def balanced_order(speakers: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """Return the order of an epoch: as many clips as there are, each speaker as often as any other.
+
+    Of a speaker with few clips each comes several times, of one with many only some come: others in the next
+    epoch. With one speaker, or none named, it is a permutation of all clips.
+
+    Args:
+        speakers: N names, one per clip.
+        rng: the source of randomness.
+
+    Returns:
+        (N,) int64, indices of clips.
+    """
+    if len(set(speakers)) <= 1:
+        return rng.permutation(len(speakers))
+    names = np.array(speakers)
+    groups = [np.flatnonzero(names == name) for name in sorted(set(speakers))]
+    share, extra = divmod(len(names), len(groups))
+    lucky = set(rng.permutation(len(groups))[:extra].tolist())  # get one more, so that N come together
+    drawn = []
+    for g, group in enumerate(groups):
+        count = share + (g in lucky)
+        rounds = [rng.permutation(group) for _ in range(-(-count // len(group)))]
+        drawn.append(np.concatenate(rounds)[:count] if rounds else group[:0])
+    return rng.permutation(np.concatenate(drawn))

@@ -1,103 +1,59 @@
-"""Pictures of the course. Each function takes arrays or tensors and returns a matplotlib ``Figure``."""
+"""Figures of the course. Each function takes arrays or tensors and returns a matplotlib ``Figure``."""
 
-from lessons.figures.alignment import alignment, trellis
-from lessons.figures.beams import beams, path_shares
-from lessons.figures.box_rows import box_rows
-from lessons.figures.boxed import boxed
-from lessons.figures.break_even import break_even
-from lessons.figures.cell_diagram import cell_diagram
-from lessons.figures.center_maps import center_maps
-from lessons.figures.confusion import confusion
-from lessons.figures.counts import counts
-from lessons.figures.course_map import course_map
-from lessons.figures.ctc_gradient import ctc_gradient
-from lessons.figures.curves import curves
-from lessons.figures.cuts import cuts
-from lessons.figures.distances import distances
-from lessons.figures.dots import dots
-from lessons.figures.edit_table import edit_table
-from lessons.figures.film_rows import film_rows
-from lessons.figures.filmstrip import filmstrip
-from lessons.figures.flow import trellis_flow, trellis_steps
-from lessons.figures.gates import gates
-from lessons.figures.kernels import kernels
-from lessons.figures.lanes import lanes
-from lessons.figures.layer_shares import layer_shares
-from lessons.figures.live_strip import live_strip
-from lessons.figures.memory_cells import memory_cells
-from lessons.figures.memory_film import memory_film
-from lessons.figures.memory_walk import memory_walk
-from lessons.figures.number_formats import number_bits, number_range
-from lessons.figures.overlaps import overlaps
-from lessons.figures.peaks import peaks
-from lessons.figures.plateau import plateau
-from lessons.figures.precision_recall import precision_recall
-from lessons.figures.rates import rates
-from lessons.figures.reading_order import reading_order
-from lessons.figures.ring import ring
-from lessons.figures.saliency import saliency
-from lessons.figures.saturation import saturation
-from lessons.figures.score import score
-from lessons.figures.shape_ladder import Layer, shape_ladder
-from lessons.figures.space_time import space_time, space_time_cube
-from lessons.figures.spread import spread
-from lessons.figures.stream_diagram import stream_diagram
-from lessons.figures.strip import strip
-from lessons.figures.throughput import throughput
-from lessons.figures.weight_bars import weight_bars
-from lessons.figures.work_lanes import work_lanes
+from lessons.figures.basics import (
+    confusion_matrix,
+    count_bars,
+    curves,
+    distance_matrix,
+    dot_plot,
+    error_rate_bars,
+    seed_spread,
+    strip_plot,
+)
+from lessons.figures.clips import (
+    boxed_clip_rows,
+    boxed_frames,
+    clip_rows,
+    filmstrip,
+    live_transcript,
+    saliency_overlay,
+    word_timeline,
+)
+from lessons.figures.cost import Layer, break_even, layer_costs, shape_ladder, weight_bars
+from lessons.figures.ctc import (
+    alignment,
+    beam_search,
+    ctc_gradient,
+    edit_table,
+    path_probabilities,
+    posterior_curves,
+    trellis,
+    trellis_flow,
+    trellis_steps,
+)
+from lessons.figures.detection import boolean_timeline, box_overlaps, center_maps, precision_recall
+from lessons.figures.diagrams import bottleneck_lstm_diagram, course_map, lstm_gru_diagram, pipeline_diagram
+from lessons.figures.recurrent import bidirectional_order, gate_activations, sigmoid_saturation, state_maps
+from lessons.figures.style import describe
+from lessons.figures.training import (
+    gantt_chart,
+    number_bits,
+    number_range,
+    ring_all_reduce,
+    throughput,
+    training_run,
+)
+from lessons.figures.volumes import kernels, memory_layout, space_time, space_time_cube, space_time_slices
 
 __all__ = [
-    "Layer",
-    "alignment",
-    "beams",
-    "box_rows",
-    "boxed",
-    "break_even",
-    "cell_diagram",
-    "center_maps",
-    "confusion",
-    "counts",
-    "course_map",
-    "ctc_gradient",
-    "curves",
-    "cuts",
-    "distances",
-    "dots",
-    "edit_table",
-    "film_rows",
-    "filmstrip",
-    "gates",
-    "kernels",
-    "lanes",
-    "layer_shares",
-    "live_strip",
-    "memory_cells",
-    "memory_film",
-    "memory_walk",
-    "number_bits",
-    "number_range",
-    "overlaps",
-    "path_shares",
-    "peaks",
-    "plateau",
-    "precision_recall",
-    "rates",
-    "reading_order",
-    "ring",
-    "saliency",
-    "saturation",
-    "score",
-    "shape_ladder",
-    "space_time",
-    "space_time_cube",
-    "spread",
-    "stream_diagram",
-    "strip",
-    "throughput",
-    "trellis",
-    "trellis_flow",
-    "trellis_steps",
-    "weight_bars",
-    "work_lanes",
-]
+    "Layer", "alignment", "beam_search", "bidirectional_order", "boolean_timeline",
+    "bottleneck_lstm_diagram", "box_overlaps", "boxed_clip_rows", "boxed_frames", "break_even",
+    "center_maps", "clip_rows", "confusion_matrix", "count_bars", "course_map", "ctc_gradient", "curves",
+    "describe", "distance_matrix", "dot_plot", "edit_table", "error_rate_bars", "filmstrip", "gantt_chart",
+    "gate_activations", "kernels", "layer_costs", "live_transcript", "lstm_gru_diagram", "memory_layout",
+    "number_bits", "number_range", "path_probabilities", "pipeline_diagram", "posterior_curves",
+    "precision_recall", "ring_all_reduce", "saliency_overlay", "seed_spread", "shape_ladder",
+    "sigmoid_saturation", "space_time", "space_time_cube", "space_time_slices", "state_maps", "strip_plot",
+    "throughput", "training_run", "trellis", "trellis_flow", "trellis_steps", "weight_bars",
+    "word_timeline",
+]  # fmt: skip

@@ -7,7 +7,6 @@ faster. How it is measured: :mod:`lessons.measure.timing`. No test depends on a 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -20,7 +19,7 @@ from tqdm.auto import tqdm
 
 import lessons
 from lessons.ctc import ctc_loss
-from lessons.files import atomic
+from lessons.files import check_writable, write_json
 from lessons.layers import conv3d
 from lessons.layers.bottleneck_lstm import BottleneckLSTMCell, gates_apart
 from lessons.layers.conv_lstm import ConvLSTMCell
@@ -28,7 +27,9 @@ from lessons.layers.gru import GRU
 from lessons.lipreading.lipnet import LipNet, fastest_layers
 from lessons.lipreading.plain_lipnet import PlainLipNet, plain_step
 from lessons.measure.timing import Work, compare, machine
-from lessons.training.lipnet import Settings, best_precision, logits_of, make_optimizer
+from lessons.training.optimizer import make_optimizer
+from lessons.training.precision import best_precision, logits_of
+from lessons.training.settings import Settings
 
 FRAMES = 75  # T of LipNet
 
@@ -204,14 +205,15 @@ def main(argv: list[str] | None = None) -> None:
     names = [name for name in there_are if any(fnmatchcase(name, pattern) for pattern in args.only)]
     if not names:
         parser.error(f"--only {' '.join(args.only)}: no such piece; there are {', '.join(there_are)}")
+    if args.json:
+        check_writable(args.json)
     torch.set_num_threads(args.threads)
     rows = measure(names, lessons.device(), args.pairs)
     print(table(rows))
     first = rows[0]
     print(f"\n{first['device']}, {first['threads']} thread(s), torch {first['torch']}")
     if args.json:
-        with atomic(args.json) as part:
-            part.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, rows)
 
 
 def _run(layer: Callable, x: Tensor, backward: bool, parameters: list[Tensor] | None = None) -> Work:

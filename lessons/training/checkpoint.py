@@ -9,12 +9,12 @@ import json
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from lessons.files import atomic
 from lessons.lipreading.lipnet import Layers, LipNet
@@ -22,12 +22,13 @@ from lessons.lipreading.lipnet_small import from_config
 
 Model = TypeVar("Model", bound=nn.Module)
 TRAINED = ("lipnet_small_grid_s1", "lipnet_small_synthetic")  # what comes with the course: lessons/trained/
+MAX_UPSAMPLE = 16  # no weight shows it, and each clip takes so many times as long
 
 
 def save(
     model: nn.Module, path: str | Path, about: Mapping[str, str] | None = None, half: bool = False
 ) -> None:
-    """Write the weights and the configuration of ``model``, all or nothing.
+    """Write the weights and the configuration of ``model``, all or nothing; equal models give equal bytes.
 
     Args:
         model: what to keep; its ``config`` holds the arguments that make another like it.
@@ -39,9 +40,9 @@ def save(
     for name, value in model.state_dict().items():
         value = value.detach().cpu().contiguous()
         state[name] = value.half() if half and value.is_floating_point() else value
+    data = safetensors.torch.save(state, {"config": json.dumps(model.config), **(about or {})})
     with atomic(path) as part:
-        save_file(state, part, metadata={"config": json.dumps(model.config), **(about or {})})
-        part.chmod(0o644)  # safetensors makes files that only their owner can read
+        part.write_bytes(_sorted_header(data))
 
 
 def load(path: str | Path, layers: Layers = "torch") -> LipNet:
@@ -55,10 +56,16 @@ def load(path: str | Path, layers: Layers = "torch") -> LipNet:
         FileNotFoundError: no such file.
         ValueError: not a safetensors file, cut short, or not a LipNet of this course.
     """
+
+    def make(upsample: int = 1, **config: Any) -> LipNet:
+        if type(upsample) is not int or not 1 <= upsample <= MAX_UPSAMPLE:
+            raise ValueError(f"upsample={upsample!r}: expected an integer from 1 to {MAX_UPSAMPLE}")
+        return from_config(upsample=upsample, layers=layers, **config)
+
     path = trained_folder(str(path)) / "model.safetensors" if str(path) in TRAINED else Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the course's own models are {', '.join(TRAINED)}")
-    return rebuild(path, lambda **config: from_config(**config, layers=layers), "LipNet")
+    return rebuild(path, make, "LipNet")
 
 
 def rebuild(path: str | Path, make: Callable[..., Model], kind: str) -> Model:
@@ -79,7 +86,7 @@ def rebuild(path: str | Path, make: Callable[..., Model], kind: str) -> Model:
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # no more than the file has bytes
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path}: not a safetensors file, or cut short ({error}). Pickled weights (.pt, .pth) are not "
@@ -89,25 +96,56 @@ def rebuild(path: str | Path, make: Callable[..., Model], kind: str) -> Model:
         raise ValueError(
             f"{path}: holds no {kind} configuration; was it written by lessons.training.checkpoint.save?"
         )
-    try:
-        model = make(**json.loads(about["config"]))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: no {kind} has the configuration {about['config']} ({error})") from error
+
+    def build() -> Model:
+        try:
+            return make(**json.loads(about["config"]))
+        except Exception as error:  # a configuration from elsewhere may hold anything
+            short = about["config"][:300]
+            raise ValueError(f"{path}: no {kind} has the configuration {short} ({error})") from error
+
+    return _fill(path, build, state)
+
+
+def trained_folder(name: str) -> Path:
+    """The folder of a model that comes with the course: weights, learning curve, results, model card."""
+    return Path(str(resources.files("lessons"))) / "trained" / name
+
+
+def _fill(path: Path, build: Callable[[], Model], state: Mapping[str, Tensor]) -> Model:
+    """The model that ``build`` makes, with the weights in ``state`` (``eval`` mode, on the CPU).
+
+    Names and shapes are compared on the meta device, where a model takes no memory, and only then is it made.
+    """
+    with torch.device("meta"):
+        expected = {name: tuple(value.shape) for name, value in build().state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     if found != expected:
         wrong = sorted({name for name, _ in set(found.items()) ^ set(expected.items())})
         raise ValueError(
             f"{path}: weights and configuration disagree at {', '.join(wrong[:3])}: "
             f"found {found.get(wrong[0])}, expected {expected.get(wrong[0])}"
         )
-    state = {name: value.float() if value.dtype == torch.float16 else value for name, value in state.items()}
-    if any(not bool(torch.isfinite(value).all()) for value in state.values()):
-        raise ValueError(f"{path}: holds NaN or infinite weights")
-    model.load_state_dict(state)
+    model = build()
+    for name, value in model.state_dict().items():
+        new = state[name]
+        if new.is_floating_point() != value.is_floating_point() or new.device.type != "cpu":
+            raise ValueError(f"{path}: {name} is {new.dtype} on {new.device}, expected {value.dtype} on cpu")
+        new = new.to(value.dtype)
+        if not bool(torch.isfinite(new).all()):
+            raise ValueError(f"{path}: holds NaN or infinite weights, the first in {name}")
+        value.copy_(new)
     return model.eval()
 
 
-def trained_folder(name: str) -> Path:
-    """The folder of a model that comes with the course: weights, learning curve, results, model card."""
-    return Path(str(resources.files("lessons"))) / "trained" / name
+def _sorted_header(data: bytes) -> bytes:
+    """A safetensors file with its words in order, which otherwise changes from one writing to the next.
+
+    The file: the header's length in 8 bytes, the header in JSON, the tensors.
+    """
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]

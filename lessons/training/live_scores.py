@@ -1,4 +1,4 @@
-"""How well a stream is read: word errors, how well the box fits, how often it jumps, how late a word is told.
+"""Scores of a stream: word errors, IoU of the box, its jumps, and the delay until a word is emitted.
 
 The table has a row for each film, so that whoever doubts a mean can look at what was read. The course's own,
 and the finders that it is of, are in ``lessons/trained/mouth_finder``.
@@ -6,7 +6,6 @@ and the finders that it is of, are in ``lessons/trained/mouth_finder``.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,22 +17,26 @@ from lessons.ctc.metrics import edit_distance
 from lessons.data.synthetic.heads import LEVELS, TalkingFilms, talking_films
 from lessons.detection.boxes import iou
 from lessons.detection.detector import MEMORIES, Detector
-from lessons.files import atomic
-from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.live_reader import LiveReader, MouthFinder, known, read_film
 from lessons.training import checkpoint
+from lessons.training.seeds import read_rows
+from lessons.training.settings import Recipe
 
 TRAINED = checkpoint.trained_folder("mouth_finder")
 FINDERS = ("none", "averaging", "bottleneck_lstm")  # memories that are trained as finders
-TRUTH = "truth"  # in their place: the reader is told where the mouth is
-TEST_SEED = 40_000  # far from any seed that one would train with; nothing was chosen on these films
+TRUTH = "truth"  # instead of a finder: the true boxes
+READER = "lipnet_small_synthetic"
+TEST_SEED = 40_000  # far from any seed that one would train with; nothing was chosen on these videos
 TEST_FILMS = 60  # of each level
 JUMP = 0.25  # of the mouth's width: farther than any head moves from one frame to the next
-COLUMNS = ("seed", "finder", "level", "film", "poster", "said", "read", "errors", "iou", "jumps", "late")
+COLUMNS = {
+    **{"seed": int, "finder": str, "level": str, "film": int, "poster": int, "said": str, "read": str},
+    **{"errors": int, "iou": float, "jumps": int, "late": float},
+}
 
 
 def films_of(level: str, n: int = TEST_FILMS, seed: int = TEST_SEED) -> TalkingFilms:
-    """The test films of one of ``LEVELS``: the same people say the same in all levels."""
+    """The test videos of one of ``LEVELS``: the same people say the same in all levels."""
     return talking_films([LEVELS[level]] * n, np.random.default_rng(seed))
 
 
@@ -44,15 +47,15 @@ def load(path: str | Path) -> Detector:
 
 
 def score(live: LiveReader, films: TalkingFilms, i: int) -> dict:
-    """What a reader made of film i.
+    """The scores of video i.
 
     Returns:
-        poster: the frame in which one is hung up; the film's length if none is.
+        poster: the frame in which one is hung up; the video's length if none is.
         said, read: the sentences.
         errors: the fewest edits of words between them.
         iou: of the smoothed box with the true one, the mean over frames; 0 in a frame without a box.
         jumps: how often the box that was found lies more than a quarter of its width from the one before.
-        late: frames from the end of a word to its telling, the mean over words; "" unless all are right.
+        late: frames from the end of a word until it is emitted, the mean over words; "" unless all are right.
     """
     said, read = films.transcripts[i], " ".join(word.text for word in live.told)
     overlaps = [
@@ -82,14 +85,14 @@ def jumps(found: list[np.ndarray | None]) -> int:
     return int((steps > JUMP * (boxes[1:, 2] - boxes[1:, 0])).sum())
 
 
-def measure(
-    detectors: Mapping[str, Detector], reader: LipNet, n: int = TEST_FILMS, progress: bool = True
-) -> list[dict]:
-    """Rows of the table for all levels: each detector by its name, and the truth."""
+def measure(recipe: Recipe, detectors: Mapping[str, Detector]) -> list[dict]:
+    """The rows of the table for all levels: each detector by its name, and the truth."""
+    # Channels last: the reader's convolutions are faster so.
+    reader = checkpoint.load(READER).to(memory_format=torch.channels_last_3d)
     rows = []
     for level in LEVELS:
-        films = films_of(level, n)
-        for name in tqdm([TRUTH, *detectors], desc=level, unit="finder", disable=not progress):
+        films = films_of(level, recipe.test_clips)
+        for name in tqdm([TRUTH, *detectors], desc=level, unit="finder"):
             for i, film in enumerate(films.frames):
                 finder = known(films.boxes[i]) if name == TRUTH else MouthFinder(detectors[name])
                 live = read_film(film, finder, reader)
@@ -97,27 +100,13 @@ def measure(
     return rows
 
 
-def write_table(path: Path, rows: list[dict]) -> None:
-    """Write rows as CSV, all or nothing."""
-    with atomic(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def read_table(path: str | Path | None = None) -> list[dict]:
     """The rows of a table, the course's own if ``path`` is None; ``late`` is NaN where nothing stands."""
-    with open(path or TRAINED / "results.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    whole, parts = ("seed", "film", "poster", "errors", "jumps"), ("iou", "late")
-    for row in rows:
-        row.update({name: int(row[name]) for name in whole})
-        row.update({name: float(row[name] or "nan") for name in parts})
-    return rows
+    return read_rows(path or TRAINED / "results.csv", COLUMNS)
 
 
 def column(rows: list[dict], name: str, finder: str, level: str, seed: int = 0) -> np.ndarray:
-    """(films,) one column of the table, by film.
+    """(videos,) one column of the table, by video.
 
     Raises:
         ValueError: no such rows.
@@ -131,11 +120,11 @@ def column(rows: list[dict], name: str, finder: str, level: str, seed: int = 0) 
 def word_error_rate(
     rows: list[dict], finder: str, level: str, seed: int = 0, draws: int = 2000
 ) -> tuple[float, float, float]:
-    """WER, and the middle 95 % of what it would be with other films (bootstrap).
+    """WER, and the middle 95 % of what it would be with other videos (bootstrap).
 
-    The other films are drawn from these, with replacement, as many as there are.
+    The other videos are drawn from these, with replacement, as many as there are.
     """
-    errors = column(rows, "errors", finder, level, seed)  # (films,)
+    errors = column(rows, "errors", finder, level, seed)  # (videos,)
     words = np.array([len(said.split()) for said in column(rows, "said", finder, level, seed)])
     chosen = np.random.default_rng(0).integers(len(errors), size=(draws, len(errors)))
     rates = errors[chosen].sum(1) / words[chosen].sum(1)  # (draws,)

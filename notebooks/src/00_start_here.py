@@ -34,7 +34,7 @@ from lessons.data.synthetic.error_floor import error_floor
 from lessons.data.synthetic.talker import Speaker, synthetic_clips, talk
 from lessons.measure.counting import count
 from lessons.training import checkpoint
-from lessons.training.lipnet import evaluate
+from lessons.training.evaluation import evaluate
 
 # %% [markdown]
 # ## 1. A mouth
@@ -298,7 +298,7 @@ assert results["grammar"]["wer"] <= results["greedy"]["wer"] < 0.2
 # them, run in a terminal:
 #
 # ```
-# python -m lessons grid download --speaker 1 --out data/raw
+# python -m lessons grid download --speakers 1 --out data/raw
 # python -m lessons grid prepare --raw data/raw --out data/grid
 # ```
 #

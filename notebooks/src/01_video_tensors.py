@@ -67,7 +67,7 @@ assert film.shape == (75, 64, 128, 3) and film.dtype == np.uint8
 # is silent? And while she speaks?
 
 # %%
-figures.cuts(film, t=24, row=36, column=64, title="One clip, cut along each axis", width=6.5)
+figures.space_time_slices(film, t=24, row=36, column=64, title="One clip, cut along each axis", width=6.5)
 
 # %% [markdown]
 # Straight lines are things that stand still. In silence the lips draw bands along the axis of time; in
@@ -109,7 +109,7 @@ from ipywidgets import interact
 
 @interact(t=(0, 74), row=(0, 63), column=(0, 127))
 def scrub(t=24, row=36, column=64):
-    return figures.cuts(film, t, row, column, width=5)
+    return figures.space_time_slices(film, t, row, column, width=5)
 
 
 # %% [markdown]
@@ -204,7 +204,7 @@ for name, x in [("decoded", tiny), ("permuted", tiny_first), ("green alone", tin
 
 # %%
 colors = ["RGB"[place % 3] for place in range(24)]
-figures.memory_walk(
+figures.memory_layout(
     {
         "decoded (T, H, W, C)": places(tiny),
         "permuted (C, T, H, W)": places(tiny_first),
@@ -322,7 +322,7 @@ def to_frames(x: torch.Tensor) -> torch.Tensor:
 
 moments = [5, 20, 48]
 looks = {"permute": to_frames(good)[moments], "view": to_frames(bad)[moments]}  # (3, H, W, C) each
-figures.film_rows(looks, [f"frame {t}" for t in moments], title="The same bytes, the same shape", width=8)
+figures.clip_rows(looks, [f"frame {t}" for t in moments], title="The same bytes, the same shape", width=8)
 
 # %% [markdown]
 # `permute` keeps every number at its place in memory, and tells the index the new way there. `view` keeps
@@ -333,7 +333,7 @@ figures.film_rows(looks, [f"frame {t}" for t in moments], title="The same bytes,
 assert bad.stride() == strides_of_solution(bad.shape) and clip.numel() // 3 == 614_400
 assert torch.equal(bad[0].flatten(), clip[:25].flatten())  # "red" is all colors of a third of the film
 wrong = tiny.view(3, 2, 2, 2)  # "(C, T, H, W)"
-figures.memory_walk(
+figures.memory_layout(
     {"permute (C, T, H, W)": places(tiny_first), "view (C, T, H, W)": places(wrong)}, colors, width=7
 )
 
@@ -379,7 +379,7 @@ red_mark[1, 2, 4, 0] = 255
 arrived = readers["flip(3).permute(…): blue, green, red"](red_mark).nonzero()[0].tolist()
 assert arrived == [2, 1, 2, 4]  # red came out as channel 2
 swapped = torch.stack([clip[30], clip[30].flip(2)])  # (2, H, W, C)
-figures.film_rows({"frame 30": swapped}, ["RGB", "BGR read as RGB"], width=5)
+figures.clip_rows({"frame 30": swapped}, ["RGB", "BGR read as RGB"], width=5)
 
 # %% [markdown]
 # On a real mouth the scrambling looks no better. If you have GRID clips (notebook 00, section 6), change
@@ -393,7 +393,7 @@ if clips_from == "grid" and find_mouth_set() is not None:
 else:
     mouth = clip
 scrambled = to_frames(mouth.view(3, *mouth.shape[:3]))  # (T, H, W, C)
-figures.film_rows({"frame 30": torch.stack([mouth[30], scrambled[30]])}, ["as it is", "view"], width=5)
+figures.clip_rows({"frame 30": torch.stack([mouth[30], scrambled[30]])}, ["as it is", "view"], width=5)
 
 # %% [markdown]
 # <details><summary><b>Help: "the picture is noise, or striped, or small copies side by side"</b></summary>
@@ -559,7 +559,7 @@ middle = {"floats": true[darker].median().item(), "bytes": wrapped[darker].media
 print("where it got darker, the middle difference:", middle)
 assert middle["floats"] < 20 and middle["bytes"] > 235
 strip = torch.stack([one, two, wrapped, true])  # (4, H, W, C)
-figures.film_rows({"": strip}, ["frame 14", "frame 18", "18 − 14, bytes", "|18 − 14|, floats"], width=9)
+figures.clip_rows({"": strip}, ["frame 14", "frame 18", "18 − 14, bytes", "|18 − 14|, floats"], width=9)
 
 # %% [markdown]
 # Bytes count as a clock does: one step below 0 is 255. A pixel that got darker by a little comes out nearly
@@ -655,7 +655,7 @@ x, lengths = to_batch_solution(takes)
 print(tuple(x.shape), lengths.tolist())
 moments = [10, 30, 60]
 rows = {f"take {i}": to_frames(one)[moments] for i, one in enumerate(x)}  # (4, H, W, C) each
-figures.film_rows(
+figures.clip_rows(
     rows, [f"frame {t}" for t in moments], title="Three takes in one batch; black is padding", width=6
 )
 
@@ -842,7 +842,7 @@ _ = torch.manual_seed(0)
 model = LipNet().eval()  # eval: no dropout
 arriving = {name: gate_inputs(model.gru1, frame_features(model, x)) for name, x in scales.items()}
 assert 0.25 < (arriving["standardized"].abs() > 3).float().mean() < 0.45
-figures.saturation(arriving, title="What arrives at the gates of an untrained LipNet")
+figures.sigmoid_saturation(arriving, title="What arrives at the gates of an untrained LipNet")
 
 # %% [markdown]
 # Raw bytes saturate nearly every gate: there is next to no gradient to learn from. Divided by 255, nearly

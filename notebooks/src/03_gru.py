@@ -68,7 +68,7 @@ print(f"a sentence of six words takes about {segments[-1][0] - segments[0][1]:.0
 assert segments[-1][0] - segments[0][1] > 3 * 7
 assert not different[blind - 3 :].any() and blind < 16
 shown = list(range(4, 20, 2))
-figures.film_rows(
+figures.clip_rows(
     {"bin now": bin_now[shown], "set now": set_now[shown]},
     [f"frame {t}" for t in shown],
     title="Two different words, then the same word",
@@ -255,7 +255,7 @@ assert round(59 * math.log10(stretch)) == -14
 # section's.
 
 # %%
-figures.memory_cells()
+figures.lstm_gru_diagram()
 
 # %% [markdown]
 # ### Exercise 1 · `lstm_step` · difficulty ★★☆ · 12 minutes
@@ -595,7 +595,7 @@ r, z, h = watch_gates(model.memory, x)  # (T, D) each
 agree("memory with the gates kept", h, model.memory(x[:, None])[0][:, 0].detach(), tolerance=1e-5)
 with torch.no_grad():
     out = model(x[:, None])[:, 0]  # (T,)
-figures.gates(
+figures.gate_activations(
     x[:, 0],
     x[:, 1],
     {"update z": z, "reset r": r},
@@ -833,7 +833,7 @@ figures.curves(
 # The cure is to start each clip's backward pass **at its own last frame**.
 
 # %%
-figures.reading_order([12, 5, 8])
+figures.bidirectional_order([12, 5, 8])
 
 # %% [markdown]
 # ### Exercise 4 · `reverse_padded` · difficulty ★★☆ · 10 minutes
@@ -1193,7 +1193,7 @@ for name, values in error.items():
     learned = sum(p.numel() for p in layer.parameters())
     print(f"{name:19} {learned:5} weights")
     assert all(0.2 < value < 0.55 for value in values)
-figures.spread(
+figures.seed_spread(
     error,
     percent=True,
     xlabel="spoken frames with the wrong word",

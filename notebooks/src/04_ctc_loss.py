@@ -323,7 +323,7 @@ arriving = stays + F.pad(steps, (1, -1)) + F.pad(leaps, (2, -2))  # (T-1, S)
 agree("what the moves bring into a state is its dot", arriving, reached[1:])
 assert (alpha[:2, 5] == 0).all() and alpha[2, 5] > 0  # state 5 is the n
 assert (alpha[:, 0] > 0).all() and alpha[7, 4] > 0  # the first blank; the blank before the n, at the end
-figures.trellis_steps(reached, moves, spell(states), range(8), width=8.5, row=0.2)
+figures.trellis_steps(reached, moves, spell(states), jumps, range(8), width=8.5, row_height=0.2)
 
 # %% [markdown]
 # No walk is in the *n* before frame 2, and some never leave the first blank. **Forward does not know the end
@@ -337,7 +337,7 @@ from ipywidgets import interact
 
 @interact(t=(0, 7))
 def step_through(t=3):
-    return figures.trellis_steps(reached, moves, spell(states), [t], width=5.5, row=0.27)
+    return figures.trellis_steps(reached, moves, spell(states), jumps, [t], width=5.5, row_height=0.27)
 
 
 # %% [markdown]
@@ -597,6 +597,7 @@ figures.trellis_flow(
         "α · β / p: the paths that spell “bin”": (posteriors, current),
     },
     spell(states),
+    jumps,
     width=7.5,
 )
 
@@ -635,9 +636,10 @@ assert widest["even"] < 0.5 < 0.7 < widest["trained"] and double_blank > 0.9
 figures.trellis_flow(
     {"a network that knows nothing": untrained, "the trained reader": trained},
     names,
+    ctc.may_skip(ctc.extend(word)),
     columns=2,
     width=8.5,
-    row=0.21,
+    row_height=0.21,
 )
 
 # %% [markdown]
@@ -774,7 +776,7 @@ for name, p in snapshots.items():
 best = {name: p.argmax(1) for name, p in snapshots.items()}
 assert (best["step 5"] == 0).all() and collapse(best["step 400"]) == word
 assert (best["step 400"] != 0).sum() <= 5 and snapshots["step 400"].max(1).values.min() > 0.4
-figures.peaks(snapshots, ["-", *alphabet.symbols], title="A free table of logits learns “bin”")
+figures.posterior_curves(snapshots, ["-", *alphabet.symbols], title="A free table of logits learns “bin”")
 
 # %% [markdown]
 # First the blank, everywhere; then each letter as a **peak** a frame or two wide, blanks in all the others.
@@ -870,7 +872,7 @@ print("all three seeds: first only blanks, and at the end the loss is below 0.5"
 seen, label = runs["seed 0"]
 shown = [0, 30, 150, 290, 350, 499]
 texts = [(step, "".join(SIGNS[c] for c in collapse(seen["probs"][step].argmax(1)))) for step in shown]
-figures.plateau(
+figures.training_run(
     loss,
     blanks,
     shaded=(first, last),
@@ -879,7 +881,7 @@ figures.plateau(
 )
 
 # %%
-figures.peaks(
+figures.posterior_curves(
     {f"step {step}": seen["probs"][step] for step in shown},
     SIGNS,
     title=f"The same clip, “{''.join(SIGNS[c] for c in label)}”: blanks, then peaks",
@@ -1000,7 +1002,7 @@ for T in (3, 5, 7):
     even_small = torch.full((T, 4), -math.log(4)).double()  # (T, V)
     panels[f"T = {T}: {count_paths(T, LABEL)} path{'s' * (T > 3)}"] = word_flow(even_small, LABEL)
 assert [count_paths(T, LABEL) for T in (2, 3, 5, 7)] == [0, 1, 28, 210] and math.comb(2 * 3, 2 * 3) == 1
-figures.trellis_flow(panels, spell(states), columns=3, width=7.5, row=0.22)
+figures.trellis_flow(panels, spell(states), jumps, columns=3, width=7.5, row_height=0.22)
 
 # %% [markdown]
 # At $T = L + R$ there is **one** path, so every frame is forced. A longer clip buys freedom, not
@@ -1031,7 +1033,7 @@ needs, rule = Counter(), Counter()
 for (L, R), count in sentences.items():
     needs[L + R] += count
     rule[2 * L + 1] += count
-figures.counts(
+figures.count_bars(
     {"needed: L + R": needs, "the rule: 2L + 1": rule},
     xlabel="frames",
     ylabel="sentences",

@@ -80,7 +80,7 @@ unsure = [{"-": 0.6, "a": 0.4}] * 2
 exact = label_probabilities(unsure)
 print({label: round(p, 2) for label, p in exact.items()})
 assert math.isclose(exact[""], 0.36) and math.isclose(exact["a"], 0.64)
-figures.path_shares(every_path(unsure), title="Four paths, two labels; red: the most probable path")
+figures.path_probabilities(every_path(unsure), title="Four paths, two labels; red: the most probable path")
 
 # %% [markdown]
 # The most probable single path is `--`, with .36, and it spells nothing. But three lesser paths, `-a`, `a-`
@@ -312,7 +312,7 @@ print(prefix_beam_search(unsure, width=2))
 
 # %%
 def history(frames, width):
-    """What figures.beams draws: all prefixes after each frame, those kept, and who sent how much where."""
+    """What figures.beam_search draws: all prefixes after each frame, those kept, who sent how much where."""
     beams = {"": (1.0, 0.0)}
     columns, kept, flows = [beams], [list(beams)], []
     for frame in frames:
@@ -339,7 +339,7 @@ for label, p in found.items():
     print(f"{label:3} found {p:.3f}, exact {exact[label]:.3f}")
 assert next(iter(found)) == next(iter(exact)) == "ab" != greedy_label(four)
 assert all(p <= exact[label] + 1e-12 for label, p in found.items()) and found["ab"] < exact["ab"]
-figures.beams(
+figures.beam_search(
     *history(four, 3), frames=list(map(caption, four)), width=8, title="Beams growing and merging: width 3"
 )
 
@@ -373,7 +373,7 @@ from ipywidgets import interact
 @interact(frames_read=(0, 4), width=(1, 6))
 def watch(frames_read=1, width=3):
     steps, names = history(four, width), list(map(caption, four))
-    return figures.beams(*steps, frames=names, upto=frames_read, width=8, title=f"Width {width}")
+    return figures.beam_search(*steps, frames=names, upto=frames_read, width=8, title=f"Width {width}")
 
 
 # %% [markdown]
@@ -452,10 +452,10 @@ print(f"the worst: width 1 finds {one!r}, exactly {exact[one]:.2f}; width 2 find
 assert exact[one] > 1.5 * exact[two]
 
 # %%
-figures.beams(*history(odd, 1), frames=list(map(caption, odd)), width=7, title="Width 1")
+figures.beam_search(*history(odd, 1), frames=list(map(caption, odd)), width=7, title="Width 1")
 
 # %%
-figures.beams(*history(odd, 2), frames=list(map(caption, odd)), width=7, title="Width 2")
+figures.beam_search(*history(odd, 2), frames=list(map(caption, odd)), width=7, title="Width 2")
 
 # %% [markdown]
 # Why? Follow single paths. The search counts a path only while it keeps **every** prefix on the path's way.
@@ -484,7 +484,7 @@ for width in (1, 2):
 assert list(known[1, "a"]) == list(known[2, "a"]) == ["--a"] and len(known[2, "b"]) == len(paths["b"]) == 6
 assert exact["a"] / 2 > sum(known[2, "b"].values()) > sum(known[2, "a"].values()) > 0.49 * exact["a"]
 lost = [path for label in "ab" for path in paths[label] if path not in known[2, label]]
-figures.path_shares(
+figures.path_probabilities(
     {label: paths[label] for label in "ab"}, dropped=lost, title="Width 2; gray: lost on the way"
 )
 
@@ -538,7 +538,7 @@ with torch.no_grad():
     clean = model(x).log_softmax(-1)  # (T, 48, V)
     noisy = model(x + noise).log_softmax(-1)  # (T, 48, V)
 shown = [16, 20, 24, 28]
-figures.film_rows(
+figures.clip_rows(
     {"as it is": x[0, 0, shown], "under noise": (x + noise)[0, 0, shown]},  # (4, H, W) each
     captions=[f"frame {t}" for t in shown], width=7,
 )  # fmt: skip
@@ -761,7 +761,7 @@ rates = {name: (wer(said[held_out], read), cer(said[held_out], read)) for name, 
 for name, (words, characters) in rates.items():
     print(f"{name:15} WER {words:4.0%}   CER {characters:4.0%}")
 assert rates["beam + grammar"][0] < rates["beam + n-gram"][0] < rates["beam"][0] * 0.8
-figures.dots(
+figures.dot_plot(
     list(rates), {"WER": [w for w, _ in rates.values()], "CER": [c for _, c in rates.values()]},
     xlabel="error rate", title="24 noisy clips that chose nothing",
 )  # fmt: skip

@@ -356,7 +356,7 @@ amounts = {
 assert [sum(row) for row in amounts["weights"]][1:3] == [4_574_460, 6_638_844]
 giga = [round(sum(row) / 1e9, 2) for row in amounts["multiply-adds a clip"]]
 assert giga[:3] == [2.36, 5.34, 9.07] and round(1 - 50 * 100 / (64 * 128), 2) == 0.39
-figures.layer_shares(list(tables), LAYERS, amounts, title="The same network on crops of four sizes")
+figures.layer_costs(list(tables), LAYERS, amounts, title="The same network on crops of four sizes")
 
 # %% [markdown]
 # 4,574,460 weights (−31 %) and 5.34 G multiply-adds (−41 %). The convolutions' weights do not know the size
@@ -873,7 +873,7 @@ for name, x in list(maps.items())[1:]:
     whole, half, again = x[0, c, 30], (x * kept)[0, c, 30], rebuilt[0, c, 30]  # (16, 32) each
     films[name[:-1]] = torch.stack([whole, half, again, torch.zeros_like(whole)])  # (4, 16, 32)
 captions = ["as it is", "half of the values dropped", "rebuilt by neighbors", "the channel dropped"]
-figures.film_rows(films, captions, title="What dropout hides in a map")
+figures.clip_rows(films, captions, title="What dropout hides in a map")
 
 # %% [markdown]
 # In an untrained network, dropping single values hides little: four fifths of what is gone can be had from

@@ -58,7 +58,7 @@ from lessons.data.synthetic.visemes import (
 from lessons.data.video import read_video, write_video
 from lessons.source import show
 from lessons.training import checkpoint
-from lessons.training.lipnet import evaluate
+from lessons.training.evaluation import evaluate
 
 GRID = find_mouth_set()  # the folder of the real clips, None where there are none
 
@@ -204,7 +204,7 @@ for bad in ("0 9000 bin\n8000 9500 blue\n", "0 9000 bin\n9000 9500 bleu\n", "0 7
         print(error)
 
 # %%
-figures.score({"word": segments}, film=film, width=7.5, title=f"“{said}”: when each word is said")
+figures.word_timeline({"word": segments}, clip=film, width=7.5, title=f"“{said}”: when each word is said")
 
 # %% [markdown]
 # Where real clips are at hand, the next cell reads all their timings. Without them it prints what was
@@ -264,7 +264,7 @@ at, boxes = find_faces(frames)  # frames that show a face; middle x, middle y, w
 corners = boxes[:, [0, 1, 0, 1]] + boxes[:, 2:] / 2 * [-1, -1, 1, 1]  # left, top, right, bottom of each
 print(f"a face in {len(at)} of the {len(range(0, 75, 5))} pictures looked at")
 print(f"its width: {boxes[:, 2].min():.0f} to {boxes[:, 2].max():.0f} pixels, though the head kept its size")
-figures.boxed(
+figures.boxed_frames(
     frames[at[::5]],
     {"face box": corners[::5]},
     at[::5],
@@ -312,7 +312,7 @@ tremble = {name: change.mean() for name, change in changes.items()}
 print(", ".join(f"{name}: {value:.1f} gray levels" for name, value in tremble.items()))
 assert tremble["frame by frame"] > 1.3 * tremble["smoothed"]
 shown = {name: np.clip(4 * change[:6], 0, 255).astype(np.uint8) for name, change in changes.items()}
-figures.film_rows(
+figures.clip_rows(
     shown, width=6.5, title="A shut mouth: what changes from frame to frame (4 times as bright)"
 )
 
@@ -350,7 +350,7 @@ chosen = [0, 25, 60]
 half = np.array([-wide, -wide, wide, wide]) / 2
 face_boxes = np.stack([x, y, x, y], axis=1) + half  # (75, 4)
 kinds = {"face, smoothed": face_boxes[chosen], "window": windows[chosen]}
-figures.boxed(
+figures.boxed_frames(
     frames[chosen], kinds, chosen, width=7.5, columns=3, title="One width, a smooth way, and the window"
 )
 
@@ -366,7 +366,7 @@ small = resize_area(gray, (32, 64))  # (75, 32, 64): each pixel the mean of 2 x 
 assert np.abs(small - gray.reshape(75, 32, 2, 64, 2).mean(axis=(2, 4))).max() <= 0.5
 moments = [20, 24, 32, 36]
 steps = {"cut, 64 × 128": together, "gray": gray, "32 × 64": small}
-figures.film_rows({name: clip[moments] for name, clip in steps.items()}, [str(i) for i in moments], width=7.5)
+figures.clip_rows({name: clip[moments] for name, clip in steps.items()}, [str(i) for i in moments], width=7.5)
 
 # %% [markdown]
 # `(75, 32, 64)` bytes: that is a clip. Training sees it with mean 0 and deviation 1 (notebook 01).
@@ -385,7 +385,7 @@ if GRID is not None and (GRID / "raw" / "s1").is_dir():
         prepared = read_video(GRID / "mouths" / f"{name}.mp4")  # (75, 64, 128, 3)
         assert np.abs(from_face.astype(int) - prepared).mean() < 5  # of 255; the set was compressed once more
 spots = np.linspace(0, len(whole) - 1, 6).round().astype(int)
-figures.film_rows({"film": whole[spots], "mouth": mouth[spots]}, [str(i) for i in spots], width=7.5)
+figures.clip_rows({"film": whole[spots], "mouth": mouth[spots]}, [str(i) for i in spots], width=7.5)
 
 # %% [markdown]
 # <details><summary><b>Help: "no face found"</b></summary>
@@ -434,7 +434,7 @@ one = sixties[0][38]  # a camera with little noise
 moments = [0, 4, 11, 12, 30, 74]
 missing = np.concatenate([one[:74], np.full_like(one[:1], 255)])  # 74 frames; the last is not there
 versions = {"sound": one, "gray start": lose_first_picture(one), "rubbish": smear(one), "74 frames": missing}
-figures.film_rows(
+figures.clip_rows(
     {name: clip[moments] for name, clip in versions.items()}, [str(i) for i in moments], width=7.5
 )
 
@@ -478,7 +478,7 @@ for name, n in above.items():
     print(f"{name:10}: {n.min():2} to {n.max():2} of 60 above 15; {n.sum()} of 300")
 broken = above["gray start"].sum() + above["rubbish"].sum()
 assert above["sound"].sum() == 1 and 0.75 < broken / 600 < 0.83
-figures.strip(
+figures.strip_plot(
     {name: values[0] for name, values in largest.items()},
     threshold=15,
     threshold_label="15 gray levels",
@@ -642,7 +642,7 @@ word_parts = [
 ]
 viseme_parts = list(zip(borders[:-1], borders[1:], visemes, strict=True))
 parts = {name: shapes[:, SHAPE.index(name)] for name in ("opening", "width", "rounding")}
-figures.score(
+figures.word_timeline(
     {"word": word_parts, "viseme": viseme_parts},
     parts,
     frames_said,
@@ -672,7 +672,7 @@ width = SHAPE.index("width")
 print("width of the mouth in the last frame of the t:", end=" ")
 print(f"{lips['t'][width]:.2f} in “t”, {lips['two'][width]:.2f} in “two”")
 assert lips["t"][width] > lips["two"][width] + 0.1 and abs(lips["two"][width] - by_hand) < 1e-4
-figures.film_rows(
+figures.clip_rows(
     pair, [str(i) for i in range(2, 10)], width=7.0, title="The same t (frames 3 to 6) before ee and oo"
 )
 
@@ -699,7 +699,7 @@ for part, low, high in (("opening", -0.5, 1.0), ("width", 0.6, 1.3), ("upper_tee
     moved = np.tile(rest, (6, 1))  # (6, 8)
     moved[:, SHAPE.index(part)] = np.linspace(low, high, 6)
     films[part] = render(moved, speaker, (48, 96), color=True)
-figures.film_rows(films, title="One number at a time, from eh", width=6.0)
+figures.clip_rows(films, title="One number at a time, from eh", width=6.0)
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: the slider is a widget, which lives only while the notebook runs
@@ -729,7 +729,7 @@ def letter_film(letter: str) -> np.ndarray:
 
 films = {letter: letter_film(letter) for letter in LETTERS}
 rows = {x: films[x][1:13:2] for x in ("b", "p", "c", "d", "t", "n", "s", "f")}
-figures.film_rows(rows, title="b p · c d t · n s · and one that is like no other", width=7.5)
+figures.clip_rows(rows, title="b p · c d t · n s · and one that is like no other", width=7.5)
 
 # %%
 stack = np.stack([films[letter] for letter in LETTERS]).astype(float)  # (25, 16, 32, 64)
@@ -737,7 +737,7 @@ apart = np.stack([np.abs(stack - film).mean(axis=(1, 2, 3)) for film in stack]) 
 same = sorted({"".join(LETTERS[j] for j in np.flatnonzero(row == 0)) for row in apart})
 print("films that are equal to the last byte:", [group for group in same if len(group) > 1])
 assert [group for group in same if len(group) > 1] == ["bp", "cdt", "ns"]
-figures.distances(
+figures.distance_matrix(
     apart, LETTERS, unit="mean difference, gray levels", title="How different are two letters' films?"
 )
 
@@ -921,7 +921,7 @@ rates = {
 readable = [rates[name].max() for name in ("as it is", "mirrored", "upside down", "upper half hidden")]
 lost_to_it = [rates[name].min() for name in ("lower half hidden", "negative", "backwards")]
 assert max(readable) < 0.25 and min(lost_to_it) > 0.6
-figures.spread(rates, percent=True, xlabel="word error rate; a dot: 15 clips, a tick: the mean of three")
+figures.seed_spread(rates, percent=True, xlabel="word error rate; a dot: 15 clips, a tick: the mean of three")
 
 # %% [markdown]
 # Mirrored is no surprise: it was trained with mirrored clips. But upside down it never saw one, and reads on.
@@ -962,7 +962,7 @@ one_of = {
     "frames changed": clip[:, augmentation.jitter_frames(75, np.random.default_rng(8), jitter=0.3)],
 }
 moments = list(range(18, 42, 4))
-figures.film_rows(
+figures.clip_rows(
     {name: x[0, moments].byte().numpy() for name, x in one_of.items()}, [str(i) for i in moments], width=7.5
 )
 
@@ -1022,7 +1022,7 @@ owner = [
     [word for a, b, word in said_at if a <= 1000 * t + 500 < b] for t in range(1, 8)
 ]  # of frames 1 to 7, by the rule
 assert owner == [["bin"]] * 3 + [["at"]] * 2 + [["f"]] * 2
-figures.score(
+figures.word_timeline(
     {
         "word": [(1, 1.5, "sil"), *[(a / 1000, b / 1000, word) for a, b, word in said_at]],
         "frame": [(i, i + 1, str(i)) for i in range(1, 9)],
@@ -1269,7 +1269,7 @@ print(f"by who is held out: {min(pair_by_pair):.0%} to {max(pair_by_pair):.0%}")
 assert min(SPLITS["any windows"]) > max(SPLITS["whole clips"]) + 0.05
 assert min(SPLITS["whole clips"]) > max(SPLITS["whole people"]) + 0.05
 assert max(pair_by_pair) - min(pair_by_pair) > 0.2
-figures.spread(SPLITS | {"  each two people": pair_by_pair}, percent=True, xlabel="words right")
+figures.seed_spread(SPLITS | {"  each two people": pair_by_pair}, percent=True, xlabel="words right")
 
 # %% [markdown]
 # One reader, the same films, three figures. The first is worth nothing: it measures how well a window finds
@@ -1370,7 +1370,7 @@ assert all((jitter_public(75, rng) == 37).sum() == 1 for _ in range(200))
 # <details><summary><b>Help: training is fine, the test on another speaker is not</b></summary>
 #
 # That is what one speaker gives (section 10). More people help more than more clips of the same. Check
-# first that it is not the crop: draw both speakers' clips side by side with `figures.film_rows`; is the
+# first that it is not the crop: draw both speakers' clips side by side with `figures.clip_rows`; is the
 # mouth in the same place, of the same size, as bright?
 # </details>
 #

@@ -47,7 +47,11 @@ from lessons.lipreading import LipNet, SmallLipNet
 from lessons.lipreading.saliency import saliency
 from lessons.source import show
 from lessons.training import checkpoint
-from lessons.training.lipnet import Settings, evaluate, learning_rate, timing_loss, train
+from lessons.training.evaluation import evaluate
+from lessons.training.lipnet import train
+from lessons.training.losses import timing_loss
+from lessons.training.schedule import cosine, learning_rate
+from lessons.training.settings import Settings
 
 alphabet = Alphabet()
 CPU = torch.device("cpu")
@@ -326,7 +330,7 @@ assert height_sentence < height_nothing and read not in SENTENCES
 # %%
 LEVELS = {"blind: one answer for all frames": height_nothing, "blind: one sentence for all": height_sentence}
 steps_shown = [0, 20, 40, 60, 90, 130, max(plain["looks"])]
-figures.plateau(
+figures.training_run(
     {"plain CTC": loss},
     {"plain CTC": blanks},
     shaded=(first, last),
@@ -406,7 +410,7 @@ ratio = reached["timings"] / reached["plain"]
 assert ratio < 0.75
 print("with timings it is past the second blind reader in less than three quarters of plain CTC's steps")
 
-figures.plateau(
+figures.training_run(
     {"plain CTC": loss, "start from word timings": warm_loss},
     {"plain CTC": blanks, "start from word timings": warm["blanks"]},
     shaded=(first, last),
@@ -456,7 +460,7 @@ for start in ("plain", "timings"):
     )
 assert steps["timings"].max() < steps["plain"].min()  # in every seed …
 assert (share["plain"] > share["timings"]).sum() == 4  # … and in four of five
-figures.spread(
+figures.seed_spread(
     {"plain CTC": steps["plain"], "start from word timings": steps["timings"]},
     xlabel="steps until the loss is below “one sentence for all”",
     title="Five seeds each",
@@ -478,7 +482,7 @@ figures.spread(
 # `learning_rate` rises over `warmup_steps`, then falls along half a cosine.
 
 # %%
-show(learning_rate)
+show(cosine)
 
 # %% [markdown]
 # **Predict.** At its very first step Adam divides $m/(1-\beta_1) = g$ by $\sqrt{v/(1-\beta_2)} = |g|$. How
@@ -612,7 +616,7 @@ figures.curves(
 # the data):
 #
 # ```
-# python -m lessons grid download --speaker 1 --out data/raw
+# python -m lessons grid download --speakers 1 --out data/raw
 # python -m lessons grid prepare --raw data/raw --out data/grid
 # python -m lessons train --preset small --data data/grid --out runs/small
 # ```
@@ -753,7 +757,7 @@ worst = max(misplaced, key=misplaced.get)
 rise = misplaced[worst] - misplaced["as cropped"]
 print(f"worst: {worst}, WER {rise:+.1%} against the crop as it is")
 assert math.isclose(misplaced["as cropped"], grid["greedy"]["wer"], abs_tol=1e-9) and rise < 0.25
-figures.dots(
+figures.dot_plot(
     list(misplaced),
     {title: list(report["misplaced_greedy_wer"].values()) for title, report in results.items()},
     xlabel="word error rate, greedy",
@@ -832,7 +836,7 @@ for title, report in results.items():
     hardest = grammar.SLOT_NAMES[int(errors[title, "grammar"].argmax())]
     print(f"{title}: the hardest slot is the {hardest}")
     assert hardest == "letter"
-figures.dots(
+figures.dot_plot(
     grammar.SLOT_NAMES,
     {decoder: errors["GRID speaker 1", decoder] for decoder in ("greedy", "grammar")},
     xlabel="share of words wrong or missing",
@@ -878,13 +882,15 @@ for title in RUNS:
 
 counts = letter_confusions(pairs["synthetic talker", "greedy"][3])
 assert counts.sum() == len(talker["sentences"])
-figures.confusion(counts, letters, width=6.8, title="Synthetic talker: letters, greedy; blocks of homophemes")
+figures.confusion_matrix(
+    counts, letters, width=6.8, title="Synthetic talker: letters, greedy; blocks of homophemes"
+)
 
 # %%
 counts = letter_confusions(pairs["GRID speaker 1", "greedy"][3])
 omitted = counts[:, -1].sum() / max(1, counts.sum() - np.trace(counts))
 print(f"of the greedy reader's errors in the letter, {omitted:.0%} are readings without a letter")
-figures.confusion(counts, letters, width=6.8, title="GRID speaker 1: letters, greedy")
+figures.confusion_matrix(counts, letters, width=6.8, title="GRID speaker 1: letters, greedy")
 
 # %% [markdown]
 # The talker's reader stands at the floor: nearly all that it gets wrong, nobody could know. The real reader's
@@ -902,7 +908,7 @@ off = counts - np.diag(np.diag(counts))  # what is off the diagonal is wrong
 often = sorted(np.argwhere(off), key=lambda place: -off[tuple(place)])
 print("most often: " + " · ".join(f"{words[i]} → {words[j]} ({off[i, j]:.0f})" for i, j in often[:4]))
 assert counts.sum() == 5 * len(grid["sentences"])
-figures.confusion(
+figures.confusion_matrix(
     counts, words, width=6.4, title="GRID speaker 1: the other five slots (–: missing, or no word)"
 )
 
@@ -992,7 +998,7 @@ letter_frames = path.path != 0  # (T,)
 log_probs[letter_frames, path.path[letter_frames]].sum().backward()
 heat = pixels.grad.abs().amax(0)  # (T, H, W)
 agree("yours against lessons.lipreading.saliency", heat, saliency(reader, x, path.path), tolerance=1e-5)
-figures.saliency(
+figures.saliency_overlay(
     film, heat, starts[1:5], spelled[1:5], columns=4, width=6.4, title="What the reading hangs on"
 )
 

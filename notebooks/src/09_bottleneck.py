@@ -138,7 +138,7 @@ for name, filters in (("picture", None), ("1 × 1", redness), ("3 × 3", average
     print(f"{name}: shuffling and putting back changes", end=" ")
     print("nothing" if torch.allclose(whole, put_back[name], atol=1e-6) else "the answer")
     assert torch.allclose(whole, put_back[name], atol=1e-6) == (name != "3 × 3")
-figures.film_rows(films, ["as it is", "pixels shuffled", "… and put back"], width=7.5)
+figures.clip_rows(films, ["as it is", "pixels shuffled", "… and put back"], width=7.5)
 
 # %% [markdown]
 # The 1 × 1 filter finds the lips by their color, and does not mind the shuffling: it sees no neighbors, so
@@ -322,7 +322,7 @@ for m, row in zip(WAISTS, table, strict=True):
 cost = {m: sum(row) for m, row in zip(WAISTS, table, strict=True)}
 assert cost[256] == 589_824 + 2 * 256 * 256 > 589_824 > cost[229]
 assert [round(100 - 100 * cost[m // 2] / cost[m]) for m in (256, 32)] == [70, 59]
-figures.layer_shares(
+figures.layer_costs(
     ["3 × 3 alone", *(f"waist {m}" for m in WAISTS)],
     ("1 × 1, both", "3 × 3"),
     {"weights": [[0, 589_824], *([first + last, middle] for first, middle, last in table)]},
@@ -502,7 +502,7 @@ assert [round(100 * share) for share in (of_weights[1], of_weights[4], of_work[1
     17,
     19,
 ]
-figures.layer_shares(
+figures.layer_costs(
     list(stages),
     [f"{k} × {k}" for k in KERNELS],
     amounts,

@@ -93,7 +93,7 @@ turned = (here - there).norm(dim=1).mean()
 others = torch.pdist(here).mean()
 print(f"the camera turned by 6 pixels moves the memory by {turned / others:.1f} of what another film does")
 assert 0.6 * others < turned
-figures.film_rows(
+figures.clip_rows(
     {
         "the film": films[::2, 0, 0],
         "pixels shuffled": lists[::2, 0, order].unflatten(1, (24, 24)),
@@ -267,7 +267,7 @@ inner = [int(equal[t, 2 + t + 1 : 25 - t, 3 + t + 1 : 25 - t].all()) for t in ra
 print(f"places with equal memory: {int(equal[0].sum())} of {26 * 26} after one frame,", end=" ")
 print(f"{int(equal[8].sum())} after nine")
 assert all(inner) and equal[0].sum() == 22 * 22 and equal[8].sum() == 6 * 5
-figures.memory_film(
+figures.state_maps(
     {"difference": (gap[::2].clamp(min=1e-12).log10() + 12)},
     [f"after {t + 1} frame{'s' if t else ''}" for t in range(0, 9, 2)],
     title="Moved film's memory against moved memory: white is equal (powers of ten)",
@@ -410,7 +410,7 @@ for bias in (0, 1, 3):
     assert math.isclose(left, (1 / (1 + math.exp(-bias))) ** 10, rel_tol=1e-5)
     assert f"{left:.3f}" == {0: "0.001", 1: "0.044", 3: "0.615"}[bias]
 assert round((1 / (1 + math.exp(-1))) ** 10 / 0.5**10) == 45
-figures.memory_film(
+figures.state_maps(
     {name: film[::2] for name, film in fading.items()},
     [f"frame {t}" for t in range(0, 11, 2)],
     title="The memory c of a spot seen at frame 0",
@@ -446,7 +446,7 @@ near = (back[5, 5:10, 5:10].sum() / back[5].sum()).item()
 print(f"5 back, share of the middle 5 x 5: {near:.1f}")
 assert 0.86 < near < 0.94
 relative = (back / back.amax((1, 2), keepdim=True)).clamp(min=1e-6)  # (T, H, W)
-figures.memory_film(
+figures.state_maps(
     {"influence": torch.where(back > 0, relative.log10() + 6, 0)},
     [f"{k} back: {side} × {side}" for k, side in enumerate(sides)],
     squares=sides,
@@ -645,7 +645,7 @@ y, _ = films_with([t in range(4, 9) for t in range(12)], 1, seed=4)
 assert torch.equal(x[:4], y[:4]) and not torch.equal(x[4:9], y[4:9]) and torch.equal(x[9:], y[9:])
 t, _, _, row, column = (x != y).nonzero().T
 assert ((torch.stack([row, column], dim=1) + 0.5 - 2 * where[t, 0]).abs() < 4.5).all()  # only at the thing
-figures.memory_film(
+figures.state_maps(
     {"seen": as_bytes(x[:, 0, 0]), "hidden for a time": as_bytes(y[:, 0, 0])},
     [f"frame {t}" for t in range(12)],
     title="One film twice",
@@ -924,7 +924,7 @@ def answers(scores):
     return (odds / odds.amax(-1, keepdim=True)).view_as(scores)
 
 
-figures.memory_film(
+figures.state_maps(
     {
         "film": as_bytes(x_test[frames, shown, 0]),
         "answer": answers(scores)[frames, shown],
@@ -999,7 +999,7 @@ def hide(start=5, length=5, film=0):
     with torch.no_grad():
         scores = finder(x[:, film : film + 1])[:, 0]  # (T, H', W')
     frames = list(range(1, 16, 2))
-    return figures.memory_film(
+    return figures.state_maps(
         {
             "film": as_bytes(x[frames, film, 0]),
             "answer": answers(scores)[frames],
@@ -1293,7 +1293,7 @@ except AssertionError as error:
     assert "more than" in str(error)
 else:
     raise RuntimeError("the bug was not found")
-figures.memory_film(
+figures.state_maps(
     {
         "end of video 1": as_bytes(first[-1, :7, 0]),
         "start of video 2": as_bytes(dark[0, :7, 0]),

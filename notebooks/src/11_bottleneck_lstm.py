@@ -254,7 +254,7 @@ assert own == dict(seen=9_216, both=0, b=327_680, s=2_304, gates=262_144, new_c=
 assert sum(own.values()) == 601_344 and max(at, key=lambda name: at[name].shape[1]) == "both"
 
 # %%
-figures.cell_diagram(
+figures.bottleneck_lstm_diagram(
     {name: tuple(tensor.shape) for name, tensor in at.items()},
     {name: layer.weight.numel() for name, layer in paper.named_children() if name != "update"},
     title="One frame through the Bottleneck-LSTM, with the shapes of a real forward pass",
@@ -347,7 +347,7 @@ for t in (3, 4, 7, 8):
 print(f"frame 8, where the 7 is now: b sees {seen[back]:.1f} of the film, h′ shows {shown[back]:.1f}")
 assert seen[back] > 1 and shown[back] > 5
 assert round(torch.sigmoid(torch.tensor(1.0)).item(), 2) == 0.73
-figures.film_rows(
+figures.clip_rows(
     views, [f"frame {t}" for t in range(9)], title="A cell of 49 weights, set by hand (a corner of the film)"
 )
 
@@ -388,7 +388,7 @@ assert [int(one.sum()) for one in maps['"paper"']] == [25, 9, 1]
 assert [int(one.sum()) for one in maps['"released"']] == [25, 25, 1]
 assert torch.equal(maps['"paper"'], maps['"blog"']) and torch.equal(maps['"released"'], maps['"equation"'])
 rows = ("ConvLSTM 3 × 3", '"paper"', '"released"')
-figures.film_rows(
+figures.clip_rows(
     {name: maps[name] for name in rows},
     ["of x", "of h", "of c"],
     title="What the middle of h′ depends on",
@@ -641,7 +641,7 @@ COMPARED = {
 }
 KINDS = {"1 × 1": lambda c: c.kernel_size == 1, "3 × 3": lambda c: c.kernel_size == 3 and c.groups == 1}
 KINDS["depthwise 3 × 3"] = lambda c: c.groups > 1
-figures.layer_shares(
+figures.layer_costs(
     list(COMPARED),
     list(KINDS),
     {"weights": [[weights(*filter(kind, convs)) for kind in KINDS.values()] for convs in COMPARED.values()]},

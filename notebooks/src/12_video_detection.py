@@ -38,8 +38,9 @@ from lessons.detection.scores import SURE, UNSEEN, detect, evaluate
 from lessons.measure.counting import count
 from lessons.source import show
 from lessons.training import detector_table
-from lessons.training.detector import Recipe, clip_targets, fit, train_memories
+from lessons.training.detector import clip_targets, fit, train_memories
 from lessons.training.detector_table import clips_of, load, mean_and_spread, read_table
+from lessons.training.settings import Recipe
 
 # %% [markdown]
 # ## 1. The films
@@ -80,7 +81,7 @@ def easy_to_look_at(clips):
 
 
 chosen, plain_film = range(4, 10), easy_to_look_at(FILMS["0"])
-figures.box_rows(
+figures.boxed_clip_rows(
     {TITLES[name]: clips.frames[plain_film, chosen] for name, clips in FILMS.items()},
     {TITLES[name]: truth_boxes(clips, plain_film, chosen) for name, clips in FILMS.items()},
     [f"frame {t}" for t in chosen],
@@ -148,7 +149,7 @@ PAIRS = [
 ]
 values = [float(iou(torch.tensor([a]), torch.tensor([b]))) for a, b in PAIRS]
 assert [round(v, 2) for v in values] == [0.60, 0.39, 0.47, 0.03]
-figures.overlaps({f"IoU {v:.2f}": pair for v, pair in zip(values, PAIRS, strict=True)}, width=8.5)
+figures.box_overlaps({f"IoU {v:.2f}": pair for v, pair in zip(values, PAIRS, strict=True)}, width=8.5)
 
 # %% [markdown]
 # IoU is strict: a shift by a quarter both ways is already wrong.
@@ -1065,9 +1066,9 @@ def found_things(films, clips):
 is_found = {memory: found_things(found[memory], half) for memory in MEMORIES}
 visible = half.visible >= UNSEEN  # (N, T, objects)
 i, k = plain_film, int(np.flatnonzero(half.labels[plain_film] >= 0)[0])
-figures.lanes(
+figures.boolean_timeline(
     {"to be seen": visible[i, :, k]} | {f"found, {NAMES[m]}": is_found[m][i, :, k] for m in MEMORIES},
-    inked=["to be seen"],
+    neutral=["to be seen"],
     title=f"One thing, a {CLASSES[half.labels[i, k]]}, at p = 0.5",
 )
 
@@ -1162,7 +1163,7 @@ def shown_boxes(film, frames, sure=SURE):
 
 start = min(max(0, back - gap - 2), 16 - 10)
 window = range(start, start + 10)
-figures.box_rows(
+figures.boxed_clip_rows(
     dict.fromkeys(("what is there", "no memory", "Bottleneck-LSTM"), bursts.frames[i, window]),
     {
         "what is there": truth_boxes(bursts, i, window),
@@ -1188,7 +1189,7 @@ from ipywidgets import interact
 def look(film=i, t=back - 1, sure=0.4):
     shown = {NAMES[m]: shown_boxes(in_bursts[m][film], [t], sure)[0] for m in in_bursts}
     truth = truth_boxes(bursts, film, [t])[0]
-    return figures.box_rows(
+    return figures.boxed_clip_rows(
         {"": np.stack([bursts.frames[film, t]] * 3)},
         {"": [truth, *shown.values()]},
         ["what is there", *shown],
@@ -1233,7 +1234,7 @@ for name, values in inside.items():
     print(f"{name}, channel {best[name]}: stands out by {seen_at:.1f} when seen, {hidden_at:.1f} when hidden")
     assert (hidden_at > 0.5 * seen_at) == (name == "memory h")
 chosen = list(window)
-figures.film_rows(
+figures.clip_rows(
     {
         "film": bursts.frames[i, chosen],
         "features": features[chosen, 0, best["features"]],
@@ -1312,7 +1313,7 @@ for memory in MEMORIES:
 assert ever > 0.9
 in_bar = detect(models["bottleneck_lstm"], bar.frames[plain_film : plain_film + 1])[0]
 chosen = range(3, 13, 2)
-figures.box_rows(
+figures.boxed_clip_rows(
     dict.fromkeys(("what is there", "Bottleneck-LSTM"), bar.frames[plain_film, chosen]),
     {
         "what is there": truth_boxes(bar, plain_film, chosen),

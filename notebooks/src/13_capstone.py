@@ -53,7 +53,7 @@ print("frames", some.frames.shape, "boxes", some.boxes.shape, "visible", some.vi
 first_poster = int(np.flatnonzero(some.posters < 75)[0])
 with_hand = int((some.visible < 0.1).sum(1).argmax())
 rows = {"a poster is hung up": first_poster, "a hand": with_hand}
-figures.box_rows(
+figures.boxed_clip_rows(
     {name: some.frames[i, SHOWN] for name, i in rows.items()},
     {name: [{"where the mouth is": some.boxes[i, t][None]} for t in SHOWN] for name, i in rows.items()},
     [f"frame {t}" for t in SHOWN],
@@ -86,7 +86,7 @@ assert one.transcripts == two.transcripts and (one.boxes == two.boxes).all()
 finder_weights = load("bottleneck_lstm")
 reader = checkpoint.load("lipnet_small_synthetic").to(memory_format=torch.channels_last_3d)
 height, width = reader.frame_size
-figures.stream_diagram(
+figures.pipeline_diagram(
     [
         ("find", "backbone", "features\n128 × 6 × 12", "09, 12"),
         ("find", "Bottleneck-\nLSTM", "map and state\n64 × 6 × 12", "10, 11"),
@@ -423,7 +423,7 @@ def strip(films, i, live, moments):
     boxes, crops, told = zip(*(look_at(films, i, live, t) for t in moments), strict=True)
     captions = [f"frame {t}" for t in moments]
     crops = np.stack(crops)
-    return figures.live_strip(
+    return figures.live_transcript(
         films.frames[i, moments], crops, boxes, told, captions, dashed=["where the mouth is"]
     )
 
@@ -527,7 +527,7 @@ for must_agree in (1, 2, 3):
     right_films.append(right)
     print(f"{must_agree} agree: {np.mean(delays):4.1f} frames, {right} of {len(some)} films read right")
 assert right_films == sorted(right_films) and right_films[0] < right_films[2] / 2
-figures.layer_shares(
+figures.layer_costs(
     ["1 reading", "2 agree", "3 agree"],
     ["convolutions look ahead", "wait for a reading", "agreement", "the reader wants more"],
     {"frames behind the mouth": parts},
@@ -556,10 +556,10 @@ for finder, name in BARS.items():
     print(f"{name:16}", *(f"{rate:7.1f} ({low:4.1f} to {high:5.1f})" for rate, low, high in cells))
 
 # %%
-figures.rates(
+figures.error_rate_bars(
     [f"{level} hidden" if level != "none" else "nothing hidden" for level in LEVELS],
     {name: [word_error_rate(table, finder, level) for level in LEVELS] for finder, name in BARS.items()},
-    inked=["true box"],
+    neutral=["true box"],
 )
 
 # %% [markdown]
@@ -820,7 +820,7 @@ _ = live_words_solution(
     ),
     EVERY,
 )
-figures.layer_shares(
+figures.layer_costs(
     ["one CPU thread"],
     list(spent),
     {"milliseconds a frame": [[round(ms, 1) for ms in spent.values()]]},

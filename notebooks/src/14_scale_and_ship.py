@@ -57,7 +57,7 @@ from lessons.measure.timing import compare, seconds
 from lessons.source import show
 from lessons.training import checkpoint, export
 from lessons.training.distributed import Part, Processes
-from lessons.training.lipnet import best_precision, logits_of
+from lessons.training.precision import best_precision, logits_of
 
 alphabet = Alphabet()
 CPU = torch.device("cpu")
@@ -224,7 +224,7 @@ profiles = {"plain port": profiled(plain_once, plain)}
 def time_bars(profiles):
     """One bar a profile: milliseconds of each kind."""
     table = [[round(shares[kind].ms) for kind in KINDS] for shares in profiles.values()]
-    return figures.layer_shares(list(profiles), KINDS, {"milliseconds of a step, under the profiler": table})
+    return figures.layer_costs(list(profiles), KINDS, {"milliseconds of a step, under the profiler": table})
 
 
 time_bars(profiles)
@@ -389,7 +389,7 @@ figures.curves(walks, xlabel="step", ylabel="memory", title="A slow memory that 
 # | weights, optimizer, GRUs, normalization's sums, softmax, CTC | convolutions, and what flows between them |
 #
 # This is **mixed precision**. `torch.autocast` does it: inside it a convolution casts its inputs down;
-# nothing else needs to be rewritten. `lessons.training.lipnet.logits_of` is all there is, and
+# nothing else needs to be rewritten. `lessons.training.precision.logits_of` is all there is, and
 # `LipNet.forward` switches autocast off before its GRUs.
 
 # %%
@@ -715,7 +715,7 @@ for name, a, s, helpers in (
     alone, helped = ends(in_turn(a, s, 100)), ends(plan(a, s, 100, helpers))
     print(f"{name}: {alone / helped:.2f} times as fast; it learns {100 * s / helped:.0%} of the time")
     assert alone == 100 * (a + s) and (helpers > 1 or helped == a + 99 * max(a, s) + s)
-figures.work_lanes(
+figures.gantt_chart(
     {
         "in turn (prepare, learn)": in_turn(60, 84, 5),
         "one helper": plan(60, 84, 5, 1),
@@ -1023,7 +1023,7 @@ for n in (2, 4, 8):
 
 rounds = ring_all_reduce([torch.ones(4) for _ in range(4)])[2]  # a number then says how many were added up
 assert rounds[3].eq(4).sum() == 4 and rounds[6].eq(4).all()  # one finished piece each; then all of them
-figures.ring(rounds, title="Four processes (rows), four pieces (columns): how many are added up")
+figures.ring_all_reduce(rounds, title="Four processes (rows), four pieces (columns): how many are added up")
 
 # %% [markdown]
 # Each sends $2(N - 1)/N$ times its gradient, less than twice, however many there are. Follow one column:
@@ -1107,10 +1107,11 @@ check("14.whole_gradient", whole_gradient_solution)
 
 # %% [markdown]
 # What else can go wrong with several processes: dropout and augmentation drawn anew in each, batch
-# normalization over a part of the batch, all processes writing one file. `lessons/training/distributed.py`
-# deals with each, and a test holds two processes to the numbers of one. And the page "Eight GPUs,
-# thirty-three speakers" (`docs/eight_gpus.md`) works out on paper what a training on eight GPUs would cost,
-# and what its bottleneck is: neither the GPUs nor the wires, but the cores, if they prepare the clips.
+# normalization over a part of the batch, all processes writing one file. `distributed.py` and
+# `whole_batch.py` in `lessons/training` deal with each, and a test holds two processes to the numbers of one.
+# And the page "Eight GPUs, thirty-three speakers" (`docs/eight_gpus.md`) works out on paper what a training
+# on eight GPUs would cost, and what its bottleneck is: neither the GPUs nor the wires, but the cores, if they
+# prepare the clips.
 #
 # ## 10. Bug hunt: the loop that eats memory
 #

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from lessons import figures
 from lessons.checks import check
 from lessons.checks.conv_lstm import CHECKS
 from tests.checks.exercises import each_wrong_answer, from_notebook
@@ -336,68 +334,3 @@ def test_a_check_leaves_the_chance_of_its_caller_alone():
     for exercise in CHECKS:
         check(f"10.{exercise}", from_notebook("10", f"{exercise}_solution"))
     assert torch.equal(torch.randn(2), expected)
-
-
-# The picture: lessons.figures.memory_film
-
-
-def film(*shape, signed=False):
-    values = np.random.default_rng(0).random(shape)
-    return 2 * values - 1 if signed else values
-
-
-def test_memory_film_draws_each_row_as_what_it_is():
-    rows = {
-        "frame": np.full((3, 4, 6), 7, np.uint8),
-        "h": film(3, 2, 3, signed=True),
-        "gate": film(3, 2, 3),
-    }
-    fig = figures.memory_film(rows, list("abc"), limits={"gate": 1.0}, title="t")
-    images = [ax.images[0] for ax in fig.axes]
-    assert len(images) == 9 and [i.get_cmap().name for i in images[::3]] == ["gray", "RdBu_r", "Blues"]
-    np.testing.assert_array_equal(images[4].get_array(), rows["h"][1])
-    assert images[0].get_clim() == (0, 255)
-    most = np.abs(rows["h"]).max()
-    assert images[3].get_clim() == (-most, most) and images[6].get_clim() == (0, 1)
-    assert [ax.get_ylabel() for ax in fig.axes[::3]] == list(rows)
-    assert [ax.get_title(loc="center") for ax in fig.axes[:3]] == list("abc")
-
-
-def test_memory_film_marks_places_squares_and_hidden_frames():
-    fig = figures.memory_film(
-        {"frame": np.zeros((2, 8, 8), np.uint8), "h": film(2, 4, 4)},
-        ["0", "1"],
-        marks=[[0.5, 0.25], [0.0, 1.0]],
-        hidden=[False, True],
-        squares=[1, 3],
-    )
-    x, y = fig.axes[0].lines[0].get_data()
-    assert (x[0], y[0]) == (1.5, 3.5)  # a quarter across, half way down, in pixels whose middles are whole
-    x, y = fig.axes[3].lines[0].get_data()
-    assert (x[0], y[0]) == (3.5, -0.5)
-    square = fig.axes[3].patches[0]
-    assert square.get_xy() == (0.0, 0.0) and square.get_width() == square.get_height() == 3
-    plain, gone = (ax.spines["top"].get_edgecolor() for ax in fig.axes[:2])
-    assert plain != gone and fig.axes[2].spines["top"].get_edgecolor() == plain
-
-
-def test_memory_film_of_nothing_but_zeros():
-    assert figures.memory_film({"h": np.zeros((1, 2, 2))}).axes[0].images[0].get_clim() == (0, 1)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"rows": {}}, "empty"),
-        ({"rows": {"a": film(2, 3, 3), "b": film(3, 3, 3)}}, "b: 3 moments, expected 2"),
-        ({"rows": {"a": film(2, 3, 3)}, "captions": ["x"]}, "captions: 1 moments"),
-        ({"rows": {"a": film(2, 3, 3)}, "marks": [[0.5, 0.5]]}, "marks: 1 moments"),
-        ({"rows": {"a": film(2, 3, 3)}, "hidden": [True]}, "hidden: 1 moments"),
-        ({"rows": {"a": film(2, 3, 3)}, "squares": [1.0, 2.0, 3.0]}, "squares: 3 moments"),
-        ({"rows": {"a": film(3, 3)}}, "expected 3"),
-        ({"rows": {"a": film(2, 3, 3) * math.nan}}, "NaN"),
-    ],
-)
-def test_memory_film_refuses_what_does_not_fit(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        figures.memory_film(**arguments)

@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from matplotlib.colors import to_hex
 
-from lessons import ctc, figures
+from lessons import ctc
 from lessons.checks import check
 from lessons.checks.ctc_loss import CHECKS
-from lessons.figures import style
 from tests.checks.exercises import each_wrong_answer
 
 NEVER = -math.inf
@@ -283,126 +281,3 @@ def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
 def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
     assert WRONG.keys() == CHECKS.keys()
     assert all(len(answers) >= 8 for answers in WRONG.values())
-
-
-# ---- its figures -------------------------------------------------------------------------------------------
-
-STATES = "-a-b-"
-
-
-def shares(frames: int = 4, count: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    nodes, edges = rng.random((frames, count)), rng.random((frames - 1, count, 3))
-    return nodes / nodes.sum(1, keepdims=True), edges / edges.sum((1, 2), keepdims=True)
-
-
-def drawn_moves(ax) -> dict[tuple, tuple[float, str]]:
-    """(frame, from, to) -> width and color of each flow; the hairlines under them are left out."""
-    _, flows = ax.collections[:2]
-    ends = [tuple(map(tuple, path.vertices.astype(int))) for path in flows.get_paths()]
-    colors = [to_hex(c).upper() for c in flows.get_edgecolor()]
-    return {
-        (t, s, to): (width, color)
-        for ((t, s), (_, to)), width, color in zip(ends, flows.get_linewidth(), colors, strict=True)
-    }
-
-
-def test_flows_are_as_wide_as_what_passes_and_only_where_ctc_allows():
-    nodes, edges = shares()
-    fig = figures.trellis_flow({"one": (nodes, edges), "two": (nodes, edges)}, STATES, columns=2)
-    for ax in fig.axes:
-        moves = drawn_moves(ax)
-        allowed = {(s, s) for s in range(5)} | {(s, s + 1) for s in range(4)} | {(1, 3)}
-        assert {(s, to) for _, s, to in moves} == allowed
-        for (t, s, to), (width, color) in moves.items():
-            assert width / figures.flow.WIDEST == pytest.approx(edges[t, s, to - s])
-            assert color == style.BLUE
-        area = ax.collections[2].get_sizes().reshape(nodes.shape)
-        np.testing.assert_allclose(area / area.sum(1, keepdims=True), nodes)
-    assert [ax.get_title(loc="left") for ax in fig.axes] == ["one", "two"]
-
-
-def test_no_flow_jumps_between_equal_letters():
-    nodes, edges = shares()
-    moves = drawn_moves(figures.trellis_flow({"": (nodes, edges)}, "-a-a-").axes[0])
-    assert not any(to - s == 2 for _, s, to in moves)
-
-
-def test_a_step_shows_the_past_and_its_newest_moves():
-    nodes, edges = shares()
-    fig = figures.trellis_steps(nodes, edges, STATES, [0, 2])
-    first, third = fig.axes[:2]
-    assert drawn_moves(first) == {}
-    colors = {t: {c for (u, _, _), (_, c) in drawn_moves(third).items() if u == t} for t in range(3)}
-    assert colors == {0: {style.BLUE}, 1: {style.VERMILION}, 2: set()}
-    area = third.collections[2].get_sizes().reshape(nodes.shape)
-    assert (area[3] == 0).all() and (area[:3] > 0).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda n, e: (n, e[:1], STATES), "edges .* expected \\(3, 5, 3\\)"),
-        (lambda n, e: (n, e, "-a-"), "3 names for 5 states"),
-        (lambda n, e: (np.log(n), e, STATES), "no shares"),
-    ],
-)
-def test_a_trellis_that_cannot_be_drawn_says_why(change, message):
-    nodes, edges, states = change(*shares())
-    with pytest.raises(ValueError, match=message):
-        figures.trellis_flow({"x": (nodes, edges)}, states)
-    with pytest.raises(ValueError, match=message):
-        figures.trellis_steps(nodes, edges, states, [0])
-
-
-def test_trellises_need_a_panel_and_frames_that_exist():
-    with pytest.raises(ValueError, match="panels: empty"):
-        figures.trellis_flow({}, STATES)
-    with pytest.raises(ValueError, match="frames: found 4, expected 0 to 3"):
-        figures.trellis_steps(*shares(), STATES, [4])
-
-
-def test_the_gradient_is_drawn_as_the_difference():
-    given, asked = np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([[0.2, 0.8], [0.5, 0.5]])
-    fig = figures.ctc_gradient(given, asked, "-a")
-    maps = [ax.images[0] for ax in fig.axes if ax.images]
-    for image, values in zip(maps, (given, asked, given - asked), strict=True):
-        np.testing.assert_allclose(image.get_array(), values.T)
-    assert maps[2].get_clim() == (-1, 1)
-    with pytest.raises(ValueError, match="occupancy: shape"):
-        figures.ctc_gradient(given, asked[:1], "-a")
-    with pytest.raises(ValueError, match="3 names for 2"):
-        figures.ctc_gradient(given, asked, "-ab")
-
-
-def test_peaks_draw_every_class_that_is_ever_probable():
-    early, late = np.full((6, 4), 0.25), np.tile([0.02, 0.9, 0.04, 0.04], (6, 1))
-    early[:, 2:], early[:, 0] = 0.05, 0.65
-    fig = figures.peaks({"early": early, "late": late}, "- ab")
-    for ax, p in zip(fig.axes, (early, late), strict=False):
-        (line,) = ax.lines
-        np.testing.assert_array_equal(line.get_ydata(), p[:, 1])
-        assert line.get_label() == "␣"
-    for arguments, message in [
-        (({}, "-"), "empty"),
-        (({"x": early}, "-a"), "2 names for the 4"),
-        (({"x": np.log(early)}, "- ab"), "expected probabilities"),
-        (({"x": np.full((2, 9), 0.11)}, "-abcdefgh"), "8 classes above"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            figures.peaks(*arguments)
-
-
-def test_counts_are_bars_and_the_mark_stands_where_it_should():
-    fig = figures.counts({"a": {3: 5, 4: 7}, "b": {9: 2}}, mark=(12, "here"))
-    ax = fig.axes[0]
-    assert {(round(b.get_x() + b.get_width() / 2), b.get_height()) for b in ax.patches} == {
-        (3, 5),
-        (4, 7),
-        (9, 2),
-    }
-    assert list(ax.lines[0].get_xdata()) == [12, 12]
-    assert {"a", "b", "here"} == {text.get_text() for text in ax.texts}
-    for bad in ({}, {"a": {}}, {"a": {1: -1}}):
-        with pytest.raises(ValueError, match="series"):
-            figures.counts(bad)

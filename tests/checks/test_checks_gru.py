@@ -5,11 +5,9 @@ That the shown solutions pass: tests/checks/test_solutions.py.
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
-from lessons import figures
 from lessons.checks import check
 from lessons.checks.gru import CHECKS
 from tests.checks.exercises import each_wrong_answer
@@ -250,87 +248,3 @@ def test_the_slips_are_slips_in_something_right():
 def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
     assert WRONG.keys() == CHECKS.keys()
     assert all(len(answers) >= 8 for answers in WRONG.values())
-
-
-# The figures of this notebook hold the numbers that they are given.
-
-
-def test_the_gates_figure_draws_input_gates_and_answer_on_one_axis():
-    rng = np.random.default_rng(0)
-    value, target, out = rng.normal(size=(3, 20))
-    marks = np.zeros(20)
-    marks[[0, 7]] = 1
-    z, r = rng.uniform(size=(2, 20, 3))
-    top, first, second, bottom, _ = figures.gates(value, marks, {"update": z, "reset": r}, target, out).axes
-    for ax, gate in ((first, z), (second, r)):
-        np.testing.assert_array_equal(ax.images[0].get_array(), gate.T)
-    drawn = [list(line.get_xdata()) for line in top.lines]
-    assert [0, 7] in drawn  # the marked values
-    answers = {line.get_label(): line.get_ydata() for line in bottom.lines}
-    np.testing.assert_array_equal(answers["last marked value"], target)
-    np.testing.assert_array_equal(answers["the network's answer"], out)
-    assert len({ax.get_xlim() for ax in (top, first, second, bottom)}) == 1
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"target": np.zeros(4)}, "'target': 4"),
-        ({"marks": np.zeros(4)}, "value has 5"),
-        ({"layers": {"z": np.zeros((4, 2))}}, "'z': 4"),
-        ({"layers": {"z": np.full((5, 2), 1.1)}}, "expected 0 to 1"),
-        ({"out": np.full(5, np.nan)}, "NaN"),
-    ],
-)
-def test_gates_that_do_not_fit_together_are_refused(change, message):
-    arguments = dict(
-        value=np.zeros(5), marks=np.zeros(5), layers={"z": np.zeros((5, 2))}, target=np.zeros(5),
-        out=np.zeros(5),
-    )  # fmt: skip
-    with pytest.raises(ValueError, match=message):
-        figures.gates(**arguments | change)
-
-
-def test_the_spread_figure_has_a_dot_a_seed_and_the_mean():
-    (ax,) = figures.spread(
-        {"a": [0.1, 0.2, 0.3], "b": [0.4]}, percent=True, level=0.05, level_label="floor"
-    ).axes
-    dots = [line.get_xdata() for line in ax.lines if line.get_marker() == "o"]
-    np.testing.assert_array_equal(dots[0], [0.1, 0.2, 0.3])
-    np.testing.assert_array_equal(dots[1], [0.4])
-    assert [text.get_text() for text in ax.texts] == ["20.0", "40.0", " floor"]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
-
-
-@pytest.mark.parametrize(("runs", "message"), [({}, "empty"), ({"a": [0.1, -0.1]}, "smallest -0.1")])
-def test_a_spread_that_cannot_be_drawn_is_refused(runs, message):
-    with pytest.raises(ValueError, match=message):
-        figures.spread(runs)
-
-
-def arrows(ax):
-    """(begin, end) of every arrow."""
-    return [(text.xyann[0], text.xy[0]) for text in ax.texts if hasattr(text, "xyann") and text.arrow_patch]
-
-
-def test_the_reading_order_starts_backwards_at_the_padding_or_at_the_last_frame():
-    without, with_lengths = figures.reading_order([6, 2]).axes
-    for ax, starts in ((without, [6, 6]), (with_lengths, [6, 2])):
-        backwards = [begin for begin, end in arrows(ax) if begin > end]
-        assert backwards == [start - 0.6 for start in starts]
-        filled = [box.get_facecolor()[3] > 0 for box in ax.patches]
-        assert filled == [True] * 6 + [True] * 2 + [False] * 4
-    assert [label.get_text() for label in without.get_yticklabels()] == ["clip 0", "clip 1"]
-
-
-@pytest.mark.parametrize("lengths", [[], [3, 0]])
-def test_lengths_that_cannot_be_read_are_refused(lengths):
-    with pytest.raises(ValueError, match="1 frame or more"):
-        figures.reading_order(lengths)
-
-
-def test_the_cells_show_every_gate_of_the_equations():
-    left, right = figures.memory_cells().axes
-    written = [{text.get_text() for text in ax.texts} for ax in (left, right)]
-    assert {"i", "f", "g", "o", "c", "c′", "h′", "x, h"} <= written[0]
-    assert {"r", "z", "n", "h", "h′", "1 − z", "x, h"} <= written[1]

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from lessons import figures
 from lessons.checks import check
 from tests.checks.exercises import each_wrong_answer
 
@@ -244,47 +243,3 @@ def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
 )
 def test_other_right_answers_pass(exercise, other):
     check(f"01.{exercise}", other)
-
-
-# The figures of this notebook
-
-
-def test_cuts_show_a_frame_a_row_and_a_column():
-    film = np.random.default_rng(0).integers(0, 256, (5, 6, 7, 3), dtype=np.uint8)
-    fig = figures.cuts(film, t=1, row=2, column=3)
-    drawn = {ax.get_title(loc="left"): ax.images[0].get_array() for ax in fig.axes if ax.images}
-    np.testing.assert_array_equal(drawn["frame 1"], film[1])
-    np.testing.assert_array_equal(drawn["x–t cut: row 2"], film[:, 2])
-    np.testing.assert_array_equal(drawn["y–t cut: column 3"], film[:, :, 3].swapaxes(0, 1))
-    gray = figures.cuts(torch.rand(5, 6, 7), 0, 0, 0)
-    assert gray.axes[0].images[0].get_clim() == (0, 1)
-    with pytest.raises(ValueError, match="outside the clip, 5 x 6 x 7"):
-        figures.cuts(film, t=5, row=0, column=0)
-    with pytest.raises(ValueError, match="expected"):
-        figures.cuts(film[..., :2], 0, 0, 0)
-
-
-def test_a_memory_walk_fills_one_cell_a_step_in_the_color_of_what_lies_there():
-    memory = torch.arange(12).view(2, 2, 3)  # (H, W, C)
-    walk = memory.permute(2, 0, 1)  # (C, H, W)
-    letters = ["RGB"[place % 3] for place in range(12)]
-    ax = figures.memory_walk({"permuted": walk}, letters).axes[0]
-    cells = [p for p in ax.patches if p.get_width() == 1 and p.get_y() >= 0]
-    assert [(p.get_x(), p.get_y()) for p in cells] == [(x, y) for y, x in enumerate(walk.flatten().tolist())]
-    colors = [p.get_facecolor() for p in cells]
-    assert len(set(colors)) == 3 and colors[0] == colors[3] != colors[4]
-    with pytest.raises(ValueError, match="goes to 12, expected 0 to 11"):
-        figures.memory_walk({"wrong": [12]}, letters)
-
-
-def test_saturation_counts_what_lies_beyond_the_edge_and_keeps_what_lies_outside():
-    values = torch.tensor([-100.0, -2.0, 0.0, 1.0, 4.0, 50.0, 2.9, 3.1])
-    fig = figures.saturation({"some": values}, edge=3.0)
-    assert [t.get_text() for t in fig.axes[1].texts] == ["some", "50% beyond ±3"]
-    heights, edges, _ = fig.axes[1].patches[0].get_data()
-    assert heights.sum() == pytest.approx(1) and heights[0] == heights[-1] == 1 / 8
-    assert (edges[0], edges[-1]) == (-12, 12)
-    with pytest.raises(ValueError, match="0 sets"):
-        figures.saturation({})
-    with pytest.raises(ValueError, match="NaN"):
-        figures.saturation({"bad": [math.nan]})

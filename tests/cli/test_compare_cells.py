@@ -14,7 +14,7 @@ import torch
 from lessons.cli import compare_cells
 from lessons.cli.compare_cells import CELLS, COLUMNS, RECIPE, SHORT_RECIPE, SHORT_SCENE, TESTS
 from lessons.data.synthetic.moving import Scene
-from lessons.training.detector import Recipe
+from lessons.training.settings import Recipe
 
 
 def test_each_cell_differs_in_what_its_name_says():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lessons.__main__ import main
 from lessons.cli import read
 from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.grammar import sentence_from_id
@@ -19,7 +22,7 @@ from lessons.data.grid.mouth_video import MouthVideo
 from lessons.data.synthetic.drawn_face import draw_face, talk
 from lessons.data.synthetic.talker import synthetic_clips
 from lessons.data.video import write_video
-from lessons.figures.film import film
+from lessons.figures.clips import add_subtitles
 from lessons.lipreading import SmallLipNet, reading
 from lessons.training import checkpoint
 
@@ -162,13 +165,13 @@ def test_odd_videos_are_read_like_the_plain_one(name, capsys):
 
 
 def test_words_darken_when_they_are_spoken():
-    frames = film(np.full((4, 8, 16, 3), 90, dtype=np.uint8), [(2, 4, "bin")], width=200)
+    frames = add_subtitles(np.full((4, 8, 16, 3), 90, dtype=np.uint8), [(2, 4, "bin")], width=200)
     strip = frames[:, 100:].astype(int)
     assert frames.shape == (4, 124, 200, 3)
     assert (strip[1] == strip[0]).all() and strip[2].min() < 60 < strip[1].min()
     assert (frames[:, :100] == 90).all()
     with pytest.raises(ValueError, match="uint8"):
-        film(np.zeros((2, 8, 16)), [])
+        add_subtitles(np.zeros((2, 8, 16)), [])
 
 
 def test_nothing_read_is_an_empty_line(weights, clip, monkeypatch, capsys):
@@ -262,6 +265,30 @@ def test_what_cannot_be_streamed_is_named(weights, tmp_path, capsys):
     assert read.main([str(wall), str(tmp_path / "none.mp4"), "--model", str(weights), "--stream"]) == 1
     out, err = capsys.readouterr()
     assert not out and f"error: {wall}: a face in 0 of" in err and "none.mp4: no such file" in err
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code", "told"),
+    [(errno.EPIPE, 141, ""), (errno.ENOSPC, 1, "error: standard output: No space left on device\n")],
+)
+def test_an_output_that_takes_no_more_ends_the_command(
+    weights, clip, monkeypatch, capsys, code, exit_code, told
+):
+    def broken(*args, **kwargs):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(read.tqdm, "write", broken)
+    assert main(["read", str(clip), str(clip), "--model", str(weights)]) == exit_code
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize("name", ["folder.gif", "file/below.gif"])
+def test_an_output_that_cannot_be_written_is_found_before_the_reading(weights, clip, tmp_path, capsys, name):
+    (tmp_path / "file").write_bytes(b"kept")
+    (tmp_path / "folder.gif").mkdir()
+    assert read.main([str(clip), "--model", str(weights), "--out", str(tmp_path / name)]) == 1
+    out, err = capsys.readouterr()
+    assert not out and err.count("\n") == 1 and "could not write" in err and name in err
 
 
 GRID = find_mouth_set()

@@ -12,16 +12,18 @@ import torch
 from lessons.cli import train_mouth_finder
 from lessons.cli.train_mouth_finder import PRESETS, draw, for_the_finder, train_finders
 from lessons.data.synthetic.heads import LEVELS, talking_films
+from lessons.files import write_csv
 from lessons.lipreading.live_reader import SHRINK, shrink
 from lessons.training.live_scores import (
+    COLUMNS,
     FINDERS,
     TRUTH,
     column,
     load,
     read_table,
     word_error_rate,
-    write_table,
 )
+from lessons.training.seeds import run_seed
 
 TINY = replace(PRESETS["tiny"], test_clips=1)
 
@@ -66,7 +68,7 @@ def test_the_command_writes_a_table_and_does_nothing_twice(tmp_path, capsys):
     assert results["seeds"] == [0] and set(results["levels"]) == set(LEVELS)
     assert load(tmp_path / "seed_0" / "none.safetensors").config["memory"] == "none"
     with pytest.raises(ValueError, match="another recipe"):
-        train_mouth_finder.run_seed(replace(TINY, steps=3), tmp_path / "seed_0")
+        run_seed(train_mouth_finder.EXPERIMENT, replace(TINY, steps=3), tmp_path / "seed_0")
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path):
@@ -75,7 +77,7 @@ def test_the_table_is_read_as_it_was_written(tmp_path):
          "read": "bin", "errors": 1 - i, "iou": 0.5, "jumps": 2, "late": "" if i == 0 else 12.5}
         for i in range(2)
     ]  # fmt: skip
-    write_table(tmp_path / "t.csv", rows)
+    write_csv(tmp_path / "t.csv", COLUMNS, rows)
     back = read_table(tmp_path / "t.csv")
     assert back[1] == rows[1] and np.isnan(back[0]["late"])
     assert column(back, "errors", TRUTH, "none").tolist() == [1, 0]

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from lessons.cli.train_mouth_finder import PRESETS, READER
+from lessons.cli.train_mouth_finder import PRESETS
 from lessons.ctc.metrics import edit_distance
 from lessons.data.synthetic.heads import LEVELS
 from lessons.lipreading.live_reader import MouthFinder, read_film
@@ -17,6 +17,7 @@ from lessons.training import checkpoint
 from lessons.training.live_scores import (
     COLUMNS,
     FINDERS,
+    READER,
     TEST_FILMS,
     TEST_SEED,
     TRAINED,

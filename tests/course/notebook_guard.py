@@ -108,6 +108,13 @@ def figures_have_pictures(name: str, notebook: NotebookNode) -> Iterator[str]:
                 yield f"cell {i}: a picture of {width}×{height} pixels, expected sides in {PNG_SIDE}"
 
 
+def images_have_alt_texts(name: str, notebook: NotebookNode) -> Iterator[str]:
+    """A screen reader reads `output.metadata["image/png"]["alt"]`, as nbconvert and IPython call it."""
+    for i, cell in code_cells(notebook):
+        if not all(map(notebooks.alt_text, notebooks.pictures(cell))):
+            yield f"cell {i}: an image without alt text; use lessons.figures, or figures.describe(fig, '…')"
+
+
 def only_known_tags(name: str, notebook: NotebookNode) -> Iterator[str]:
     for i, cell in enumerate(notebook.cells):
         for tag in set(tags(cell)) - TAGS:
@@ -180,6 +187,7 @@ RULES: tuple[Rule, ...] = (
     no_stderr,
     errors_are_announced,
     figures_have_pictures,
+    images_have_alt_texts,
     only_known_tags,
     few_ignored_outputs,
     no_trace_of_the_machine,

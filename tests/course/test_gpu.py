@@ -11,7 +11,7 @@ import pytest
 
 from lessons.cli import train
 from lessons.lipreading import LipNet, SmallLipNet
-from lessons.training.lipnet import Settings
+from lessons.training.settings import Settings
 from tools import gpu
 
 

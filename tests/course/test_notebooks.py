@@ -13,7 +13,7 @@ import notebook_guard as guard
 import numpy as np
 import pytest
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
 from lessons.course import COURSE, find
@@ -114,7 +114,7 @@ def good() -> NotebookNode:
     outputs = {
         1: [new_output("stream", name="stdout", text="torch 2.13.0 · device cpu · about 1 minute\n")],
         3: [new_output("execute_result", data={"text/plain": "tensor([0, 1, 2])"}, execution_count=3)],
-        4: [new_output("display_data", data=figure)],
+        4: [new_output("display_data", data=figure, metadata={"image/png": {"alt": "A line that rises."}})],
         5: [new_output("error", ename="ValueError", evalue="shown on purpose", traceback=["..."])],
         6: [new_output("stream", name="stdout", text="1.2\n")],
     }
@@ -179,6 +179,14 @@ def huge_picture(nb: NotebookNode) -> None:
 
 def empty_picture(nb: NotebookNode) -> None:
     nb.cells[4].outputs[0].data["image/png"] = png(padding=10)
+
+
+def picture_without_alt_text(nb: NotebookNode) -> None:
+    nb.cells[4].outputs[0].metadata = nbformat.from_dict({"needs_background": "light"})
+
+
+def empty_alt_text(nb: NotebookNode) -> None:
+    nb.cells[4].outputs[0].metadata["image/png"]["alt"] = ""
 
 
 def measured_without_picture(nb: NotebookNode) -> None:
@@ -297,6 +305,8 @@ BROKEN: dict[Callable[[NotebookNode], None], guard.Rule] = {
     empty_picture: guard.figures_have_pictures,
     picture_that_is_none: guard.figures_have_pictures,
     measured_without_picture: guard.figures_have_pictures,
+    picture_without_alt_text: guard.images_have_alt_texts,
+    empty_alt_text: guard.images_have_alt_texts,
     skip_tag: guard.only_known_tags,
     skip_comment: guard.only_known_tags,
     too_many_ignored: guard.few_ignored_outputs,
@@ -421,7 +431,7 @@ import io
 from IPython.display import Image as Shown
 from PIL import Image
 Image.frombytes("L", (60, 60), os.urandom(3600)).save(file := io.BytesIO(), "PNG")
-Shown(file.getvalue())
+Shown(file.getvalue(), alt=os.urandom(3).hex())
 """
 
 
@@ -463,6 +473,22 @@ def test_pictures_are_packed_and_look_the_same():
     assert np.abs(found.astype(int) - pixels).max() < 5 and (found[:50] == 255).all()
     assert len(packed) < 0.8 * len(base64.b64encode(file.getvalue()))
     assert notebooks.lighter(packed) == packed
+
+
+@pytest.mark.parametrize("tag", ["measured", "nbval-ignore-output"])
+@pytest.mark.parametrize("alt", ["", "The old picture."])
+def test_a_measured_picture_stays_if_it_has_an_alt_text(tmp_path, tag, alt):
+    def measured(picture, text):
+        shown = new_output("display_data", {"image/png": picture}, metadata={"image/png": {"alt": text}})
+        cell = new_code_cell("draw()", outputs=[shown], execution_count=1, metadata={"tags": [tag]})
+        return new_notebook(cells=[cell])
+
+    nbformat.write(measured("old", alt), tmp_path / "held.ipynb")
+    new = measured("new", "The new picture.")
+    notebooks.keep_measured(new, tmp_path / "held.ipynb")
+    (output,) = new.cells[0].outputs
+    expected = ("old", alt) if alt else ("new", "The new picture.")
+    assert (output.data["image/png"], notebooks.alt_text(output)) == expected
 
 
 def test_a_failing_cell_leaves_the_file_as_it_was(house, quick_setup, capsys):

@@ -118,6 +118,23 @@ POSIX = (
 POSIX_MODULES = {"fcntl", "resource", "pwd", "grp", "termios"}
 
 
+def imported(tree: ast.AST) -> set[str]:
+    """What is imported whatever the system: not in a ``try`` that expects an ImportError."""
+    found = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+        elif not (isinstance(node, ast.Try) and "ImportError" in map(ast.unparse, _expected(node))):
+            found |= imported(node)
+    return found
+
+
+def _expected(node: ast.Try) -> list[ast.expr]:
+    return [handler.type for handler in node.handlers if handler.type is not None]
+
+
 @pytest.mark.parametrize(
     "path", [p for p in SOURCES if "tests" not in p.relative_to(ROOT).parts], ids=lambda path: path.stem
 )
@@ -125,8 +142,21 @@ def test_no_call_that_only_posix_has(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert used & set(POSIX) == set()
-    imported = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
-    assert imported & POSIX_MODULES == set()
+    assert imported(tree) & POSIX_MODULES == set()
+
+
+@pytest.mark.parametrize(
+    ("lines", "wrong"),
+    [
+        ("import fcntl", True),
+        ("from fcntl import flock", True),
+        ("def f():\n    import fcntl", True),
+        ("try:\n    import fcntl\nexcept OSError:\n    fcntl = None", True),
+        ("try:\n    import fcntl\nexcept ImportError:\n    fcntl = None", False),
+    ],
+)
+def test_a_module_that_only_posix_has_is_found(lines, wrong):
+    assert bool(imported(ast.parse(lines)) & POSIX_MODULES) == wrong
 
 
 # ---- files -------------------------------------------------------------------------------------------------

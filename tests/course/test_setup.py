@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from IPython.core.formatters import PNGFormatter
+from matplotlib.figure import Figure
 
 import lessons
+from lessons import figures
 from lessons.course import COURSE, find
 
 CFG = (Path(__file__).parents[1] / "nbval.cfg").read_text(encoding="utf-8")
@@ -88,3 +91,18 @@ def test_the_environment_chooses_the_device(monkeypatch, gpu):
     else:
         with pytest.raises(ValueError, match="LESSONS_DEVICE='cuda': torch finds no such device here"):
             lessons.device()
+
+
+@pytest.mark.parametrize(
+    ("png", "expected"),
+    [("png", ("png", {"alt": "A line."})), (("png", {"width": 3}), ("png", {"width": 3, "alt": "A line."}))],
+)
+def test_an_alt_text_goes_into_the_metadata_of_the_output(png, expected):
+    formatter = PNGFormatter()
+    formatter.for_type(Figure, lambda figure: png)
+    lessons._write_alt_texts(formatter)
+    assert formatter(figures.describe(Figure(), "A line.")) == expected
+    assert formatter(Figure()) == png
+    formatter.for_type(Figure, lambda figure: None)
+    lessons._write_alt_texts(formatter)
+    assert formatter(figures.describe(Figure(), "Nothing drawn.")) is None

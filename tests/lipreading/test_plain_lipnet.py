@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.plain_lipnet import PlainLipNet, plain_step
-from lessons.training.lipnet import logits_of
+from lessons.training.precision import logits_of
 
 
 @pytest.fixture(scope="module")

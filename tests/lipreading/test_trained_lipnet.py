@@ -15,7 +15,7 @@ from lessons.ctc.metrics import cer, wer
 from lessons.data import grid
 from lessons.data.synthetic.talker import synthetic_clips
 from lessons.training import checkpoint
-from lessons.training.lipnet import evaluate, read_clips
+from lessons.training.evaluation import evaluate, read_clips
 
 
 def results(name: str) -> dict:

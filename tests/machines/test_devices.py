@@ -28,7 +28,9 @@ from lessons.lipreading import LipNet, SmallLipNet
 from lessons.lipreading.lipnet_small import from_config
 from lessons.lipreading.saliency import saliency
 from lessons.lipreading.streaming import Stream
-from lessons.training.lipnet import best_precision, evaluate, logits_of, train
+from lessons.training.evaluation import evaluate
+from lessons.training.lipnet import train
+from lessons.training.precision import best_precision, logits_of
 from tests.training.test_train_lipnet import QUICK, bars
 
 CPU = torch.device("cpu")

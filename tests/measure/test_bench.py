@@ -73,3 +73,9 @@ def test_readme_quotes_the_measured_table():
     readme = (root / "README.md").read_text(encoding="utf-8")
     assert [row["name"] for row in rows] == list(bench.WORKS)
     assert bench.table(rows) in readme and f"torch {rows[0]['torch']}:" in readme
+
+
+def test_a_file_that_cannot_be_written_is_found_before_the_measuring(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "measure", lambda *_: pytest.fail("it measured"))
+    with pytest.raises(IsADirectoryError, match="could not write"):
+        bench.main(["--only", "ctc B16", "--json", str(tmp_path)])

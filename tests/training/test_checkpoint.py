@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
 import torch
+from disk import full_disk
+from safetensors import safe_open
 from safetensors.torch import save_file
 
-from lessons.files import atomic
 from lessons.lipreading import LipNet, SmallLipNet
 from lessons.training import checkpoint
 
@@ -70,22 +72,78 @@ def test_refuses_other_files(tmp_path, model):
         checkpoint.load(path)
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "kept.txt"
-    path.write_text("old", encoding="utf-8")
-    with pytest.raises(OSError, match=r"kept\.txt"), atomic(path) as part:
-        part.write_text("half of the new", encoding="utf-8")
-        raise OSError(28, "No space left on device")
-    assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"] and path.read_text(encoding="utf-8") == "old"
+def written(path) -> tuple[dict, dict]:
+    """Tensors and words of a safetensors file."""
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device that is always full")
-def test_a_full_disk_is_named(tmp_path, model, monkeypatch):
-    def full(_state, _path, metadata):
-        with open("/dev/full", "wb", buffering=0) as disk:
-            disk.write(b"weights")
+CONFIGS = [
+    ({"upsample": 100_000}, "expected an integer from 1 to 16"),
+    ({"upsample": 0}, "upsample=0"),
+    ({"upsample": 2.0}, r"upsample=2\.0"),
+    ({"upsample": True}, "upsample=True"),
+    ({"channels": []}, "no LipNet"),
+    ({"channels": "abc"}, "no LipNet"),
+    ({"frame_size": [16]}, "no LipNet"),
+    ({"dropout": "much"}, "no LipNet"),
+    ({"hidden_size": -3}, "no LipNet"),
+    ({"hidden_size": 40_000}, "disagree at"),
+    ({"channels": [20_000, 20_000, 20_000]}, "disagree at"),
+    ({"hidden_size": 10**15}, "disagree at|no LipNet"),
+]
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+
+@pytest.mark.parametrize(("change", "message"), CONFIGS, ids=[str(change) for change, _ in CONFIGS])
+def test_a_configuration_that_asks_for_much_is_refused_without_making_it(tmp_path, model, change, message):
+    """A model of hidden_size 40,000 takes 77 GB: that it was not made is why this test ends."""
+    path = tmp_path / "model.safetensors"
+    config = json.dumps(model.config | change)
+    save_file(model.state_dict(), path, metadata={"config": config})
+    with pytest.raises(ValueError, match=message) as caught:
+        checkpoint.load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("config", ["[" * 100_000, "[1]", "null", '{"a": ' * 3000, "9" * 5000, "{"])
+def test_a_configuration_that_is_none_is_refused(tmp_path, model, config):
+    save_file(model.state_dict(), tmp_path / "m.safetensors", metadata={"config": config})
+    with pytest.raises(ValueError, match="no LipNet has the configuration") as caught:
+        checkpoint.load(tmp_path / "m.safetensors")
+    assert len(str(caught.value)) < 1000
+
+
+def test_other_kinds_of_numbers_are_refused(tmp_path, model):
+    config = {"config": json.dumps(model.config)}
+    path = tmp_path / "model.safetensors"
+    for name, dtype in (("head.bias", torch.int64), ("stcnn1.norm.num_batches_tracked", torch.float32)):
+        save_file(model.state_dict() | {name: model.state_dict()[name].to(dtype)}, path, metadata=config)
+        with pytest.raises(ValueError, match=f"{name} is {dtype}"):
+            checkpoint.load(path)
+    large = torch.full_like(model.head.bias.data, 1e300, dtype=torch.float64)  # infinite in float32
+    save_file(model.state_dict() | {"head.bias": large}, path, metadata=config)
+    with pytest.raises(ValueError, match=r"infinite weights, the first in head\.bias"):
+        checkpoint.load(path)
+
+
+def test_equal_models_give_equal_bytes(tmp_path, model):
+    """Safetensors itself writes the words in another order in every file."""
+    about = {name: name * 2 for name in "abcdefgh"}
+    for i in range(4):
+        checkpoint.save(model, tmp_path / f"{i}.safetensors", about)
+    first, *others = ((tmp_path / f"{i}.safetensors").read_bytes() for i in range(4))
+    assert all(other == first for other in others)
+    tensors, words = written(tmp_path / "0.safetensors")
+    assert words == about | {"config": json.dumps(model.config)}
+    assert all(torch.equal(tensors[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_full_disk_is_named_and_the_old_file_stays(tmp_path, model, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(model, path)
+    before = path.read_bytes()
+    monkeypatch.setattr(type(path), "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space left") as caught:
-        checkpoint.save(model, tmp_path / "model.safetensors")
-    assert caught.value.filename.endswith("model.safetensors") and not list(tmp_path.iterdir())
+        checkpoint.save(model, path)
+    assert caught.value.filename == str(path) and "\n" not in str(caught.value)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

@@ -23,8 +23,9 @@ from two_processes import SETTINGS, clips, layers, run, tiny
 from lessons.cli import train as command
 from lessons.data.batch import training_batch
 from lessons.training import checkpoint, distributed
-from lessons.training.distributed import ALONE, Processes, WholeBatchNorm3d, interleave, join, use_whole_batch
+from lessons.training.distributed import ALONE, Processes, interleave, join
 from lessons.training.lipnet import train
+from lessons.training.whole_batch import WholeBatchNorm3d, use_whole_batch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,9 +97,9 @@ def test_the_replaced_layers_keep_parameters_names_and_answers():
 
 
 def test_more_processes_than_clips_to_share_are_refused():
-    with pytest.raises(ValueError, match="batch_size: 3 for 5 processes"):
+    with pytest.raises(ValueError, match="batch_size=3: expected 5 or more"):
         train(tiny(), clips(10, 0), clips(5, 1), SETTINGS, progress=False, processes=Processes(0, 5))
-    with pytest.raises(ValueError, match="validation clips: 2 for 3 processes"):
+    with pytest.raises(ValueError, match=r"len\(validation\)=2: expected 3 or more"):
         train(tiny(), clips(10, 0), clips(2, 1), SETTINGS, progress=False, processes=Processes(0, 3))
 
 

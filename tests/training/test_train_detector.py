@@ -16,8 +16,9 @@ from lessons.data.synthetic.moving import MovingClips, Scene, moving_clips
 from lessons.detection.boxes import Detections
 from lessons.detection.detector import MEMORIES, Detector
 from lessons.detection.scores import detect, evaluate, score
-from lessons.training.detector import Recipe, clip_targets, fit, train_memories, train_per_frame
+from lessons.training.detector import clip_targets, fit, train_memories, train_per_frame
 from lessons.training.detector_table import COLUMNS, TESTS, clips_of, load, mean_and_spread, read_table
+from lessons.training.settings import Recipe
 
 TINY = PRESETS["tiny"]
 EASY = Scene(size=(32, 32), kinds=("square",), objects=(1, 1), contrast=(0.5, 0.5), noise=0.02, blur=(0, 0))
@@ -133,12 +134,12 @@ def test_nothing_to_find():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(clips=0), "clips=0, expected 1 or more"),
-        (dict(frame_steps=-1), "frame_steps=-1, expected 1"),
-        (dict(seed=-1), "seed=-1, expected 0 or more"),
-        (dict(vanish=75), "vanish=75, expected a share"),
+        (dict(clips=0), "clips=0: expected 1 or more"),
+        (dict(frame_steps=-1), "frame_steps=-1: expected 1"),
+        (dict(seed=-1), "seed=-1: expected 0 or more"),
+        (dict(vanish=75), "vanish=75: expected a fraction"),
         (dict(vanish=math.nan), "vanish=nan"),
-        (dict(learning_rate=0), "learning_rate=0, expected more than 0"),
+        (dict(learning_rate=0), "learning_rate=0: expected more than 0"),
         (dict(learning_rate=math.nan), "learning_rate=nan"),
     ],
 )
@@ -177,6 +178,12 @@ def test_each_memory_learns_the_same_alone():
     assert same(together["averaging"][0].backbone, per_frame.backbone)
 
 
+def test_a_backbone_serves_scenes_of_other_classes():
+    per_frame = load("none")
+    trained = train_memories(["none"], per_frame, TINY, EASY, progress=False)
+    assert trained["none"][0].classes == len(EASY.kinds) == 1 < per_frame.classes == len(Scene().kinds)
+
+
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     def draw(step):
         if killed and step == 5:
@@ -201,7 +208,7 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
     assert [log.losses for log in logs] == [log.losses for log in again]
     assert len(logs[0].losses) == 8 and again[0].cpu_seconds > 0
 
-    with pytest.raises(ValueError, match="another run"):
+    with pytest.raises(ValueError, match=r"another run \(steps 8 there, 9 here\)"):
         fit(resumed, draw, 9, 1e-2, tmp_path / "last.pt", {"run": 1}, progress=False)
     (tmp_path / "last.pt").write_bytes(b"half a file")
     with pytest.raises(ValueError, match="damaged"):

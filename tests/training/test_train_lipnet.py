@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
 from lessons.cli import train as command
+from lessons.data.batch import training_batch
 from lessons.data.clips import ClipSet
+from lessons.files import claim
 from lessons.lipreading import LipNet, SmallLipNet
-from lessons.training import checkpoint
-from lessons.training.lipnet import (
-    Settings,
-    best_precision,
-    ctc,
-    evaluate,
-    learning_rate,
-    timing_loss,
-    train,
-    training_batch,
-)
+from lessons.training import checkpoint, lipnet, resume
+from lessons.training.evaluation import evaluate
+from lessons.training.lipnet import train
+from lessons.training.losses import ctc, timing_loss
+from lessons.training.precision import best_precision
+from lessons.training.settings import Settings
 
 CPU = torch.device("cpu")
 QUICK = Settings(epochs=3, batch_size=4, learning_rate=4e-3, warmup_steps=3, average=0.9)
@@ -112,18 +109,80 @@ def test_another_runs_checkpoint_is_refused(tmp_path):
         run(replace(QUICK, epochs=1), tmp_path)
 
 
+@pytest.fixture
+def no_step(monkeypatch):
+    """A run that gets as far as its first step fails."""
+
+    def step(*args, **kwargs):
+        raise AssertionError("a step was done")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "file/deep/below"])
+def test_a_folder_that_takes_no_files_is_found_before_the_first_step(tmp_path, no_step, out):
+    (tmp_path / "file").write_bytes(b"kept")
+    with pytest.raises(OSError, match="could not write") as caught:
+        run(QUICK, tmp_path / out)
+    assert caught.value.filename == str(tmp_path / out) and (tmp_path / "file").read_bytes() == b"kept"
+
+
+def test_the_command_tries_all_its_files_before_the_first_step(tmp_path, no_step, monkeypatch):
+    monkeypatch.setitem(command.PRESETS, "small", (tiny, (16, 32), QUICK))
+    for name in ("model.safetensors", "results.json"):
+        (tmp_path / name / name).mkdir(parents=True)
+        with pytest.raises(OSError, match=name):
+            command.run("small", QUICK, bars(8, 0), bars(4, 1), tmp_path / name, "bars")
+
+
+def test_a_folder_has_one_training(tmp_path, no_step):
+    with claim(tmp_path), pytest.raises(OSError, match="another training is writing there"):
+        run(QUICK, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["log.csv", "last.pt"])
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path, monkeypatch, file):
+    """The second epoch finds no room for ``file``; with room again the run goes on to the same bits."""
+    writes = {"log.csv": (lipnet, "write_log"), "last.pt": (resume.Path, "write_bytes")}
+    where, name = writes[file]
+    write, times = getattr(where, name), []
+
+    def filling(path, data):
+        times.append(path)
+        if len(times) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(where, name, filling)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        run(QUICK, tmp_path)
+    assert file in caught.value.filename and "\n" not in str(caught.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "log.csv"]
+    assert len(torch.load(tmp_path / "last.pt", weights_only=True)["rows"]) == 1
+    resumed, whole = run(QUICK, tmp_path)[0], run(QUICK)[0]
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_the_same_training_gives_the_same_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(lipnet.time, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(lipnet.time, "process_time", lambda: 0.0)
+    for out in ("a", "b"):
+        average = run(QUICK, tmp_path / out)[1]
+        about = {"preset": "tiny", "data": "bars", "training_clips": "10"}
+        checkpoint.save(average, tmp_path / out / "model.safetensors", about, half=True)
+    for name in ("last.pt", "log.csv", "model.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
 def test_seeds_differ_and_the_same_seed_does_not():
     rows = [run(replace(QUICK, epochs=1, seed=seed))[2] for seed in (0, 0, 1)]
     assert rows[0][0]["train_loss"] == rows[1][0]["train_loss"] != rows[2][0]["train_loss"]
 
 
-def test_learning_rate_rises_then_falls():
-    settings = Settings(learning_rate=1.0, warmup_steps=10)
-    rates = [learning_rate(step, 100, settings) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1, rel=0.01)
-    assert max(rates) == rates[9] and rates[9] > 0.97
-    assert all(a > b for a, b in pairwise(rates[9:]))
-    assert rates[-1] == pytest.approx(0.02, rel=0.05)
+def test_word_timings_change_what_is_learned():
+    with_timings, plain = (run(replace(QUICK, epochs=1, start=start))[1] for start in ("timings", "plain"))
+    assert not torch.equal(with_timings.head.weight, plain.head.weight)
 
 
 def test_the_average_lags_behind_the_weights():
@@ -155,7 +214,7 @@ def test_a_sentence_that_does_not_fit_is_named():
     clips = replace(bars(2, 0), transcripts=("a", "abc"), lengths=np.array([12, 2]))
     with pytest.raises(ValueError, match=r"bar1.*needs 3 frames.*makes 2"):
         train(tiny(), clips, bars(2, 1), QUICK, device=CPU, progress=False)
-    with pytest.raises(ValueError, match="no training clips"):
+    with pytest.raises(ValueError, match=r"len\(training\)=0: expected 1"):
         train(tiny(), bars(2, 0).subset([]), bars(2, 1), QUICK, device=CPU, progress=False)
 
 

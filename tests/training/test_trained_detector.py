@@ -9,12 +9,12 @@ import re
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lessons.cli import compare_cells
 from lessons.detection.detector import MEMORIES, Detector
 from lessons.detection.scores import evaluate
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
-from lessons.training.detector import Recipe
 from lessons.training.detector_table import (
     COLUMNS,
     TEST_SEED,
@@ -25,6 +25,7 @@ from lessons.training.detector_table import (
     mean_and_spread,
     read_table,
 )
+from lessons.training.settings import Recipe
 
 ROWS = read_table()
 RESULTS = json.loads((TRAINED / "results.json").read_text(encoding="utf-8"))
@@ -124,6 +125,18 @@ def test_a_name_that_is_no_memory_is_a_path(tmp_path):
 
 
 # What is claimed, of the mean and of each seed
+
+
+@pytest.mark.parametrize(
+    "change", [{"hidden_channels": 10**6}, {"classes": 10**9}, {"memory": "elephant"}, {"memory": ["none"]}]
+)
+def test_a_configuration_that_does_not_fit_the_weights_is_refused_without_making_it(tmp_path, change):
+    """A million hidden channels take 32 TB."""
+    model = load("bottleneck_lstm")
+    path = tmp_path / "detector.safetensors"
+    save_file(model.state_dict(), path, metadata={"config": json.dumps(model.config | change)})
+    with pytest.raises(ValueError, match=r"detector\.safetensors: (no detector|weights and)"):
+        load(path)
 
 
 def test_at_a_tenth_of_the_weights():

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from lessons.cli import train as command
 from lessons.data.clips import ClipSet
 from lessons.lipreading import LipNet, SmallLipNet
-from lessons.training.distributed import ALONE, Processes, join, use_whole_batch
-from lessons.training.lipnet import Settings, train
+from lessons.training.distributed import ALONE, Processes, join
+from lessons.training.lipnet import train
+from lessons.training.settings import Settings
+from lessons.training.whole_batch import use_whole_batch
 
 CPU = torch.device("cpu")
 # 10 clips in batches of 3: three times 2 + 1, then 1 + none, for two processes. 5 to validate: 3 + 2.

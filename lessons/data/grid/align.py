@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -12,6 +13,18 @@ UNITS_PER_FRAME = 1000
 CLIP_UNITS = 74_500  # every file of the corpus ends here, half a frame before the 75th picture is over
 SILENCES = ("sil", "sp")  # silence before and after the sentence; a short pause inside it
 WORDS = frozenset(chain.from_iterable(SLOTS))  # the 51 words of GRID
+
+END_TOLERANCE = 5_000  # units that a file's last end may be away from CLIP_UNITS: five frames
+OTHER_UNITS = {  # unit that other tools write -> how many of it are one video frame
+    "seconds": 0.04,
+    "video frames": 1.0,
+    "milliseconds": 40.0,
+    "audio samples at 16 kHz": 640.0,
+    "audio samples at 44.1 kHz": 1764.0,
+    "audio samples at 48 kHz": 1920.0,
+    "audio samples at 50 kHz": 2000.0,
+    "steps of 100 ns": 400_000.0,
+}
 
 Segment = tuple[int, int, str]  # start, end (not included), word
 
@@ -70,20 +83,46 @@ def parse_align(text: str, name: str = "align") -> tuple[Segment, ...]:
 
 
 def read_align(path: str | Path) -> tuple[Segment, ...]:
-    """:func:`parse_align` on a file.
+    """:func:`parse_align` on a file of the corpus: ASCII, with or without a byte order mark, or all capitals.
 
     Raises:
-        AlignError: also for a missing file or one that is not text.
+        AlignError: also for a missing file, one that is not text, or times in another unit.
     """
     path = Path(path)
     if not path.is_file():
         raise AlignError(f"{path}: no such file; each clip ID.mpg needs its ID.align")
+    content = path.read_bytes()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "ascii"
     try:
-        return parse_align(path.read_bytes().decode("ascii"), str(path))
+        text = content.removeprefix(codecs.BOM_UTF8).decode(encoding)
     except UnicodeDecodeError as error:
         raise AlignError(
             f"{path}: byte {error.start} is no ASCII; expected a text file of word timings"
         ) from error
+    check_unit(text, str(path))
+    return parse_align(text.lower() if text.isupper() else text, str(path))
+
+
+def check_unit(text: str, name: str) -> None:
+    """Refuse times that are not in thousandths of a frame: then the last line ends far from 74,500.
+
+    Raises:
+        AlignError: naming the unit that the times seem to have.
+    """
+    try:
+        _, last, _ = next(fields for line in reversed(text.splitlines()) if (fields := line.split()))
+        end = float(last)
+    except (StopIteration, ValueError):
+        return  # parse_align names the line
+    if abs(end - CLIP_UNITS) <= END_TOLERANCE:
+        return
+    frames, tolerance = CLIP_UNITS / UNITS_PER_FRAME, END_TOLERANCE / UNITS_PER_FRAME
+    likely = [unit for unit, per_frame in OTHER_UNITS.items() if abs(end / per_frame - frames) <= tolerance]
+    what = f"the times seem to be {' or '.join(likely)}" if likely else "the clip or the unit is another"
+    raise AlignError(
+        f"{name}: the last line ends at {last}; expected about {CLIP_UNITS}, in thousandths of a video "
+        f"frame: {what}; convert them"
+    )
 
 
 def transcript(segments: Iterable[tuple[float, float, str]]) -> str:

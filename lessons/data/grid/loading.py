@@ -1,4 +1,4 @@
-"""Real clips: the GRID corpus, one speaker, cut to mouths and ready to load.
+"""Real clips: the GRID corpus, cut to mouths and ready to load.
 
 M. Cooke, J. Barker, S. Cunningham, X. Shao, "An audio-visual corpus for speech perception and automatic
 speech recognition", JASA 120(5), 2421-2424, 2006, doi 10.1121/1.2229005.
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from lessons.data.cached_frames import cached_frames
 from lessons.data.clips import ClipSet
 from lessons.data.grid.align import to_frames
 from lessons.data.grid.mouth_set import MouthSetError, check_pair, read_alignments, read_manifest
@@ -19,6 +20,7 @@ from lessons.data.image import resize_area, to_gray
 from lessons.data.video import read_video
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+LARGEST_IN_MEMORY = 2**29  # bytes of frames
 
 
 def find_mouth_set() -> Path | None:
@@ -41,20 +43,25 @@ def find_mouth_set() -> Path | None:
     return None
 
 
-def load(root: str | Path, split: str, size: tuple[int, int] = (32, 64)) -> ClipSet:
+def load(
+    root: str | Path, split: str, size: tuple[int, int] = (32, 64), cache: str | Path | None = None
+) -> ClipSet:
     """Load one split of a compact mouth set as gray bytes; one clip at a time is decoded.
 
-    900 clips of 75 frames at 32x64 are 138 MB.
+    900 clips of 75 frames at 32x64 are 138 MB. More than ``LARGEST_IN_MEMORY`` bytes stay in a file, see
+    :mod:`lessons.data.cached_frames`.
 
     Args:
         root: folder with manifest.csv, alignments.jsonl and mouths/.
         split: a name in the manifest's column ``split``: "train" or "val".
         size: (height, width) of the frames; a mouth is twice as wide as high.
+        cache: folder for a large split's frames; by default ``cache`` in ``root``.
 
     Raises:
         MouthSetError: files missing or contradicting each other, or a split without clips.
         AlignError: bad word timings.
         VideoError: a clip that does not decode.
+        OSError: the cache cannot be written.
         ValueError: a size that is not (height, width) of a mouth.
     """
     root = Path(root)
@@ -68,23 +75,36 @@ def load(root: str | Path, split: str, size: tuple[int, int] = (32, 64)) -> Clip
         raise MouthSetError(f"{root / 'manifest.csv'}: no clip in split {split!r}; there are {found}")
     alignments = read_alignments(root / "alignments.jsonl")
     segments = tuple(to_frames(check_pair(entry, alignments, root)) for entry in entries)
-    missing = [entry.id for entry in entries if not (root / "mouths" / f"{entry.id}.mp4").is_file()]
+    paths = [root / "mouths" / f"{entry.id}.mp4" for entry in entries]
+    missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise MouthSetError(
-            f"{root / 'mouths'}: {len(missing)} of {len(entries)} clips missing, the first {missing[0]}.mp4"
+            f"{root / 'mouths'}: {len(missing)} of {len(entries)} clips missing, the first {missing[0]}"
         )
+
+    def decode(n: int) -> np.ndarray:
+        clip = resize_area(to_gray(read_video(paths[n])), size)  # (T, H, W)
+        if len(clip) != entries[n].n_frames:
+            raise MouthSetError(
+                f"{paths[n]}: {len(clip)} frames, but manifest.csv says {entries[n].n_frames}"
+            )
+        return clip
+
     lengths = np.array([entry.n_frames for entry in entries], dtype=np.int64)  # (N,)
-    frames = np.zeros((len(entries), lengths.max(), height, width), dtype=np.uint8)  # (N, T, H, W)
-    for n, entry in enumerate(tqdm(entries, desc=f"loading {split}", unit="clip")):
-        path = root / "mouths" / f"{entry.id}.mp4"
-        clip = resize_area(to_gray(read_video(path)), size)  # (T, H, W)
-        if len(clip) != entry.n_frames:
-            raise MouthSetError(f"{path}: {len(clip)} frames, but manifest.csv says {entry.n_frames}")
-        frames[n, : len(clip)] = clip
+    decode(int(lengths.argmax()))  # before there is room for so many frames: a manifest can say anything
+    shape = (len(entries), int(lengths.max()), height, width)
+    if np.prod(shape) > LARGEST_IN_MEMORY:
+        folder = root / "cache" if cache is None else Path(cache)
+        frames = cached_frames(folder, paths, lengths.tolist(), size, decode)
+    else:
+        frames = np.zeros(shape, dtype=np.uint8)  # (N, T, H, W)
+        for n in tqdm(range(len(entries)), desc=f"loading {split}", unit="clip"):
+            frames[n, : lengths[n]] = decode(n)
     return ClipSet(
         frames=frames,
         lengths=lengths,
         ids=tuple(entry.id for entry in entries),
         transcripts=tuple(entry.transcript for entry in entries),
         segments=segments,
+        speakers=tuple(entry.speaker for entry in entries),
     )

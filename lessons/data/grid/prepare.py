@@ -1,9 +1,10 @@
 """The corpus as people download it, cut to a compact mouth set.
 
-    RAW/s1/ID.mpg, RAW/align/ID.align  ->  OUT/manifest.csv, alignments.jsonl, mouths/ID.mp4, report.jsonl
+    RAW/s1/ID.mpg, RAW/align/s1/ID.align  ->  OUT/manifest.csv, alignments.jsonl, mouths/ID.mp4, report.jsonl
 
 A clip that cannot be used is left out and the report says why; a usable one with a fault keeps a note. The
-report is also the journal of a run: after an interruption the same command goes on where it stopped.
+report is also the journal of a run: after an interruption the same command goes on where it stopped, and with
+other splits only the manifest is written anew.
 """
 
 from __future__ import annotations
@@ -11,38 +12,27 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from lessons.ctc.grammar import COLORS, DIGITS, LETTERS, sentence_from_id
+from lessons.ctc.grammar import sentence_from_id
 from lessons.data.grid.align import UNITS_PER_FRAME, AlignError, Segment, read_align, transcript
+from lessons.data.grid.corpus import Job, find_speakers, jobs
 from lessons.data.grid.faces import NoFaceError, face_detector, single_threaded
 from lessons.data.grid.faults import broken_frames, picture_fault
 from lessons.data.grid.mouth_crop import crop_mouth
 from lessons.data.grid.mouth_set import COLUMNS, Entry, MouthSetError
+from lessons.data.grid.splits import assign
+from lessons.data.grid.workers import available_cores, run
 from lessons.data.video import VideoError, read_video, write_video
 from lessons.files import atomic
 
 FRAMES = 75  # three seconds at 25 frames a second
 FPS = 25.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """One clip to prepare."""
-
-    id: str
-    video: Path
-    align: Path
-    mouth: Path
-    source: tuple[int, ...]  # sizes and times of video and align: a changed file is prepared again
 
 
 @dataclass(frozen=True)
@@ -57,7 +47,7 @@ class Report:
         detail: the whole message.
         n_frames: frames of the mouth clip, 0 when left out.
         segments: its word timings, in thousandths of a frame.
-        source: of the :class:`Job`.
+        source, speaker: of the :class:`Job`.
     """
 
     id: str
@@ -67,18 +57,7 @@ class Report:
     n_frames: int
     segments: tuple[Segment, ...]
     source: tuple[int, ...]
-
-
-def split_of(clip_id: str) -> str:
-    """ "val" or "train", by the name alone, so that a clip's split never depends on what else is there.
-
-    A GRID speaker says each color, letter and digit together once: 4 x 25 x 10 = 1000 clips. With each
-    word counted by its place in its slot, a clip is for validation when (5 color + letter + digit) mod 10
-    is 0. That takes 100 of the 1000: each color 25 times, each letter 4 times and each digit 10 times.
-    """
-    _, color, _, letter, digit, _ = sentence_from_id(clip_id).split()
-    place = 5 * COLORS.index(color) + LETTERS.index(letter) + DIGITS.index(digit)
-    return "val" if place % 10 == 0 else "train"
+    speaker: str = ""
 
 
 def prepare_clip(job: Job) -> Report:
@@ -91,7 +70,7 @@ def prepare_clip(job: Job) -> Report:
 
     def left_out(fault: str, detail: object) -> Report:
         job.mouth.unlink(missing_ok=True)
-        return Report(job.id, False, fault, str(detail), 0, (), job.source)
+        return Report(job.id, False, fault, str(detail), 0, (), job.source, job.speaker)
 
     try:
         expected = sentence_from_id(job.id)
@@ -122,70 +101,110 @@ def prepare_clip(job: Job) -> Report:
     if len(frames) != FRAMES:
         notes.append(f"frames_{len(frames)}")
     detail = f"{job.video}: kept, with {' and '.join(notes)}" if notes else ""
-    return Report(job.id, True, "+".join(notes), detail, len(frames), segments, job.source)
+    return Report(job.id, True, "+".join(notes), detail, len(frames), segments, job.source, job.speaker)
 
 
-def find_speaker(raw: Path, speaker: str | None = None) -> str:
-    """The name of the one folder in ``raw`` that holds .mpg files, or ``speaker`` after a check.
+def prepare(
+    raw: str | Path,
+    out: str | Path,
+    speakers: str | Sequence[str] | None = None,
+    workers: int | None = None,
+    splits: str | Path = "by-sentence",
+) -> list[Report]:
+    """Make a compact mouth set from the corpus, in parallel; finished clips are skipped.
+
+    The manifest is written last: a set without one is not finished.
+
+    Args:
+        raw: folder with SPEAKER/*.mpg and align/SPEAKER/*.align (or align/*.align, or alignments/ for
+        align/). out: folder of the mouth set, new or begun by an earlier run. speakers: names of folders of
+        videos; by default all that there are. workers: processes; by default one per core. splits: a rule of
+        ``lessons.data.grid.splits`` or a file, see :func:`lessons.data.grid.splits.assign`.
+
+    Returns:
+        One report per clip, by name.
 
     Raises:
-        MouthSetError: no such folder, or several and none named.
+        MouthSetError: no clips to prepare, none usable, bad splits, or ``out`` holds a set made otherwise.
+        OSError: a file cannot be written, for example on a full disk; finished clips stay.
+        RuntimeError: OpenCV is missing or of version 5, or the calling script has no main guard.
+        ValueError: fewer than one worker.
     """
-    if not raw.is_dir():
-        raise MouthSetError(f"{raw}: no such folder; expected the corpus: s1/*.mpg and align/*.align in it")
-    found = sorted(folder.name for folder in raw.iterdir() if folder.is_dir() and any(folder.glob("*.mpg")))
-    if speaker is not None and speaker not in found:
-        raise MouthSetError(f"{raw / speaker}: no .mpg file there; folders with some: {found}")
-    if speaker is None and len(found) != 1:
-        what = "several folders" if found else "no folder"
-        raise MouthSetError(f"{raw}: {what} with .mpg files {found}; expected one, or name it with --speaker")
-    return speaker or found[0]
+    raw, out = Path(raw), Path(out)
+    workers = available_cores() if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers={workers}: expected at least 1")
+    face_detector()  # tells of an OpenCV that cannot do it before the work begins
+    speakers = find_speakers(raw, [speakers] if isinstance(speakers, str) else speakers)
+    journal = out / "report.jsonl"
+    if (out / "manifest.csv").exists() and not journal.exists():
+        raise MouthSetError(f"{out}: holds a mouth set that this command did not make; choose another folder")
+    clips = list(jobs(raw, speakers, out))
+    assign({job.id: job.speaker for job in clips if _named_by_grid(job.id)}, splits)  # tried before the work
+    reports = _finished(journal, clips)
+    todo = [job for job in clips if job.id not in reports]
+    out.mkdir(parents=True, exist_ok=True)
+    _write_journal(journal, reports)  # without the line that an interruption cut off
+    with journal.open("a", encoding="utf-8", newline="\n") as file:
+        done = run(prepare_clip, todo, workers, single_threaded) if todo else ()
+        for report in tqdm(done, total=len(clips), initial=len(reports), unit="clip"):
+            reports[report.id] = report
+            file.write(json.dumps(asdict(report)) + "\n")
+            file.flush()
+    _write_journal(journal, reports)
+    kept = [report for _, report in sorted(reports.items()) if report.kept]
+    if not kept:
+        raise MouthSetError(
+            f"{raw}: none of {len(clips)} clips is usable; {_commonest(reports)}; {journal} has all"
+        )
+    _write_set(out, kept, splits)
+    return [report for _, report in sorted(reports.items())]
 
 
-def _source(*paths: Path) -> tuple[int, ...]:
-    """Size and time of each file, -1 for a missing one."""
-    states = [path.stat() if path.is_file() else None for path in paths]
-    return tuple(n for s in states for n in ((s.st_size, s.st_mtime_ns) if s else (-1, -1)))
+def _write_set(out: Path, kept: list[Report], splits: str | Path) -> None:
+    split = assign({report.id: report.speaker for report in kept}, splits)
+    lines = [{"id": r.id, "speaker": r.speaker, "segments": r.segments} for r in kept]
+    _write(out / "alignments.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    entries = [Entry(r.id, r.speaker, transcript(r.segments), r.n_frames, split[r.id], r.note) for r in kept]
+    _write(out / "manifest.csv", _manifest(entries))
 
 
-def _jobs(raw: Path, speaker: str, out: Path) -> Iterator[Job]:
-    for video in sorted((raw / speaker).glob("*.mpg")):
-        own = raw / "align" / speaker / f"{video.stem}.align"  # several speakers side by side
-        align = own if own.is_file() else raw / "align" / f"{video.stem}.align"
-        yield Job(video.stem, video, align, out / "mouths" / f"{video.stem}.mp4", _source(video, align))
-
-
-def _finished(journal: Path) -> dict[str, Report]:
-    """The reports of earlier runs. A line cut off by an interruption counts as not there."""
-    reports = {}
+def _finished(journal: Path, clips: list[Job]) -> dict[str, Report]:
+    """Return the reports of earlier runs that still hold. A line that is cut off or is no report is not
+    there."""
+    earlier: dict[str, Report] = {}
     if journal.is_file():
         for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                report = Report(**json.loads(line))
-                segments = tuple((start, end, word) for start, end, word in report.segments)
-            except (ValueError, TypeError):
+                fields = json.loads(line)
+                segments = tuple((int(start), int(end), str(word)) for start, end, word in fields["segments"])
+                source = tuple(int(number) for number in fields["source"])
+                report = Report(**fields | {"segments": segments, "source": source})
+                earlier[str(report.id)] = report
+            except (ValueError, TypeError, KeyError, RecursionError):
                 continue
-            reports[report.id] = Report(
-                **{**asdict(report), "segments": segments, "source": tuple(report.source)}
-            )
-    return reports
+    return {
+        job.id: earlier[job.id]
+        for job in clips
+        if job.id in earlier
+        and (earlier[job.id].source, earlier[job.id].speaker) == (job.source, job.speaker)
+        and earlier[job.id].kept is job.mouth.is_file()
+    }
 
 
-def _run(jobs: list[Job], workers: int) -> Iterator[Report]:
-    if workers == 1:
-        yield from map(prepare_clip, jobs)
-        return
-    # Fresh processes: a forked one may inherit the locks of its parent's threads.
-    context = get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=single_threaded) as pool:
-        futures = [pool.submit(prepare_clip, job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise OSError("a worker was killed, perhaps out of memory; try fewer --workers") from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+def _named_by_grid(clip_id: str) -> bool:
+    try:
+        sentence_from_id(clip_id)
+    except ValueError:
+        return False
+    return True
+
+
+def _commonest(reports: dict[str, Report]) -> str:
+    """Return the commonest reason for leaving a clip out, with an example."""
+    fault, count = Counter(report.note for report in reports.values()).most_common(1)[0]
+    example = next(report for _, report in sorted(reports.items()) if report.note == fault)
+    return f"{count} are {fault}, for example {example.detail}"
 
 
 def _manifest(entries: list[Entry]) -> str:
@@ -194,67 +213,6 @@ def _manifest(entries: list[Entry]) -> str:
     writer.writerow(COLUMNS)
     writer.writerows(astuple(entry) for entry in entries)
     return text.getvalue()
-
-
-def prepare(
-    raw: str | Path, out: str | Path, speaker: str | None = None, workers: int | None = None
-) -> list[Report]:
-    """Make a compact mouth set from one speaker of the corpus, in parallel; finished clips are skipped.
-
-    The manifest is written last: a set without one is not finished.
-
-    Args:
-        raw: folder with SPEAKER/*.mpg and align/*.align (or align/SPEAKER/*.align).
-        out: folder of the mouth set, new or begun by an earlier run.
-        speaker: name of the folder of videos; by default the only one.
-        workers: processes; by default one for each core.
-
-    Returns:
-        One report for each clip, by name.
-
-    Raises:
-        MouthSetError: no clips to prepare, none usable, or ``out`` holds a set that another way made.
-        OSError: a file cannot be written, for one when the disk is full; finished clips stay.
-        RuntimeError: OpenCV is missing or of version 5.
-        ValueError: fewer than one worker.
-    """
-    raw, out = Path(raw), Path(out)
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if workers < 1:
-        raise ValueError(f"workers: {workers}, expected at least 1")
-    face_detector()  # tells of an OpenCV that cannot do it before the work begins
-    speaker = find_speaker(raw, speaker)
-    journal = out / "report.jsonl"
-    if (out / "manifest.csv").exists() and not journal.exists():
-        raise MouthSetError(f"{out}: holds a mouth set that this command did not make; choose another folder")
-    jobs = list(_jobs(raw, speaker, out))
-    earlier = _finished(journal)
-    reports = {
-        job.id: earlier[job.id]
-        for job in jobs
-        if job.id in earlier
-        and earlier[job.id].source == job.source
-        and job.mouth.is_file() == earlier[job.id].kept
-    }
-    todo = [job for job in jobs if job.id not in reports]
-    out.mkdir(parents=True, exist_ok=True)
-    _write_journal(journal, reports)  # without the line that an interruption cut off
-    with journal.open("a", encoding="utf-8", newline="\n") as file:
-        bar = tqdm(_run(todo, workers) if todo else (), total=len(jobs), initial=len(reports), unit="clip")
-        for report in bar:
-            reports[report.id] = report
-            file.write(json.dumps(asdict(report)) + "\n")
-            file.flush()
-    _write_journal(journal, reports)
-    kept = [report for _, report in sorted(reports.items()) if report.kept]
-    if not kept:
-        raise MouthSetError(f"{raw / speaker}: none of {len(jobs)} clips is usable; {journal} says why")
-    lines = [{"id": r.id, "speaker": speaker, "segments": r.segments} for r in kept]
-    _write(out / "alignments.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    entries = [Entry(r.id, speaker, transcript(r.segments), r.n_frames, split_of(r.id), r.note) for r in kept]
-    _write(out / "manifest.csv", _manifest(entries))
-    return [report for _, report in sorted(reports.items())]
 
 
 def _write(path: Path, text: str) -> None:

@@ -140,3 +140,43 @@ def test_any_bytes_read_or_are_an_error(tmp_path_factory: pytest.TempPathFactory
     path.write_bytes(content)
     with pytest.raises(AlignError, match=r"any\.align"):  # random bytes never hold a sentence
         read_align(path)
+
+
+def test_a_byte_order_mark_utf_16_and_capitals_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.align"
+    for content in (
+        TEXT.encode("utf-8-sig"),
+        TEXT.encode("utf-16"),
+        TEXT.upper().encode(),
+        TEXT.replace("\n", "\r").encode(),
+    ):
+        path.write_bytes(content)
+        assert read_align(path) == WANT
+    path.write_bytes(TEXT.encode("utf-16")[:-1])
+    with pytest.raises(AlignError, match=r"a\.align: byte \d+ is no"):
+        read_align(path)
+
+
+@pytest.mark.parametrize(
+    "per_frame, unit",
+    [
+        (1, "video frames"),
+        (40, "milliseconds"),
+        (0.04, "seconds"),
+        (640, "16 kHz"),
+        (400_000, "100 ns"),
+        (700, "another"),
+    ],
+)
+def test_another_unit_is_refused_by_name(tmp_path: Path, per_frame: float, unit: str) -> None:
+    times = [
+        (f"{start * per_frame / 1000:g}", f"{end * per_frame / 1000:g}", word) for start, end, word in WANT
+    ]
+    (tmp_path / "a.align").write_text("\n".join(map(" ".join, times)), encoding="utf-8")
+    with pytest.raises(AlignError, match=rf"a\.align: the last line ends at .*74500.*{unit}"):
+        read_align(tmp_path / "a.align")
+
+
+def test_a_last_end_of_74_frames_is_no_other_unit(tmp_path: Path) -> None:
+    (tmp_path / "a.align").write_text(TEXT.replace("74500", "74000"), encoding="utf-8")
+    assert read_align(tmp_path / "a.align")[-1] == (47250, 74000, "sil")

@@ -13,13 +13,14 @@ import av
 import numpy as np
 import pytest
 
-from lessons.cli.grid import main
+from lessons.__main__ import main
 from lessons.ctc.grammar import COLORS, DIGITS, LETTERS, id_from_sentence, sentence_from_id
 from lessons.data.grid import find_mouth_set, load
 from lessons.data.grid import prepare as module
 from lessons.data.grid.align import transcript
 from lessons.data.grid.mouth_set import MouthSetError, read_alignments, read_manifest
-from lessons.data.grid.prepare import prepare, split_of, summary
+from lessons.data.grid.prepare import prepare, summary
+from lessons.data.grid.splits import by_sentence
 from lessons.data.synthetic.drawn_face import talk
 from lessons.data.video import read_video
 
@@ -106,7 +107,9 @@ def test_a_corpus_becomes_a_mouth_set(whole: tuple[Path, list[module.Report]]) -
         ("lgbf8n", 75, "s7", "bad_start_12"),
     ]
     for entry in entries:
-        assert entry.transcript == sentence_from_id(entry.id) and entry.split == split_of(entry.id)
+        assert entry.transcript == sentence_from_id(entry.id) and {entry.id: entry.split} == by_sentence(
+            {entry.id: entry.speaker}
+        )
         assert read_video(out / "mouths" / f"{entry.id}.mp4").shape == (
             entry.n_frames,
             64,
@@ -201,20 +204,23 @@ def test_where_the_videos_are(corpus: Path, tmp_path: Path) -> None:
         shutil.copy(corpus / "s7" / "bbaf2n.mpg", tmp_path / "raw" / speaker)
         (tmp_path / "raw" / "align" / speaker).mkdir(parents=True)
         shutil.copy(corpus / "align" / "bbaf2n.align", tmp_path / "raw" / "align" / speaker)
-    with pytest.raises(MouthSetError, match=r"several folders.*\['s1', 's2'\].*--speaker"):
+    with pytest.raises(MouthSetError, match=r"s1 has a clip of this name too"):
         prepare(tmp_path / "raw", tmp_path / "out")
     with pytest.raises(MouthSetError, match=r"s3: no \.mpg file"):
-        prepare(tmp_path / "raw", tmp_path / "out", speaker="s3")
-    with pytest.raises(ValueError, match="workers: 0"):
-        prepare(tmp_path / "raw", tmp_path / "out", speaker="s2", workers=0)
+        prepare(tmp_path / "raw", tmp_path / "out", speakers="s3")
+    with pytest.raises(ValueError, match="workers=0"):
+        prepare(tmp_path / "raw", tmp_path / "out", speakers="s2", workers=0)
     assert not (tmp_path / "out").exists()
-    assert prepare(tmp_path / "raw", tmp_path / "out", speaker="s2", workers=1)[0].kept
+    assert prepare(tmp_path / "raw", tmp_path / "out", speakers="s2", workers=1)[0].kept
 
 
 def test_no_usable_clip_is_an_error(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "raw" / "s1").mkdir(parents=True)
     shutil.copy(corpus / "s7" / "bbaf2n.mpg", tmp_path / "raw" / "s1")
-    with pytest.raises(MouthSetError, match=r"none of 1 clips is usable; .*report\.jsonl says why"):
+    with pytest.raises(
+        MouthSetError,
+        match=r"none of 1 clips .* 1 are bad_align, for example .*bbaf2n.align: no such",
+    ):
         prepare(tmp_path / "raw", tmp_path / "out", workers=1)
     assert json.loads((tmp_path / "out" / "report.jsonl").read_text(encoding="utf-8"))["note"] == "bad_align"
     assert not (tmp_path / "out" / "manifest.csv").exists()
@@ -235,8 +241,9 @@ def test_the_split_is_balanced() -> None:
         id_from_sentence(f"bin {color} at {letter} {digit} now")
         for color, letter, digit in itertools.product(COLORS, LETTERS, DIGITS)
     ]
-    val = [clip for clip in ids if split_of(clip) == "val"]
-    assert len(ids) == 1000 and len(val) == 100 and {split_of(clip) for clip in ids} == {"val", "train"}
+    split = by_sentence(dict.fromkeys(ids, "s1"))
+    val = [clip for clip in ids if split[clip] == "val"]
+    assert len(ids) == 1000 and len(val) == 100 and set(split.values()) == {"val", "train"}
     for place, count in ((1, 25), (3, 4), (4, 10)):
         assert set(Counter(clip[place] for clip in val).values()) == {count}
 
@@ -252,14 +259,23 @@ def test_the_command(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "raw" / "align").mkdir()
     shutil.copy(corpus / "s7" / "bbaf2n.mpg", tmp_path / "raw" / "s1")
     shutil.copy(corpus / "align" / "bbaf2n.align", tmp_path / "raw" / "align")
-    command = ["prepare", "--raw", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), "--workers", "1"]
+    command = [
+        "grid",
+        "prepare",
+        "--raw",
+        str(tmp_path / "raw"),
+        "--out",
+        str(tmp_path / "out"),
+        "--workers",
+        "1",
+    ]
     assert main(command) == 0
     assert capsys.readouterr().out == "clips: 1 kept, 0 left out, 0 with a fault\n"
-    assert main(["prepare", "--raw", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
+    assert main(["grid", "prepare", "--raw", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
     told = capsys.readouterr()
     assert told.out == "" and told.err.startswith("error: ") and "none: no such folder" in told.err
-    assert main(["download", "--speaker", "21", "--out", str(tmp_path / "raw")]) == 1
-    assert "1 to 34, save 21" in capsys.readouterr().err
+    assert main(["grid", "download", "--speakers", "21", "--out", str(tmp_path / "raw")]) == 1
+    assert "1 to 34, except 21" in capsys.readouterr().err
 
 
 @needs_raw

@@ -1,0 +1,296 @@
+"""What a design costs: tensor shapes, weights, multiply-adds, milliseconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon, Rectangle
+from matplotlib.ticker import StrMethodFormatter
+
+from lessons.figures.basics import name_the_ends
+from lessons.figures.style import (
+    AMOUNT,
+    BLUE,
+    DASHES,
+    FAINT,
+    GREEN,
+    INK,
+    RULE,
+    VERMILION,
+    at_least,
+    colored,
+    finish,
+    house_style,
+    human,
+    listed,
+    name_rows,
+    new_figure,
+    note,
+    to_numpy,
+    write,
+)
+
+
+class Layer(NamedTuple):
+    """One rung: its name, its output shape (without batch), its weights, its multiply-adds."""
+
+    name: str
+    shape: tuple[int, ...]
+    weights: int = 0
+    multiply_adds: int = 0
+
+
+def as_video(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Any layer's shape as (C, T, H, W): (T, F) is F channels of 1 x 1 pixels, (F,) is one frame of that."""
+    if len(shape) == 4:
+        return shape
+    if len(shape) == 2:
+        return (shape[1], shape[0], 1, 1)
+    if len(shape) == 1:
+        return (shape[0], 1, 1, 1)
+    raise ValueError(f"shape: {shape}, expected (C, T, H, W), (T, F) or (F,), without the batch")
+
+
+@house_style()
+def shape_ladder(
+    layers: Sequence[Layer | tuple], *, title: str | None = None, width: float | None = None
+) -> Figure:
+    """Boxes that shrink, and under each its fraction of all weights and of all multiply-adds.
+
+    A box's front is one frame, height by width, to scale; its depth is the number of frames; the darker it
+    is, the more channels it has (logarithmic). Vectors are drawn as frames of one pixel.
+
+    Args:
+        layers: (name, shape, weights, multiply-adds) per layer, the input first with 0 and 0; shape is
+            (C, T, H, W), (T, F) or (F,), without the batch.
+    """
+    rungs = [Layer(*layer) for layer in layers]
+    if not rungs:
+        raise ValueError("layers: empty, expected at least one")
+    n = len(rungs)
+    fig = new_figure(width or max(6.0, 1.15 * n), 3.9)
+    boxes, weights, work = fig.subplots(3, 1, sharex=True, height_ratios=[1.15, 1, 1])
+    _draw_videos(boxes, [as_video(tuple(rung.shape)) for rung in rungs])
+    _draw_fractions(weights, [rung.weights for rung in rungs], BLUE, "weights")
+    _draw_fractions(work, [rung.multiply_adds for rung in rungs], VERMILION, "multiply-adds")
+    boxes.set_xticks(range(n), [f"{r.name}\n{'×'.join(map(str, r.shape))}" for r in rungs], fontsize=8.5)
+    boxes.tick_params(axis="x", labelbottom=True, labelcolor=INK, color=FAINT)
+    shapes = listed((f"{r.name} {'×'.join(map(str, r.shape))}" for r in rungs), 20)
+    totals = f"{human(sum(r.weights for r in rungs))} weights"
+    totals += f" and {human(sum(r.multiply_adds for r in rungs))} multiply-adds"
+    return finish(fig, f"Layers and their output shapes: {shapes}; {totals} in all.", title)
+
+
+def _draw_videos(ax: Axes, videos: Sequence[tuple[int, int, int, int]]) -> None:
+    """Each video (C, T, H, W) as a box that stands on the axis."""
+    most_channels, most_frames = (max(video[i] for video in videos) for i in (0, 1))
+    unit = 0.62 / max(max(video[2:]) for video in videos)  # page units per pixel
+    smallest = 0.025  # a single pixel must stay visible
+    for i, (channels, frames, high, wide) in enumerate(videos):
+        color = colormaps[AMOUNT](0.25 + 0.65 * math.log(channels + 1) / math.log(most_channels + 1))
+        w, h, d = (max(v, smallest) for v in (wide * unit, high * unit, 0.5 * frames / most_frames))
+        left, right = i - w / 2 - d / 4, i + w / 2 - d / 4
+        dx, dy = 0.5 * d, 0.5 * d
+        for corners, shade in (
+            ([(left, 0), (right, 0), (right, h), (left, h)], 1.0),
+            ([(left, h), (right, h), (right + dx, h + dy), (left + dx, h + dy)], 0.65),
+            ([(right, 0), (right + dx, dy), (right + dx, h + dy), (right, h)], 0.8),
+        ):
+            face = tuple(1 - shade * (1 - v) for v in color[:3])
+            edge = {"edgecolor": "white", "lw": min(0.7, 12 * w), "joinstyle": "round"}
+            ax.add_patch(Polygon(corners, closed=True, facecolor=face, **edge))
+    ax.set(xlim=(-0.6, len(videos) - 0.4), ylim=(-0.04, 0.66), yticks=[], aspect="equal")
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.tick_params(axis="x", length=0)
+
+
+def _draw_fractions(ax: Axes, values: Sequence[int], color: str, name: str) -> None:
+    """A bar per layer: its fraction of the sum, with the amount above it."""
+    total = sum(values)
+    fractions = [value / total if total else 0.0 for value in values]
+    ax.bar(range(len(values)), fractions, width=0.56, color=color)
+    for i, (value, fraction) in enumerate(zip(values, fractions, strict=True)):
+        if value:
+            percent = f"{100 * fraction:.0f} %" if fraction >= 0.005 else "< 1 %"
+            above = {"va": "bottom", "fontsize": 8, "color": INK}
+            write(ax, i, fraction + 0.03 * max(fractions), f"{human(value)}\n{percent}", **above)
+    ax.set(ylim=(0, 1.55 * max(fractions) or 1), yticks=[])
+    ax.set_title(f"{name}: {human(total)}", fontsize=9.5, color=color, pad=2)
+    ax.spines["left"].set_visible(False)
+    ax.spines["bottom"].set_color(RULE)
+    ax.tick_params(axis="x", length=0, labelbottom=False)
+
+
+@house_style()
+def layer_costs(
+    settings: Sequence[str],
+    layers: Sequence[str],
+    amounts: Mapping[str, Any],
+    *,
+    title: str | None = None,
+    width: float = 9.0,
+) -> Figure:
+    """Stacked bars: one panel per kind of cost, one bar per setting, one color per layer.
+
+    Args:
+        settings: N names, from top to bottom, such as sizes of the crop.
+        layers: K names, in the order of the network.
+        amounts: what a panel shows, such as "weights" -> (N, K), each at least 0. A layer's percentage is
+            written into its part of the bar where there is room, the sum behind the bar.
+    """
+    if not settings or not amounts:
+        raise ValueError("settings, amounts: expected at least one of each")
+    colors = [color for *_, color in colored(dict.fromkeys(layers), "layers")]
+    fig = new_figure(width, 0.42 * len(settings) + 1.25)
+    panels = fig.subplots(1, len(amounts), sharey=True, squeeze=False)[0]
+    told = []
+    for ax, (name, values) in zip(panels, amounts.items(), strict=True):
+        table = at_least(to_numpy(values, f"amounts[{name!r}]", 2), 0, f"amounts[{name!r}]")  # (N, K)
+        if table.shape != (len(settings), len(layers)):
+            expected = f"{len(settings)} settings x {len(layers)} layers"
+            raise ValueError(f"amounts[{name!r}]: shape {table.shape}, expected {expected}")
+        sums = table.sum(axis=1)  # (N,)
+        longest = sums.max() or 1
+        for k, (layer, color) in enumerate(zip(layers, colors, strict=True)):
+            left = table[:, :k].sum(axis=1)  # (N,)
+            ax.barh(range(len(settings)), table[:, k], left=left, height=0.66, color=color, label=layer)
+            ink = "white" if color in (BLUE, VERMILION, GREEN) else INK
+            for row, amount in enumerate(table[:, k]):
+                percent = f"{100 * amount / (sums[row] or 1):.0f} %"
+                if amount > max(0.085, 0.021 * len(percent)) * longest:
+                    write(ax, left[row] + amount / 2, row, percent, fontsize=8, color=ink)
+        for row, total in enumerate(sums):
+            ax.text(total + 0.015 * longest, row, human(total), va="center", fontsize=8.5, color=INK)
+        ax.set_title(name)
+        ax.set(xlim=(0, 1.17 * longest), xticks=[], ylim=(len(settings) - 0.5, -0.5))
+        name_rows(ax, settings, ("left", "bottom"))
+        told.append(
+            f"{name}: {listed(f'{s} {human(total)}' for s, total in zip(settings, sums, strict=True))}"
+        )
+    handles, names = panels[0].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower center", ncols=len(layers), handlelength=1.0)
+    return finish(fig, f"Stacked bars of {listed(layers)}; {'; '.join(told)}.", title)
+
+
+@house_style()
+def weight_bars(
+    designs: Mapping[str, Sequence[tuple[str, int, int]]],
+    *,
+    kinds: Sequence[str] = (),
+    span: int = 0,
+    title: str | None = None,
+    width: float = 9.0,
+) -> Figure:
+    """One row per design, one rectangle per layer: outputs high, weights of one output wide; area is weights.
+
+    Under a rectangle stand its kind, in the kind's color, and its weights; their sum stands on the right.
+
+    Args:
+        designs: name -> layers (kind, outputs, weights of one output), in the order in which they run.
+        kinds: those that get the first colors, so that figures of other designs have the same.
+        span: figures of the same span have the same scale; by default the widest row fills the page.
+    """
+    if not designs or not all(designs.values()):
+        raise ValueError("designs: expected at least one, each with at least one layer")
+    layers = [layer for design in designs.values() for layer in design]
+    if min(min(outputs, weights) for _, outputs, weights in layers) < 1:
+        raise ValueError("designs: a layer has fewer than 1 output or 1 weight for it")
+    kinds = dict.fromkeys([*kinds, *(kind for kind, _, _ in layers)])
+    colors = {kind: color for kind, _, color in colored(kinds, "kinds of layer")}
+
+    names, totals = 0.085 * max(map(len, designs)) + 0.15, 0.75  # inches on the left and on the right
+    gap = 0.62  # inches between two rectangles: room for a count under the smallest
+    page = width - names - totals
+    most_gaps = max(map(len, designs.values()))
+    inch = max(  # weights per inch
+        span / (page - most_gaps * gap),
+        *(sum(columns for *_, columns in design) / (page - len(design) * gap) for design in designs.values()),
+    )
+    below = 0.56 * inch  # the two lines under a rectangle, and a little air
+    heights = [max(height for _, height, _ in design) for design in designs.values()]
+    fig = new_figure(width, (sum(heights) + len(heights) * below) / inch + (0.4 if title else 0.1))
+    ax = fig.add_subplot()
+    top, told = 0.0, []
+    for (name, design), high in zip(designs.items(), heights, strict=True):
+        middle, left = top + high / 2, 0.3 * gap * inch
+        ax.text(-0.1 * inch, middle, name, ha="right", va="center", fontsize=9.5)
+        for kind, height, columns in design:
+            color, x = colors[kind], left + columns / 2
+            ax.add_patch(Rectangle((left, middle - height / 2), columns, height, color=color, lw=0.6))
+            under = {"at": (x, middle + height / 2), "va": "top", "ha": "center", "fontsize": 8.5}
+            note(ax, kind, shift=(0, -3), color=color, **under)
+            note(ax, f"{height * columns:,}", shift=(0, -14), color=INK, **under)
+            left += columns + gap * inch
+        total = f"{sum(height * columns for _, height, columns in design):,}"
+        ax.text(page * inch, middle, total, ha="left", va="center", fontsize=10, weight="bold")
+        told.append(f"{name} {total}")
+        top += high + below
+    ax.set(xlim=(-names * inch, (page + totals) * inch), ylim=(top, -0.03 * inch), aspect="equal")
+    ax.set_axis_off()
+    corner = {"transform": ax.transAxes, "ha": "right", "va": "bottom"}
+    ax.text(1, 0, "area = weights", fontsize=8, color=FAINT, **corner)
+    return finish(
+        fig, f"Layers as rectangles whose areas are their weights; in all: {'; '.join(told)}.", title
+    )
+
+
+@house_style()
+def break_even(
+    sizes: Any,
+    costs: Mapping[str, Any],
+    *,
+    line: float,
+    line_label: str,
+    at: float | None = None,
+    xlabel: str = "",
+    ylabel: str = "weights",
+    title: str | None = None,
+    width: float = 7.5,
+    height: float = 3.6,
+) -> Figure:
+    """Costs of several designs over one size, on logarithmic axes, with a vertical line at the break-even.
+
+    Args:
+        sizes: (N,) rising, above 0.
+        costs: name -> (N,) what the design costs at each size, above 0.
+        line, line_label: the size at which it breaks even, and its label.
+        at: one of ``sizes``, whose costs are marked and written out.
+    """
+    x = to_numpy(sizes, "sizes", 1)
+    if x[0] <= 0 or np.any(np.diff(x) <= 0):
+        raise ValueError("sizes: expected numbers above 0 that rise")
+    if at is not None and at not in x:
+        raise ValueError(f"at: {at}, expected one of the sizes")
+    fig = new_figure(width, height)
+    ax = fig.add_subplot()
+    ax.set(xscale="log", yscale="log")
+    ends, marked = [], []
+    for name, values, color in colored(costs, "costs"):
+        y = to_numpy(values, f"costs[{name!r}]", 1)
+        if len(y) != len(x) or y.min() <= 0:
+            raise ValueError(f"costs[{name!r}]: expected {len(x)} numbers above 0, one per size")
+        ax.plot(x, y, color=color)
+        ends.append((x[-1], y[-1], name, color))
+        if at is not None:
+            marked.append((float(y[np.flatnonzero(x == at)[0]]), color))
+    for cost, color in marked:
+        ax.plot([at], [cost], "o", ms=6, color=color)
+        lowest = cost == min(marked)[0]  # under the lowest line there is room
+        shift, place = ((6, -4), ("left", "top")) if lowest else ((-6, 3), ("right", "bottom"))
+        note(ax, human(cost), (at, cost), shift, ha=place[0], va=place[1], color=color)
+    if x[0] <= line <= x[-1]:
+        ax.axvline(line, color=INK, lw=1.2, ls=DASHES, zorder=0)
+        note(ax, line_label, (line, 0.04), (5, 0), xycoords=ax.get_xaxis_transform(), color=FAINT)
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.margins(x=0.01)
+    name_the_ends(ax, ends)
+    told = listed(f"{name} up to {human(y)}" for _, y, name, _ in ends)
+    alt = f"Line chart of {ylabel} over {xlabel or 'size'}: {told}; break-even at {human(line)}."
+    return finish(fig, alt, title, ax)

@@ -1,0 +1,77 @@
+"""The hyperparameters of the two trainings: all that decides a run's numbers, beside model and data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train LipNet.
+
+    Attributes:
+        epochs: passes over the training clips.
+        batch_size: clips per step.
+        learning_rate: the highest, see ``lessons.training.schedule``.
+        warmup_steps: steps of the rise.
+        weight_decay: of AdamW, on matrices and filters, not on biases and norms.
+        clip_norm: gradients are clipped to this norm.
+        average: the weights that are kept are a running mean over about 1 / (1 - average) steps.
+        start: ``"plain"`` learns from CTC alone; ``"timings"`` adds, over the first half of the run and ever
+            less, a cross-entropy with the class each frame has by the word timings.
+        augmented: change the clips at every step, see ``lessons.data.augmentation``.
+        seed: of everything.
+    """
+
+    epochs: int = 90
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    warmup_steps: int = 150
+    weight_decay: float = 0.02
+    clip_norm: float = 5.0
+    average: float = 0.999
+    start: Literal["timings", "plain"] = "timings"
+    augmented: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train and to test a video detector; the memory is not part of it.
+
+    Attributes:
+        frame_steps, frame_batch: of stage 1: its steps, and the frames in each.
+        steps, clips, n_frames: of stage 2: its steps, and the clips in each and their length.
+        vanish: each clip of stage 2 hides each object in its own fraction of the frames, from 0 to this.
+        learning_rate: the highest, of both stages; it rises to it at once and falls to nothing.
+        hidden_channels: D of the memory.
+        test_clips, test_frames: what to test on.
+        seed: of weights and training clips. The test clips are always the same.
+
+    Raises:
+        ValueError: a count below 1, a learning rate that is not positive, a fraction outside 0 … 1.
+    """
+
+    frame_steps: int = 1200
+    frame_batch: int = 20
+    steps: int = 1600
+    clips: int = 4
+    n_frames: int = 8
+    vanish: float = 0.75
+    learning_rate: float = 6e-3
+    hidden_channels: int = 64
+    test_clips: int = 120
+    test_frames: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            least = 0 if name == "seed" else 1
+            if isinstance(value, int) and name not in ("vanish", "learning_rate") and value < least:
+                raise ValueError(f"{name}={value}: expected {least} or more")
+        if not 0 <= self.vanish <= 1:
+            raise ValueError(f"vanish={self.vanish}: expected a fraction from 0 to 1")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate={self.learning_rate}: expected more than 0")
