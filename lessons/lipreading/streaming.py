@@ -173,7 +173,7 @@ class Stream:
         classes = model.config["num_classes"]
         # Of the T' = T - 3 frames that are known while the clip goes on, only the newest are kept:
         self._features = self._front(None)  # (N, 1, F), N <= WINDOW
-        self._logits = self._features.new_empty(0, classes)  # (M * upsample, V), M <= PAST
+        self._logits = self._features.new_empty(0, classes)  # (T' * upsample, V), T' <= PAST
         self._known = 0  # T'
         self._first = 0  # the frame that self._logits begins with
         self._new = 0  # of those, the frames that the last push made known
@@ -245,7 +245,7 @@ class Stream:
             return
         begin = len(self._logits) + self._new * self.model.upsample - len(logits)
         newer = (len(features) - max(self._new, len(features) // 2)) * self.model.upsample
-        self._logits = torch.cat((self._logits[: begin + newer], logits[newer:]))  # (M * upsample, V)
+        self._logits = torch.cat((self._logits[: begin + newer], logits[newer:]))  # (T' * upsample, V)
 
     def _tell(self, last: bool) -> list[StableWord]:
         """Words after the last one told that all the last readings have in common."""
