@@ -6,13 +6,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.tools import call, expect_close, expect_pair, expect_tensor
 from lessons.layers.conv_lstm import ConvLSTMCell
 
 OPEN, SHUT = 50.0, -50.0  # the sigmoid gives 1 and 0 to the last bit of a float64
@@ -20,12 +19,6 @@ OPEN, SHUT = 50.0, -50.0  # the sigmoid gives 1 and 0 to the last bit of a float
 
 def _normal(*shape: int, generator: torch.Generator) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def _pair(found: Any, name: str) -> tuple[Any, Any]:
-    if not isinstance(found, tuple | list) or len(found) != 2:
-        raise AssertionError(f"{name} gave a {type(found).__name__}, expected the pair (h, c)")
-    return found[0], found[1]
 
 
 def _lstm_on_windows(x: Tensor, h: Tensor, c: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +77,7 @@ def conv_lstm_step(function: Callable) -> None:
         h, c = (_normal(n, hidden, height, width, generator=generator) for _ in range(2))
         arguments = [t.clone().requires_grad_() for t in (x, h, c, weight, bias)]
         expected = _lstm_on_windows(*arguments)
-        found = _pair(call(function, *arguments), "conv_lstm_step")
+        found = expect_pair(call(function, *arguments), "conv_lstm_step", "the pair (h, c)")
         for name, ours, theirs in zip(("the new h", "the new c"), found, expected, strict=True):
             name = f"conv_lstm_step: {name}, x {tuple(x.shape)}, kernel {weight.shape[-1]},"
             size = "The state keeps its size: (B, D, H, W). Padding?"
@@ -137,7 +130,7 @@ def with_peepholes(function: Callable) -> None:
         expected = _with_peepholes_by_sums(gates, c, *peepholes)
         arguments = [t.clone().requires_grad_() for t in (gates, c, *peepholes)]
         kept = arguments[1].detach().clone()
-        found = _pair(call(function, *arguments), "with_peepholes")
+        found = expect_pair(call(function, *arguments), "with_peepholes", "the pair (h, c)")
         if not torch.equal(arguments[1], kept):
             raise AssertionError("with_peepholes changed the c that it was given: write to a new tensor.")
         for name, ours, theirs in zip(("the new c", "the new h"), found[::-1], expected[::-1], strict=True):

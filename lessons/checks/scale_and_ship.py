@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.tools import call, expect_close, expect_number, expect_pair, expect_tensor
 
 HOST = 1e-4  # seconds in which a call comes back
 
@@ -45,16 +44,6 @@ class Device:
 
     def clock(self) -> float:
         return self.now
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise AssertionError(f"{where} gave {value!r}, expected a number")
-    if not math.isfinite(value):
-        raise AssertionError(f"{where} gave {value}, expected a finite number")
-    return float(value)
 
 
 def fair_seconds(function: Callable) -> None:
@@ -109,7 +98,7 @@ def fair_seconds(function: Callable) -> None:
     for costs, first, later, repeats, hint in cases:
         device = Device(costs, first, later)
         value = call(function, device.work, device.clock, device.wait, repeats)
-        found = _number(value, "fair_seconds")
+        found = expect_number(value, "fair_seconds")
         if device.calls <= repeats:
             raise AssertionError(
                 f"With repeats={repeats}, work was called {device.calls} times. The timed calls are "
@@ -135,7 +124,7 @@ def whole_speedup(function: Callable) -> None:
     ]
     for shares, factors, hint in cases:
         where = f"whole_speedup({shares}, {factors})"
-        found = _number(call(function, list(shares), list(factors)), where)
+        found = expect_number(call(function, list(shares), list(factors)), where)
         left, before = 0.0, 0.0
         for share, factor in zip(shares, factors, strict=True):  # by the clock: each part, one after another
             before += 1000 * share
@@ -172,9 +161,7 @@ def unscaled(function: Callable) -> None:
         scaled = [(gradient * scale).half() for gradient in plain]
         given = [gradient.clone() for gradient in scaled]
         value = call(function, given, scale)
-        if not isinstance(value, tuple | list) or len(value) != 2:
-            raise AssertionError(f"unscaled gave {type(value).__name__}, expected (gradients, take_the_step)")
-        gradients, step = value
+        gradients, step = expect_pair(value, "unscaled", "(gradients, take_the_step)")
         if isinstance(step, Tensor) and step.numel() == 1:
             step = step.item()
         if not isinstance(step, bool):
@@ -282,8 +269,7 @@ def fold(function: Callable) -> None:
         pair.load_state_dict(dict(zip(pair.state_dict(), state, strict=True)))
         given = [tensor.clone() for tensor in (weight, bias, mean, variance, gamma, beta)]
         value = call(function, *given, eps)
-        if not isinstance(value, tuple | list) or len(value) != 2:
-            raise AssertionError(f"fold gave {type(value).__name__}, expected (weight, bias)")
+        value = expect_pair(value, "fold", "(weight, bias)")
         if not all(map(torch.equal, given, (weight, bias, mean, variance, gamma, beta))):
             raise AssertionError("fold has changed a tensor that it was given: make new ones.")
         new_weight = expect_tensor(value[0], tuple(weight.shape), "weight", "It looks like the old one.")
