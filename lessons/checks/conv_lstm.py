@@ -186,6 +186,13 @@ def frames_to_hear(function: Callable) -> None:
             raise AssertionError(f"{where} gave {found}, which is too {size}. {hint}")
 
 
+def _cell() -> ConvLSTMCell:
+    """The same small cell each time; the caller's random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return ConvLSTMCell(2, 3, 3, forget_bias=2.0).double()
+
+
 def _each_video_alone(cell: nn.Module, x: Tensor, new: Tensor) -> Tensor:
     """Cut every stream where a video begins and read each video from an empty memory."""
     streams = []
@@ -204,10 +211,7 @@ def _each_video_alone(cell: nn.Module, x: Tensor, new: Tensor) -> Tensor:
 def read_stream(function: Callable) -> None:
     """function(cell, x, new) -> (T, B, D, H, W), the memory emptied where new[t, b] is True."""
     generator = torch.Generator().manual_seed(0)
-    torch_state = torch.random.get_rng_state()
-    torch.manual_seed(0)
-    cell = ConvLSTMCell(2, 3, 3, forget_bias=2.0).double()
-    torch.random.set_rng_state(torch_state)
+    cell = _cell()
     for parameter in cell.parameters():
         parameter.data *= 2  # so that a state left behind is seen
     none = [[1, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
@@ -266,10 +270,7 @@ def _pieces_one_by_one(
 def backward_in_pieces(function: Callable) -> None:
     """function(cell, x, loss_of, piece) -> the sum of the losses; the gradient is left in the parameters."""
     generator = torch.Generator().manual_seed(0)
-    torch_state = torch.random.get_rng_state()
-    torch.manual_seed(0)
-    cell = ConvLSTMCell(2, 3, 3, forget_bias=2.0).double()
-    torch.random.set_rng_state(torch_state)
+    cell = _cell()
     cases = [
         (1, 1, "One frame, one piece: its loss, its gradient."),
         (4, 4, "One piece for all frames: the whole gradient."),

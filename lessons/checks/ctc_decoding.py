@@ -100,46 +100,21 @@ def extend_beams(function: Callable) -> None:
     two = {"-": 0.5, "a": 0.3, "b": 0.2}
     cases = [  # frames before, the frame, prefixes kept before it (None: all), hint
         ([], frame, None, "At the start there is one path, the empty one; it ends “in a blank”."),
-        (
-            [{"-": 1.0, "a": 0.0}],
-            frame,
-            None,
-            "A blank leaves the prefix as it is, and its paths now end in a blank.",
-        ),
-        (
-            [{"-": 0.0, "a": 1.0}],
-            frame,
-            None,
-            "Paths that end in a, and then a again: the letter is held, the prefix stays “a”. What arrives "
-            "at the same prefix adds up: does your code overwrite something?",
-        ),
-        (
-            [{"-": 0.0, "a": 1.0}, {"-": 1.0, "a": 0.0}],
-            frame,
-            None,
-            "Paths that end in a blank, and then a: after a blank the same letter is a new one.",
-        ),
-        (
-            [frame],
-            frame,
-            None,
-            "Two ways lead to “a”: held from “a”, grown from “”. Their paths add up.",
-        ),
+        ([{"-": 1.0, "a": 0.0}], frame, None,
+         "A blank leaves the prefix as it is, and its paths now end in a blank."),
+        ([{"-": 0.0, "a": 1.0}], frame, None,
+         "Paths that end in a, and then a again: the letter is held, the prefix stays “a”. What arrives "
+         "at the same prefix adds up: does your code overwrite something?"),
+        ([{"-": 0.0, "a": 1.0}, {"-": 1.0, "a": 0.0}], frame, None,
+         "Paths that end in a blank, and then a: after a blank the same letter is a new one."),
+        ([frame], frame, None, "Two ways lead to “a”: held from “a”, grown from “”. Their paths add up."),
         ([{"-": 0.0, "a": 1.0, "b": 0.0}], two, None, "Another letter always makes the prefix longer."),
-        (
-            [{"-": 0.0, "a": 1.0, "b": 0.0}, {"-": 0.0, "a": 0.0, "b": 1.0}],
-            two,
-            None,
-            "Only the *last* letter can be held: one that came before it makes the prefix longer.",
-        ),
+        ([{"-": 0.0, "a": 1.0, "b": 0.0}, {"-": 0.0, "a": 0.0, "b": 1.0}], two, None,
+         "Only the *last* letter can be held: one that came before it makes the prefix longer."),
         ([frame, frame, frame], frame, None, "Held letters, new letters and blanks, three frames in."),
-        (
-            [two, two, two],
-            two,
-            {"a", "ab"},
-            "The beam may lack some prefixes: extend those that it has, and only those.",
-        ),
-    ]
+        ([two, two, two], two, {"a", "ab"},
+         "The beam may lack some prefixes: extend those that it has, and only those."),
+    ]  # fmt: skip
     rng = random.Random(0)
     for n_frames in (1, 2, 3, 4):
         frames = [_random_frame(rng, "-abc"[: rng.randint(2, 4)]) for _ in range(n_frames)]

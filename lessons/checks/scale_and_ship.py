@@ -50,51 +50,19 @@ def fair_seconds(function: Callable) -> None:
     """function(work, clock, wait, repeats) -> the median of the seconds of one call."""
     ms = 0.001
     cases = [  # costs, first, later, repeats, what a failure points at
-        (
-            [20 * ms],
-            0.0,
-            False,
-            5,
-            "All calls take the same here. The clock counts seconds; the answer is the time of one call, "
-            "from before it until it is done.",
-        ),
-        (
-            [20 * ms],
-            0.0,
-            True,
-            5,
-            "Here work() comes back at once, and the device works on: what must happen before the clock is "
-            "read again?",
-        ),
-        (
-            [20 * ms],
-            900 * ms,
-            False,
-            1,
-            "The first call of all took 0.9 s, the later ones 0.02 s: should it count?",
-        ),
-        (
-            [20 * ms],
-            900 * ms,
-            True,
-            1,
-            "The first call was not timed, but was it over when you first read the clock?",
-        ),
-        (
-            [10 * ms, 14 * ms, 12 * ms, 400 * ms, 11 * ms, 13 * ms, 380 * ms],
-            0.0,
-            True,
-            7,
-            "Two of seven calls were disturbed. Which one number of the seven do they not move?",
-        ),
-        (
-            [10 * ms, 14 * ms, 12 * ms, 50 * ms, 11 * ms],
-            200 * ms,
-            True,
-            5,
-            "Is every call timed on its own, from a clock that is read right before it?",
-        ),
-    ]
+        ([20 * ms], 0.0, False, 5, "All calls take the same here. The clock counts seconds; the answer is "
+         "the time of one call, from before it until it is done."),
+        ([20 * ms], 0.0, True, 5, "Here work() comes back at once, and the device works on: what must happen "
+         "before the clock is read again?"),
+        ([20 * ms], 900 * ms, False, 1,
+         "The first call of all took 0.9 s, the later ones 0.02 s: should it count?"),
+        ([20 * ms], 900 * ms, True, 1,
+         "The first call was not timed, but was it over when you first read the clock?"),
+        ([10 * ms, 14 * ms, 12 * ms, 400 * ms, 11 * ms, 13 * ms, 380 * ms], 0.0, True, 7,
+         "Two of seven calls were disturbed. Which one number of the seven do they not move?"),
+        ([10 * ms, 14 * ms, 12 * ms, 50 * ms, 11 * ms], 200 * ms, True, 5,
+         "Is every call timed on its own, from a clock that is read right before it?"),
+    ]  # fmt: skip
     for costs, first, later, repeats, hint in cases:
         device = Device(costs, first, later)
         value = call(function, device.work, device.clock, device.wait, repeats)
@@ -242,26 +210,12 @@ def fold(function: Callable) -> None:
         (zero, zero, positive[0], one, zero, 0.0, "Divide by the deviation, the root of the variance."),
         (zero, random(3), one, one, zero, 0.0, "The mean is taken off before anything else."),
         (random(3), zero, one, one * 3, zero, 0.0, "The old bias is scaled like everything that comes out."),
-        (
-            zero,
-            random(3),
-            one,
-            one * 3,
-            zero,
-            0.0,
-            "The mean was taken off before the scale: it is scaled too.",
-        ),
+        (zero, random(3), one, one * 3, zero, 0.0,
+         "The mean was taken off before the scale: it is scaled too."),
         (zero, zero, one, one * 3, random(3), 0.0, "β is added last: it is not scaled."),
-        (
-            random(3),
-            random(3),
-            positive[1],
-            random(3),
-            random(3),
-            0.3,
-            "Where does ε go? nn.BatchNorm3d adds it to the variance, under the root.",
-        ),
-    ]
+        (random(3), random(3), positive[1], random(3), random(3), 0.3,
+         "Where does ε go? nn.BatchNorm3d adds it to the variance, under the root."),
+    ]  # fmt: skip
     for bias, mean, variance, gamma, beta, eps, hint in cases:
         weight = random(3, 2, 2, 3, 2)  # (O, C, kt, kh, kw)
         pair = nn.Sequential(nn.Conv3d(2, 3, (2, 3, 2)), nn.BatchNorm3d(3, eps=eps)).double().eval()
