@@ -11,19 +11,16 @@ PREPARE = "python -m lessons grid prepare --raw data/raw --out data/grid --split
 
 def main(argv: list[str] | None = None) -> None:
     """Run ``python -m lessons grid download|prepare``."""
-    from lessons.data.grid.download import EVERYONE, download
+    from lessons.data.grid.download import download
     from lessons.data.grid.prepare import prepare, summary
     from lessons.data.grid.splits import RULES
-
-    def numbers(text: str) -> list[int]:
-        return list(EVERYONE) if text == "all" else [int(number) for number in text.split(",")]
 
     parser = argparse.ArgumentParser(prog="python -m lessons grid", description="The GRID corpus.")
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser(
         "download", help="fetch speakers from the corpus's public archive", epilog=f"example: {DOWNLOAD}"
     )
-    one.add_argument("--speakers", type=numbers, required=True, metavar="1,2,5", help="numbers, or all")
+    one.add_argument("--speakers", required=True, metavar="1,2,5", help="numbers, or all")
     one.add_argument("--out", type=Path, required=True, help="folder for sN/*.mpg and align/sN/*.align")
     two = commands.add_parser(
         "prepare", help="cut the corpus as downloaded to a compact mouth set", epilog=f"example: {PREPARE}"

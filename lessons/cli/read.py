@@ -27,7 +27,6 @@ from lessons.data.grid.mouth_crop import seconds_of
 from lessons.data.grid.mouth_video import MouthVideo
 from lessons.data.image import resize_area, to_gray
 from lessons.data.video import write_gif
-from lessons.figures.clips import add_subtitles
 from lessons.files import atomic, check_writable, printing_failed
 from lessons.lipreading import reading
 from lessons.lipreading.lipnet import LipNet
@@ -233,6 +232,8 @@ def _read_and_print(path: str, model: LipNet, args: argparse.Namespace) -> None:
         with atomic(args.srt) as part:
             part.write_text(srt(result), encoding="utf-8")
     if args.out is not None:
+        from lessons.figures.clips import add_subtitles  # here, because matplotlib takes 30 MB
+
         words = [(w.start, w.end, w.text) for w in result.words if w.start < len(mouth)]
         write_gif(args.out, add_subtitles(mouth, words), FPS)
     factor = result.seconds / result.video_seconds

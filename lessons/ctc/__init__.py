@@ -11,7 +11,8 @@ from lessons.ctc.forward_backward import (
 )
 from lessons.ctc.loss import REDUCTIONS, ctc_loss, reduce_losses
 from lessons.ctc.metrics import cer, edits, wer
-from lessons.ctc.paths import NEVER, collapse, count_paths, extend, may_skip, min_frames
+from lessons.ctc.paths import NEVER, collapse, count_paths, min_frames
+from lessons.ctc.trellis import extend, may_skip
 
 __all__ = [
     "NEVER",

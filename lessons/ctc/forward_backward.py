@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from lessons.ctc.inputs import check_single
-from lessons.ctc.paths import NEVER, collapse, extend, may_skip, min_frames
+from lessons.ctc.paths import NEVER, collapse, min_frames
+from lessons.ctc.trellis import extend, may_skip
 
 
 def brute_force_loss(log_probs: Tensor, target: Tensor | Iterable[int], blank: int = 0) -> Tensor:

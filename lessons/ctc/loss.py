@@ -17,7 +17,8 @@ from torch import Tensor
 
 from lessons.ctc.inputs import check_labels, check_log_probs, check_log_probs_type, pad_targets
 from lessons.ctc.loss_fast import rescaled_forward_backward
-from lessons.ctc.paths import NEVER, extend_batch, may_skip, start_and_end_states
+from lessons.ctc.paths import NEVER
+from lessons.ctc.trellis import extend_batch, may_skip, start_and_end_states
 from lessons.lengths import check_lengths, valid_frames
 
 REDUCTIONS = ("none", "mean", "sum")

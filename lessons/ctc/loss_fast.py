@@ -34,7 +34,7 @@ import math
 import torch
 from torch import Tensor
 
-from lessons.ctc.paths import extend_batch, may_skip, start_and_end_states
+from lessons.ctc.trellis import extend_batch, may_skip, start_and_end_states
 from lessons.lengths import valid_frames
 
 LOG_UNDERFLOW = math.log(1e-300)  # below this a float64 may have lost digits, or all of them

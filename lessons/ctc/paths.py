@@ -1,9 +1,7 @@
 """Paths and labels: which sequences of classes, one per frame, spell a label.
 
 A path picks one class per frame, one of them the blank. Collapsing it merges equal neighbors, then drops the
-blanks: "bb-i-n" spells "bin". The recursions of CTC walk over the *extended label*, with a blank before,
-between and after the labels; :func:`may_skip` is the one rule that says which of these blanks a path may
-leave out.
+blanks: "bb-i-n" spells "bin".
 
 Source: Graves, Fernandez, Gomez, Schmidhuber, "Connectionist temporal classification", ICML 2006, section 3.
 """
@@ -11,12 +9,12 @@ Source: Graves, Fernandez, Gomez, Schmidhuber, "Connectionist temporal classific
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-import torch
 from torch import Tensor
 
 from lessons.ctc.inputs import as_integers
+from lessons.ctc.trellis import extend, may_skip
 
 NEVER = float("-inf")  # log 0
 
@@ -24,40 +22,6 @@ NEVER = float("-inf")  # log 0
 def collapse(path: Tensor | Iterable[int], blank: int = 0) -> list[int]:
     """Return the label that a path spells: merge equal neighbors, then drop blanks (the paper's map B)."""
     return [label for label, _ in itertools.groupby(as_integers(path)) if label != blank]
-
-
-def extend(target: Tensor | Iterable[int], blank: int = 0) -> list[int]:
-    """Return the extended label of S = 2L+1 states: a blank before, between and after the labels."""
-    states = [blank]
-    for label in as_integers(target):
-        states += [label, blank]
-    return states
-
-
-def extend_batch(targets: Tensor, blank: int) -> Tensor:
-    """Return the extended labels (B, S) of padded targets (B, Lmax), S = 2 Lmax + 1."""
-    states = torch.full((len(targets), 2 * targets.shape[1] + 1), blank, device=targets.device)  # (B, S)
-    states[:, 1::2] = targets
-    return states
-
-
-def may_skip(states: Tensor | Sequence[int]) -> Tensor:
-    """Return for each state s of extended labels (..., S) whether a path may step into it straight from s-2.
-
-    It skips the blank between them, which is allowed only between different labels: equal ones would merge
-    without it. From blank to blank there is no skip either, since it would leave out a label.
-    """
-    states = torch.as_tensor(states)
-    allowed = torch.zeros_like(states, dtype=torch.bool)  # (..., S)
-    allowed[..., 2:] = states[..., 2:] != states[..., :-2]
-    return allowed
-
-
-def start_and_end_states(states: Tensor, target_lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return where paths may start and end, both (B, S) bool; past a target's own states no path ends."""
-    position = torch.arange(states.shape[1], device=states.device)  # (S,)
-    last = 2 * target_lengths[:, None]  # (B, 1)
-    return (position < 2).expand_as(states), (position >= last - 1) & (position <= last)
 
 
 def min_frames(target: Tensor | Iterable[int]) -> int:

@@ -7,16 +7,15 @@ same.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-import time
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
-
-WAIT = 60.0  # seconds for another process to lay out the file
 
 
 class CachedFrames:
@@ -50,9 +49,8 @@ def cached_frames(
     """Return the frames of all clips, from the cache in ``folder`` or by decoding what it lacks.
 
     Args:
-        folder: where the cache is, made if need be. A cache of other sources or another size has another
-        name;
-            delete the folder at any time.
+        folder: where the cache is, made if need be; delete it at any time. A cache of other sources or of
+            another size has another name.
         sources: N files; a changed file is decoded again.
         lengths: N numbers of frames.
         size: (H, W).
@@ -67,32 +65,43 @@ def cached_frames(
     name = f"{size[0]}x{size[1]}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     path, done_path = folder / f"{name}.frames", folder / f"{name}.done"
-    _lay_out(path, int(np.prod(shape)))
-    _lay_out(done_path, len(sources))
+    _lay_out(path, int(np.prod(shape)), sparse=True)
+    _lay_out(done_path, len(sources), sparse=False)  # a full disk would kill whoever writes through its map
     done = np.memmap(done_path, np.bool_, "r+", shape=(len(sources),))  # (N,)
     start = os.getpid() * 7919 % len(sources)
     order = [i for i in np.roll(np.arange(len(sources)), -start).tolist() if not done[i]]
+    _check_room(folder, len(order) * int(np.prod(shape[1:])))
     for i in tqdm(order, desc=f"decoding to {folder}", unit="clip", disable=not order):
         if done[i]:  # by another process, meanwhile
             continue
         clip = np.zeros(shape[1:], np.uint8)  # (T, H, W)
         clip[: lengths[i]] = decode(i)
-        with path.open("r+b") as file:
-            file.seek(i * clip.nbytes)
-            file.write(clip.tobytes())
+        try:
+            with path.open("r+b") as file:
+                file.seek(i * clip.nbytes)
+                file.write(clip.tobytes())
+        except OSError as error:
+            raise OSError(error.errno, f"could not write: {error.strerror}", str(path)) from error
         done[i] = True
     done.flush()
     return CachedFrames(path, shape)
 
 
-def _lay_out(path: Path, n_bytes: int) -> None:
-    """Make a file of ``n_bytes`` zeros unless it is there; wait for another process that is making it."""
-    try:
-        with path.open("xb") as file:
+def _lay_out(path: Path, n_bytes: int, sparse: bool) -> None:
+    """Make a file of at least ``n_bytes`` zeros, or leave the one that is there."""
+    with path.open("ab") as file:
+        if file.tell() < n_bytes and sparse:
             file.truncate(n_bytes)
-    except FileExistsError:
-        deadline = time.monotonic() + WAIT
-        while path.stat().st_size != n_bytes:
-            if time.monotonic() > deadline:
-                raise OSError(f"{path}: {path.stat().st_size} bytes, expected {n_bytes}: delete it") from None
-            time.sleep(0.05)
+        elif file.tell() < n_bytes:
+            file.write(bytes(n_bytes))
+
+
+def _check_room(folder: Path, n_bytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"{free} bytes free on this disk, {n_bytes} needed for the frames; make room or name "
+            "another cache",
+            str(folder),
+        )

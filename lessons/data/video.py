@@ -15,7 +15,15 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
-from lessons.data.video_stream import DAMAGED, VideoError, best_stream, check_index, shown_size, upright
+from lessons.data.video_stream import (
+    DAMAGED,
+    VideoError,
+    best_stream,
+    check_index,
+    display_matrix,
+    shown_size,
+    upright,
+)
 from lessons.data.video_times import Picture, at_25, with_times
 from lessons.files import atomic
 
@@ -115,6 +123,9 @@ def _to_rgb(
     for picture in pictures:
         if picture is not before:
             before = picture
+            if first is None:
+                # Once: to look at it ties a frame to itself, and only the garbage collector would free it.
+                matrix = display_matrix(picture)
             if first not in (None, (picture.height, picture.width)):
                 now = picture.height, picture.width
                 raise VideoError(f"{path}: size changes from {first} to {now}; re-encode it to one")
@@ -127,7 +138,7 @@ def _to_rgb(
             height, width = shown_size(picture, stream, shorter_side)
             how = {} if (height, width) == first else {"interpolation": "AREA" if shorter_side else "BICUBIC"}
             rgb = converter.reformat(picture, width, height, "rgb24", **how).to_ndarray()  # (H, W, 3)
-            rgb = upright(rgb, picture)  # (H, W, 3) or (W, H, 3)
+            rgb = upright(rgb, matrix)  # (H, W, 3) or (W, H, 3)
         yield rgb
 
 

@@ -67,13 +67,13 @@ def shown_size(picture: av.VideoFrame, stream: av.VideoStream, shorter_side: int
     return max(1, round(height * shrink)), max(1, round(width * shrink))
 
 
-def upright(rgb: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
-    """Turn and mirror (H, W, 3) as the picture's display matrix says (ISO 14496-12, 8.3.2).
+def upright(rgb: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Turn and mirror (H, W, 3) as a display matrix says (ISO 14496-12, 8.3.2).
 
     The matrix [[a, b], [c, d]] takes (x, y) to (a x + c y, b x + d y); the eight with entries -1, 0 and 1
     are the quarter turns, mirrored or not.
     """
-    a, b, c, d = display_matrix(picture)
+    a, b, c, d = matrix
     if abs(a) + abs(d) < abs(b) + abs(c):  # x' = c y, y' = b x
         rgb, a, d = rgb.swapaxes(0, 1), c, b
     return np.ascontiguousarray(rgb[:: 1 if d >= 0 else -1, :: 1 if a >= 0 else -1])

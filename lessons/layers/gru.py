@@ -141,22 +141,23 @@ class GRU(Recurrent):
             return super().read_both_ways(x, starts, valid, layer)
         each = [self.parameters_of(f"_l{layer}{suffix}") for suffix in self.suffixes]
         turn = (lambda a: a, lambda a: a.flip(0))  # the backward direction reads the last frame first
-        x_gates = stack(
-            [turn[d](F.linear(x, w_ih, b_ih)) for d, (w_ih, _, b_ih, _) in enumerate(each)], dim=1
-        )  # (T, directions, B, 3D)
         weight_hh, bias_hh = stack([one[1] for one in each]), stack([one[3] for one in each])
         h0 = stack([start[0] for start in starts])  # (directions, B, D)
+
+        def input_gates() -> Tensor:
+            both = [turn[d](F.linear(x, w_ih, b_ih)) for d, (w_ih, _, b_ih, _) in enumerate(each)]
+            return stack(both, dim=1).to(h0.dtype)  # (T, directions, B, 3D)
+
         if valid is not None:
             valid = stack([turn[d](valid) for d in range(len(each))], dim=1)  # (T, directions, B, 1)
         # The rounding of 75 steps in half precision would add up.
         exact = torch.autocast(x.device.type, enabled=False) if under_autocast(x) else nullcontext()
+        x_gates = input_gates()
         with exact:
-            out = gru_scan(
-                x_gates.to(h0.dtype), h0, weight_hh, bias_hh, valid, gru_step
-            )  # (T, directions, B, D)
+            out = gru_scan(x_gates, h0, weight_hh, bias_hh, valid, gru_step, input_gates)
         ends = [(end,) for end in out[-1]]
         if valid is not None:
-            out = out.masked_fill(~valid, 0)
+            out = out.masked_fill(~valid, 0)  # (T, directions, B, D)
         return [turn[d](one) for d, one in enumerate(out.unbind(1))], ends
 
     def forward(

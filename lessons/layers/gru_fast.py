@@ -31,7 +31,13 @@ Step = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def gru_scan(
-    x_gates: Tensor, h0: Tensor, weight_hh: Tensor, bias_hh: Tensor, valid: Tensor | None, step: Step
+    x_gates: Tensor,
+    h0: Tensor,
+    weight_hh: Tensor,
+    bias_hh: Tensor,
+    valid: Tensor | None,
+    step: Step,
+    input_gates: Callable[[], Tensor],
 ) -> Tensor:
     """Return the hidden state after each frame.
 
@@ -42,11 +48,13 @@ def gru_scan(
         weight_hh, bias_hh: (directions, 3D, D) and (directions, 3D).
         valid: (T, directions, B, 1) bool, or None for all: where False, the state stays as it is.
         step: :func:`lessons.layers.gru.gru_step`, from which a gradient with ``create_graph=True`` comes.
+        input_gates: computes ``x_gates`` again, for that case: so they need not be kept for it.
 
     Returns:
         (T, directions, B, D), the frames in the same order.
     """
-    return GRUScan.apply(x_gates, h0, weight_hh, bias_hh, valid, step, torch.is_grad_enabled())
+    again = (step, input_gates)
+    return GRUScan.apply(x_gates, h0, weight_hh, bias_hh, valid, again, torch.is_grad_enabled())
 
 
 def differentiable_scan(
@@ -75,7 +83,7 @@ class GRUScan(torch.autograd.Function):
         weight_hh: Tensor,
         bias_hh: Tensor,
         valid: Tensor | None,
-        step: Step,
+        again: tuple[Step, Callable[[], Tensor]],
         keep: bool,
     ) -> Tensor:
         n_frames, directions, n_clips, width = x_gates.shape
@@ -99,13 +107,13 @@ class GRUScan(torch.autograd.Function):
                 torch.where(valid[t], new, h, out=new)
             h = new
         if keep:
-            ctx.save_for_backward(x_gates, h0, weight_hh, bias_hh, valid, out, gates)
-            ctx.step = step
+            ctx.save_for_backward(h0, weight_hh, bias_hh, valid, out, gates)
+            ctx.again = again
         return out
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        _, h0, weight_hh, _, valid, out, gates = ctx.saved_tensors
+        h0, weight_hh, _, valid, out, gates = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph
             return *_differentiable_gradients(ctx, grad_out), None, None, None
         n_frames, directions, n_clips, size = out.shape
@@ -143,8 +151,10 @@ class GRUScan(torch.autograd.Function):
 
 def _differentiable_gradients(ctx: Any, grad_out: Tensor) -> list[Tensor | None]:
     """The gradients of x_gates, h0, weight_hh and bias_hh, as functions that can be differentiated again."""
-    *inputs, valid, _, _ = ctx.saved_tensors
-    out = differentiable_scan(*inputs, valid, ctx.step)  # (T, directions, B, D)
+    step, input_gates = ctx.again
+    *recurrent, valid, _, _ = ctx.saved_tensors
+    inputs = [input_gates(), *recurrent]  # x_gates (T, directions, B, 3D), h0, weight_hh, bias_hh
+    out = differentiable_scan(*inputs, valid, step)  # (T, directions, B, D)
     wanted = [tensor for tensor, is_wanted in zip(inputs, ctx.needs_input_grad, strict=False) if is_wanted]
     gradients = iter(torch.autograd.grad(out, wanted, grad_out, create_graph=True))
     return [next(gradients) if is_wanted else None for is_wanted in ctx.needs_input_grad[: len(inputs)]]

@@ -105,7 +105,7 @@ def test_what_cannot_be_written_is_known_before_the_work(weights, clip, monkeypa
     (tmp_path / "folder.gif").mkdir()
     for option, out in (("--out", "file/a.gif"), ("--out", "folder.gif"), ("--srt", "file/a.srt")):
         assert read.main([str(clip), "--model", str(weights), option, str(tmp_path / out)]) == 1
-        assert f"{tmp_path / out}: cannot write there" in capsys.readouterr().err
+        assert str(tmp_path / out) in capsys.readouterr().err
     for bad in (["--srt", "a.txt"], ["--face", "0"], [str(clip), "--srt", "a.srt"]):
         with pytest.raises(SystemExit):
             read.main([str(clip), *bad])

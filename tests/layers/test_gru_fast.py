@@ -13,7 +13,7 @@ from lessons.layers.recurrent import Recurrent
 
 
 def scan(x_gates, h0, weight_hh, bias_hh, valid=None):
-    return gru_scan(x_gates, h0, weight_hh, bias_hh, valid, gru_step)
+    return gru_scan(x_gates, h0, weight_hh, bias_hh, valid, gru_step, lambda: x_gates)
 
 
 def arguments(n_frames, directions, n_clips, size, seed=0, lengths=None):
@@ -120,3 +120,18 @@ def test_under_autocast_the_memory_stays_float32():
         out, _ = layer(x)
     assert out.dtype == torch.float32
     assert 0 < (out - exact).abs().max() < 0.02  # bfloat16 has 8 bits: W x alone is rounded
+
+
+def test_second_derivatives_of_the_layer_are_torchs():
+    torch.manual_seed(0)
+    ours, theirs = GRU(3, 4, bidirectional=True).double(), torch.nn.GRU(3, 4, bidirectional=True).double()
+    theirs.load_state_dict(ours.state_dict())
+
+    def penalty(layer):
+        x = torch.randn(5, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        x.requires_grad_()
+        (first,) = torch.autograd.grad(layer(x)[0].sum(), x, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), [x, *layer.parameters()], allow_unused=True)
+
+    for a, b in zip(penalty(ours), penalty(theirs), strict=True):
+        torch.testing.assert_close(*(torch.zeros(()).double() if g is None else g for g in (a, b)))

@@ -7,12 +7,14 @@ names: those of a speaker lie in the folder that shares most names with the spea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lessons.data.grid.mouth_set import MouthSetError
 
+Folder = TypeVar("Folder", Path, str)
 ALIGN_FOLDERS = ("align", "alignments")  # the second is what the archive unpacks to
 
 
@@ -70,17 +72,40 @@ def jobs(raw: Path, speakers: Sequence[str], out: Path) -> Iterator[Job]:
 def align_folder(raw: Path, speaker: str, names: set[str]) -> Path:
     """Return the folder of word timings that shares most names with a speaker's videos.
 
-    A folder of the speaker's own name wins a tie. Where no folder shares any, it is the one in which the
-    files should be.
+    A folder of the speaker's own name wins a tie. Where no folder is the speaker's, it is a name at which
+    there is none, so that no timings of another speaker are taken.
     """
     folders = [raw / name for name in ALIGN_FOLDERS if (raw / name).is_dir()]
     folders += [inner for folder in folders for inner in sorted(folder.iterdir()) if inner.is_dir()]
 
-    def fit(folder: Path) -> tuple[int, bool]:
-        return sum(path.stem in names for path in folder.glob("*.align")), folder.name == speaker
+    there = {folder: {path.stem for path in folder.glob("*.align")} for folder in folders}
+    best = best_folder(names, there, [folder for folder in folders if folder.name == speaker])
+    if best is None and any(there.values()):
+        print(f"{speaker}: by their names, all word timings in {raw} are other speakers'; none is taken")
+        return raw / "align" / f"of_{speaker}"
+    return best or raw / "align"
 
-    best = max(folders, key=fit, default=None)
-    return best if best is not None and fit(best)[0] else raw / "align"
+
+def best_folder(
+    names: set[str], folders: Mapping[Folder, set[str]], own: Collection[Folder]
+) -> Folder | None:
+    """Return the folder of timings that is a speaker's, None if none is.
+
+    It shares most names with the speaker's videos, and these are at least half of the videos or half of the
+    folder: two speakers have no name in common, but an archive may have put strange files into a folder.
+
+    Args:
+        names: the speaker's videos.
+        folders: folder -> the names of the timings in it.
+        own: folders with the speaker's name; they win a tie.
+    """
+    shared = {folder: len(names & there) for folder, there in folders.items()}
+    fit = [
+        folder
+        for folder, there in folders.items()
+        if shared[folder] and 2 * shared[folder] >= min(len(names), len(there))
+    ]
+    return max(fit, key=lambda folder: (shared[folder], folder in own), default=None)
 
 
 def _state(*paths: Path) -> tuple[int, ...]:

@@ -11,12 +11,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import zipfile
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from pathlib import Path
 
-from tqdm.auto import tqdm
-
+from lessons.data.grid.archive import WrongArchiveError, names_by_folder, unpack
+from lessons.data.grid.corpus import best_folder
 from lessons.data.grid.fetch import DownloadError, _Dropped, fetch_zip, open_url
 from lessons.files import atomic
 
@@ -24,12 +23,29 @@ FILES = "https://zenodo.org/records/3625687/files/{name}?download=1"
 RECORD = "https://zenodo.org/api/records/3625687"  # JSON: for each file its key, size and checksum
 EVERYONE = tuple(n for n in range(1, 35) if n != 21)
 SPEAKERS = "some of 1 to 34, except 21, which has no video"
-ALIGNMENTS = "alignments.zip"  # all speakers' word timings
-MEMBER = re.compile(r"[A-Za-z0-9_-]+\.(mpg|align)")  # nothing that could lead out of the folder
-LARGEST_MEMBER = 64 << 20  # bytes; a clip has half a megabyte
+ALIGNMENTS = "alignments.zip"  # of all speakers
+
+Known = dict[str, tuple[int | None, str | None]]  # file -> its size and checksum
 
 
-def known_files(record_url: str) -> dict[str, tuple[int | None, str | None]]:
+def speaker_numbers(speakers: int | str | Iterable[int]) -> list[int]:
+    """1, [1, 2], "1,2", "s1,s2" or "all" as numbers in order.
+
+    Raises:
+        ValueError: a speaker that the archive does not have.
+    """
+    if isinstance(speakers, str):
+        fields = [field.strip().removeprefix("s") for field in speakers.split(",")]
+        numbers = [int(field) if re.fullmatch("[0-9]{1,3}", field) else 0 for field in fields]
+        numbers = EVERYONE if speakers == "all" else numbers
+    else:
+        numbers = [speakers] if isinstance(speakers, int) else list(speakers)
+    if not numbers or not set(numbers) <= set(EVERYONE):
+        raise ValueError(f"speakers={speakers!r}: expected {SPEAKERS}, or all")
+    return sorted(set(numbers))
+
+
+def known_files(record_url: str) -> Known:
     """Size and checksum of each file as the archive's record tells them; empty when it does not answer."""
     try:
         with open_url(record_url, timeout=30.0) as response:
@@ -39,7 +55,7 @@ def known_files(record_url: str) -> dict[str, tuple[int | None, str | None]]:
             size, checksum = file.get("size"), file.get("checksum")
             sound = isinstance(checksum, str) and re.fullmatch(r"(md5|sha256):[0-9a-f]+", checksum)
             found[str(file["key"])] = (
-                size if isinstance(size, int) and size > 0 else None,
+                size if type(size) is int and size > 0 else None,
                 checksum if sound else None,
             )
         return found
@@ -53,85 +69,12 @@ def known_files(record_url: str) -> dict[str, tuple[int | None, str | None]]:
         AttributeError,
         RecursionError,
     ):
+        print("the archive's record did not answer: no checksum but the zip's own")
         return {}
 
 
-def unpack(archive: Path, folder: Path, suffix: str, names: set[str] | None = None) -> int:
-    """Copy the members NAME.suffix of a zip archive into one folder, each as a whole or not at all.
-
-    Only the last part of a member's path is used, so no member can land outside ``folder``.
-
-    Args:
-        names: where given, take members only from the archive's folder that holds most of these names, and of
-            it only these: the archive has some speakers' timings in other speakers' folders.
-
-    Returns:
-        The number of members.
-
-    Raises:
-        DownloadError: no such member, one too large to be a clip, or more than the disk holds. An archive
-        that
-            can never serve is deleted, so that the next run fetches it anew.
-    """
-    with zipfile.ZipFile(archive) as source:
-        members = [
-            member
-            for member in source.infolist()
-            if not member.is_dir()
-            and member.filename.endswith(suffix)
-            and MEMBER.fullmatch(PurePosixPath(member.filename).name)
-        ]
-        if names is not None:
-            members = _folder_of(members, names, folder.name)
-        fault = ""
-        if not members:
-            fault = f"no {suffix} file" + (" with the name of one of the videos" if names is not None else "")
-        elif max(member.file_size for member in members) > LARGEST_MEMBER:
-            largest = max(members, key=lambda member: member.file_size)
-            fault = f"{largest.filename} has {largest.file_size} bytes, too many for a clip"
-        if not fault:
-            _check_room(folder, sum(member.file_size for member in members), f"the files in {archive}")
-            for member in tqdm(members, desc=f"unpacking {archive.name}", unit="file"):
-                target = folder / PurePosixPath(member.filename).name
-                if target.is_file() and target.stat().st_size == member.file_size:
-                    continue  # from an earlier run: files appear only when whole
-                with atomic(target) as part, source.open(member) as packed, part.open("wb") as file:
-                    shutil.copyfileobj(packed, file)
-    if fault:
-        archive.unlink()
-        raise DownloadError(f"{archive}: {fault}; this is not the archive it should be, so it was deleted")
-    return len(members)
-
-
-def _folder_of(members: list[zipfile.ZipInfo], names: set[str], speaker: str) -> list[zipfile.ZipInfo]:
-    """Return the members with these names from the folder that has most of them; say so where it is
-    another's."""
-    folders: dict[str, list[zipfile.ZipInfo]] = {}
-    for member in members:
-        path = PurePosixPath(member.filename)
-        if path.stem in names:
-            folders.setdefault(path.parent.name, []).append(member)
-    best = max(folders, key=lambda name: (len(folders[name]), name == speaker), default=speaker)
-    if best != speaker:
-        print(f"{speaker}: the archive has its word timings in the folder {best}; taken from there")
-    found = folders.get(best, [])
-    if 0 < len(found) < len(names):
-        print(f"{speaker}: word timings for {len(found)} of {len(names)} videos")
-    return found
-
-
-def _check_room(folder: Path, needed: int, what: str) -> None:
-    """Raise DownloadError when the disk that will hold ``folder`` has less room than ``needed`` bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DownloadError(
-            f"{folder}: {free} bytes free on this disk, {needed} needed for {what}; make room"
-        )
-
-
 def download(
-    speakers: int | Sequence[int],
+    speakers: int | str | Iterable[int],
     out: str | Path,
     files_url: str = FILES,
     record_url: str | None = RECORD,
@@ -140,71 +83,118 @@ def download(
     """Fetch speakers' videos and word timings: OUT/sN/*.mpg and OUT/align/sN/*.align.
 
     Run it again after an interruption: it goes on where it stopped, and does nothing when all is there. Each
-    archive is deleted once it is unpacked; OUT/download.json notes what was fetched from where.
+    archive is deleted once it is unpacked, or when it is not what it should be; OUT/download.json notes what
+    was fetched from where. The archive of word timings has some speakers in other speakers' folders; a
+    speaker's folder is the one whose names are those of the videos.
 
     Args:
-        speakers: 1 to 34, except 21, which has no video.
+        speakers: numbers, see :func:`speaker_numbers`.
         out: folder to fill.
         files_url: address of a file of the archive, with ``{name}`` in it.
         record_url: address of the archive's JSON record, or None.
         pause: seconds before a second try.
 
     Raises:
-        ValueError: no such speaker. DownloadError: as :func:`lessons.data.grid.fetch.fetch_zip`; also when
-        the record lists no such file, or
-            the disk has no room for all.
+        ValueError: no such speaker.
+        DownloadError: as :func:`lessons.data.grid.fetch.fetch_zip`; also when the record lists no such file,
+            an archive holds none of the files, or the disk has too little room for all.
     """
-    speakers = [speakers] if isinstance(speakers, int) else list(speakers)
-    wrong = [speaker for speaker in speakers if speaker not in EVERYONE]
-    if wrong or not speakers:
-        raise ValueError(f"speakers={speakers}: expected {SPEAKERS}")
-    out = Path(out)
+    numbers, out = speaker_numbers(speakers), Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    notes = _read_notes(out / "download.json")
-    wanted = [(f"s{n}.zip", out / f"s{n}", ".mpg") for n in speakers]
-    wanted += [(ALIGNMENTS, out / "align" / f"s{n}", ".align") for n in speakers]
-    wanted = [part for part in wanted if not _is_there(out, notes, *part[1:])]
-    if not wanted:
+    notes = Notes(out)
+    videos = [f"s{n}" for n in numbers if not notes.there(f"s{n}", ".mpg")]
+    timings = [f"s{n}" for n in numbers if f"s{n}" in videos or not notes.there(f"align/s{n}", ".align")]
+    if not timings:
         return
+    wanted = [f"{name}.zip" for name in videos] + [ALIGNMENTS]
     known = known_files(record_url) if record_url else {}
-    if not known:
-        print("the archive's record did not answer: no checksum but the zip's own")
-    files = {file for file, _, _ in wanted}
-    missing = [file for file in files if not (out / file).is_file()]
-    _check_room(out, sum(known.get(file, (0, None))[0] or 0 for file in missing), f"{len(missing)} archives")
-    for file, folder, suffix in wanted:
-        if known and file not in known:
-            raise DownloadError(f"{record_url}: the record lists no {file}, only {sorted(known)[:40]}")
-        size, checksum = known.get(file, (None, None))
-        archive, url = out / file, files_url.format(name=file)
+    _check_room(out, [name for name in wanted if not (out / name).is_file()], known)
+    for name in wanted:
+        if known and name not in known:
+            raise DownloadError(f"{record_url}: the record lists no {name}, only {sorted(known)[:40]}")
+        archive, url = out / name, files_url.format(name=name)
+        size, checksum = known.get(name, (None, None))
         if not archive.is_file():  # it appears only when whole and checked
             fetch_zip(url, archive, size, checksum, pause)
-        names = {video.stem for video in (out / folder.name).glob("*.mpg")} if file == ALIGNMENTS else None
-        count = unpack(archive, folder, suffix, names)
-        notes[folder.relative_to(out).as_posix()] = {"files": count, "from": url, "checksum": checksum}
-        with atomic(out / "download.json") as neighbor:
-            neighbor.write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
-        if file != ALIGNMENTS:
+        try:
+            if name == ALIGNMENTS:
+                counts = _unpack_alignments(archive, out, timings)
+            else:
+                speaker = name.removesuffix(".zip")
+                counts = {speaker: unpack(archive, out / speaker, ".mpg")}
+        except WrongArchiveError as error:
             archive.unlink()
-    (out / ALIGNMENTS).unlink(missing_ok=True)  # all speakers' timings came from it
+            raise DownloadError(f"{error}; it was deleted, the same command fetches it again") from error
+        archive.unlink()
+        for folder, count in counts.items():
+            notes.add(folder, count, url, checksum)
+        if lacking := [folder for folder, count in counts.items() if not count]:
+            raise DownloadError(
+                f"{url}: in no folder do .align files have the names of the videos: {lacking}"
+            )
 
 
-def _read_notes(path: Path) -> dict[str, dict]:
-    """Return what earlier runs noted."""
-    if not path.is_file():
-        return {}
-    try:
-        notes = json.loads(path.read_text(encoding="utf-8"))
-        if all(isinstance(note, dict) and isinstance(note["files"], int) for note in notes.values()):
-            return notes
-    except (ValueError, AttributeError, KeyError, RecursionError):
-        pass
-    raise DownloadError(f"{path}: not the notes of an earlier download; delete it to begin anew")
+def _check_room(out: Path, files: list[str], known: Known) -> None:
+    """Refuse more archives than the disk has room for."""
+    sizes = [known.get(name, (None, None))[0] or 0 for name in files]
+    # What is unpacked takes as much as its archive, and for a while both are there.
+    needed, free = sum(sizes) + max(sizes, default=0), shutil.disk_usage(out).free
+    if needed > free:
+        raise DownloadError(
+            f"{out}: {free} bytes free on this disk, {needed} needed for {len(files)} archives; make room or "
+            "take fewer speakers"
+        )
 
 
-def _is_there(out: Path, notes: dict[str, dict], folder: Path, suffix: str) -> bool:
-    done = notes.get(folder.relative_to(out).as_posix(), {}).get("files", 0)
-    there = done > 0 and sum(1 for _ in folder.glob(f"*{suffix}")) >= done
-    if there:
-        print(f"{folder}: {done} files are there already")
-    return there
+def _unpack_alignments(archive: Path, out: Path, speakers: list[str]) -> dict[str, int]:
+    """Unpack each speaker's word timings; folder in ``out`` -> number of files, 0 where none fits."""
+    folders = names_by_folder(archive, ".align")
+    counts = {}
+    for speaker in speakers:
+        ids = {path.stem for path in (out / speaker).glob("*.mpg")}
+        best = best_folder(ids, folders, [speaker])
+        if best not in (None, speaker):
+            print(f"{speaker}: the archive has its word timings in the folder {best}; taken from there")
+        found = folders.get(best, set()) & ids
+        if 0 < len(found) < len(ids):
+            print(f"{speaker}: word timings for {len(found)} of {len(ids)} videos")
+        folder = out / "align" / speaker
+        for path in folder.glob("*.align"):  # what an earlier version took from another speaker's folder
+            if path.stem not in found:
+                path.unlink()
+        counts[f"align/{speaker}"] = unpack(archive, folder, ".align", best, ids) if best else 0
+    return counts
+
+
+class Notes:
+    """OUT/download.json: for each folder how many files were fetched, and from where.
+
+    Raises:
+        DownloadError: a file that holds something else.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.file = out, out / "download.json"
+        self.notes: dict[str, dict] = {}
+        if self.file.is_file():
+            try:
+                self.notes = json.loads(self.file.read_text(encoding="utf-8"))
+                sound = all(type(note["files"]) is int for note in self.notes.values())
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                sound = False
+            if not sound:
+                raise DownloadError(f"{self.file}: not the notes of a download; delete it and try again")
+
+    def there(self, folder: str, suffix: str) -> bool:
+        """Whether all files of a folder are there already."""
+        done = self.notes.get(folder, {}).get("files")
+        found = bool(done) and sum(1 for _ in (self.out / folder).glob(f"*{suffix}")) >= done
+        if found:
+            print(f"{self.out / folder}: {done} files are there already")
+        return found
+
+    def add(self, folder: str, count: int, url: str, checksum: str | None) -> None:
+        """Note that a folder is complete."""
+        self.notes[folder] = {"files": count, "from": url, "checksum": checksum}
+        with atomic(self.file) as neighbor:
+            neighbor.write_text(json.dumps(self.notes, indent=2) + "\n", encoding="utf-8")

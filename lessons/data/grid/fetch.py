@@ -11,13 +11,16 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from tqdm.auto import tqdm
 
 BLOCK = 1 << 16  # bytes
 TRIES = 5  # in a row that brought no new byte
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError)
 AGENT = {"User-Agent": "lessons-grid/1"}
 
 
@@ -92,16 +95,24 @@ class _Partial:
                     f"{self.path}: {free} bytes free on this disk, {missing} needed; make room"
                 )
             with (
-                self.path.open("r+b" if self.path.exists() else "wb") as file,
+                self.path.open("r+b" if self.path.exists() else "wb", buffering=0) as file,
                 tqdm(total=self.size, initial=start, desc=self.path.stem, unit="B", unit_scale=True) as bar,
             ):
                 file.truncate(start)
                 file.seek(start)
                 while block := _read(response):
-                    file.write(block)
+                    self._write(file, block)
                     bar.update(len(block))
         if self.size is not None and self.have() < self.size:
             raise _Dropped(f"the connection ended after {self.have()} of {self.size} bytes")
+
+    def _write(self, file: BinaryIO, block: bytes) -> None:
+        try:
+            while block:  # a disk that is nearly full takes a part
+                block = block[file.write(block) :]
+        except OSError as error:
+            kept = f"{self.have()} bytes stay, the same command goes on from there"
+            raise DownloadError(f"{self.path}: {error.strerror}; make room; {kept}") from error
 
     def _start(self, response: http.client.HTTPResponse, asked: int) -> int:
         """The byte the answer begins with, 0 when the server ignores Range. Notes the size of the whole."""
@@ -140,7 +151,7 @@ def check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except (*DAMAGED_ZIP, OSError) as error:
         raise ValueError(f"not a sound zip archive ({error})") from error
     if damaged is not None:
         raise ValueError(f"the zip archive is damaged at {damaged!r}")

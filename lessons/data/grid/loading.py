@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from lessons.data.cached_frames import cached_frames
 from lessons.data.clips import ClipSet
 from lessons.data.grid.align import to_frames
-from lessons.data.grid.mouth_set import MouthSetError, check_pair, read_alignments, read_manifest
+from lessons.data.grid.mouth_set import Entry, MouthSetError, check_pair, read_alignments, read_manifest
 from lessons.data.image import resize_area, to_gray
 from lessons.data.video import read_video
 
@@ -75,20 +75,10 @@ def load(
         raise MouthSetError(f"{root / 'manifest.csv'}: no clip in split {split!r}; there are {found}")
     alignments = read_alignments(root / "alignments.jsonl")
     segments = tuple(to_frames(check_pair(entry, alignments, root)) for entry in entries)
-    paths = [root / "mouths" / f"{entry.id}.mp4" for entry in entries]
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        raise MouthSetError(
-            f"{root / 'mouths'}: {len(missing)} of {len(entries)} clips missing, the first {missing[0]}"
-        )
+    paths = _videos(root, entries)
 
     def decode(n: int) -> np.ndarray:
-        clip = resize_area(to_gray(read_video(paths[n])), size)  # (T, H, W)
-        if len(clip) != entries[n].n_frames:
-            raise MouthSetError(
-                f"{paths[n]}: {len(clip)} frames, but manifest.csv says {entries[n].n_frames}"
-            )
-        return clip
+        return _decode(paths[n], entries[n].n_frames, size)
 
     lengths = np.array([entry.n_frames for entry in entries], dtype=np.int64)  # (N,)
     decode(int(lengths.argmax()))  # before there is room for so many frames: a manifest can say anything
@@ -108,3 +98,22 @@ def load(
         segments=segments,
         speakers=tuple(entry.speaker for entry in entries),
     )
+
+
+def _videos(root: Path, entries: list[Entry]) -> list[Path]:
+    """Return the video of each clip."""
+    paths = [root / "mouths" / f"{entry.id}.mp4" for entry in entries]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise MouthSetError(
+            f"{root / 'mouths'}: {len(missing)} of {len(entries)} clips missing, the first {missing[0]}"
+        )
+    return paths
+
+
+def _decode(path: Path, n_frames: int, size: tuple[int, int]) -> np.ndarray:
+    """Return a clip of as many frames as the manifest says, (T, H, W) uint8."""
+    clip = resize_area(to_gray(read_video(path)), size)  # (T, H, W)
+    if len(clip) != n_frames:
+        raise MouthSetError(f"{path}: {len(clip)} frames, but manifest.csv says {n_frames}")
+    return clip

@@ -117,9 +117,12 @@ def prepare(
 
     Args:
         raw: folder with SPEAKER/*.mpg and align/SPEAKER/*.align (or align/*.align, or alignments/ for
-        align/). out: folder of the mouth set, new or begun by an earlier run. speakers: names of folders of
-        videos; by default all that there are. workers: processes; by default one per core. splits: a rule of
-        ``lessons.data.grid.splits`` or a file, see :func:`lessons.data.grid.splits.assign`.
+            align/).
+        out: folder of the mouth set, new or begun by an earlier run.
+        speakers: names of folders of videos; by default all that there are.
+        workers: processes; by default one per core.
+        splits: a rule of ``lessons.data.grid.splits`` or a file, see
+            :func:`lessons.data.grid.splits.assign`.
 
     Returns:
         One report per clip, by name.
@@ -180,7 +183,9 @@ def _finished(journal: Path, clips: list[Job]) -> dict[str, Report]:
                 segments = tuple((int(start), int(end), str(word)) for start, end, word in fields["segments"])
                 source = tuple(int(number) for number in fields["source"])
                 report = Report(**fields | {"segments": segments, "source": source})
-                earlier[str(report.id)] = report
+                plain = (report.id, report.kept, report.note, report.detail, report.n_frames, report.speaker)
+                if tuple(map(type, plain)) == (str, bool, str, str, int, str):
+                    earlier[report.id] = report
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue
     return {

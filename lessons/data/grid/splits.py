@@ -37,10 +37,10 @@ def by_sentence(clips: Mapping[str, str]) -> dict[str, str]:
 
 
 def overlapped(clips: Mapping[str, str]) -> dict[str, str]:
-    """Hold out 255 random sentences of each speaker (all of them where a speaker has fewer): faces are known.
+    """Hold out 255 random sentences of each speaker: the faces are known from training.
 
-    Random, yet the same on every machine: the first 255 in the order of a hash of their names. (Which ones
-    the authors drew was not published.)
+    Of a speaker with fewer than 510 clips, half of them. Random, yet the same on every machine: the first in
+    the order of a hash of their names. (Which ones the authors drew was not published.)
     """
     by_speaker = defaultdict(list)
     for clip_id, speaker in clips.items():
@@ -49,7 +49,7 @@ def overlapped(clips: Mapping[str, str]) -> dict[str, str]:
         clip_id
         for ids in by_speaker.values()
         for clip_id in sorted(ids, key=lambda name: hashlib.sha256(name.encode()).digest())[
-            :HELD_OUT_SENTENCES
+            : min(HELD_OUT_SENTENCES, len(ids) // 2)
         ]
     }
     return {clip_id: "val" if clip_id in held_out else "train" for clip_id in clips}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,19 +15,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from lessons.cli.train import PRESETS, misplaced_wer
 from lessons.ctc.grammar import id_from_sentence
 from lessons.data.batch import collect
 from lessons.data.cached_frames import CachedFrames, cached_frames
 from lessons.data.clips import ClipSet, balanced_order
 from lessons.data.grid import load, loading
 from lessons.data.grid import prepare as module
+from lessons.data.grid.corpus import align_folder
 from lessons.data.grid.download import download
 from lessons.data.grid.fetch import DownloadError
 from lessons.data.grid.mouth_set import MouthSetError, read_alignments, read_manifest
 from lessons.data.grid.prepare import prepare
 from lessons.data.grid.splits import HELD_OUT_SPEAKERS, assign, overlapped, unseen
 from lessons.data.synthetic.drawn_face import talk
+from lessons.training.settings import Settings
+from lessons.training.steps import epoch_steps
 from tests.data.grid.test_download import Server, make_zip, server  # noqa: F401
 from tests.data.grid.test_prepare import write_align, write_mpg
 
@@ -78,6 +84,20 @@ def test_other_splits_write_the_manifest_alone(two_speakers: Path, mouth_set: Pa
     assert [split[clip_id] for clip_id in IDS] == ["test", "train", "val"]
 
 
+def test_a_strangers_folder_is_not_taken_for_one_name_that_fits(tmp_path: Path) -> None:
+    (tmp_path / "align" / "s5").mkdir(parents=True)
+    for name in ("a", "b", "c", "mine1"):
+        (tmp_path / "align" / "s5" / f"{name}.align").touch()
+    mine = {"mine1", "mine2", "mine3"}
+    assert not align_folder(tmp_path, "s5", mine).exists()
+    assert align_folder(tmp_path, "s5", {"a", "b", "d"}) == tmp_path / "align" / "s5"  # half of the folder
+    assert align_folder(tmp_path, "s5", {"mine1", "mine2"}) == tmp_path / "align" / "s5"  # half of the videos
+    (tmp_path / "alignments" / "s6").mkdir(parents=True)
+    for name in mine:
+        (tmp_path / "alignments" / "s6" / f"{name}.align").touch()
+    assert align_folder(tmp_path, "s5", mine) == tmp_path / "alignments" / "s6"
+
+
 def test_word_timings_with_another_speakers_sentence_are_not_taken(
     two_speakers: Path, tmp_path: Path
 ) -> None:
@@ -104,6 +124,23 @@ def test_word_timings_with_another_speakers_sentence_are_not_taken(
 def test_a_journal_with_wrong_types_is_as_if_not_there(two_speakers: Path, tmp_path: Path, line: str) -> None:
     (tmp_path / "report.jsonl").write_text(line + "\n", encoding="utf-8")
     assert len(prepare(two_speakers, tmp_path, workers=1)) == 3
+
+
+@pytest.mark.parametrize("wrong", [{"n_frames": "75"}, {"n_frames": True}, {"note": None}, {"detail": 3}])
+def test_a_clip_whose_report_has_a_wrong_type_is_prepared_again(
+    two_speakers: Path, mouth_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict
+) -> None:
+    out, again = tmp_path / "out", []
+    shutil.copytree(mouth_set, out)
+    first, *others = (out / "report.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = [json.dumps(json.loads(first) | wrong), *others]
+    (out / "report.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    real = module.prepare_clip
+    monkeypatch.setattr(module, "prepare_clip", lambda job: again.append(job.id) or real(job))
+    prepare(two_speakers, out, workers=1, splits="unseen")
+    assert again == [json.loads(first)["id"]]
+    entries = read_manifest(out / "manifest.csv")
+    assert {(entry.id, entry.n_frames, entry.note) for entry in entries} == {(i, 75, "") for i in IDS}
 
 
 # ---- the archive -------------------------------------------------------------------------------------------
@@ -137,6 +174,19 @@ def test_timings_are_found_by_the_names_of_the_videos(server: Server, tmp_path: 
     assert not list(tmp_path.glob("*.zip"))
 
 
+def test_a_strangers_folder_in_the_archive_is_not_taken(server: Server, tmp_path: Path) -> None:  # noqa: F811
+    serve(
+        server,
+        s5_zip={f"s5/{clip}.mpg": b"v" for clip in ("bbil2n", "lbiqzn", "swav1a")},
+        alignments_zip={f"alignments/s5/{clip}.align": b"x" for clip in ("bbil2n", "pgwz1a", "bbwt1a")},
+    )
+    with pytest.raises(
+        DownloadError, match=r"in no folder do \.align files have the names of the videos: \['align/s5'\]"
+    ):
+        fetch(server, tmp_path, [5])
+    assert not list(tmp_path.rglob("*.align"))
+
+
 def test_the_room_for_all_is_tried_first(server: Server, tmp_path: Path, monkeypatch) -> None:  # noqa: F811
     serve(server, s1_zip={"s1/bbaf2n.mpg": b"v" * 999}, alignments_zip={"alignments/s1/bbaf2n.align": b"x"})
     sizes = [{"key": name, "size": 10**9, "checksum": "x"} for name in server.files]
@@ -144,7 +194,7 @@ def test_the_room_for_all_is_tried_first(server: Server, tmp_path: Path, monkeyp
     monkeypatch.setattr(
         "lessons.data.grid.download.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**9})
     )
-    with pytest.raises(DownloadError, match="1000000000 bytes free on this disk, 2000000000 needed"):
+    with pytest.raises(DownloadError, match="1000000000 bytes free on this disk, 3000000000 needed"):
         fetch(server, tmp_path, [1], record=True)
     assert server.asked("s1.zip") == []
 
@@ -183,6 +233,8 @@ def test_the_published_splits_on_34_speakers() -> None:
     assert set(held_out.values()) == {255} and len(held_out) == 34
     assert {clips[clip] for clip, split in new.items() if split == "val"} == HELD_OUT_SPEAKERS
     assert overlapped(dict(reversed(clips.items()))) == known  # whatever the order
+    few = overlapped(corpus_of(1, 7) | {"one": "s2"})  # some are left to train on
+    assert Counter(few.values()) == {"val": 3, "train": 5} and few["one"] == "train"
 
 
 @pytest.mark.parametrize(
@@ -211,6 +263,27 @@ def test_an_epoch_has_each_speaker_equally_often() -> None:
         assert max(counts[i] for i in range(950, 1002)) - min(counts[i] for i in range(950, 1002)) <= 1
         seen |= set(order.tolist())
     assert len(seen) > 990  # over some epochs nearly all clips of the first speaker come
+
+
+def some_clips(speakers: tuple[str, ...], n: int) -> ClipSet:
+    return ClipSet(
+        np.zeros((n, 1, 1, 1), np.uint8), np.ones(n, np.int64), *[("",) * n] * 2, ((),) * n, speakers
+    )
+
+
+def test_training_takes_the_balanced_order() -> None:
+    """One speaker: the batches of before, bit for bit. Two: as many clips of the one as of the other."""
+    settings = Settings(batch_size=4, seed=5)
+    for speakers in ((), ("s1",) * 10):
+        drawn = [step.indices.tolist() for step in epoch_steps(2, some_clips(speakers, 10), settings)]
+        order = np.random.default_rng((5, 2)).permutation(10).tolist()
+        assert drawn == [order[:4], order[4:8], order[8:]]
+    clips = some_clips(("s1",) * 9 + ("s2",) * 3, 12)
+    steps = epoch_steps(0, clips, settings)
+    drawn = [clips.speakers[i] for step in steps for i in step.indices]
+    assert Counter(drawn) == {"s1": 6, "s2": 6}
+    again = epoch_steps(0, clips, settings)
+    assert [step.indices.tolist() for step in steps] == [step.indices.tolist() for step in again]
 
 
 def test_one_speaker_gives_a_permutation_as_before() -> None:
@@ -282,6 +355,34 @@ def test_a_cache_goes_on_where_it_stopped_and_sees_a_changed_file(
     assert sorted(again) == list(range(40))
 
 
+def test_a_disk_without_room_is_told_before_the_first_clip(
+    tmp_path: Path, sources: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3839))
+    with pytest.raises(OSError, match=r"3839 bytes free on this disk, 3840 needed .*cache"):
+        fill(tmp_path / "cache", sources)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3840))
+    fill(tmp_path / "cache", sources)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    fill(tmp_path / "cache", sources)  # nothing is left to write
+
+
+def test_a_disk_that_fills_up_names_the_file(tmp_path: Path, sources: list[Path]) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    lengths = [3 + i % 2 for i in range(len(sources))]
+    cached_frames(tmp_path / "cache", sources, lengths, (4, 6), decode)
+    (path,) = (tmp_path / "cache").glob("*.frames")
+    path.with_suffix(".done").write_bytes(bytes(len(sources)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # a write beyond it fails, as on a full disk
+    try:
+        with pytest.raises(OSError, match=r"could not write: File too large: .*\.frames"):
+            cached_frames(tmp_path / "cache", sources, lengths, (4, 6), decode)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_a_large_set_stays_on_disk_and_gives_the_same_batches(mouth_set: Path, monkeypatch) -> None:
     split = read_manifest(mouth_set / "manifest.csv")[0].split
     in_memory = load(mouth_set, split)
@@ -290,6 +391,9 @@ def test_a_large_set_stays_on_disk_and_gives_the_same_batches(mouth_set: Path, m
     assert isinstance(on_disk.frames, CachedFrames) and isinstance(in_memory.frames, np.ndarray)
     batches = [collect(clips, range(len(clips)), np.random.default_rng(0)) for clips in (in_memory, on_disk)]
     assert np.array_equal(*(batch.frames.numpy() for batch in batches))
+    torch.manual_seed(0)
+    model = PRESETS["quick"][0]()
+    assert misplaced_wer(model, on_disk) == misplaced_wer(model, in_memory)
 
 
 def test_thirty_four_speakers_take_little_memory(tmp_path: Path) -> None:
