@@ -9,17 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.tools import call, expect_close, expect_tensor, expect_whole
 
-
-def _whole(found: Any, where: str) -> int:
-    if isinstance(found, bool) or not isinstance(found, int):
-        raise AssertionError(f"{where} gave {found!r}, expected a whole number. Use // in place of /.")
-    return found
+INTEGER_DIVISION = "Use // instead of /."
 
 
 def _compare(found: Any, expected: int, where: str, hint: str) -> None:
-    found = _whole(found, where)
+    found = expect_whole(found, where, INTEGER_DIVISION)
     if found != expected:
         size = "many" if found > expected else "few"
         raise AssertionError(f"{where} gave {found:,}, which is too {size}. {hint}")
@@ -74,7 +70,7 @@ def waist_for_ratio(function: Callable) -> None:
     ]  # fmt: skip
     for c, o, ratio, hint in cases:
         where = f"waist_for_ratio({c}, {o}, {ratio})"
-        found = _whole(call(function, c, o, ratio), where)
+        found = expect_whole(call(function, c, o, ratio), where, INTEGER_DIVISION)
         expected = _largest_waist(c, o, ratio)
         if found != expected:
             size = "wide" if found > expected else "narrow"

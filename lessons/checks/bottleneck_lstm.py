@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.tools import call, expect_close, expect_number, expect_pair, expect_tensor, expect_whole
 from lessons.layers.bottleneck_lstm import BottleneckLSTMCell
 from lessons.layers.conv_lstm import LSTMUpdate
 
@@ -59,19 +58,12 @@ def bottleneck_lstm_step(function: Callable) -> None:
         )
         where = f"bottleneck_lstm_step for x {(b, c, height, width)} and a memory of {d} channels"
         found = call(function, x, h, memory, *weights)
-        if not isinstance(found, tuple | list) or len(found) != 2:
-            raise AssertionError(f"{where} gave {type(found).__name__}, expected the pair (h, c)")
+        found = expect_pair(found, where, "the pair (h, c)")
         for name, ours, theirs in zip(("h", "c"), found, expected, strict=True):
             expect_tensor(ours, tuple(theirs.shape), f"{where}: {name}", shapes)
             expect_close(ours, theirs.detach(), f"{where}: {name}", hint, tolerance=1e-10)
             if not ours.requires_grad and change != "no gates":
                 raise AssertionError(f"{where}: no gradient flows back to the weights. Stay within torch.")
-
-
-def _whole(found: Any, where: str) -> int:
-    if isinstance(found, bool) or not isinstance(found, int):
-        raise AssertionError(f"{where} gave {found!r}, expected a whole number")
-    return found
 
 
 def cell_weights(function: Callable) -> None:
@@ -90,7 +82,7 @@ def cell_weights(function: Callable) -> None:
     ]  # fmt: skip
     for c, d, variant, hint in cases:
         where = f"cell_weights({c}, {d}, {variant!r})"
-        found = _whole(call(function, c, d, variant), where)
+        found = expect_whole(call(function, c, d, variant), where)
         with torch.device("meta"):
             cell = BottleneckLSTMCell(c, d, variant=variant)
         expected = sum(p.numel() for p in cell.parameters())
@@ -197,11 +189,7 @@ def forget_bias(function: Callable) -> None:
     ]
     for frames, share, hint in cases:
         where = f"forget_bias({frames}, {share:.4g})"
-        found = call(function, frames, share)
-        if isinstance(found, Tensor) and found.numel() == 1:
-            found = found.item()
-        if isinstance(found, bool) or not isinstance(found, float | int) or not math.isfinite(found):
-            raise AssertionError(f"{where} gave {found!r}, expected a finite number")
+        found = expect_number(call(function, frames, share), where)
         update = LSTMUpdate(1, forget_bias=found)
         c, silent = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, 4, 1, 1, dtype=torch.float64)
         for _ in range(frames):

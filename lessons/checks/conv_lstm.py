@@ -6,13 +6,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.tools import call, expect_close, expect_pair, expect_tensor
 from lessons.layers.conv_lstm import ConvLSTMCell
 
 OPEN, SHUT = 50.0, -50.0  # the sigmoid gives 1 and 0 to the last bit of a float64
@@ -20,12 +19,6 @@ OPEN, SHUT = 50.0, -50.0  # the sigmoid gives 1 and 0 to the last bit of a float
 
 def _normal(*shape: int, generator: torch.Generator) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def _pair(found: Any, name: str) -> tuple[Any, Any]:
-    if not isinstance(found, tuple | list) or len(found) != 2:
-        raise AssertionError(f"{name} gave a {type(found).__name__}, expected the pair (h, c)")
-    return found[0], found[1]
 
 
 def _lstm_on_windows(x: Tensor, h: Tensor, c: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +77,7 @@ def conv_lstm_step(function: Callable) -> None:
         h, c = (_normal(n, hidden, height, width, generator=generator) for _ in range(2))
         arguments = [t.clone().requires_grad_() for t in (x, h, c, weight, bias)]
         expected = _lstm_on_windows(*arguments)
-        found = _pair(call(function, *arguments), "conv_lstm_step")
+        found = expect_pair(call(function, *arguments), "conv_lstm_step", "the pair (h, c)")
         for name, ours, theirs in zip(("the new h", "the new c"), found, expected, strict=True):
             name = f"conv_lstm_step: {name}, x {tuple(x.shape)}, kernel {weight.shape[-1]},"
             size = "The state keeps its size: (B, D, H, W). Padding?"
@@ -137,7 +130,7 @@ def with_peepholes(function: Callable) -> None:
         expected = _with_peepholes_by_sums(gates, c, *peepholes)
         arguments = [t.clone().requires_grad_() for t in (gates, c, *peepholes)]
         kept = arguments[1].detach().clone()
-        found = _pair(call(function, *arguments), "with_peepholes")
+        found = expect_pair(call(function, *arguments), "with_peepholes", "the pair (h, c)")
         if not torch.equal(arguments[1], kept):
             raise AssertionError("with_peepholes changed the c that it was given: write to a new tensor.")
         for name, ours, theirs in zip(("the new c", "the new h"), found[::-1], expected[::-1], strict=True):
@@ -193,6 +186,13 @@ def frames_to_hear(function: Callable) -> None:
             raise AssertionError(f"{where} gave {found}, which is too {size}. {hint}")
 
 
+def _cell() -> ConvLSTMCell:
+    """The same small cell each time; the caller's random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return ConvLSTMCell(2, 3, 3, forget_bias=2.0).double()
+
+
 def _each_video_alone(cell: nn.Module, x: Tensor, new: Tensor) -> Tensor:
     """Cut every stream where a video begins and read each video from an empty memory."""
     streams = []
@@ -211,10 +211,7 @@ def _each_video_alone(cell: nn.Module, x: Tensor, new: Tensor) -> Tensor:
 def read_stream(function: Callable) -> None:
     """function(cell, x, new) -> (T, B, D, H, W), the memory emptied where new[t, b] is True."""
     generator = torch.Generator().manual_seed(0)
-    torch_state = torch.random.get_rng_state()
-    torch.manual_seed(0)
-    cell = ConvLSTMCell(2, 3, 3, forget_bias=2.0).double()
-    torch.random.set_rng_state(torch_state)
+    cell = _cell()
     for parameter in cell.parameters():
         parameter.data *= 2  # so that a state left behind is seen
     none = [[1, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
@@ -273,10 +270,7 @@ def _pieces_one_by_one(
 def backward_in_pieces(function: Callable) -> None:
     """function(cell, x, loss_of, piece) -> the sum of the losses; the gradient is left in the parameters."""
     generator = torch.Generator().manual_seed(0)
-    torch_state = torch.random.get_rng_state()
-    torch.manual_seed(0)
-    cell = ConvLSTMCell(2, 3, 3, forget_bias=2.0).double()
-    torch.random.set_rng_state(torch_state)
+    cell = _cell()
     cases = [
         (1, 1, "One frame, one piece: its loss, its gradient."),
         (4, 4, "One piece for all frames: the whole gradient."),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lessons.checks.tools import call
+from lessons.checks.tools import call, expect_whole
 from lessons.ctc import collapse, extend, may_skip
 
 Ends = tuple[float, float]
@@ -61,17 +61,9 @@ def greedy_decode(function: Callable) -> None:
         name = f"greedy_decode for {shown} and lengths {lengths}"
         if not isinstance(found, list | tuple) or not all(isinstance(x, list | tuple) for x in found):
             raise AssertionError(f"{name} gave {found!r}, expected a list of {len(lengths)} lists")
-        labels = [[_whole(label, name) for label in labels] for labels in found]
+        labels = [[expect_whole(label, name, tensor=True) for label in labels] for labels in found]
         if labels != expected:
             raise AssertionError(f"{name} gave {labels}, which is wrong. {hint}")
-
-
-def _whole(value: Any, name: str) -> int:
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise AssertionError(f"{name} holds {value!r}, expected whole numbers")
-    return value
 
 
 # ---- extend_beams ------------------------------------------------------------------------------------------
@@ -108,46 +100,21 @@ def extend_beams(function: Callable) -> None:
     two = {"-": 0.5, "a": 0.3, "b": 0.2}
     cases = [  # frames before, the frame, prefixes kept before it (None: all), hint
         ([], frame, None, "At the start there is one path, the empty one; it ends “in a blank”."),
-        (
-            [{"-": 1.0, "a": 0.0}],
-            frame,
-            None,
-            "A blank leaves the prefix as it is, and its paths now end in a blank.",
-        ),
-        (
-            [{"-": 0.0, "a": 1.0}],
-            frame,
-            None,
-            "Paths that end in a, and then a again: the letter is held, the prefix stays “a”. What arrives "
-            "at the same prefix adds up: does your code overwrite something?",
-        ),
-        (
-            [{"-": 0.0, "a": 1.0}, {"-": 1.0, "a": 0.0}],
-            frame,
-            None,
-            "Paths that end in a blank, and then a: after a blank the same letter is a new one.",
-        ),
-        (
-            [frame],
-            frame,
-            None,
-            "Two ways lead to “a”: held from “a”, grown from “”. Their paths add up.",
-        ),
+        ([{"-": 1.0, "a": 0.0}], frame, None,
+         "A blank leaves the prefix as it is, and its paths now end in a blank."),
+        ([{"-": 0.0, "a": 1.0}], frame, None,
+         "Paths that end in a, and then a again: the letter is held, the prefix stays “a”. What arrives "
+         "at the same prefix adds up: does your code overwrite something?"),
+        ([{"-": 0.0, "a": 1.0}, {"-": 1.0, "a": 0.0}], frame, None,
+         "Paths that end in a blank, and then a: after a blank the same letter is a new one."),
+        ([frame], frame, None, "Two ways lead to “a”: held from “a”, grown from “”. Their paths add up."),
         ([{"-": 0.0, "a": 1.0, "b": 0.0}], two, None, "Another letter always makes the prefix longer."),
-        (
-            [{"-": 0.0, "a": 1.0, "b": 0.0}, {"-": 0.0, "a": 0.0, "b": 1.0}],
-            two,
-            None,
-            "Only the *last* letter can be held: one that came before it makes the prefix longer.",
-        ),
+        ([{"-": 0.0, "a": 1.0, "b": 0.0}, {"-": 0.0, "a": 0.0, "b": 1.0}], two, None,
+         "Only the *last* letter can be held: one that came before it makes the prefix longer."),
         ([frame, frame, frame], frame, None, "Held letters, new letters and blanks, three frames in."),
-        (
-            [two, two, two],
-            two,
-            {"a", "ab"},
-            "The beam may lack some prefixes: extend those that it has, and only those.",
-        ),
-    ]
+        ([two, two, two], two, {"a", "ab"},
+         "The beam may lack some prefixes: extend those that it has, and only those."),
+    ]  # fmt: skip
     rng = random.Random(0)
     for n_frames in (1, 2, 3, 4):
         frames = [_random_frame(rng, "-abc"[: rng.randint(2, 4)]) for _ in range(n_frames)]
@@ -222,7 +189,7 @@ def edit_distance(function: Callable) -> None:
         cases.append((said, read, "Each cell is the cheapest of three ways: from above, left, and across."))
     for said, read, hint in cases:
         name = f"edit_distance({said!r}, {read!r})"
-        found = _whole(call(function, said, read), name)
+        found = expect_whole(call(function, said, read), name, tensor=True)
         expected = _distance_by_pairings(said, read)
         if found != expected:
             raise AssertionError(f"{name} gave {found}, which is wrong. {hint}")
@@ -293,7 +260,7 @@ def walk_back(function: Callable) -> None:
             raise AssertionError(
                 f"{name} gave a {type(found).__name__}{size}, expected {n_frames} states, one a frame"
             )
-        way = [_whole(state, name) for state in found]
+        way = [expect_whole(state, name, tensor=True) for state in found]
         expected = _best_states(log_probs, states)
         if way != expected:
             where = [t for t in range(n_frames) if way[t] != expected[t]]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.tools import call, expect_close, expect_tensor, expect_whole
 from lessons.ctc import collapse, forward_backward
 
 NAMES = "-abcdefg"
@@ -33,10 +33,7 @@ def _expect_list(found: Any, name: str, kind: str) -> list:
 
 def _expect_classes(found: Any, name: str) -> list[int]:
     """A list, tuple, tensor or array of whole numbers as a list, or an AssertionError."""
-    found = _expect_list(found, name, "classes")
-    if any(isinstance(c, bool) or not isinstance(c, int) for c in found):
-        raise AssertionError(f"{name} gave {found!r}, expected a list of whole numbers")
-    return found
+    return [expect_whole(c, name) for c in _expect_list(found, name, "classes")]
 
 
 # ---- extended_label ----------------------------------------------------------------------------------------
@@ -128,14 +125,10 @@ def forward_step(function: Callable) -> None:
         (numbers(5), numbers(5), distinct, "One jump is allowed, into state 3."),
         (first, numbers(5), distinct, "Some states cannot be reached yet: their ln alpha is -inf."),
         (numbers(7), numbers(7), seven, "Each state has its own permission to be jumped into."),
-        (
-            numbers(5) - 2000,
-            numbers(5),
-            distinct,
-            "e^-2000 is 0 in any number format: do not leave log space.",
-        ),
+        (numbers(5) - 2000, numbers(5), distinct,
+         "e^-2000 is 0 in any number format: do not leave log space."),
         (torch.full((5,), never).double(), numbers(5), distinct, "All states -inf: all stay -inf."),
-    ]
+    ]  # fmt: skip
     for alpha, emission, jumps, hint in cases:
         before = alpha.clone()
         found = call(function, alpha, emission, jumps)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.tools import call, expect_close, expect_pair, expect_tensor, expect_whole
 
 OPEN, SHUT = 50.0, -50.0  # sigmoid gives 1 and 0 to the last bit of a float64
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # weight_ih, weight_hh, bias_ih, bias_hh
@@ -85,8 +85,7 @@ def lstm_step(function: Callable) -> None:
         h, c = (_normal(n_clips, size, generator=generator) * remembers for _ in range(2))
         expected = _by_torch(nn.LSTMCell(inputs, size), weights, x, (h, c))
         found = call(function, x.clone(), h.clone(), c.clone(), *(w.clone() for w in weights))
-        if not isinstance(found, tuple | list) or len(found) != 2:
-            raise AssertionError(f"lstm_step gave a {type(found).__name__}, expected the pair (h, c)")
+        found = expect_pair(found, "lstm_step", "the pair (h, c)")
         for name, a, b in zip(("the new h", "the new c"), found, expected, strict=True):
             a = expect_tensor(a, b.shape, f"lstm_step: {name}", "It is as large as the old one: (B, D).")
             expect_close(a, b, f"lstm_step: {name}", hint, tolerance=1e-9)
@@ -167,10 +166,8 @@ def count_weights(function: Callable) -> None:
     for (inputs, size, gates, directions), hint in cases:
         layer = KINDS[gates](inputs, size, bidirectional=directions == 2, device="meta")
         expected = sum(p.numel() for p in layer.parameters())
-        found = call(function, inputs, size, gates, directions)
         where = f"count_weights(F={inputs}, D={size}, gates={gates}, directions={directions})"
-        if isinstance(found, bool) or not isinstance(found, int):
-            raise AssertionError(f"{where} gave {found!r}, expected a whole number")
+        found = expect_whole(call(function, inputs, size, gates, directions), where)
         if found != expected:
             raise AssertionError(f"{where} gave {found}, which is wrong. {hint}")
 

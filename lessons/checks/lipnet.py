@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.tools import call, expect_close, expect_number, expect_tensor, expect_whole
 
 STAGES = ("stcnn1", "stcnn2", "stcnn3", "the sequence", "gru1", "gru2", "the head")
 HINTS = {
@@ -110,12 +109,6 @@ def to_sequence(function: Callable) -> None:
                 raise AssertionError(f"{name}: no gradient flows back through it. Stay within torch.")
 
 
-def _whole(found: Any, where: str) -> int:
-    if isinstance(found, bool) or not isinstance(found, int):
-        raise AssertionError(f"{where} gave {found!r}, expected a whole number")
-    return found
-
-
 def bigru_weights(function: Callable) -> None:
     """function(input_size, hidden_size) -> the parameters of one bidirectional layer, biases included."""
     cases = [
@@ -129,7 +122,7 @@ def bigru_weights(function: Callable) -> None:
     ]  # fmt: skip
     for features, hidden, hint in cases:
         where = f"bigru_weights({features}, {hidden})"
-        found = _whole(call(function, features, hidden), where)
+        found = expect_whole(call(function, features, hidden), where)
         layer = nn.GRU(features, hidden, bidirectional=True, device="meta")
         expected = sum(p.numel() for p in layer.parameters())
         if found != expected:
@@ -181,13 +174,7 @@ def first_std(function: Callable) -> None:
     ]
     for shape, rule, gates, hint in cases:
         where = f"first_std({shape}, {rule!r}, gates={gates})"
-        found = call(function, shape, rule, gates)
-        if isinstance(found, Tensor) and found.numel() == 1:
-            found = found.item()
-        if isinstance(found, bool) or not isinstance(found, int | float):
-            raise AssertionError(f"{where} gave {found!r}, expected a number")
-        if not math.isfinite(found):
-            raise AssertionError(f"{where} gave {found!r}, expected a finite number. {hint}")
+        found = expect_number(call(function, shape, rule, gates), where, hint)
         fan_in, fan_out = _fans(shape, gates)
         expected = math.sqrt(2 / (fan_in if rule == "he" else fan_in + fan_out))
         if abs(found - expected**2) < 1e-6 * expected:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.tools import call, expect_close, expect_number, expect_pair, expect_tensor
 
 HOST = 1e-4  # seconds in which a call comes back
 
@@ -47,69 +46,27 @@ class Device:
         return self.now
 
 
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, Tensor) and value.numel() == 1:
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise AssertionError(f"{where} gave {value!r}, expected a number")
-    if not math.isfinite(value):
-        raise AssertionError(f"{where} gave {value}, expected a finite number")
-    return float(value)
-
-
 def fair_seconds(function: Callable) -> None:
     """function(work, clock, wait, repeats) -> the median of the seconds of one call."""
     ms = 0.001
     cases = [  # costs, first, later, repeats, what a failure points at
-        (
-            [20 * ms],
-            0.0,
-            False,
-            5,
-            "All calls take the same here. The clock counts seconds; the answer is the time of one call, "
-            "from before it until it is done.",
-        ),
-        (
-            [20 * ms],
-            0.0,
-            True,
-            5,
-            "Here work() comes back at once, and the device works on: what must happen before the clock is "
-            "read again?",
-        ),
-        (
-            [20 * ms],
-            900 * ms,
-            False,
-            1,
-            "The first call of all took 0.9 s, the later ones 0.02 s: should it count?",
-        ),
-        (
-            [20 * ms],
-            900 * ms,
-            True,
-            1,
-            "The first call was not timed, but was it over when you first read the clock?",
-        ),
-        (
-            [10 * ms, 14 * ms, 12 * ms, 400 * ms, 11 * ms, 13 * ms, 380 * ms],
-            0.0,
-            True,
-            7,
-            "Two of seven calls were disturbed. Which one number of the seven do they not move?",
-        ),
-        (
-            [10 * ms, 14 * ms, 12 * ms, 50 * ms, 11 * ms],
-            200 * ms,
-            True,
-            5,
-            "Is every call timed on its own, from a clock that is read right before it?",
-        ),
-    ]
+        ([20 * ms], 0.0, False, 5, "All calls take the same here. The clock counts seconds; the answer is "
+         "the time of one call, from before it until it is done."),
+        ([20 * ms], 0.0, True, 5, "Here work() comes back at once, and the device works on: what must happen "
+         "before the clock is read again?"),
+        ([20 * ms], 900 * ms, False, 1,
+         "The first call of all took 0.9 s, the later ones 0.02 s: should it count?"),
+        ([20 * ms], 900 * ms, True, 1,
+         "The first call was not timed, but was it over when you first read the clock?"),
+        ([10 * ms, 14 * ms, 12 * ms, 400 * ms, 11 * ms, 13 * ms, 380 * ms], 0.0, True, 7,
+         "Two of seven calls were disturbed. Which one number of the seven do they not move?"),
+        ([10 * ms, 14 * ms, 12 * ms, 50 * ms, 11 * ms], 200 * ms, True, 5,
+         "Is every call timed on its own, from a clock that is read right before it?"),
+    ]  # fmt: skip
     for costs, first, later, repeats, hint in cases:
         device = Device(costs, first, later)
         value = call(function, device.work, device.clock, device.wait, repeats)
-        found = _number(value, "fair_seconds")
+        found = expect_number(value, "fair_seconds")
         if device.calls <= repeats:
             raise AssertionError(
                 f"With repeats={repeats}, work was called {device.calls} times. The timed calls are "
@@ -135,7 +92,7 @@ def whole_speedup(function: Callable) -> None:
     ]
     for shares, factors, hint in cases:
         where = f"whole_speedup({shares}, {factors})"
-        found = _number(call(function, list(shares), list(factors)), where)
+        found = expect_number(call(function, list(shares), list(factors)), where)
         left, before = 0.0, 0.0
         for share, factor in zip(shares, factors, strict=True):  # by the clock: each part, one after another
             before += 1000 * share
@@ -172,9 +129,7 @@ def unscaled(function: Callable) -> None:
         scaled = [(gradient * scale).half() for gradient in plain]
         given = [gradient.clone() for gradient in scaled]
         value = call(function, given, scale)
-        if not isinstance(value, tuple | list) or len(value) != 2:
-            raise AssertionError(f"unscaled gave {type(value).__name__}, expected (gradients, take_the_step)")
-        gradients, step = value
+        gradients, step = expect_pair(value, "unscaled", "(gradients, take_the_step)")
         if isinstance(step, Tensor) and step.numel() == 1:
             step = step.item()
         if not isinstance(step, bool):
@@ -255,26 +210,12 @@ def fold(function: Callable) -> None:
         (zero, zero, positive[0], one, zero, 0.0, "Divide by the deviation, the root of the variance."),
         (zero, random(3), one, one, zero, 0.0, "The mean is taken off before anything else."),
         (random(3), zero, one, one * 3, zero, 0.0, "The old bias is scaled like everything that comes out."),
-        (
-            zero,
-            random(3),
-            one,
-            one * 3,
-            zero,
-            0.0,
-            "The mean was taken off before the scale: it is scaled too.",
-        ),
+        (zero, random(3), one, one * 3, zero, 0.0,
+         "The mean was taken off before the scale: it is scaled too."),
         (zero, zero, one, one * 3, random(3), 0.0, "β is added last: it is not scaled."),
-        (
-            random(3),
-            random(3),
-            positive[1],
-            random(3),
-            random(3),
-            0.3,
-            "Where does ε go? nn.BatchNorm3d adds it to the variance, under the root.",
-        ),
-    ]
+        (random(3), random(3), positive[1], random(3), random(3), 0.3,
+         "Where does ε go? nn.BatchNorm3d adds it to the variance, under the root."),
+    ]  # fmt: skip
     for bias, mean, variance, gamma, beta, eps, hint in cases:
         weight = random(3, 2, 2, 3, 2)  # (O, C, kt, kh, kw)
         pair = nn.Sequential(nn.Conv3d(2, 3, (2, 3, 2)), nn.BatchNorm3d(3, eps=eps)).double().eval()
@@ -282,8 +223,7 @@ def fold(function: Callable) -> None:
         pair.load_state_dict(dict(zip(pair.state_dict(), state, strict=True)))
         given = [tensor.clone() for tensor in (weight, bias, mean, variance, gamma, beta)]
         value = call(function, *given, eps)
-        if not isinstance(value, tuple | list) or len(value) != 2:
-            raise AssertionError(f"fold gave {type(value).__name__}, expected (weight, bias)")
+        value = expect_pair(value, "fold", "(weight, bias)")
         if not all(map(torch.equal, given, (weight, bias, mean, variance, gamma, beta))):
             raise AssertionError("fold has changed a tensor that it was given: make new ones.")
         new_weight = expect_tensor(value[0], tuple(weight.shape), "weight", "It looks like the old one.")

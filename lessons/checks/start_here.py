@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lessons import ctc
-from lessons.checks.tools import call
+from lessons.checks.tools import call, expect_whole
 from lessons.ctc.alphabet import Alphabet
 
 ALPHABET = Alphabet()
-
-
-def expect_count(found: object, name: str) -> None:
-    """A whole number, or an AssertionError."""
-    if isinstance(found, bool) or not isinstance(found, int):
-        raise AssertionError(f"{name} gave {found!r}, a {type(found).__name__}; expected a whole number")
 
 
 def collapse(function: Callable[[str], str]) -> None:
@@ -49,7 +43,7 @@ def word_errors(function: Callable[[str, str], int]) -> None:
     }
     for (said, found), (expected, hint) in cases.items():
         count = call(function, said, found)
-        expect_count(count, "word_errors")
+        expect_whole(count, "word_errors")
         if count != expected:
             raise AssertionError(f"word_errors({said!r}, {found!r}) gave {count}. Look here: {hint}")
 
@@ -67,7 +61,7 @@ def frames_needed(function: Callable[[str], int]) -> None:
     }
     for sentence, hint in cases.items():
         found = call(function, sentence)
-        expect_count(found, "frames_needed")
+        expect_whole(found, "frames_needed")
         if found != ctc.min_frames(ALPHABET.encode(sentence)):
             raise AssertionError(f"frames_needed({sentence!r}) gave {found}. Look here: {hint}")
 

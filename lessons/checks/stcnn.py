@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.tools import call, expect_close, expect_tensor, expect_whole
 
 Size3 = tuple[int, int, int]
 
@@ -76,9 +76,7 @@ def receptive_field(function: Callable) -> None:
         ([(1, 1), (1, 3), (2, 1)], "A kernel of 1 adds nothing, but its stride still counts."),
     ]
     for layers, hint in cases:
-        found = call(function, list(layers))
-        if isinstance(found, bool) or not isinstance(found, int):
-            raise AssertionError(f"receptive_field({layers}) gave {found!r}, expected a whole number")
+        found = expect_whole(call(function, list(layers)), f"receptive_field({layers})")
         if found != _measured_field(layers):
             raise AssertionError(f"receptive_field({layers}) gave {found}, which is wrong. {hint}")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -30,6 +32,40 @@ def describe(arguments: tuple) -> str:
     return ", ".join(
         f"a tensor of shape {tuple(a.shape)}" if isinstance(a, Tensor) else repr(a) for a in arguments
     )
+
+
+def expect_whole(found: Any, name: str, hint: str = "", tensor: bool = False) -> int:
+    """``found``, a Python or NumPy integer, as an int, or an AssertionError; a tensor only where allowed."""
+    value = found.item() if tensor and isinstance(found, Tensor) and found.numel() == 1 else found
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise AssertionError(f"{name} gave {_shown(found)}, expected a whole number. {hint}".rstrip())
+    return int(value)
+
+
+def expect_number(found: Any, name: str, hint: str = "") -> float:
+    """``found``, a finite number of Python, NumPy or a tensor, as a float, or an AssertionError.
+
+    ``hint`` says what may have made it NaN or infinite.
+    """
+    value = found.item() if isinstance(found, Tensor) and found.numel() == 1 else found
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise AssertionError(f"{name} gave {_shown(found)}, expected a number.")
+    if not math.isfinite(value):
+        raise AssertionError(f"{name} gave {value}, expected a finite number. {hint}".rstrip())
+    return float(value)
+
+
+def expect_pair(found: Any, name: str, parts: str) -> tuple[Any, Any]:
+    """``found``, a tuple or list of two, as a tuple, or an AssertionError that names its ``parts``."""
+    if not isinstance(found, tuple | list):
+        raise AssertionError(f"{name} gave a {type(found).__name__}, expected {parts}")
+    if len(found) != 2:
+        raise AssertionError(f"{name} gave a {type(found).__name__} of {len(found)}, expected {parts}")
+    return found[0], found[1]
+
+
+def _shown(found: Any) -> str:
+    return f"{describe((found,))} ({type(found).__name__})"
 
 
 def expect_tensor(found: Any, shape: tuple[int, ...], name: str, hint: str) -> Tensor:

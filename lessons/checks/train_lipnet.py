@@ -9,17 +9,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.tools import call, expect_close, expect_number, expect_tensor
 from lessons.ctc.metrics import edit_distance
-
-
-def _expect_number(found: object, name: str) -> float:
-    """A Python number or a tensor that holds one, as a float."""
-    if isinstance(found, torch.Tensor) and found.numel() == 1:
-        found = found.item()
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise AssertionError(f"{name} is {type(found).__name__}, expected one number")
-    return float(found)
 
 
 def _log_probs_of(paths: list[list[int]], classes: int) -> torch.Tensor:
@@ -60,7 +51,7 @@ def blank_share(function: Callable) -> None:
         valid = [c for path, length in zip(paths, lengths, strict=True) for c in path[:length]]
         expected = valid.count(0) / len(valid)
         name = f"blank_share for the paths {paths} of lengths {lengths}"
-        found = _expect_number(call(function, log_probs, torch.tensor(lengths)), name)
+        found = expect_number(call(function, log_probs, torch.tensor(lengths)), name)
         if not math.isclose(found, expected, abs_tol=1e-6):
             raise AssertionError(f"{name} gave {found:.3g}, expected {expected:.3g}. {hint}")
 

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lessons.checks.tools import call, expect_tensor
+from lessons.checks.tools import call, expect_number, expect_tensor
 from lessons.detection.center_points import STRIDE, targets
 
 
-def _number(found: Any, where: str) -> float:
-    if isinstance(found, Tensor) and found.numel() == 1:
-        found = found.item()
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise AssertionError(f"{where} gave {type(found).__name__}, expected a number")
-    if not math.isfinite(found):
-        raise AssertionError(f"{where} gave {found}. Is there a division of 0 by 0?")
-    return float(found)
-
-
 def _expect(found: Any, expected: float, where: str, hint: str) -> None:
-    found = _number(found, where)
+    found = expect_number(found, where, "Is there a division of 0 by 0?")
     if abs(found - expected) > 1e-6:
         size = "large" if found > expected else "small"
         raise AssertionError(f"{where} gave {found:.4g}, which is too {size}. {hint}")

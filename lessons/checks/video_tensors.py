@@ -8,16 +8,14 @@ from collections.abc import Callable
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.tools import call, expect_close, expect_pair, expect_tensor, expect_whole
 
 
 def _whole_numbers(found: object, count: int, where: str) -> tuple[int, ...]:
     """``found`` as a tuple of ``count`` whole numbers, or an AssertionError."""
     if not isinstance(found, tuple | list) or len(found) != count:
         raise AssertionError(f"{where} gave {found!r}, expected {count} whole numbers, one for each axis")
-    if any(isinstance(n, bool) or not isinstance(n, int) for n in found):
-        raise AssertionError(f"{where} gave {found!r}: steps in memory are whole numbers")
-    return tuple(found)
+    return tuple(expect_whole(n, where, "Steps in memory are whole numbers.") for n in found)
 
 
 def strides_of(function: Callable) -> None:
@@ -65,10 +63,8 @@ def address(function: Callable) -> None:
         memory = torch.arange(batch * channels * frames * height * width)
         decoded = memory.view(batch, frames, height, width, channels)  # (B, T, H, W, C)
         expected = decoded.permute(0, 4, 1, 2, 3)[index].item()
-        found = call(function, index, shape)
         where = f"address({index}, {shape})"
-        if isinstance(found, bool) or not isinstance(found, int):
-            raise AssertionError(f"{where} gave {found!r}, expected a whole number")
+        found = expect_whole(call(function, index, shape), where)
         if found != expected:
             raise AssertionError(f"{where} gave {found}, but something else lies there. {hint}")
 
@@ -98,8 +94,7 @@ def to_batch(function: Callable) -> None:
         found = call(function, films)
         shapes = ", ".join(str(tuple(film.shape)) for film in films)
         where = f"to_batch of films {shapes}"
-        if not isinstance(found, tuple | list) or len(found) != 2:
-            raise AssertionError(f"{where} gave a {type(found).__name__}, expected a pair: x, lengths")
+        found = expect_pair(found, where, "a pair: x, lengths")
         x = expect_tensor(found[0], expected.shape, f"x, {where},", "The axes are (B, C, T, H, W).")
         if x.dtype != torch.float32:
             raise AssertionError(f"x, {where}, is {x.dtype}, expected torch.float32, as layers want it")

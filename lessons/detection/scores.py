@@ -14,8 +14,8 @@ from lessons.detection.boxes import Detections
 from lessons.detection.center_points import decode
 from lessons.detection.detector import Detector, to_input
 
-SURE = 0.4  # the score from which on a detection is shown, where one has to say yes or no
-UNSEEN = 0.1  # a thing of which less than this share can be seen counts as hidden
+MIN_SCORE = 0.4  # a detection counts as shown from this score on
+MIN_VISIBLE = 0.1  # an object of which a smaller fraction is visible counts as hidden
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,14 @@ def score(found: list[list[Detections]], clips: MovingClips) -> Score:
     n_shown = 0
     for i, film in enumerate(found):
         for t, frame in enumerate(film):
-            shown = frame.scores >= SURE
+            shown = frame.scores >= MIN_SCORE
             n_shown += int(shown.sum())
             for label in labels[i][there[i]].unique():
                 places = (labels[i] == label).nonzero()[:, 0]
                 taken = match(frame.boxes[shown & (frame.labels == label)], boxes[i, t, places])
                 was_found[i, t, places[taken[taken >= 0]]] = True
     switched = (was_found[:, 1:] != was_found[:, :-1])[there[:, None].expand_as(was_found[:, 1:])]
-    hidden = (torch.from_numpy(clips.visible) < UNSEEN) & there[:, None]  # (N, T, objects)
+    hidden = (torch.from_numpy(clips.visible) < MIN_VISIBLE) & there[:, None]  # (N, T, objects)
     return Score(
         ap50=ap50,
         hidden_recall=was_found[hidden].double().mean().item(),

@@ -34,7 +34,7 @@ from lessons.detection import average_precision as ap
 from lessons.detection.boxes import Detections, check_boxes, iou, nms
 from lessons.detection.center_points import STRIDE, decode, detection_loss, focal_loss, targets
 from lessons.detection.detector import Detector, to_input
-from lessons.detection.scores import SURE, UNSEEN, detect, evaluate
+from lessons.detection.scores import MIN_SCORE, MIN_VISIBLE, detect, evaluate
 from lessons.measure.counting import count
 from lessons.source import show
 from lessons.training import detector_table
@@ -60,7 +60,7 @@ CLASSES = Scene().kinds
 def true_boxes(clips, film, seen):
     """For each frame, the boxes of the things that can be seen, or of those that cannot."""
     there = clips.labels[film] >= 0  # (objects,)
-    visible = (clips.visible[film] >= UNSEEN) == seen  # (T, objects)
+    visible = (clips.visible[film] >= MIN_VISIBLE) == seen  # (T, objects)
     return [clips.boxes[film, t][there & visible[t]] for t in range(clips.frames.shape[1])]
 
 
@@ -110,7 +110,7 @@ figures.boxed_clip_rows(
 def ceilings(clips):
     """Of all things in all frames: the share that can be seen, and the share that has been seen so far."""
     there = clips.labels >= 0  # (N, objects)
-    seen = (clips.visible >= UNSEEN) & there[:, None]  # (N, T, objects)
+    seen = (clips.visible >= MIN_VISIBLE) & there[:, None]  # (N, T, objects)
     so_far = np.maximum.accumulate(seen, axis=1)  # (N, T, objects)
     total = there.sum() * clips.frames.shape[1]
     return seen.sum() / total, so_far.sum() / total
@@ -461,7 +461,7 @@ def all_truths(clips):
 
 rate = {}
 for name, found in ways.items():
-    shown = sum(int((frame.scores >= SURE).sum()) for frame in found)
+    shown = sum(int((frame.scores >= MIN_SCORE).sum()) for frame in found)
     value = ap.mean_average_precision(found, all_truths(everything))
     curves_of = [ap.precision_recall(found, all_truths(everything), k) for k in range(len(CLASSES))]
     ever = np.mean([float(curve.recall[-1]) for curve in curves_of])  # at whatever score
@@ -774,7 +774,8 @@ def draw(step):
 
 
 seen = [
-    (c.visible >= UNSEEN)[(c.labels >= 0)[:, None].repeat(RECIPE.n_frames, 1)] for c in map(draw, range(100))
+    (c.visible >= MIN_VISIBLE)[(c.labels >= 0)[:, None].repeat(RECIPE.n_frames, 1)]
+    for c in map(draw, range(100))
 ]
 print(f"nothing to be seen at {1 - np.concatenate(seen).mean():.0%} of the targets")
 assert 0.36 < 1 - np.concatenate(seen).mean() < 0.44
@@ -1057,14 +1058,14 @@ def found_things(films, clips):
         for t, frame in enumerate(film):
             for k in set(clips.labels[i][clips.labels[i] >= 0].tolist()):
                 places = torch.tensor(np.flatnonzero(clips.labels[i] == k))
-                shown = frame.boxes[(frame.scores >= SURE) & (frame.labels == k)]
+                shown = frame.boxes[(frame.scores >= MIN_SCORE) & (frame.labels == k)]
                 taken = ap.match(shown, torch.from_numpy(clips.boxes[i, t])[places])
                 yes[i, t, places[taken[taken >= 0]]] = True
     return yes
 
 
 is_found = {memory: found_things(found[memory], half) for memory in MEMORIES}
-visible = half.visible >= UNSEEN  # (N, T, objects)
+visible = half.visible >= MIN_VISIBLE  # (N, T, objects)
 i, k = plain_film, int(np.flatnonzero(half.labels[plain_film] >= 0)[0])
 figures.boolean_timeline(
     {"to be seen": visible[i, :, k]} | {f"found, {NAMES[m]}": is_found[m][i, :, k] for m in MEMORIES},
@@ -1128,7 +1129,7 @@ assert abs(flicker_solution(seen_rows) - 0.5) < 0.05
 bursts = FILMS["0.5 in bursts"]
 in_bursts = {memory: detect(models[memory], bursts.frames) for memory in ("none", "bottleneck_lstm")}
 held = {memory: found_things(in_bursts[memory], bursts) for memory in in_bursts}
-unseen = (torch.from_numpy(bursts.visible) < UNSEEN) & (torch.from_numpy(bursts.labels) >= 0)[:, None]
+unseen = (torch.from_numpy(bursts.visible) < MIN_VISIBLE) & (torch.from_numpy(bursts.labels) >= 0)[:, None]
 
 
 def longest_gap(hidden, held):
@@ -1156,7 +1157,7 @@ assert not without.any()
 
 
 # %%
-def shown_boxes(film, frames, sure=SURE):
+def shown_boxes(film, frames, sure=MIN_SCORE):
     """For each of the frames, the boxes that a person would be shown."""
     return [{"shown by the detector": film[t].boxes[film[t].scores >= sure].numpy()} for t in frames]
 
@@ -1382,7 +1383,7 @@ for memory in ("bottleneck_lstm", "conv_lstm"):
     for name, films in runs.items():
         flat = [frame for film in films for frame in film]
         value[name] = 100 * ap.mean_average_precision(flat, all_truths(in_turn))
-        shown[name] = np.mean([int((frame.scores >= SURE).sum()) for frame in flat])
+        shown[name] = np.mean([int((frame.scores >= MIN_SCORE).sum()) for frame in flat])
         at_end[name] = found_things(films, in_turn)[:, -1][there_in_half[:16]].float().mean()
         print(f"{NAMES[memory]:16} {name:6} state: AP50 {value[name]:.0f}", end="")
         print(f", {shown[name]:.1f} boxes a frame, {at_end[name]:.0%} of the things found in the last frame")

@@ -296,7 +296,7 @@ WRONG = {
          "invert the sigmoid"),
         ("what is lost", lambda n, p: math.log((1 - p) ** (1 / n) / (1 - (1 - p) ** (1 / n))), "invert the"),
         ("NaN", lambda n, p: math.nan, "finite number"),
-        ("a string", lambda n, p: "2.6", "finite number"),
+        ("a string", lambda n, p: "2.6", "expected a number"),
         ("divides by zero", lambda n, p: 1 / 0, "stopped with ZeroDivisionError"),
         ("no return", lambda n, p: None, "gave None"),
     ],

@@ -196,7 +196,7 @@ WRONG = {
         ("states only", ctc.extend, "expected two lists"),
         ("numbers for jumps", lambda x: (ctc.extend(x), [1] * len(ctc.extend(x))), "only True and False"),
         ("one jump short", lambda x: (ctc.extend(x), ctc.may_skip(ctc.extend(x))[1:]), "One for each state"),
-        ("floats", lambda x: ([float(c) for c in ctc.extend(x)], [False]), "whole numbers"),
+        ("floats", lambda x: ([float(c) for c in ctc.extend(x)], [False]), "whole number"),
         ("a string", lambda x: ("-b-", [False] * 3), "expected a list of classes"),
         ("empties the label", clears_its_label, "changed the label"),
         ("no return", lambda x: None, "gave None"),
@@ -266,7 +266,7 @@ WRONG = {
         ("a blank for no letters", lambda x: shortest(x) or [0], "no frame"),
         ("a number", lambda x: len(shortest(x)), "expected a list of classes"),
         ("a string", lambda x: "a-a", "expected a list of classes"),
-        ("floats", lambda x: [float(c) for c in shortest(x)], "whole numbers"),
+        ("floats", lambda x: [float(c) for c in shortest(x)], "whole number"),
         ("no return", lambda x: None, "gave None"),
     ],
 }  # fmt: skip

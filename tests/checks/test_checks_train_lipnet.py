@@ -123,7 +123,7 @@ WRONG = {
         (
             "one share a clip",
             lambda p, n: (p.argmax(-1) == 0).float().mean(0).tolist(),
-            "expected one number",
+            "expected a number",
         ),
         ("no return", lambda p, n: None, "gave None"),
     ],
