@@ -14,7 +14,7 @@ def check_lengths(name: str, lengths: Tensor | Sequence[int], batch: int, least:
     Raises:
         ValueError: not one integer from ``least`` to ``most`` per sample; ``name`` is what to call them.
     """
-    lengths = torch.as_tensor(lengths)
+    lengths = torch.as_tensor(lengths, dtype=None if len(lengths) else torch.long)
     if lengths.is_floating_point() or lengths.shape != (batch,):
         raise ValueError(
             f"{name} is {lengths.dtype} of shape {tuple(lengths.shape)}: "

@@ -13,6 +13,7 @@ from lessons.ctc.alphabet import Alphabet
 from lessons.data.augmentation import augment, jitter_frames
 from lessons.data.clips import ClipSet
 from lessons.data.grid.timings import frame_labels
+from lessons.lengths import check_lengths, valid_frames
 
 ALPHABET = Alphabet()
 CPU = torch.device("cpu")
@@ -34,19 +35,18 @@ def normalize(clips: Tensor, lengths: Tensor | None = None, *, check: bool = Tru
         (B, T, H, W) float32.
 
     Raises:
-        ValueError: wrong rank, or a clip with NaN or infinite pixels (it names which).
+        ValueError: wrong rank, no clips, lengths out of range, or a clip with NaN or infinite pixels.
     """
-    if clips.dim() != 4:
-        raise ValueError(f"clips has shape {tuple(clips.shape)}, expected (B, T, H, W)")
+    if clips.dim() != 4 or 0 in clips.shape:
+        raise ValueError(f"clips has shape {tuple(clips.shape)}, expected (B, T, H, W), each at least 1")
     clips = clips.float()
     n_clips, n_frames = clips.shape[:2]
     if check and not torch.isfinite(clips).all():
         broken = ~torch.isfinite(clips).flatten(1).all(1)  # (B,)
         raise ValueError(f"clip {int(broken.nonzero()[0])} of the batch holds NaN or infinite pixels")
-    if lengths is None:
-        lengths = torch.full((n_clips,), n_frames)
-    frame = torch.arange(n_frames, device=clips.device)  # (T,)
-    valid = (frame < lengths.to(clips.device)[:, None])[:, :, None, None].float()  # (B, T, 1, 1)
+    lengths = torch.full((n_clips,), n_frames) if lengths is None else lengths
+    lengths = check_lengths("lengths", lengths, n_clips, 1, n_frames) if check else lengths
+    valid = valid_frames(lengths.to(clips.device), n_frames).T[:, :, None, None].float()  # (B, T, 1, 1)
     n_pixels = valid.sum((1, 2, 3), keepdim=True) * clips[0, 0].numel()  # (B, 1, 1, 1)
     mean = (clips * valid).sum((1, 2, 3), keepdim=True) / n_pixels  # (B, 1, 1, 1)
     clips = (clips - mean) * valid  # (B, T, H, W)
@@ -134,6 +134,10 @@ def collect(
     for all of them: so several processes that share a batch change each clip just as one process would.
     """
     n_clips = len(indices)
+    if n_clips == 0 or not 0 <= min(indices) <= max(indices) < len(clips):
+        raise ValueError(
+            f"indices={list(indices)[:9]}: expected at least one, each from 0 to {len(clips) - 1}"
+        )
     places = range(n_clips) if places is None else places
     lengths = [int(clips.lengths[i]) for i in indices]
     shown = [np.arange(n) if rng is None else jitter_frames(n, rng) for n in lengths]  # (T,) each

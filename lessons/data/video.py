@@ -29,6 +29,7 @@ from lessons.files import atomic
 
 MAX_BYTES = 2**31  # of all frames in memory; beyond that a laptop begins to swap
 MAX_PIXELS = 2**26  # of one frame, 200 MB
+MAX_FPS, MAX_SIDE = 1000, 16_384  # of a video to write; H.264 has no room for more
 # Left to itself, x264 reads whatever lies in memory past rows that are no multiple of 32 pixels long.
 REPEATABLE = {"x264-params": "cpu-independent=1"}
 
@@ -150,8 +151,10 @@ def _check_frames(frames: np.ndarray, fps: float) -> np.ndarray:
         frames = np.repeat(frames[..., None], 3, axis=-1)  # (T, H, W, 3)
     if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise ValueError(f"frames: shape {frames.shape}, expected (T, H, W) gray or (T, H, W, 3) RGB, T >= 1")
-    if not fps > 0:
-        raise ValueError(f"fps: {fps}, expected frames a second, above 0")
+    if not 0 < fps <= MAX_FPS:
+        raise ValueError(f"fps: {fps}, expected frames per second, above 0 and at most {MAX_FPS}")
+    if max(frames.shape[1:3]) > MAX_SIDE:
+        raise ValueError(f"frames: {frames.shape[2]}x{frames.shape[1]}, expected sides of at most {MAX_SIDE}")
     return np.ascontiguousarray(frames)
 
 

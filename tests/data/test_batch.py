@@ -156,3 +156,23 @@ def test_subset_keeps_everything_together():
     part = clips.subset([1])
     assert len(part) == 1 and part.ids == ("b",) and part.lengths.tolist() == [6]
     assert (part.frames[0] == clips.frames[1]).all()
+
+
+@pytest.mark.parametrize("indices", [[], [-1], [2]])
+def test_a_batch_needs_clips_that_are_there(indices):
+    with pytest.raises(ValueError, match="expected at least one, each from 0 to 1"):
+        training_batch(clip_set(), indices, None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "lengths", "message"),
+    [
+        ((0, 4, 8, 8), [], "each at least 1"),
+        ((1, 4, 8, 8), [0], "lengths of sample 0 is 0: expected 1 to 4"),
+        ((1, 4, 8, 8), [-1], "lengths of sample 0 is -1: expected 1 to 4"),
+        ((1, 4, 8, 8), [5], "lengths of sample 0 is 5: expected 1 to 4"),
+    ],
+)
+def test_normalize_refuses_empty_batches_and_lengths_out_of_range(shape, lengths, message):
+    with pytest.raises(ValueError, match=message):
+        normalize(torch.rand(shape), torch.tensor(lengths, dtype=torch.long))

@@ -446,3 +446,16 @@ def test_wrong_pixels_are_refused() -> None:
         resize_area(np.zeros((1, 2, 2, 3), np.uint8), (1, 1))
     with pytest.raises(ValueError, match="at least one pixel"):
         resize_area(np.zeros((1, 2, 2), np.uint8), (0, 1))
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), 1e12])
+def test_an_absurd_rate_is_refused(tmp_path, fps):
+    for write, name in ((write_video, "a.mp4"), (write_gif, "a.gif")):
+        with pytest.raises(ValueError, match="fps: "):
+            write(tmp_path / name, np.zeros((2, 16, 16, 3), np.uint8), fps)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_absurd_width_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="100000x16, expected sides of at most 16384"):
+        write_video(tmp_path / "a.mp4", np.zeros((1, 16, 100_000, 3), np.uint8))

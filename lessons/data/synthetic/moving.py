@@ -74,18 +74,8 @@ def moving_clips(
         ValueError: a number out of range, a burst shorter than the frames that such a share must miss, or a
             seed in place of a generator.
     """
-    if not isinstance(rng, np.random.Generator):
-        raise ValueError(
-            f"rng is a {type(rng).__name__}, expected a generator: use np.random.default_rng(seed)"
-        )
-    scene = scene or Scene()
-    if n < 0 or n_frames < 1:
-        raise ValueError(f"n: {n}, n_frames: {n_frames}; expected n of 0 or more and 1 frame or more")
-    vanish = np.asarray(vanish, float)
-    if vanish.shape not in ((), (n,)) or not np.all((vanish >= 0) & (vanish <= 1)):
-        raise ValueError(
-            f"vanish: {vanish}, expected shares from 0 to 1, one number or one for each of {n} clips"
-        )
+    scene, vanish = scene or Scene(), np.asarray(vanish, float)
+    _check_draw(n, rng, n_frames, vanish)
     n_objects, (height, width) = scene.objects[1], scene.size
     labels = rng.integers(len(scene.kinds), size=(n, n_objects))
     present = np.arange(n_objects) < rng.integers(*scene.objects, endpoint=True, size=(n, 1))  # (N, objects)
@@ -152,3 +142,16 @@ def missing(
     for t in range(1, n_frames):
         gone[:, t] = chance[:, t] < np.where(gone[:, t - 1], 1 - 1 / burst, leaves)
     return gone
+
+
+def _check_draw(n: int, rng: np.random.Generator, n_frames: int, vanish: np.ndarray) -> None:
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(
+            f"rng is a {type(rng).__name__}, expected a generator: use np.random.default_rng(seed)"
+        )
+    if n < 0 or n_frames < 1:
+        raise ValueError(f"n: {n}, n_frames: {n_frames}; expected n of 0 or more and 1 frame or more")
+    if vanish.shape not in ((), (n,)) or not np.all((vanish >= 0) & (vanish <= 1)):
+        raise ValueError(
+            f"vanish: {vanish}, expected shares from 0 to 1, one number or one for each of {n} clips"
+        )
