@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from lessons.checks.tools import call
-from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.alphabet import ALPHABET
 
 
 def _number(value: Any) -> bool:
@@ -176,7 +176,7 @@ def _can_learn(word: str, n_frames: int) -> bool:
     """Whether torch's CTC loss of ``word`` over ``n_frames`` is finite."""
     if n_frames < 1:
         return False
-    target = Alphabet().encode(word)[None]  # (1, L)
+    target = ALPHABET.encode(word)[None]  # (1, L)
     log_probs = torch.zeros(n_frames, 1, 28).log_softmax(-1)  # (T, 1, V)
     lengths = torch.tensor([n_frames]), torch.tensor([target.shape[1]])
     return bool(torch.isfinite(F.ctc_loss(log_probs, target, *lengths, reduction="none"))[0])

@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 from lessons import ctc
 from lessons.checks.tools import call, expect_whole
-from lessons.ctc.alphabet import Alphabet
-
-ALPHABET = Alphabet()
+from lessons.ctc.alphabet import ALPHABET
 
 
 def collapse(function: Callable[[str], str]) -> None:

@@ -27,6 +27,7 @@ from lessons.data.grid.mouth_crop import seconds_of
 from lessons.data.grid.mouth_video import MouthVideo
 from lessons.data.image import resize_area, to_gray
 from lessons.data.video import write_gif
+from lessons.data.video_times import FPS
 from lessons.files import atomic, check_writable, printing_failed
 from lessons.lipreading import reading
 from lessons.lipreading.lipnet import LipNet
@@ -34,8 +35,7 @@ from lessons.lipreading.reading import Decoder, SentenceSplitter, WindowReader, 
 from lessons.lipreading.streaming import StableWord, Stream
 from lessons.training import checkpoint
 
-FPS = 25  # frames per second of every clip
-SHOWN = 1500  # frames, 60 s, that --out shows at most
+MAX_SHOWN = 1500  # frames, 60 s, that --out shows at most
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read(
     face: int | None = None,
     tell: Callable[[StableWord], None] | None = None,
     found: Callable[[tuple[Word, ...]], None] = lambda words: None,
-    keep: int = SHOWN,
+    keep: int = MAX_SHOWN,
 ) -> tuple[Reading, np.ndarray]:
     """Read one video of any length, in constant memory.
 
@@ -226,7 +226,7 @@ def _read_and_print(path: str, model: LipNet, args: argparse.Namespace) -> None:
         face=args.face,
         tell=tell if args.stream else None,
         found=found,
-        keep=SHOWN if args.out else 0,
+        keep=MAX_SHOWN if args.out else 0,
     )
     if args.srt is not None:
         with atomic(args.srt) as part:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import lessons
+from lessons.ctc.alphabet import ALPHABET
 from lessons.ctc.decode import beam_search_decode
 from lessons.ctc.language_models import GridGrammar
 from lessons.ctc.metrics import cer, wer
@@ -29,7 +30,7 @@ from lessons.lipreading.lipnet import fastest_layers
 from lessons.measure.timing import machine
 from lessons.training import checkpoint
 from lessons.training.distributed import ALONE, Processes, join
-from lessons.training.evaluation import ALPHABET, evaluate, read_clips
+from lessons.training.evaluation import evaluate, read_clips
 from lessons.training.lipnet import train
 from lessons.training.settings import Settings
 

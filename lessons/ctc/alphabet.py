@@ -77,3 +77,6 @@ class Alphabet:
                 )
             characters.append(self.symbols[label - 1])
         return "".join(characters)
+
+
+ALPHABET = Alphabet()  # LipNet's

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.alphabet import ALPHABET
 from lessons.data.augmentation import augment, jitter_frames
 from lessons.data.clips import ClipSet
 from lessons.data.grid.timings import frame_labels
 from lessons.lengths import check_lengths, valid_frames
 
-ALPHABET = Alphabet()
 CPU = torch.device("cpu")
 
 

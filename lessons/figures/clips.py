@@ -337,7 +337,7 @@ def live_transcript(
 # A clip and its words
 
 Part = tuple[float, float, str]  # start, end, label
-SHOWN = 10  # frames above the words
+FRAMES_SHOWN = 10  # frames above the words
 SILENT = ("sil", "sp")
 
 
@@ -369,7 +369,7 @@ def word_timeline(
     first = next(iter(rows.values()))
     span = span or (first[0][0], first[-1][1])
     frames = None if clip is None else as_clip(clip, "clip")
-    strip = [] if frames is None else [(width - 0.7) / SHOWN * frames.shape[1] / frames.shape[2]]
+    strip = [] if frames is None else [(width - 0.7) / FRAMES_SHOWN * frames.shape[1] / frames.shape[2]]
     ratios = strip + [0.4 * len(rows)] + [1.7] * bool(lines)
     fig = new_figure(width, sum(ratios) + 0.75 + 0.3 * bool(title))
     axes = list(fig.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)[:, 0])
@@ -406,8 +406,8 @@ def _blocks(ax: Axes, rows: Mapping[str, Sequence[Part]], span: tuple[float, flo
 
 def _frames_in_time(ax: Axes, frames: np.ndarray, span: tuple[float, float]) -> None:
     """Frames of the clip above the moments they show, side by side."""
-    wide = (span[1] - span[0]) / SHOWN
-    for i in range(SHOWN):
+    wide = (span[1] - span[0]) / FRAMES_SHOWN
+    for i in range(FRAMES_SHOWN):
         left = span[0] + i * wide
         t = min(int(left + wide / 2), len(frames) - 1)
         extent = (left + 0.03 * wide, left + 0.97 * wide, 0, 1)

@@ -22,9 +22,9 @@ from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.streaming import StableWord, Stream
 
 SHRINK = 2  # the finder looks at a picture half as high and wide: where is coarser than what
-SURE = 0.3  # the score from which on a box is believed
+MIN_SCORE = 0.3  # the score from which on a box is believed
 SHARE = 0.25  # of the newest box in the smoothed one
-EVERY = 5  # frames from one reading to the next
+READ_EVERY = 5  # frames from one reading to the next
 MAX_WAITING = 75  # frames that wait for the first box, 3 s; older ones are not read
 
 
@@ -45,7 +45,7 @@ class MouthFinder:
         ValueError: a detector in training mode or of several classes, or a score outside 0 … 1.
     """
 
-    def __init__(self, detector: Detector, sure: float = SURE) -> None:
+    def __init__(self, detector: Detector, sure: float = MIN_SCORE) -> None:
         if detector.training:
             raise ValueError("detector is in training mode: call detector.eval() first")
         if detector.classes != 1 or detector.in_channels != 1:
@@ -159,9 +159,9 @@ class LiveReader:
             elif len(self._waiting) > MAX_WAITING:
                 self._waiting.pop(0)
                 self.stream.skip(1)
-            while len(self._crops) >= EVERY:
-                words += self._read(self._crops[:EVERY])
-                self._crops = self._crops[EVERY:]
+            while len(self._crops) >= READ_EVERY:
+                words += self._read(self._crops[:READ_EVERY])
+                self._crops = self._crops[READ_EVERY:]
         if last:
             self._ended = True
             words += self._read(self._crops, last=True)

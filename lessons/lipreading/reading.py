@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from lessons.ctc import forced_align
-from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.alphabet import ALPHABET
 from lessons.ctc.decode import beam_search_decode, greedy_decode
 from lessons.ctc.language_models import GridGrammar
 from lessons.data.batch import normalize
@@ -31,10 +31,9 @@ from lessons.lipreading.lipnet import LipNet
 
 WINDOW = 100  # frames read at once, 4 s; a clip that is no longer is one sentence, whatever its pauses
 STEP = WINDOW // 2  # frames from one window to the next
-PAUSE = 15  # frames without a letter that end a sentence
+SENTENCE_PAUSE = 15  # frames without a letter that end a sentence
 LONGEST = 400  # frames, 16 s: a longer sentence is cut at its longest pause
 HELD = LONGEST + 2 * WINDOW  # frames that are kept for the second reading
-ALPHABET = Alphabet()
 NEVER = -1e4  # the log-probability of what cannot be
 SPACE = int(ALPHABET.encode(" ")[0])
 GRAMMAR = GridGrammar()  # one for all clips: the decoder keeps what it has asked
@@ -196,7 +195,7 @@ class SentenceSplitter:
 
     def _cut(self, letters: np.ndarray, last: bool) -> int | None:
         """The row where the first held sentence ends, None while it goes on."""
-        pause, n = PAUSE * self.upsample, len(self._held)
+        pause, n = SENTENCE_PAUSE * self.upsample, len(self._held)
         if not len(letters):
             return n if last else (n - pause if n > 2 * pause else None)
         gaps = np.diff(letters)

@@ -21,11 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.alphabet import ALPHABET
 from lessons.layers.stcnn import STCNN
 from lessons.lipreading.lipnet import LipNet
 
-ALPHABET = Alphabet()
 WINDOW = 150  # frames that the GRUs read at once: 6 seconds, twice what they were trained on
 PAST = 750  # frames, 30 seconds: what was read before them is forgotten, light before them counts less
 

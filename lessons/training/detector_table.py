@@ -32,10 +32,10 @@ TESTS: dict[str, dict] = {
 FORGETTING = "0.5"  # the test that memories also take with their state thrown away after every frame
 TEST_SEED = 30_000  # far from any seed that one would train with; recipes were tried on others
 STATES = ("carried", "forgotten")  # from frame to frame
-WORDS = ("memory", "test", "state")
+NAME_COLUMNS = ("memory", "test", "state")
 COLUMNS = {
     "seed": int,
-    **dict.fromkeys(WORDS, str),
+    **dict.fromkeys(NAME_COLUMNS, str),
     **dict.fromkeys(("ap50", "hidden_recall", "flicker", "precision"), float),
 }
 TRAINED = checkpoint.trained_folder("video_detector")
@@ -76,7 +76,7 @@ def mean_and_spread(
         ValueError: no such cell.
     """
     key = (memory, test, state)
-    values = [row[column] for row in rows if tuple(row[word] for word in WORDS) == key]
+    values = [row[column] for row in rows if tuple(row[word] for word in NAME_COLUMNS) == key]
     if not values:
         raise ValueError(f"no row for memory={memory!r}, test={test!r}, state={state!r}")
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.alphabet import ALPHABET
 from lessons.ctc.decode import greedy_decode
 from lessons.ctc.metrics import cer, wer
 from lessons.data.batch import training_batch
@@ -17,11 +17,9 @@ from lessons.lipreading.lipnet import LipNet
 from lessons.training.distributed import ALONE, Processes
 from lessons.training.losses import ctc
 
-ALPHABET = Alphabet()
-
 
 @dataclass(frozen=True)
-class Reading:
+class Evaluation:
     """What a model made of a set of clips.
 
     Attributes:
@@ -38,7 +36,7 @@ class Reading:
 
 def evaluate(
     model: LipNet, clips: ClipSet, device: torch.device | None = None, processes: Processes = ALONE
-) -> Reading:
+) -> Evaluation:
     """Read all clips greedily and compare with what was said; several processes share the reading."""
     indices = processes.share(range(len(clips)))
     log_probs, loss = read_clips(model, clips, device, indices=indices)  # (T, N, V)
@@ -46,7 +44,7 @@ def evaluate(
     # Sentences are gathered, not rates: each clip then weighs by its words, as with one process.
     texts = tuple(processes.gather([ALPHABET.decode(label) for label in labels]))
     loss = processes.total(loss * (len(indices) / len(clips)))
-    return Reading(loss, cer(clips.transcripts, texts), wer(clips.transcripts, texts), texts)
+    return Evaluation(loss, cer(clips.transcripts, texts), wer(clips.transcripts, texts), texts)
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.alphabet import ALPHABET
 from lessons.files import atomic
 from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.lipnet_small import from_config
@@ -33,7 +33,7 @@ from lessons.training import checkpoint
 TRACED = 30  # frames of the clip that the exporter sees
 CHECKED = (20, 75)  # frames of the clips that the file must read after that
 TOLERANCE = 1e-3  # of a logit; those of a trained model reach 20
-SMALL = 1024  # weights: tensors of fewer are not worth storing in half precision
+MIN_HALF_WEIGHTS = 1024  # weights: tensors of fewer are not worth storing in half precision
 INSTALL = 'pip install -c constraints.txt -e ".[dev]"'
 
 
@@ -117,7 +117,7 @@ def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, fl
                 dynamo=False,  # the newer exporter fixes T in torch 2.13 (notebook 14)
             )
         graph = onnx.load(str(part))
-        about = {**model.config, "alphabet": Alphabet().symbols, "input": "mean 0, deviation 1 over a clip"}
+        about = {**model.config, "alphabet": ALPHABET.symbols, "input": "mean 0, deviation 1 over a clip"}
         onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in about.items()})
         if half:
             store_half(graph)
@@ -174,7 +174,7 @@ def store_half(graph: object) -> None:
     casts = []
     for weight in graph.graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
-        if values.dtype != "float32" or values.size < SMALL:
+        if values.dtype != "float32" or values.size < MIN_HALF_WEIGHTS:
             continue
         name = weight.name
         weight.CopyFrom(onnx.numpy_helper.from_array(values.astype("float16"), f"{name}.half"))

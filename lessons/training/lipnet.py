@@ -22,13 +22,14 @@ from tqdm.auto import tqdm
 
 import lessons
 from lessons.ctc import min_frames
+from lessons.ctc.alphabet import ALPHABET
 from lessons.data.batch import Batch
 from lessons.data.clips import ClipSet
 from lessons.files import claim, write_csv
 from lessons.lipreading.lipnet import LipNet
 from lessons.training import resume
 from lessons.training.distributed import ALONE, Processes
-from lessons.training.evaluation import ALPHABET, Reading, evaluate
+from lessons.training.evaluation import Evaluation, evaluate
 from lessons.training.losses import ctc, timing_loss
 from lessons.training.optimizer import make_optimizer, set_learning_rate, update_average
 from lessons.training.precision import best_precision, logits_of
@@ -171,7 +172,7 @@ class Run:
         update_average(self.average, model, min(settings.average, (1 + step.number) / (10 + step.number)))
         return ctc_loss.detach()
 
-    def log(self, epoch: int, loss: float, reading: Reading, began: float, cpu_began: float) -> None:
+    def log(self, epoch: int, loss: float, reading: Evaluation, began: float, cpu_began: float) -> None:
         """Add a row, with the time of all epochs so far."""
         before = self.rows[-1] if self.rows else {"seconds": 0.0, "cpu_seconds": 0.0}
         seconds = time.perf_counter() - began

@@ -27,7 +27,7 @@ from lessons.ctc.metrics import wer
 from lessons.data.box_crop import crop_box
 from lessons.data.synthetic.heads import LEVELS
 from lessons.detection.boxes import iou
-from lessons.lipreading.live_reader import EVERY, LiveReader, MouthFinder, Smoother, read_film
+from lessons.lipreading.live_reader import READ_EVERY, LiveReader, MouthFinder, Smoother, read_film
 from lessons.lipreading.streaming import Stream
 from lessons.measure.counting import count
 from lessons.source import show
@@ -371,7 +371,7 @@ def watch(film, detector, reader):
         find=lambda frame: smoother(finder(frame)),
         cut=lambda frame, box: crop_box(frame, box, reader.frame_size),
         read=lambda crops, last: stream.push(torch.from_numpy(np.array(crops).reshape(-1, 32, 64)), last),
-        every=EVERY,
+        every=READ_EVERY,
     )
 
 
@@ -489,7 +489,7 @@ def earliest_telling_solution(end, reach, every, agree):
 # %%
 check("13.earliest_telling", earliest_telling_solution)
 
-at_best = np.mean([earliest_telling_solution(end, 3, EVERY, 3) - end for end in range(20, 70)])
+at_best = np.mean([earliest_telling_solution(end, 3, READ_EVERY, 3) - end for end in range(20, 70)])
 table = read_table()
 measured = np.concatenate([column(table, "late", TRUTH, level) for level in LEVELS])
 measured = measured[~np.isnan(measured)]  # films read without an error
@@ -508,8 +508,8 @@ def told_with(films, i, agree):
     """Words of film i, with the true box, when so many readings must agree."""
     crops = np.stack([crop_box(f, b, (32, 64)) for f, b in zip(films.frames[i], films.boxes[i], strict=True)])
     stream = Stream(reader, agree)
-    for t in range(0, 75, EVERY):
-        stream.push(torch.from_numpy(crops[t : t + EVERY]), last=t + EVERY == 75)
+    for t in range(0, 75, READ_EVERY):
+        stream.push(torch.from_numpy(crops[t : t + READ_EVERY]), last=t + READ_EVERY == 75)
     return stream.told
 
 
@@ -522,7 +522,7 @@ for must_agree in (1, 2, 3):
             right += 1
             ends = [end for _, end, word in some.segments[i] if word != "sil"]
             delays += [word.told - end for word, end in zip(words, ends, strict=True)]
-    counted = [3, 2, EVERY * (must_agree - 1)]
+    counted = [3, 2, READ_EVERY * (must_agree - 1)]
     parts.append([*counted, round(max(0.0, np.mean(delays) - sum(counted)), 1)])
     right_films.append(right)
     print(f"{must_agree} agree: {np.mean(delays):4.1f} frames, {right} of {len(some)} films read right")
@@ -789,7 +789,7 @@ assert 0.9 < finding / reading < 1.2
 
 # %%
 gru = costs["read: Bi-GRU"] + costs["read: CTC's 28 classes"]
-again = gru * sum(range(EVERY, 76, EVERY)) / 75
+again = gru * sum(range(READ_EVERY, 76, READ_EVERY)) / 75
 print(f"the GRUs, run again with each reading: {again / 1e6:.1f} million a frame in place of {gru / 1e6:.1f}")
 assert 7.5 < again / gru < 8.5
 
@@ -818,7 +818,7 @@ _ = live_words_solution(
         "read",
         lambda crops, last: parts_stream.push(torch.from_numpy(np.array(crops).reshape(-1, 32, 64)), last),
     ),
-    EVERY,
+    READ_EVERY,
 )
 figures.layer_costs(
     ["one CPU thread"],

@@ -10,7 +10,7 @@ from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.metrics import wer
 from lessons.data.synthetic.talker import synthetic_clips
 from lessons.lipreading import reading
-from lessons.lipreading.reading import HELD, LONGEST, PAUSE, WINDOW, SentenceSplitter, WindowReader
+from lessons.lipreading.reading import HELD, LONGEST, SENTENCE_PAUSE, WINDOW, SentenceSplitter, WindowReader
 from lessons.training import checkpoint
 
 MODEL = checkpoint.load("lipnet_small_synthetic")
@@ -90,14 +90,18 @@ def test_sentences_end_at_pauses(piece):
         + "bin-blue at"
         + "-" * 40
         + "lay red"
-        + "-" * (PAUSE - 2)
+        + "-" * (SENTENCE_PAUSE - 2)
         + "now"
         + "-" * 80
         + "set"
         + "-" * 9
     )
     found = sentences(text, piece)
-    assert [said for _, said in found] == ["bin-blue at", "lay red" + "-" * (PAUSE - 2) + "now", "set"]
+    assert [said for _, said in found] == [
+        "bin-blue at",
+        "lay red" + "-" * (SENTENCE_PAUSE - 2) + "now",
+        "set",
+    ]
     assert [start for start, _ in found] == sorted(start for start, _ in found)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-EVERY = 5  # frames from one look for a face to the next, unless told otherwise
+DETECT_EVERY = 5  # frames from one look for a face to the next, unless told otherwise
 DETECTION_SIDE = (
     288  # pixels: detection runs on pictures whose shorter side is at most this, GRID's own height
 )
@@ -135,7 +135,7 @@ class FaceTracker:
 
 
 def find_faces(
-    frames: np.ndarray, every: int = EVERY, tracker: FaceTracker | None = None
+    frames: np.ndarray, every: int = DETECT_EVERY, tracker: FaceTracker | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Look for one person's face in every fifth frame.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lessons.data.image import resize_area, to_gray
 
-SMALL = (32, 64)
+JUDGED_SIZE = (32, 64)
 FAR = 15.0  # gray levels from the median picture: a simpler rule, for clips of one light
 FLAT = 0.5  # of the usual contrast
 STREAKED = 0.6  # vertical over horizontal differences; mouths have at least 0.9
@@ -39,7 +39,7 @@ def broken_frames(frames: np.ndarray) -> np.ndarray:
         frames until the picture is whole.
     """
     gray = frames if frames.ndim == 3 else to_gray(frames)  # (T, H, W)
-    gray = resize_area(gray, SMALL).astype(np.float32)  # (T, 32, 64)
+    gray = resize_area(gray, JUDGED_SIZE).astype(np.float32)  # (T, 32, 64)
     mean, deviation = gray.mean(axis=(1, 2)), gray.std(axis=(1, 2))  # (T,)
     # Relative contrast: a fade to black leaves the first as it is, a fade to white the second.
     contrasts = deviation / np.maximum(1, [mean, 255 - mean])  # (2, T)

@@ -11,22 +11,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lessons.data.grid.faces import EVERY, FaceTracker, NoFaceError, find_faces
+from lessons.data.grid.faces import DETECT_EVERY, FaceTracker, NoFaceError, find_faces
+from lessons.data.video_times import FPS
 
 SIGMA = 5.0  # frames, of the Gaussian that smooths the path of the mouth
-DOWN = 0.32  # mouth below the center of the face box, in box widths
+MOUTH_BELOW_CENTER = 0.32  # mouth below the center of the face box, in box widths
 WIDTH, HEIGHT = 0.60, 0.30  # of the window, in box widths
-OUT = (64, 128)  # (H, W) of the crop
+CROP_SIZE = (64, 128)  # (H, W) of the crop
 HOLD = 80  # frames that a follower keeps, 3.2 s
 PAST = 250  # frames, 10 s: older looks at the face are forgotten
 MAX_UNSEEN = 50  # frames without a face nearby in time, 2 s: beyond them nobody is there
-FPS = 25
 
 
 def is_mouth_crop(frames: np.ndarray) -> bool:
     """Whether frames (T, H, W, ...) have the shape of a mouth crop: W = 2 H and at most 128 rows."""
     height, width = frames.shape[1:3]
-    return width == 2 * height and height <= 2 * OUT[0]
+    return width == 2 * height and height <= 2 * CROP_SIZE[0]
 
 
 def smooth(values: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
@@ -36,7 +36,7 @@ def smooth(values: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
     return np.convolve(np.pad(values, reach, mode="edge"), weights / weights.sum(), mode="valid")  # (T,)
 
 
-def crop_mouth(frames: np.ndarray, every: int = EVERY, face: int | None = None) -> np.ndarray:
+def crop_mouth(frames: np.ndarray, every: int = DETECT_EVERY, face: int | None = None) -> np.ndarray:
     """Cut the mouth out of a video of a face, of any size and frame rate.
 
     Parts of the window outside the picture repeat the picture's edge.
@@ -93,7 +93,7 @@ class MouthFollower:
         tracker: counts the looks.
     """
 
-    def __init__(self, every: int = EVERY, face: int | None = None) -> None:
+    def __init__(self, every: int = DETECT_EVERY, face: int | None = None) -> None:
         self.tracker = FaceTracker(face)
         self.seen = 0
         self._every = every
@@ -121,7 +121,7 @@ class MouthFollower:
         """
         self.look(frames)
         if not self._boxes:
-            return np.empty((0, *OUT, 3), dtype=np.uint8)
+            return np.empty((0, *CROP_SIZE, 3), dtype=np.uint8)
         start, self._given = max(self._given, self.seen - len(self._held)), self.seen
         return self.cut(start, self.seen)[0]
 
@@ -132,7 +132,7 @@ class MouthFollower:
             (N, 64, 128, 3) uint8 mouths of the frames from ``start`` to ``end``, and (N,) bool: whether a
             face was found within 2 s of each. Black where there never was one.
         """
-        mouths = np.zeros((end - start, *OUT, 3), dtype=np.uint8)
+        mouths = np.zeros((end - start, *CROP_SIZE, 3), dtype=np.uint8)
         if not self._boxes or end == start:
             return mouths, np.zeros(end - start, dtype=bool)
         at = np.array([frame for frame, _ in self._boxes])  # (K,)
@@ -153,7 +153,7 @@ def _path_of_the_mouth(
     width = float(np.median(boxes[:, 2]))
     every_frame = np.arange(start, end)
     x = smooth(np.interp(every_frame, at, boxes[:, 0]))  # (N,)
-    y = smooth(np.interp(every_frame, at, boxes[:, 1])) + DOWN * width  # (N,)
+    y = smooth(np.interp(every_frame, at, boxes[:, 1])) + MOUTH_BELOW_CENTER * width  # (N,)
     return x, y, width
 
 
@@ -161,7 +161,7 @@ def _cut(frames: Sequence[np.ndarray], x: np.ndarray, y: np.ndarray, face_width:
     """The window around (x[t], y[t]) of each frame, brought to 64 x 128 at sub-pixel places."""
     import cv2
 
-    rows, columns = OUT
+    rows, columns = CROP_SIZE
     out = np.empty((len(frames), rows, columns, 3), dtype=np.uint8)  # (T, 64, 128, 3)
     # Pixels of the picture for one of the crop. Above 1 a picture is shrunk by areas first, against aliasing.
     across, down = WIDTH * face_width / columns, HEIGHT * face_width / rows

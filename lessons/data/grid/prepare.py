@@ -29,10 +29,10 @@ from lessons.data.grid.mouth_set import COLUMNS, Entry, MouthSetError
 from lessons.data.grid.splits import assign
 from lessons.data.grid.workers import available_cores, run
 from lessons.data.video import VideoError, read_video, write_video
+from lessons.data.video_times import FPS
 from lessons.files import atomic
 
 FRAMES = 75  # three seconds at 25 frames a second
-FPS = 25.0
 
 
 @dataclass(frozen=True)

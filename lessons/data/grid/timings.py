@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from lessons.ctc.alphabet import Alphabet
-
-SILENCES = ("sil", "sp")
+from lessons.data.grid.align import SILENCES
 
 
 def frame_labels(

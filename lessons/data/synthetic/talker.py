@@ -23,7 +23,7 @@ Segments = tuple[tuple[float, float, str], ...]
 # Speech lasts about from frame 14 to frame 50 of 75, as in GRID's speaker 1, and a letter 4.5 frames.
 ONSET = 14.0  # frames
 VOWEL = 2.0  # frames of a viseme of length 1
-ALONE = 1.6  # times longer is a viseme that is a whole word, the letters e and r: it is stressed
+STRESSED = 1.6  # times longer is a viseme that is a whole word, the letters e and r: it is stressed
 SHORTEST = 1.2  # frames: the mean VOWEL when a sentence has to be spoken as fast as it goes, to fit in
 PAUSE = 2.0  # frames of silence at least, before and after
 
@@ -42,7 +42,7 @@ def timing(
     if not rate > 0:
         raise ValueError(f"rate: {rate}, expected a speaking rate above 0; 1 is usual")
     lengths = np.array(
-        [VISEMES[v].length * (ALONE if len(word) == 1 else 1) for word in words for v in word]
+        [VISEMES[v].length * (STRESSED if len(word) == 1 else 1) for word in words for v in word]
     )  # (K,)
     fewest = SHORTEST * lengths.sum() + 2 * PAUSE
     if fewest > n_frames:
