@@ -139,6 +139,21 @@ def test_every_module_says_what_it_is(module):
     assert ast.get_docstring(TREES[module]), f"{MODULES[module]}: no docstring"
 
 
+# Short functions
+
+
+def code_lines(function: ast.FunctionDef) -> int:
+    """Lines of a function without its signature and its docstring."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return function.end_lineno - body[0].lineno + 1 if body else 0
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_function_is_longer_than_a_screen(module):
+    functions = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.FunctionDef)]
+    assert [f"{f.name}: {code_lines(f)}" for f in functions if code_lines(f) > 60] == []
+
+
 # Files are data, never code
 
 

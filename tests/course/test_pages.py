@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import subprocess
+import sys
 import tokenize
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -154,3 +157,14 @@ def test_shape_comments_use_the_letters_of_the_table(path):
     table = SYMBOLS.partition("## The way of a clip")[0]
     known = set(re.findall(r"\b[A-Z]\b", " ".join(re.findall(r"^\| ([^|]*) \|", table, flags=re.M))))
     assert letters_in_shape_comments(path.read_text(encoding="utf-8")) - known == set()
+
+
+def test_the_page_on_robustness_counts_what_is_tested():
+    page = (DOCS / "robustness.md").read_text(encoding="utf-8")
+    told = {path: int(count) for path, count in re.findall(r"\| `(tests/\S+\.py)` \| (\d+) \|", page)}
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *told]
+    listed = subprocess.run(
+        command, cwd=DOCS.parent, capture_output=True, text=True, encoding="utf-8", check=True
+    )
+    assert Counter(line.split("::")[0] for line in listed.stdout.splitlines() if "::" in line) == told
+    assert int(re.search(r"\| together \| \| (\d+) \|", page)[1]) == sum(told.values())
