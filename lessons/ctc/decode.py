@@ -1,4 +1,16 @@
-"""From the network's distributions to text: the best path, and the best label by prefix beam search."""
+"""From the network's distributions to text: the best path, and the best label by prefix beam search.
+
+Prefix beam search keeps, frame by frame, the most probable prefixes. Each sums the probability of the paths
+that spell it, those ending in a blank apart from those ending in its last label: a repeated label starts a
+new character only after a blank. A label's probability is exact when the beam never dropped a prefix of it,
+else a lower bound. The language model counts once per new character and once at the end. When none of the
+surviving prefixes may end, as happens with a grammar on noise, the answer is one label: that of the most
+probable path among all that the model allows, found exactly (Viterbi). So a clip is never left without an
+answer.
+
+Source: Graves, "Supervised sequence labelling", 2012, section 7.5.3; with a language model Hannun et al.
+2014, arXiv 1408.2873, algorithm 1. There beta counts words, here characters.
+"""
 
 from __future__ import annotations
 
@@ -64,16 +76,6 @@ def beam_search_decode(
 
     score(label) = log p_ctc(label) + alpha log p_lm(label) + beta * length(label)
 
-    Prefix beam search keeps, frame by frame, the ``beam_width`` best prefixes. Each sums the probability of
-    the paths that spell it, those ending in a blank apart from those ending in its last label: a repeated
-    label starts a new character only after a blank. (Graves, "Supervised sequence labeling", 2012, section
-    7.5.3; with a language model Hannun et al. 2014, arXiv 1408.2873, algorithm 1. There beta counts words,
-    here characters.) A label's p_ctc is exact when the beam never dropped a prefix of it, else a lower bound.
-
-    The language model counts once for each new character and once at the end. When none of the surviving
-    prefixes may end, as happens with a grammar on noise, the answer is one label: that of the most probable
-    path among all that the model allows, found exactly. So a clip is never left without an answer.
-
     Args:
         log_probs: (T, V) log probabilities of the classes.
         beam_width: prefixes kept; wider is slower, and exhaustive when no prefix is dropped.
@@ -83,11 +85,12 @@ def beam_search_decode(
         blank: the class of the blank.
 
     Raises:
-        ValueError: on a wrong shape, rows that are no log probabilities, a beam below 1, a negative alpha, or
-            when the language model allows no text that T frames can spell.
+        ValueError: a wrong shape, rows that are no log probabilities, a beam below 1, weights out of range,
+        or
+            a language model that allows no text that T frames can spell.
     """
     _check_search(log_probs, beam_width, alpha, beta, blank)
-    frames = log_probs.detach().cpu().double().numpy()  # (T, V); in this order, for mps has no float64
+    frames = log_probs.detach().cpu().double().numpy()  # (T, V); in this order, since mps has no float64
     if lm is None or alpha == 0:
         lm, alpha = ANY_TEXT, 1.0
     language = automaton(lm, frames.shape[1], blank)
@@ -102,28 +105,16 @@ def beam_search_decode(
     bonus = np.array([0.0])  # (P,) what language model and length add to the score
 
     for frame in frames:  # (V,)
-        width = len(nodes)
-        both = np.logaddexp(after_blank, after_label)  # (P,)
-
-        # A prefix stays what it is, by a blank or by its last label held on; or it grows by a label.
-        stay_blank = both + frame[blank]  # (P,)
-        stay_label = after_label + frame[last]  # (P,)
-        grow = both[:, None] + frame  # (P, V)
-        grow[np.arange(width), last] = after_blank + frame[last]  # the same label anew: only after a blank
-        grow[:, blank] = NEVER
-
-        # When it grows into a prefix that the beam holds already, its paths are added there.
-        parent_row = tree.parent_rows(nodes)  # (P,)
-        child = np.flatnonzero(parent_row >= 0)
-        meeting = parent_row[child], last[child]
-        stay_label[child] = np.logaddexp(stay_label[child], grow[meeting])
-        grow[meeting] = NEVER
+        stay_blank, stay_label, grow = extend_prefixes(
+            tree, nodes, last, after_blank, after_label, frame, blank
+        )
 
         # The best `beam_width` of all these become the next beam.
         gain = alpha * language.log_probs(states) + beta  # (P, V)
         stay_score = np.logaddexp(stay_blank, stay_label) + bonus  # (P,)
         grow_score = grow + gain + bonus[:, None]  # (P, V)
         kept = _best(np.concatenate((stay_score, grow_score.ravel())), beam_width)
+        width = len(nodes)
         stays = kept[kept < width]  # rows
         rows, labels = np.divmod(kept[kept >= width] - width, len(frame))  # rows that grow, and by what
 
@@ -142,6 +133,42 @@ def beam_search_decode(
     if len(ranked) == 0:
         return [_best_allowed_path(frames, language, alpha, beta, blank)]
     return list(zip(tree.spell(nodes[ranked].tolist()), scores[ranked].tolist(), strict=True))
+
+
+def extend_prefixes(
+    tree: PrefixTree,
+    nodes: np.ndarray,
+    last: np.ndarray,
+    after_blank: np.ndarray,
+    after_label: np.ndarray,
+    frame: np.ndarray,
+    blank: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the log probabilities of each prefix and of its extensions after one more ``frame`` (V,).
+
+    Args:
+        nodes, last, after_blank, after_label: (P,) each, the beam: prefixes, their last labels, and the log
+            probabilities of their paths that end in a blank and in that label.
+
+    Returns:
+        stay_blank (P,), stay_label (P,): of the prefix itself; grow (P, V): of the prefix and one more label.
+    """
+    both = np.logaddexp(after_blank, after_label)  # (P,)
+
+    # A prefix stays what it is, by a blank or by its last label held on; or it grows by a label.
+    stay_blank = both + frame[blank]  # (P,)
+    stay_label = after_label + frame[last]  # (P,)
+    grow = both[:, None] + frame  # (P, V)
+    grow[np.arange(len(nodes)), last] = after_blank + frame[last]  # the same label anew: only after a blank
+    grow[:, blank] = NEVER
+
+    # When it grows into a prefix that the beam holds already, its paths are added there.
+    parent_row = tree.parent_rows(nodes)  # (P,)
+    child = np.flatnonzero(parent_row >= 0)
+    meeting = parent_row[child], last[child]
+    stay_label[child] = np.logaddexp(stay_label[child], grow[meeting])
+    grow[meeting] = NEVER
+    return stay_blank, stay_label, grow
 
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:

@@ -66,7 +66,8 @@ def cached_frames(
     folder.mkdir(parents=True, exist_ok=True)
     path, done_path = folder / f"{name}.frames", folder / f"{name}.done"
     _lay_out(path, int(np.prod(shape)), sparse=True)
-    _lay_out(done_path, len(sources), sparse=False)  # a full disk would kill whoever writes through its map
+    # Not sparse: on a full disk, writing through its map would kill the process.
+    _lay_out(done_path, len(sources), sparse=False)
     done = np.memmap(done_path, np.bool_, "r+", shape=(len(sources),))  # (N,)
     start = os.getpid() * 7919 % len(sources)
     order = [i for i in np.roll(np.arange(len(sources)), -start).tolist() if not done[i]]

@@ -221,7 +221,7 @@ class Detector(nn.Module):
 
 
 def to_input(frames: Tensor) -> Tensor:
-    """Bytes of gray film (B, T, H, W) -> what the detector reads: (T, B, 1, H, W) float, about -2 to 2.
+    """Bytes of gray clips (B, T, H, W) -> what the detector reads: (T, B, 1, H, W) float, about -2 to 2.
 
     Raises:
         ValueError: no tensor, wrong rank or type.

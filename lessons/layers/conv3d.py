@@ -72,7 +72,7 @@ def conv3d_matmul(
     3. an output frame is the sum of kt of these answers, each taken from its own frame.
 
     The columns are shared by the kt time steps: full three-dimensional windows would take kt times the
-    memory (kt * kh * kw copies of the clip in place of kh * kw).
+    memory (kt * kh * kw copies of the clip instead of kh * kw).
     """
     t_out, h_out, w_out = check_conv3d(x, weight, bias, stride, padding, dilation, groups)
     (st, sh, sw), (dt, dh, dw), (kt, kh, kw) = triple(stride), triple(dilation), weight.shape[2:]

@@ -118,7 +118,7 @@ def max_pool3d(x: Tensor, kernel_size: Size3, stride: Size3 | None = None, paddi
     """The largest value of each window; the same as ``F.max_pool3d``.
 
     The maximum of a box is the maximum along one edge, then the next, then the last: three passes over
-    lines in place of one over boxes. Where values tie, the gradient goes to the first of them in (time,
+    lines instead of one over boxes. Where values tie, the gradient goes to the first of them in (time,
     height, width) order, as in torch; reducing the width first keeps that order.
 
     Args:

@@ -35,7 +35,7 @@ class Finder(Protocol):
 
 
 class MouthFinder:
-    """A detector that goes through one film, frame by frame. A new film needs a new one: it remembers.
+    """A detector that goes through one clip, frame by frame. A new clip needs a new one: it has a state.
 
     Args:
         detector: of one class, in ``eval`` mode.
@@ -101,10 +101,10 @@ class Smoother:
 
 
 class LiveReader:
-    """A film goes in, frame by frame or in pieces; words come out as soon as they hold.
+    """A clip goes in, frame by frame or in pieces; words come out as soon as they hold.
 
     Frames before the first box wait for it, the newest 75 of them, and are cut out where it is. One reader
-    for each film.
+    for each clip.
 
     Args:
         finder: says of each frame where the mouth is, such as a new :class:`MouthFinder`.
@@ -135,7 +135,7 @@ class LiveReader:
 
         Args:
             frames: (N, H, W) uint8 gray, or (H, W) for one.
-            last: the film ends here.
+            last: the clip ends here.
 
         Returns:
             the words that have newly held; none while no mouth has been found.

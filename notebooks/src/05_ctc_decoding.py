@@ -1358,7 +1358,7 @@ assert merged.keys() == yours.keys() and all(math.isclose(merged[p], yours[p]) f
 assert math.isclose(stay.sum() + grow.sum(), 1)
 
 # %% [markdown]
-# Now the finished source. What is new in it:
+# Now the finished source: one frame for all prefixes, then the search. What is new in it:
 # - Logarithms: a product becomes a sum, a sum `logaddexp`, and 0 is `NEVER`, minus infinity. `stay` is two
 #   arrays, since the two numbers must not be mixed before the next frame.
 # - Prefixes are nodes of a tree, and nodes are numbers. The same prefix is always the same node, so a child
@@ -1370,6 +1370,9 @@ assert math.isclose(stay.sum() + grow.sum(), 1)
 # - `gain` and `bonus` are the language model and β, added where a prefix grows, and nowhere else.
 #
 # Find the line where a repeated letter starts anew only after a blank, and the lines that merge.
+
+# %%
+show(decoding.extend_prefixes)
 
 # %%
 show(decoding.beam_search_decode)
