@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,18 +23,22 @@ from lessons.ctc.language_models import GridGrammar
 from lessons.ctc.metrics import cer, wer
 from lessons.data import grid
 from lessons.data.augmentation import move
-from lessons.data.clips import ClipSet
-from lessons.data.synthetic.talker import synthetic_clips
+from lessons.data.clips import ClipSet, joined
+from lessons.data.grid.people import People
+from lessons.data.motions import Motion
+from lessons.data.synthetic.talker import synthetic_clips, synthetic_people
 from lessons.files import check_writable, write_json
-from lessons.lipreading import LipNet, SmallLipNet
+from lessons.lipreading import LipNet, SmallLipNet, StrangerLipNet
 from lessons.lipreading.lipnet import fastest_layers
 from lessons.measure.timing import machine
 from lessons.training import checkpoint
 from lessons.training.distributed import ALONE, Processes, join
 from lessons.training.evaluation import evaluate, read_clips
 from lessons.training.lipnet import train
-from lessons.training.settings import Settings
+from lessons.training.settings import Settings, StrangerSettings
+from lessons.training.strangers import StrangerRun
 
+STRANGERS = "strangers"
 # name -> (the model, (H, W) of its frames, how to train it)
 PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
     "small": (lambda: SmallLipNet(layers=fastest_layers(lessons.device())), (32, 64), Settings()),
@@ -43,6 +48,12 @@ PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
         lambda: SmallLipNet(layers=fastest_layers(lessons.device()), dropout=0.0),
         (32, 64),
         Settings(epochs=15, learning_rate=4e-3, warmup_steps=100),
+    ),
+    # One that reads people whom it never saw, from clips of some and the motions of many.
+    STRANGERS: (
+        lambda: StrangerLipNet(layers=fastest_layers(lessons.device())),
+        (32, 64),
+        StrangerSettings(),
     ),
     # LipNet as published; an epoch of 800 clips takes a CPU about seven minutes, so bring a GPU.
     "full": (
@@ -76,6 +87,20 @@ def load_clips(data: str, size: tuple[int, int], n_synthetic: int) -> tuple[Clip
     return grid.load(data, "train", size), grid.load(data, "val", size)
 
 
+def load_people(
+    data: str, speakers: Sequence[str], held_out: Sequence[str], size: tuple[int, int], n_synthetic: int
+) -> People:
+    """Many people's clips and motions; where no mouth's motion is known, drawn mouths join them."""
+    if data == "synthetic":
+        drawn, motions = synthetic_people(n_synthetic, seed=0, size=size)
+        return People(drawn, synthetic_clips(200, seed=1, size=size), motions, frozenset())
+    people = grid.load_people([data, *speakers], size, held_out)
+    if not people.motions:
+        drawn, motions = synthetic_people(n_synthetic, seed=0, size=size)
+        people = replace(people, training=joined([people.training, drawn]), motions=motions)
+    return people
+
+
 def grammar_texts(log_probs: Tensor, lengths: Iterable[int], beam_width: int = 50) -> list[str]:
     """The best sentence of GRID's grammar for every clip, from log-probabilities (T, N, V)."""
     grammar = GridGrammar()
@@ -107,6 +132,17 @@ def misplaced_wer(model: LipNet, clips: ClipSet) -> dict[str, float]:
     return found
 
 
+def by_speaker(clips: ClipSet, readings: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    """The number of clips of each speaker, and the WER of each reading of them."""
+    table = {}
+    for speaker in sorted(set(clips.speakers)):
+        some = [i for i, name in enumerate(clips.speakers) if name == speaker]
+        said = [clips.transcripts[i] for i in some]
+        rates = {name: wer(said, [texts[i] for i in some]) for name, texts in readings.items()}
+        table[speaker] = {"clips": len(some), **rates}
+    return table
+
+
 def results(model: LipNet, clips: ClipSet) -> dict:
     """What a trained model reaches on validation clips, and every sentence behind the figures."""
     reading = evaluate(model, clips)
@@ -121,6 +157,7 @@ def results(model: LipNet, clips: ClipSet) -> dict:
             "cer": cer(clips.transcripts, grammatical),
             "wer": wer(clips.transcripts, grammatical),
         },
+        "speakers": by_speaker(clips, {"greedy": reading.texts, "grammar": grammatical}),
         "misplaced_greedy_wer": misplaced_wer(model, clips),
         "sentences": [
             dict(zip(("id", "said", "greedy", "grammar"), texts, strict=True))
@@ -134,6 +171,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m lessons train", description=__doc__.split("\n")[0])
     parser.add_argument("--preset", choices=PRESETS, default="small")
     parser.add_argument("--data", default="synthetic", help="a mouth set's folder, or 'synthetic' (default)")
+    parser.add_argument("--speakers", nargs="+", default=[], help="strangers: mouth sets of other people")
+    parser.add_argument(
+        "--hold-out", nargs="+", default=[], help="strangers: who is kept back, such as s5 s33 (default: val)"
+    )
     parser.add_argument("--out", required=True, type=Path, help="folder for log, weights, results")
     parser.add_argument("--start", choices=("timings", "plain"), default="timings")
     parser.add_argument("--epochs", type=int, help="passes over the clips, instead of the preset's")
@@ -159,6 +200,7 @@ def run(
     out: Path,
     data: str,
     processes: Processes = ALONE,
+    motions: Mapping[str, Motion] | None = None,
 ) -> dict | None:
     """Train ``preset`` with ``settings``; write ``model.safetensors`` and ``results.json`` beside the log.
 
@@ -174,8 +216,16 @@ def run(
     n_weights = sum(p.numel() for p in model.parameters())
     if processes.first:
         print(f"{preset}: {n_weights:,} weights, {len(training)} + {len(validation)} clips", flush=True)
+    run_type = None if motions is None else partial(StrangerRun, motions=motions)
     model, rows = train(
-        model, training, validation, settings, out, processes=processes, save_every=SAVE_EVERY
+        model,
+        training,
+        validation,
+        settings,
+        out,
+        processes=processes,
+        save_every=SAVE_EVERY,
+        run_type=run_type,
     )
     if not processes.first:
         return None
@@ -213,6 +263,11 @@ def main(argv: list[str] | None = None) -> None:
         epochs=args.epochs or settings.epochs,
         batch_size=args.batch_size or settings.batch_size,
     )
-    training, validation = load_clips(args.data, size, args.clips)
+    motions = None
+    if args.preset == STRANGERS:
+        people = load_people(args.data, args.speakers, args.hold_out, size, args.clips)
+        training, validation, motions = people.training, people.validation, people.motions
+    else:
+        training, validation = load_clips(args.data, size, args.clips)
     with join() as processes:
-        run(args.preset, settings, training, validation, args.out, Path(args.data).name, processes)
+        run(args.preset, settings, training, validation, args.out, Path(args.data).name, processes, motions)

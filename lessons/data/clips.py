@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lessons.data.cached_frames import CachedFrames
+
+
+class SelectedFrames:
+    """Frames of clips that lie in several arrays, indexed like one: ``frames[i]``, ``frames[i, some]``.
+
+    Args:
+        sources: arrays (N, T, H, W) uint8, of one T, H and W.
+        places: for each clip, which array and which of its clips.
+    """
+
+    def __init__(
+        self, sources: Sequence[np.ndarray | CachedFrames], places: Sequence[tuple[int, int]]
+    ) -> None:
+        shapes = {tuple(source.shape[1:]) for source in sources}
+        if len(shapes) != 1:
+            raise ValueError(f"sources: clips of {sorted(shapes)}, expected one (T, H, W)")
+        self.sources, self.places = sources, places
+        self.shape = (len(places), *shapes.pop())
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int | tuple | list[int]) -> np.ndarray:
+        """Return one clip (T, H, W), some frames of it, or several clips (N, T, H, W)."""
+        if isinstance(index, tuple):
+            source, place = self.places[index[0]]
+            return self.sources[source][(place, *index[1:])]
+        if isinstance(index, (int, np.integer)):
+            source, place = self.places[index]
+            return self.sources[source][place]
+        return np.stack([self[i] for i in index])
 
 
 @dataclass(frozen=True)
@@ -27,7 +58,7 @@ class ClipSet:
         speakers: N names of who speaks; empty where it is not known.
     """
 
-    frames: np.ndarray | CachedFrames
+    frames: np.ndarray | CachedFrames | SelectedFrames
     lengths: np.ndarray
     ids: tuple[str, ...]
     transcripts: tuple[str, ...]
@@ -46,6 +77,26 @@ class ClipSet:
             *(tuple(field[i] for i in indices) for field in (self.ids, self.transcripts, self.segments)),
             tuple(self.speakers[i] for i in indices) if self.speakers else (),
         )
+
+
+def joined(sets: Sequence[ClipSet], keep: Callable[[str, str], bool] = lambda name, who: True) -> ClipSet:
+    """Join sets of clips; of clips with one id, the last set's stays.
+
+    Args:
+        sets: of clips of one size.
+        keep: called with a clip's id and speaker.
+
+    Raises:
+        ValueError: clips of different sizes.
+    """
+    last = {name: (s, i) for s, clips in enumerate(sets) for i, name in enumerate(clips.ids)}
+    places = [(s, i) for name, (s, i) in last.items() if keep(name, sets[s].speakers[i])]
+    fields = [
+        tuple(getattr(sets[s], field)[i] for s, i in places)
+        for field in ("ids", "transcripts", "segments", "speakers")
+    ]
+    lengths = np.array([sets[s].lengths[i] for s, i in places], np.int64)  # (N,)
+    return ClipSet(SelectedFrames([clips.frames for clips in sets], places), lengths, *fields)
 
 
 def balanced_order(speakers: Sequence[str], rng: np.random.Generator) -> np.ndarray:

@@ -2,5 +2,6 @@
 
 from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.lipnet_small import SmallLipNet
+from lessons.lipreading.lipnet_stranger import StrangerLipNet
 
-__all__ = ["LipNet", "SmallLipNet"]
+__all__ = ["LipNet", "SmallLipNet", "StrangerLipNet"]

@@ -8,7 +8,7 @@ of its weights.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
@@ -63,13 +63,3 @@ class SmallLipNet(LipNet):
         """A linear layer to ``projection`` values per frame, normalized."""
         layers = nn.Linear(features, self.width), nn.LayerNorm(self.width), nn.ReLU()
         return nn.Sequential(*layers), self.width
-
-
-def from_config(compact: bool = False, projection: int = 160, **config: Any) -> LipNet:
-    """Return the model that a ``config`` describes, untrained; ``compact`` says which of the two classes.
-
-    Raises:
-        TypeError: an argument that no LipNet has.
-        ValueError: a value that it refuses.
-    """
-    return SmallLipNet(projection=projection, **config) if compact else LipNet(**config)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lessons.files import atomic
+from lessons.lipreading.build import from_config
 from lessons.lipreading.lipnet import Layers, LipNet
-from lessons.lipreading.lipnet_small import from_config
 
 Model = TypeVar("Model", bound=nn.Module)
 TRAINED = ("lipnet_small_grid_s1", "lipnet_small_synthetic")  # what comes with the course: lessons/trained/

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from lessons.ctc.alphabet import ALPHABET
 from lessons.files import atomic
+from lessons.lipreading.build import from_config
 from lessons.lipreading.lipnet import LipNet
-from lessons.lipreading.lipnet_small import from_config
 from lessons.training import checkpoint
 
 TRACED = 30  # frames of the clip that the exporter sees

@@ -11,6 +11,7 @@ import copy
 import hashlib
 import math
 import time
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from tqdm.auto import tqdm
 import lessons
 from lessons.ctc import min_frames
 from lessons.ctc.alphabet import ALPHABET
-from lessons.data.batch import Batch
+from lessons.data.batch import Collected, collect
 from lessons.data.clips import ClipSet
 from lessons.files import claim, write_csv
 from lessons.lipreading.lipnet import LipNet
@@ -52,6 +53,7 @@ def train(
     progress: bool = True,
     processes: Processes = ALONE,
     save_every: float = 0.0,
+    run_type: Callable[..., Run] | None = None,
 ) -> tuple[LipNet, list[dict[str, float]]]:
     """Train ``model``; resume from ``out`` when an earlier run with the same settings was stopped there.
 
@@ -65,6 +67,7 @@ def train(
         processes: those that train together, each with the same arguments. The first alone writes to ``out``
             and shows the bar; a run may resume with fewer or more of them.
         save_every: seconds between two checkpoints (on a GPU one may take as long as an epoch).
+        run_type: makes the :class:`Run`, or one that feeds other batches and descends other losses.
 
     Returns:
         (the averaged model in ``eval`` mode, one row per epoch).
@@ -78,7 +81,8 @@ def train(
     _check_clips(training, model)
     _check_processes(processes, settings, validation)
     device = device or lessons.device()
-    run = Run(model, training, settings, device, precision or best_precision(device), processes)
+    precision = precision or best_precision(device)
+    run = (run_type or Run)(model, training, settings, device, precision, processes)
     checkpoint = None if out is None else Path(out) / "last.pt"
     writes = checkpoint is not None and processes.first
     with claim(checkpoint.parent) if writes else nullcontext():
@@ -87,10 +91,10 @@ def train(
         with run.bar(progress) as bar:
             for epoch in range(len(run.rows), settings.epochs):
                 began = time.perf_counter(), time.process_time()
-                loss = run.epoch(epoch, bar)
+                losses = run.epoch(epoch, bar)
                 reading = evaluate(run.average, validation, device, processes)
-                run.log(epoch, loss, reading, *began)
-                bar.set_postfix(run.shown(loss))
+                run.log(epoch, losses, reading, *began)
+                bar.set_postfix(run.shown(losses["loss"]))
                 if writes and (time.perf_counter() - saved >= save_every or epoch + 1 == settings.epochs):
                     saved = time.perf_counter()
                     write_log(checkpoint.with_name("log.csv"), run.rows)
@@ -127,8 +131,12 @@ class Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         self.parts = {name: getattr(self, name) for name in ("model", "average", "optimizer", "scaler")}
         self.about = {"settings": asdict(settings), "model": model.config, "clips": len(self.clips)}
-        self.steps_per_epoch = math.ceil(len(self.clips) / settings.batch_size)
         self.steps = self.steps_per_epoch * settings.epochs
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps until every clip has come once."""
+        return math.ceil(len(self.clips) / self.settings.batch_size)
 
     def start(self, checkpoint: Path | None) -> None:
         """Resume from ``checkpoint`` if it exists; all processes must start from the same state."""
@@ -136,43 +144,59 @@ class Run:
         start = {"precision": self.precision, "epochs done": len(self.rows), "weights": _digest(self.model)}
         self.processes.agree({**self.about, **start})
 
-    def epoch(self, epoch: int, bar: tqdm) -> float:
-        """Train on every clip once; the mean CTC loss."""
-        losses = []
-        steps = epoch_steps(epoch, self.clips, self.settings, self.processes)
-        for step, collected in collected_ahead(self.clips, steps):
-            losses.append(self.step(step, collected.to(self.device, self.model.in_channels)))
+    def epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
+        """Train for an epoch; the mean of each part of the loss."""
+        sums: dict[str, Tensor] = {}
+        for step, collected in self.batches(epoch):
+            parts = self.step(step, collected)
+            sums = {name: sums.get(name, 0) + value.double() for name, value in parts.items()}
             if step.number % SHOW_EVERY == 0:  # reading a loss waits for the GPU
-                bar.set_postfix(self.shown(self.processes.total(losses[-1].item())), refresh=False)
+                bar.set_postfix(self.shown(self.processes.total(parts["loss"].item())), refresh=False)
             bar.update()
-        return self.processes.total(torch.stack(losses).cpu().double().mean().item())
+        return {
+            name: self.processes.total(value.item()) / self.steps_per_epoch for name, value in sums.items()
+        }
 
-    def step(self, step: Step, batch: Batch) -> Tensor:
-        """Forward, backward, update; the CTC loss."""
+    def batches(self, epoch: int) -> Iterator[tuple[Step, Collected]]:
+        """The steps of an epoch and their clips: every clip once."""
+        steps = epoch_steps(epoch, self.clips, self.settings, self.processes)
+        return collected_ahead(
+            steps, lambda step: collect(self.clips, step.indices, step.rng, step.part.places)
+        )
+
+    def losses(self, step: Step, collected: Collected) -> dict[str, Tensor]:
+        """The parts of the loss, weighted: their sum is descended. ``"loss"`` is CTC's."""
+        batch = collected.to(self.device, self.model.in_channels)
+        logits = logits_of(self.model, batch.x, batch.lengths, self.precision)  # (T, B, V)
+        # Each loss is a mean, over clips or over frames: our share of these is our share of the loss.
+        parts = {"loss": ctc(logits, batch, self.model) * step.part.share(np.ones(len(step.indices)))}
+        weight = timing_weight(step.number, self.steps, self.settings)
+        if weight > 0:
+            frames = step.part.share(self.clips.lengths[step.indices])
+            parts["timings"] = weight * frames * timing_loss(logits, batch, self.model)
+        return parts
+
+    def step(self, step: Step, collected: Collected) -> dict[str, Tensor]:
+        """Forward, backward, update; the parts of the loss."""
         model, optimizer, scaler, settings = self.model, self.optimizer, self.scaler, self.settings
         set_learning_rate(optimizer, learning_rate(step.number, self.steps, settings))
         torch.manual_seed(settings.seed * 1_000_003 + step.number)  # dropout
         self.next_part(step.part)
-
-        logits = logits_of(model, batch.x, batch.lengths, self.precision)  # (T, B, V)
-        # Each loss is a mean, over clips or over frames: our share of these is our share of the loss.
-        loss = ctc_loss = ctc(logits, batch, model) * step.part.share(np.ones(len(step.indices)))
-        weight = timing_weight(step.number, self.steps, settings)
-        if weight > 0:
-            frames = step.part.share(self.clips.lengths[step.indices])
-            loss = loss + weight * frames * timing_loss(logits, batch, model)
+        parts = self.losses(step, collected)
 
         optimizer.zero_grad()
-        scaler.scale(loss).backward()
+        scaler.scale(sum(parts.values())).backward()
         self.processes.add_gradients(model.parameters())
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
         scaler.step(optimizer)
         scaler.update()
         update_average(self.average, model, min(settings.average, (1 + step.number) / (10 + step.number)))
-        return ctc_loss.detach()
+        return {name: value.detach() for name, value in parts.items()}
 
-    def log(self, epoch: int, loss: float, reading: Evaluation, began: float, cpu_began: float) -> None:
+    def log(
+        self, epoch: int, losses: dict[str, float], reading: Evaluation, began: float, cpu_began: float
+    ) -> None:
         """Add a row, with the time of all epochs so far."""
         before = self.rows[-1] if self.rows else {"seconds": 0.0, "cpu_seconds": 0.0}
         seconds = time.perf_counter() - began
@@ -183,7 +207,7 @@ class Run:
                 "step": (epoch + 1) * self.steps_per_epoch,
                 "seconds": round(before["seconds"] + seconds, 1),
                 "cpu_seconds": round(before["cpu_seconds"] + cpu_seconds, 1),  # fair on a busy machine
-                "train_loss": loss,
+                "train_loss": losses["loss"],
                 "val_loss": reading.loss,
                 "val_cer": reading.cer,
                 "val_wer": reading.wer,

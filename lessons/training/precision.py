@@ -18,8 +18,13 @@ def logits_of(model: LipNet, x: Tensor, lengths: Tensor, precision: torch.dtype)
     Channels are neighbors in memory: the layout that fast convolutions want.
     """
     x = x.contiguous(memory_format=torch.channels_last_3d)
-    with torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
+    with convolutions_in(precision, x.device):
         return model(x, lengths)
+
+
+def convolutions_in(precision: torch.dtype, device: torch.device) -> torch.autocast:
+    """A context in which convolutions compute in ``precision``."""
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 
 def best_precision(device: torch.device) -> torch.dtype:

@@ -38,6 +38,24 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class StrangerSettings(Settings):
+    """How to train a LipNet that reads people it never saw; ``batch_size`` counts the clips of a step.
+
+    Attributes:
+        steps_per_epoch: steps between two readings of the validation clips.
+        made: clips of a step that were made of one person's frames in another's order.
+        motions: of a step, without a picture.
+        keep: share of the clips whose neck is open; of the others the measures alone are read.
+    """
+
+    epochs: int = 36
+    steps_per_epoch: int = 100
+    made: int = 4
+    motions: int = 14
+    keep: float = 0.6
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How to train and to test a video detector; the memory is not part of it.
 

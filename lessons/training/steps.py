@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from lessons.data.batch import Collected, collect
 from lessons.data.clips import ClipSet, balanced_order
 from lessons.training.distributed import ALONE, Part, Processes
 from lessons.training.settings import Settings
+
+Clips = TypeVar("Clips")  # what a step is fed with
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,12 @@ def epoch_steps(epoch: int, clips: ClipSet, settings: Settings, processes: Proce
     return steps
 
 
-def collected_ahead(clips: ClipSet, steps: Sequence[Step]) -> Iterator[tuple[Step, Collected]]:
-    """Each step with its clips; a thread collects those of the next step meanwhile."""
+def collected_ahead(steps: Sequence[Step], collect: Callable[[Step], Clips]) -> Iterator[tuple[Step, Clips]]:
+    """Each step with what ``collect`` gathers for it; a thread does so for the next step meanwhile."""
     with ThreadPoolExecutor(max_workers=1) as thread:
-
-        def begin(step: Step) -> Future[Collected]:
-            return thread.submit(collect, clips, step.indices, step.rng, step.part.places)
-
-        coming = begin(steps[0])
+        coming = thread.submit(collect, steps[0])
         for step, following in zip(steps, [*steps[1:], None], strict=True):
             collected = coming.result()
             if following is not None:
-                coming = begin(following)
+                coming = thread.submit(collect, following)
             yield step, collected

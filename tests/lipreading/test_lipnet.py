@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lessons.lipreading import LipNet, SmallLipNet
-from lessons.lipreading.lipnet_small import from_config
+from lessons.lipreading.build import from_config
 from lessons.lipreading.public_checkpoint import load_public_checkpoint
 from lessons.measure.counting import count
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lessons.lipreading import LipNet
-from lessons.lipreading.lipnet_small import from_config
+from lessons.lipreading.build import from_config
 from lessons.lipreading.saliency import saliency
 
 PATH = [0, 3, 3, 0, 5, 1]  # a blank, a character over two frames, a blank, two characters

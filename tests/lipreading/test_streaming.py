@@ -12,7 +12,7 @@ from lessons.ctc.alphabet import Alphabet
 from lessons.data.batch import normalize
 from lessons.layers.stcnn import STCNN
 from lessons.lipreading import LipNet, streaming
-from lessons.lipreading.lipnet_small import from_config
+from lessons.lipreading.build import from_config
 from lessons.lipreading.streaming import FrontEnd, RunningNormalizer, Stream, StreamingBlock, complete_words
 
 SIZE = (16, 32)

@@ -25,7 +25,7 @@ from lessons.layers.conv3d import conv3d_loops, conv3d_matmul
 from lessons.layers.gru import GRU, GRUCell
 from lessons.layers.lstm import LSTM, LSTMCell
 from lessons.lipreading import LipNet, SmallLipNet
-from lessons.lipreading.lipnet_small import from_config
+from lessons.lipreading.build import from_config
 from lessons.lipreading.saliency import saliency
 from lessons.lipreading.streaming import Stream
 from lessons.training.evaluation import evaluate

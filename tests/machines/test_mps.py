@@ -25,7 +25,7 @@ from lessons.layers.gru import GRU
 from lessons.layers.lstm import LSTM
 from lessons.layers.stcnn import STCNN
 from lessons.lipreading import LipNet
-from lessons.lipreading.lipnet_small import from_config
+from lessons.lipreading.build import from_config
 from lessons.lipreading.saliency import saliency
 from lessons.lipreading.streaming import Stream
 

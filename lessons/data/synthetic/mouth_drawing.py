@@ -107,6 +107,26 @@ def mouth_edges(
     ]
 
 
+def mouth_points(shapes: np.ndarray, speaker: Speaker) -> np.ndarray:
+    """Return where the nine points of a drawn mouth are, (T, 9, 2) x and y: ``lessons.data.motions.POINTS``.
+
+    Exactly where :func:`mouth_edges` draws them, of a head that is held still.
+
+    Args:
+        shapes: (T, 8), the columns of ``SHAPE``.
+        speaker: who speaks.
+    """
+    opening, width, rounding = shapes[:, :3].T[:, :, None]  # each (T, 1)
+    u = np.array([-1.0, 1.0, 0.0, 0.0, 0.0, 0.5, -0.5, 0.5, -0.5])  # of each point; -1 and 1 at the corners
+    inside = np.clip(1 - (u / 0.9) ** 2, 1e-6, 1) ** (0.85 - 0.35 * rounding)  # (T, 9)
+    line = speaker.corners * u**2 - 0.012 * np.exp(-((u / 0.25) ** 2))  # (9,)
+    gap = GAP * speaker.jaw * np.clip(opening, 0, None) * inside + 0.012 * (1 - u**2)  # (T, 9)
+    below = np.array([0.0, 0.0, -0.3, 0.7, 0.0, -0.3, -0.3, 0.7, 0.7])  # upper lips rise, lower lips fall
+    y = line + below * gap  # (T, 9)
+    y[:, 4] = speaker.chin + 0.6 * GAP * speaker.jaw * np.clip(shapes[:, 0], 0, None)
+    return np.stack((u * speaker.half_width * width, y), axis=2)  # (T, 9, 2)
+
+
 def face_edge(speaker: Speaker, x: np.ndarray, y: np.ndarray, jaw: np.ndarray, palette: dict) -> Edge:
     """Return the edge between chin and background; the chin goes down with the jaw, (T, 1)."""
     across = np.clip(1 - (x / speaker.face_width) ** 2, 0, 1)  # (T, W)

@@ -11,13 +11,25 @@ import numpy as np
 
 from lessons.ctc.grammar import random_sentence
 from lessons.data.clips import ClipSet
+from lessons.data.motions import Motion, mouth_measures
 from lessons.data.synthetic.error_floor import error_floor
-from lessons.data.synthetic.mouth_drawing import render
+from lessons.data.synthetic.mouth_drawing import mouth_points, render
 from lessons.data.synthetic.speaker import Speaker
 from lessons.data.synthetic.visemes import SILENCE, VISEMES, articulate, shape_of, word_visemes
 
-__all__ = ["Segments", "Speaker", "error_floor", "render", "say", "shape_of", "synthetic_clips", "talk"]
+__all__ = [
+    "Segments",
+    "Speaker",
+    "error_floor",
+    "render",
+    "say",
+    "shape_of",
+    "synthetic_clips",
+    "synthetic_people",
+    "talk",
+]
 
+TALKER = "talker"  # the name of everybody who is drawn; numbered where there is a list of them
 Segments = tuple[tuple[float, float, str], ...]
 
 # Speech lasts about from frame 14 to frame 50 of 75, as in GRID's speaker 1, and a letter 4.5 frames.
@@ -120,7 +132,14 @@ def talk(
 def synthetic_clips(
     n: int, seed: int, size: tuple[int, int] = (32, 64), speakers: Sequence[Speaker] | None = None
 ) -> ClipSet:
-    """Return ``n`` gray clips of random sentences, 75 frames each.
+    """Return ``n`` gray clips of random sentences: those of :func:`synthetic_people`."""
+    return synthetic_people(n, seed, size, speakers)[0]
+
+
+def synthetic_people(
+    n: int, seed: int, size: tuple[int, int] = (32, 64), speakers: Sequence[Speaker] | None = None
+) -> tuple[ClipSet, dict[str, Motion]]:
+    """Return ``n`` gray clips of random sentences, 75 frames each, and how each mouth moves, by clip id.
 
     Clip i depends on ``seed`` and i only, so a larger set begins with the smaller one. Sentences are drawn
     from the 64,000 with replacement, so sets of two seeds share some sentences by chance (of 200 clips, about
@@ -140,18 +159,27 @@ def synthetic_clips(
     if speakers is not None and not len(speakers):
         raise ValueError("speakers: empty, expected at least one Speaker, or None for a new one each clip")
     frames = np.empty((n, 75, *size), np.uint8)  # (N, T, H, W)
-    transcripts, segments = [], []
+    ids = tuple(f"talker_{seed}_{i:05d}" for i in range(n))
+    transcripts, segments, names, motions = [], [], [], {}
     for i in range(n):
         rng = np.random.default_rng([seed, i])
-        speaker = Speaker.random(rng) if speakers is None else speakers[rng.integers(len(speakers))]
+        who = None if speakers is None else int(rng.integers(len(speakers)))
+        speaker = Speaker.random(rng) if who is None else speakers[who]
+        names.append(TALKER if who is None else f"{TALKER} {who}")
         sentence = random_sentence(rng)
-        frames[i], words = talk(sentence, speaker, rng, size)
+        shapes, words = say(sentence, speaker.rate, rng)  # (75, 8)
+        frames[i] = render(shapes, speaker, size, rng=rng)
         transcripts.append(sentence)
         segments.append(words)
-    return ClipSet(
+        spoken = slice(round(words[0][1]), round(words[-1][0]))
+        measures = mouth_measures(mouth_points(shapes[spoken], speaker))  # (N, 9)
+        motions[ids[i]] = Motion(ids[i], names[i], sentence, words, spoken.start, measures)
+    clips = ClipSet(
         frames=frames,
         lengths=np.full(n, 75, np.int64),
-        ids=tuple(f"talker_{seed}_{i:05d}" for i in range(n)),
+        ids=ids,
         transcripts=tuple(transcripts),
         segments=tuple(segments),
+        speakers=tuple(names),
     )
+    return clips, motions

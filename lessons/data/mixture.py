@@ -1,0 +1,199 @@
+"""What a step of training learns from when many people's motions are known and few people's videos.
+
+Three kinds of example: clips, clips made of one person's frames in another's order
+(:mod:`lessons.data.rewrite`), and motions alone. Everybody has a say: a speaker of n clips is drawn in
+proportion to n^0.6, so one with a thousand does not drown one with ten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lessons.ctc.alphabet import ALPHABET
+from lessons.data.batch import normalize
+from lessons.data.clips import ClipSet
+from lessons.data.disguise import disguise
+from lessons.data.grid.timings import frame_labels
+from lessons.data.motions import (
+    FRAMES,
+    MEASURES,
+    Motion,
+    spoken_span,
+    standardized,
+    varied,
+    warped_time,
+    whole_clip,
+)
+from lessons.data.rewrite import find_people, rewrite
+
+Item = TypeVar("Item")
+SHARE = 0.6  # a speaker of n clips is drawn in proportion to n ** SHARE
+
+
+class Example(NamedTuple):
+    """One sentence in T frames.
+
+    frames: (T, H, W) uint8, or None of a motion alone.
+    measures: (T, 9) float32.
+    known: (T,) in which frames the measures are known.
+    target: (L,) its classes.
+    labels: (T,) the class of each frame by the word timings.
+    """
+
+    frames: np.ndarray | None
+    measures: np.ndarray
+    known: np.ndarray
+    target: Tensor
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class MixedBatch:
+    """P clips and M motions of T frames. Lengths are on the CPU, all else on the device.
+
+    x: (P, 1, T, H, W) clips, normalized.
+    motions: (T, M, 9) measures.
+    targets: (sum of target_lengths,) classes of the P + M sentences.
+    target_lengths: (P + M,).
+    frame_labels: (P + M, T) the class of each frame by the word timings.
+    measures: (T, P, 9) of the mouths in the clips, at any scale.
+    known: (T, P) in which frames they are known.
+    """
+
+    x: Tensor
+    motions: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+    frame_labels: Tensor
+    measures: Tensor
+    known: Tensor
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The clips and motions of a step, on the CPU as bytes and numbers.
+
+    rng: what the disguise of the clips draws from next.
+    """
+
+    clips: list[Example]
+    motions: list[Example]
+    rng: np.random.Generator
+
+    def to(self, device: torch.device) -> MixedBatch:
+        """Send them to ``device``, and disguise and normalize the clips there."""
+        both = self.clips + self.motions
+        frames = _stack([example.frames for example in self.clips], device)  # (P, T, H, W)
+        return MixedBatch(
+            x=normalize(disguise(frames, self.rng), check=False)[:, None],
+            motions=_stack([example.measures for example in self.motions], device).transpose(0, 1),
+            targets=torch.cat([example.target for example in both]).to(device),
+            target_lengths=torch.tensor([len(example.target) for example in both]),
+            frame_labels=_stack([example.labels for example in both], device),
+            measures=_stack([example.measures for example in self.clips], device).transpose(0, 1),
+            known=_stack([example.known for example in self.clips], device).transpose(0, 1),
+        )
+
+
+def _stack(arrays: list[np.ndarray], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.stack(arrays)).to(device)
+
+
+class Mixture:
+    """Draws examples.
+
+    Args:
+        clips: of any speakers.
+        motions: by clip id; of these clips and of others.
+    """
+
+    def __init__(self, clips: ClipSet, motions: Mapping[str, Motion]) -> None:
+        self.clips, self.motions = clips, motions
+        self._clips = _by_speaker(range(len(clips)), clips.speakers)
+        self._motions = _by_speaker(list(motions.values()), [motion.speaker for motion in motions.values()])
+        self._people = find_people(clips, motions)
+        self._people_clips = {name: person.clips for name, person in self._people.items()}
+
+    def draw(self, clips: int, made: int, motions: int, rng: np.random.Generator) -> Examples:
+        """Draw so many examples of each kind; without anybody to make clips of, clips in their place."""
+        if not self._people:
+            clips, made = clips + made, 0
+        return Examples(
+            [self.clip(rng) for _ in range(clips)] + [self.made(rng) for _ in range(made)],
+            [self.motion(rng) for _ in range(motions)],
+            rng,
+        )
+
+    def clip(self, rng: np.random.Generator) -> Example:
+        """A clip, timed anew."""
+        i = _draw(self._clips, rng)
+        length, segments = int(self.clips.lengths[i]), self.clips.segments[i]
+        measures, known = np.zeros((length, len(MEASURES)), np.float32), np.zeros(length, bool)
+        if self.clips.ids[i] in self.motions:
+            motion = self.motions[self.clips.ids[i]]
+            spoken = motion.measures[: length - motion.start]  # (N, 9)
+            there = slice(motion.start, motion.start + len(spoken))
+            measures[there], known[there] = spoken, True
+        shown = self._shown(segments, length, rng)  # (T,)
+        labels = frame_labels(segments, length, ALPHABET)  # (T,)
+        return Example(
+            self.clips.frames[i, shown],
+            measures[shown],
+            known[shown],
+            ALPHABET.encode(self.clips.transcripts[i]),
+            labels[shown],
+        )
+
+    def made(self, rng: np.random.Generator) -> Example:
+        """Somebody's frames in the order of somebody else's motion."""
+        speaker = _draw_speaker(self._people_clips, rng)
+        motion = _draw(self._motions, rng)
+        frames, measures = rewrite(
+            standardized(whole_clip(motion, rng)), self._people[speaker], self.clips, rng
+        )  # (T, H, W), (T, 9)
+        shown = self._shown(motion.segments, FRAMES, rng)  # (T,)
+        start, end = spoken_span(motion.segments)
+        known = (np.arange(FRAMES) >= round(start)) & (np.arange(FRAMES) < round(end))  # (T,)
+        labels = frame_labels(motion.segments, FRAMES, ALPHABET)  # (T,)
+        target = ALPHABET.encode(motion.transcript)
+        return Example(frames[shown], measures[shown], known[shown], target, labels[shown])
+
+    def motion(self, rng: np.random.Generator) -> Example:
+        """A motion without a picture."""
+        motion = _draw(self._motions, rng)
+        measures, shown = varied(motion, rng)  # (T, 9), (T,)
+        labels = frame_labels(motion.segments, FRAMES, ALPHABET)[shown]  # (T,)
+        known = np.ones(FRAMES, bool)
+        return Example(None, measures, known, ALPHABET.encode(motion.transcript), labels)
+
+    @staticmethod
+    def _shown(segments: tuple, length: int, rng: np.random.Generator) -> np.ndarray:
+        """(T,) which of ``length`` frames to show when the sentence is timed anew."""
+        moments = warped_time(spoken_span(segments), rng, length)  # (T,)
+        return np.round(moments).astype(int)
+
+
+def _by_speaker(items: Sequence[Item], speakers: Sequence[str]) -> dict[str, list[Item]]:
+    groups: dict[str, list[Item]] = {}
+    for item, speaker in zip(items, speakers, strict=True):
+        groups.setdefault(speaker, []).append(item)
+    return groups
+
+
+def _draw_speaker(groups: Mapping[str, Sequence], rng: np.random.Generator) -> str:
+    """One of the speakers, each in proportion to the power ``SHARE`` of how much there is of them."""
+    names = sorted(groups)
+    weight = np.array([len(groups[name]) for name in names]) ** SHARE
+    return names[rng.choice(len(names), p=weight / weight.sum())]
+
+
+def _draw(groups: Mapping[str, Sequence[Item]], rng: np.random.Generator) -> Item:
+    """Something of one of the speakers."""
+    group = groups[_draw_speaker(groups, rng)]
+    return group[rng.integers(len(group))]

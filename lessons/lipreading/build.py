@@ -1,0 +1,22 @@
+"""From a configuration, as a file of weights holds it, to the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lessons.lipreading.lipnet import LipNet
+from lessons.lipreading.lipnet_small import SmallLipNet
+from lessons.lipreading.lipnet_stranger import StrangerLipNet
+
+
+def from_config(compact: bool = False, projection: int = 160, **config: Any) -> LipNet:
+    """Return the model that a ``config`` describes, untrained; ``compact`` and ``neck`` say of which class.
+
+    Raises:
+        TypeError: an argument that this LipNet does not have.
+        ValueError: a value that it refuses.
+    """
+    if not compact:
+        return LipNet(**config)
+    kind = StrangerLipNet if "neck" in config else SmallLipNet
+    return kind(projection=projection, **config)

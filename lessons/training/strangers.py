@@ -1,0 +1,134 @@
+"""Training a :class:`StrangerLipNet`: clips of few people and motions of many, in one run.
+
+    loss = CTC(clips) + CTC(motions) + w * timings(both) + measures(clips)
+
+The last is the bottleneck's teacher: what the network measures in a clip must move as the landmarks of that
+mouth did. It asks for the course of each measure, not for its scale or offset, which a crop cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lessons.data.mixture import Examples, Mixture
+from lessons.data.motions import Motion
+from lessons.lipreading.lipnet_stranger import StrangerLipNet
+from lessons.training.distributed import ALONE
+from lessons.training.evaluation import Evaluation
+from lessons.training.lipnet import Run
+from lessons.training.precision import convolutions_in
+from lessons.training.settings import StrangerSettings
+from lessons.training.steps import Step, collected_ahead
+
+
+@dataclass(eq=False)
+class StrangerRun(Run):
+    """A run that learns from clips, made clips and motions.
+
+    Attributes:
+        motions: by clip id.
+    """
+
+    model: StrangerLipNet
+    settings: StrangerSettings
+    motions: Mapping[str, Motion] | None = None
+
+    def __post_init__(self) -> None:
+        if self.processes.size > 1:
+            raise ValueError(
+                f"{self.processes.size} processes: expected 1 for this preset, it is not shared yet"
+            )
+        super().__post_init__()
+        self.about |= {"motions": len(self.motions)}
+        self.mixture = Mixture(self.clips, self.motions)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """An epoch is so many steps, for examples are drawn, not used up."""
+        return self.settings.steps_per_epoch
+
+    def batches(self, epoch: int) -> Iterator[tuple[Step, Examples]]:
+        """The steps of an epoch, each drawn from (seed, number of the step)."""
+        first, settings = epoch * self.steps_per_epoch, self.settings
+        part = ALONE.part(settings.batch_size)
+        steps = [
+            Step(number, np.empty(0, int), part, np.random.default_rng((settings.seed, number)))
+            for number in range(first, first + self.steps_per_epoch)
+        ]
+        return collected_ahead(
+            steps,
+            lambda step: self.mixture.draw(settings.batch_size, settings.made, settings.motions, step.rng),
+        )
+
+    def losses(self, step: Step, collected: Examples) -> dict[str, Tensor]:
+        """The parts of the loss; ``"loss"`` is CTC's on clips."""
+        batch, model, settings = collected.to(self.device), self.model, self.settings
+        n_frames, n_clips = batch.known.shape
+        n_motions = batch.motions.shape[1]
+        with convolutions_in(self.precision, self.device):
+            features = model.features(
+                batch.x.contiguous(memory_format=torch.channels_last_3d)
+            ).float()  # (T, P, F)
+        seen = model.measures(features)  # (T, P, 9)
+        # Some clips are read by their measures alone, as motions are: so the measures must be enough.
+        keep = (torch.rand(n_clips, device=self.device) < settings.keep).float()  # (P,)
+        logits = model.classify_mixed(features, seen, batch.motions, keep)  # (T, P + M, V)
+        log_probs = logits.log_softmax(-1)
+        losses = F.ctc_loss(
+            log_probs,
+            batch.targets,
+            torch.full((n_clips + n_motions,), n_frames),
+            batch.target_lengths,
+            reduction="none",
+        ) / batch.target_lengths.to(self.device)  # (P + M,)
+        parts = {"loss": losses[:n_clips].mean(), "motions": losses[n_clips:].mean()}
+        weight = max(0.0, 1 - 1.5 * step.number / self.steps) if settings.start == "timings" else 0.0
+        if weight:
+            parts["timings"] = weight * F.cross_entropy(logits.permute(1, 2, 0), batch.frame_labels)
+        parts["measures"] = measure_loss(seen, batch.measures, batch.known)
+        return parts
+
+    def log(self, epoch: int, losses: dict[str, float], reading: Evaluation, *began: float) -> None:
+        """Add a row, with all parts of the loss."""
+        super().log(epoch, losses, reading, *began)
+        self.rows[-1] |= {
+            f"train_{part}": losses.get(part, 0.0) for part in ("motions", "timings", "measures")
+        }
+
+
+def measure_loss(seen: Tensor, true: Tensor, known: Tensor) -> Tensor:
+    """How differently two courses of measures run: 0 when one is the other, stretched and moved.
+
+    One minus the correlation of each measure over time, and half the mean squared difference of its steps
+    from frame to frame, both after each course was given mean 0 and deviation 1 over the known frames.
+
+    Args:
+        seen: (T, B, 9) what the network measures.
+        true: (T, B, 9) what it should.
+        known: (T, B) in which frames ``true`` is known. Clips where it is in fewer than 6 do not count.
+
+    Returns:
+        a scalar; 0 when nothing is known.
+    """
+    enough = known.sum(0) > 5  # (B,)
+    if not bool(enough.any()):
+        return seen.sum() * 0.0
+    seen, true = seen[:, enough], true[:, enough]
+    known = known[:, enough, None].to(seen)  # (T, B, 1)
+    n = known.sum(0)  # (B, 1)
+
+    def course(values: Tensor) -> Tensor:
+        values = (values - (values * known).sum(0) / n) * known  # (T, B, 9)
+        return values / (values.square().sum(0) / n + 1e-4).sqrt()
+
+    seen, true = course(seen), course(true)
+    correlation = (seen * true).sum(0) / n  # (B, 9)
+    both = known[1:] * known[:-1]  # (T - 1, B, 1)
+    steps = (seen.diff(dim=0) - true.diff(dim=0)).square() * both  # (T - 1, B, 9)
+    return 1 - correlation.mean() + 0.5 * (steps.sum(0) / both.sum(0)).mean()
