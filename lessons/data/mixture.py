@@ -21,7 +21,6 @@ from lessons.data.clips import ClipSet
 from lessons.data.disguise import disguise
 from lessons.data.grid.timings import frame_labels
 from lessons.data.motions import (
-    FRAMES,
     MEASURES,
     Motion,
     spoken_span,
@@ -115,6 +114,7 @@ class Mixture:
 
     def __init__(self, clips: ClipSet, motions: Mapping[str, Motion]) -> None:
         self.clips, self.motions = clips, motions
+        self.n_frames = clips.frames.shape[1]  # T
         self._clips = _by_speaker(range(len(clips)), clips.speakers)
         self._motions = _by_speaker(list(motions.values()), [motion.speaker for motion in motions.values()])
         self._people = find_people(clips, motions)
@@ -155,27 +155,26 @@ class Mixture:
         speaker = _draw_speaker(self._people_clips, rng)
         motion = _draw(self._motions, rng)
         frames, measures = rewrite(
-            standardized(whole_clip(motion, rng)), self._people[speaker], self.clips, rng
+            standardized(whole_clip(motion, rng, self.n_frames)), self._people[speaker], self.clips, rng
         )  # (T, H, W), (T, 9)
-        shown = self._shown(motion.segments, FRAMES, rng)  # (T,)
+        shown = self._shown(motion.segments, self.n_frames, rng)  # (T,)
         start, end = spoken_span(motion.segments)
-        known = (np.arange(FRAMES) >= round(start)) & (np.arange(FRAMES) < round(end))  # (T,)
-        labels = frame_labels(motion.segments, FRAMES, ALPHABET)  # (T,)
+        known = (np.arange(self.n_frames) >= round(start)) & (np.arange(self.n_frames) < round(end))  # (T,)
+        labels = frame_labels(motion.segments, self.n_frames, ALPHABET)  # (T,)
         target = ALPHABET.encode(motion.transcript)
         return Example(frames[shown], measures[shown], known[shown], target, labels[shown])
 
     def motion(self, rng: np.random.Generator) -> Example:
         """A motion without a picture."""
         motion = _draw(self._motions, rng)
-        measures, shown = varied(motion, rng)  # (T, 9), (T,)
-        labels = frame_labels(motion.segments, FRAMES, ALPHABET)[shown]  # (T,)
-        known = np.ones(FRAMES, bool)
+        measures, shown = varied(motion, rng, self.n_frames)  # (T, 9), (T,)
+        labels = frame_labels(motion.segments, self.n_frames, ALPHABET)[shown]  # (T,)
+        known = np.ones(self.n_frames, bool)
         return Example(None, measures, known, ALPHABET.encode(motion.transcript), labels)
 
-    @staticmethod
-    def _shown(segments: tuple, length: int, rng: np.random.Generator) -> np.ndarray:
+    def _shown(self, segments: tuple, length: int, rng: np.random.Generator) -> np.ndarray:
         """(T,) which of ``length`` frames to show when the sentence is timed anew."""
-        moments = warped_time(spoken_span(segments), rng, length)  # (T,)
+        moments = warped_time(spoken_span(segments), rng, length, self.n_frames)  # (T,)
         return np.round(moments).astype(int)
 
 

@@ -162,14 +162,15 @@ def warped_time(
     return np.clip(moments, 0, length - 1)
 
 
-def varied(motion: Motion, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def varied(motion: Motion, rng: np.random.Generator, n_frames: int = FRAMES) -> tuple[np.ndarray, np.ndarray]:
     """Another mouth that says the same, another tracker that saw it.
 
     Returns:
         (T, 9) float32 measures, about standardized, and (T,) which frame of the clip each shows.
     """
-    moments = warped_time(spoken_span(motion.segments), rng, speed=0.10, shift=4.0)  # (T,)
-    clip = whole_clip(motion, rng)  # (T, 9)
+    span = spoken_span(motion.segments)
+    moments = warped_time(span, rng, n_frames, n_frames, speed=0.10, shift=4.0)  # (T,)
+    clip = whole_clip(motion, rng, n_frames)  # (T, 9)
     shown = np.stack([np.interp(moments, np.arange(len(clip)), column) for column in clip.T], axis=1)
     gain, offset = np.exp(rng.normal(0, 0.12, len(MEASURES))), rng.normal(0, 0.1, len(MEASURES))
     noise = rng.normal(0, rng.uniform(0.02, 0.2), shown.shape)  # (T, 9)
