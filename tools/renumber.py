@@ -366,7 +366,7 @@ def renumber(root: Path, plan: Plan, dry: bool) -> None:
     for path, target in sorted(moves.items()):
         print(f"{path} -> {target}")
     for path, text in old.items():
-        for remark in remarks(text, path, rewriter):
+        for remark in dict.fromkeys(remarks(text, path, rewriter)):
             print(remark)
     print(f"{len(moves)} files move, {len(changed)} are rewritten.")
     if not dry:

@@ -31,7 +31,7 @@ def test_written_notebooks_are_filled_and_the_present_one_is_framed(count):
 
 @pytest.mark.parametrize(("second", "third"), [(9, 13), (10, 14), (2, 12)])
 def test_rows_of_the_map_go_from_their_first_notebook_to_the_next_rows(second, third, monkeypatch):
-    monkeypatch.setattr(diagrams, "MAP_STARTS", f"00, {second:02d}, {third:02d}")
+    monkeypatch.setattr(diagrams, "MAP_STARTS", ", ".join(f"{n:02d}" for n in (0, second, third)))
     ax, titles = the_map(17), [f"t{n}" for n in range(17)]
     place = {text.get_text(): text.get_position() for text in ax.texts if text.get_text() in titles}
     rows = [[int(name[1:]) for name, (_, y) in place.items() if round(-y) == row] for row in range(3)]
