@@ -111,11 +111,16 @@ class Mixture:
     Args:
         clips: of any speakers.
         motions: by clip id; of these clips and of others.
+
+    Raises:
+        ValueError: no clips, or no motions.
     """
 
     def __init__(self, clips: ClipSet, motions: Mapping[str, Motion]) -> None:
+        if not len(clips) or not motions:
+            raise ValueError(f"{len(clips)} clips, {len(motions)} motions: expected some of both")
         self.clips, self.motions = clips, motions
-        self._clips = _by_speaker(range(len(clips)), clips.speakers)
+        self._clips = _by_speaker(range(len(clips)), clips.speakers or ("",) * len(clips))
         self._motions = _by_speaker(list(motions.values()), [motion.speaker for motion in motions.values()])
         self._people = find_people(clips, motions)
         self._people_clips = {name: person.clips for name, person in self._people.items()}
@@ -137,7 +142,7 @@ class Mixture:
         measures, known = np.zeros((length, len(MEASURES)), np.float32), np.zeros(length, bool)
         if self.clips.ids[i] in self.motions:
             motion = self.motions[self.clips.ids[i]]
-            spoken = motion.measures[: length - motion.start]  # (N, 9)
+            spoken = motion.measures[: max(0, length - motion.start)]  # (N, 9)
             there = slice(motion.start, motion.start + len(spoken))
             measures[there], known[there] = spoken, True
         shown = self._shown(segments, length, rng)  # (T,)
