@@ -219,7 +219,7 @@ def test_the_real_people(tmp_path: Path) -> None:
     assert people.held_out == {"s33"}
     assert (people.training.speakers, people.validation.speakers) == (("s3",) * 20, ("s33",) * 13)
     assert {motion.speaker for motion in people.motions.values()} == {"s3", "s9"}
-    assert len(people.motions) > 1900  # of 2000
+    assert len(people.motions) > 1750  # of 2000
     known = [name for name in people.training.ids if name in people.motions]
     assert len(known) >= 15
     for name in known:  # pixels and points of one mouth say the same
