@@ -117,10 +117,11 @@ def standardize(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     What hardly changes in a clip stays near 0. Past a clip's end stand zeros.
     """
     if lengths is None:
-        deviation, mean = torch.std_mean(x, dim=0, correction=0)  # (B, C)
-        return (x - mean) / (deviation + 1e-3)
-    n_frames = lengths.to(x)[:, None]  # (B, 1)
-    x = mask(x - mask(x, lengths).sum(0) / n_frames, lengths)  # (T, B, C)
-    variance = x.square().sum(0) / n_frames  # (B, C)
+        x = x - x.mean(0)  # (T, B, C)
+        variance = x.square().mean(0)  # (B, C)
+    else:
+        n_frames = lengths.to(x)[:, None]  # (B, 1)
+        x = mask(x - mask(x, lengths).sum(0) / n_frames, lengths)  # (T, B, C)
+        variance = x.square().sum(0) / n_frames  # (B, C)
     # The slope of a root is infinite at 0, where a value is the same in all frames.
     return x / (variance.clamp_min(1e-12).sqrt() + 1e-3)

@@ -68,7 +68,7 @@ def read_motions(
 ) -> Iterator[Motion]:
     """Yield the motions in ``sN.npz`` of all clips whose frames agree with their word timings.
 
-    About 3 % do not (a word's frames are missing, or its timings were corrected later): which row belongs to
+    About 7 % do not (a word's frames are missing, or its timings were corrected later): which row belongs to
     which frame is then unknown.
 
     Args:
