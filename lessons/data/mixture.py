@@ -55,15 +55,15 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class MixedBatch:
-    """P clips and M motions of T frames. Lengths are on the CPU, all else on the device.
+    """B clips and M motions of T frames. Lengths are on the CPU, all else on the device.
 
-    x: (P, 1, T, H, W) clips, normalized.
+    x: (B, 1, T, H, W) clips, normalized.
     motions: (T, M, 9) measures.
-    targets: (sum of target_lengths,) classes of the P + M sentences.
-    target_lengths: (P + M,).
-    frame_labels: (P + M, T) the class of each frame by the word timings.
-    measures: (T, P, 9) of the mouths in the clips, at any scale.
-    known: (T, P) in which frames they are known.
+    targets: (sum of target_lengths,) classes of the B + M sentences.
+    target_lengths: (B + M,).
+    frame_labels: (B + M, T) the class of each frame by the word timings.
+    measures: (T, B, 9) of the mouths in the clips, at any scale.
+    known: (T, B) in which frames they are known.
     """
 
     x: Tensor
@@ -89,7 +89,7 @@ class Examples:
     def to(self, device: torch.device) -> MixedBatch:
         """Send them to ``device``, and disguise and normalize the clips there."""
         both = self.clips + self.motions
-        frames = _stack([example.frames for example in self.clips], device)  # (P, T, H, W)
+        frames = _stack([example.frames for example in self.clips], device)  # (B, T, H, W)
         return MixedBatch(
             x=normalize(disguise(frames, self.rng), check=False)[:, None],
             motions=_stack([example.measures for example in self.motions], device).transpose(0, 1),

@@ -51,18 +51,18 @@ class StrangerLipNet(SmallLipNet):
         return super().classify(self.adapter(measures, lengths) + self.neck(features, lengths), lengths)
 
     def classify_mixed(self, features: Tensor, measures: Tensor, motions: Tensor, keep: Tensor) -> Tensor:
-        """Return the logits (T * upsample, P + M, V) of P clips and of M motions without a picture.
+        """Return the logits (T * upsample, B + M, V) of B clips and of M motions without a picture.
 
         Args:
-            features: (T, P, F) of the clips.
-            measures: (T, P, 9) what ``self.measures`` sees in them, at any scale.
+            features: (T, B, F) of the clips.
+            measures: (T, B, 9) what ``self.measures`` sees in them, at any scale.
             motions: (T, M, 9) standardized measures.
-            keep: (P,) 1 where a clip's neck is open, 0 where its measures alone are read.
+            keep: (B,) 1 where a clip's neck is open, 0 where its measures alone are read.
         """
-        through = keep[:, None] * self.neck(features)  # (T, P, F)
+        through = keep[:, None] * self.neck(features)  # (T, B, F)
         nothing = through.new_zeros(*motions.shape[:2], self.width)  # (T, M, F)
-        through = torch.cat((through, nothing), dim=1)  # (T, P + M, F)
-        measures = torch.cat((standardize(measures), motions), dim=1)  # (T, P + M, 9)
+        through = torch.cat((through, nothing), dim=1)  # (T, B + M, F)
+        measures = torch.cat((standardize(measures), motions), dim=1)  # (T, B + M, 9)
         return super().classify(self.adapter(measures) + through)
 
 

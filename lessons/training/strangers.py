@@ -78,11 +78,11 @@ class StrangerRun(Run):
         with convolutions_in(self.precision, self.device):
             features = model.features(
                 batch.x.contiguous(memory_format=torch.channels_last_3d)
-            ).float()  # (T, P, F)
-        seen = model.measures(features)  # (T, P, 9)
+            ).float()  # (T, B, F)
+        seen = model.measures(features)  # (T, B, 9)
         # Some clips are read by their measures alone, as motions are: so the measures must be enough.
-        keep = (torch.rand(n_clips, device=self.device) < settings.keep).float()  # (P,)
-        logits = model.classify_mixed(features, seen, batch.motions, keep)  # (T * upsample, P + M, V)
+        keep = (torch.rand(n_clips, device=self.device) < settings.keep).float()  # (B,)
+        logits = model.classify_mixed(features, seen, batch.motions, keep)  # (T * upsample, B + M, V)
         log_probs = logits.log_softmax(-1)
         losses = F.ctc_loss(
             log_probs,
@@ -90,11 +90,11 @@ class StrangerRun(Run):
             torch.full((n_clips + n_motions,), n_frames * model.upsample),
             batch.target_lengths,
             reduction="none",
-        ) / batch.target_lengths.to(self.device)  # (P + M,)
+        ) / batch.target_lengths.to(self.device)  # (B + M,)
         parts = {"loss": losses[:n_clips].mean(), "motions": losses[n_clips:].mean()}
         weight = max(0.0, 1 - 1.5 * step.number / self.steps) if settings.start == "timings" else 0.0
         if weight:
-            labels = batch.frame_labels.repeat_interleave(model.upsample, dim=1)  # (P + M, T * upsample)
+            labels = batch.frame_labels.repeat_interleave(model.upsample, dim=1)  # (B + M, T * upsample)
             parts["timings"] = weight * F.cross_entropy(logits.permute(1, 2, 0), labels)
         parts["measures"] = measure_loss(seen, batch.measures, batch.known)
         return parts
