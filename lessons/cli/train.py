@@ -186,6 +186,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     threads = max(1, min(2, (os.cpu_count() or 1) // processes))
     parser.add_argument("--threads", type=int, default=threads, help="CPU threads (default %(default)s)")
     args = parser.parse_args(argv)
+    for name in ("speakers", "hold_out"):
+        if getattr(args, name) and (args.preset != STRANGERS or args.data == "synthetic"):
+            parser.error(f"--{name.replace('_', '-')} needs --preset {STRANGERS} and --data FOLDER")
     for name in ("epochs", "batch_size", "clips", "threads"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected 1 or more")

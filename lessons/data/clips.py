@@ -9,36 +9,58 @@ import numpy as np
 
 from lessons.data.cached_frames import CachedFrames
 
+SILENCES = ("sil", "sp")  # "words" of a ClipSet: silence around the sentence; a short pause inside it
+
 
 class SelectedFrames:
     """Frames of clips that lie in several arrays, indexed like one: ``frames[i]``, ``frames[i, some]``.
 
     Args:
-        sources: arrays (N, T, H, W) uint8, of one T, H and W.
+        sources: arrays (N, T, H, W) uint8, of one H and W; shorter clips are padded with zeros when read.
         places: for each clip, which array and which of its clips.
+
+    Raises:
+        ValueError: frames of several sizes.
     """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
 
     def __init__(
         self, sources: Sequence[np.ndarray | CachedFrames], places: Sequence[tuple[int, int]]
     ) -> None:
-        shapes = {tuple(source.shape[1:]) for source in sources}
-        if len(shapes) != 1:
-            raise ValueError(f"sources: clips of {sorted(shapes)}, expected one (T, H, W)")
+        sizes = {tuple(source.shape[2:]) for source in sources}
+        if len(sizes) != 1:
+            raise ValueError(f"sources: frames of {sorted(sizes)}, expected one (H, W)")
         self.sources, self.places = sources, places
-        self.shape = (len(places), *shapes.pop())
+        self.shape = (len(places), max(source.shape[1] for source in sources), *sizes.pop())
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, index: int | tuple | list[int]) -> np.ndarray:
-        """Return one clip (T, H, W), some frames of it, or several clips (N, T, H, W)."""
-        if isinstance(index, tuple):
-            source, place = self.places[index[0]]
-            return self.sources[source][(place, *index[1:])]
-        if isinstance(index, (int, np.integer)):
-            source, place = self.places[index]
-            return self.sources[source][place]
-        return np.stack([self[i] for i in index])
+    def __getitem__(self, index: object) -> np.ndarray:
+        """Return one clip (T, H, W), parts of it, or several clips (N, T, H, W): a list, a slice, a mask.
+
+        Raises:
+            IndexError: no such clip, or parts of several clips.
+        """
+        which, *part = index if isinstance(index, tuple) else (index,)
+        chosen = np.arange(len(self.places))[which]  # as numpy understands it
+        if chosen.ndim == 0:
+            return self._clip(int(chosen))[tuple(part)]
+        if part:
+            raise IndexError(f"{index!r}: expected parts of one clip, or several clips whole")
+        clips = np.zeros((len(chosen), *self.shape[1:]), self.dtype)  # (N, T, H, W)
+        for n, i in enumerate(chosen.tolist()):
+            clips[n] = self._clip(i)
+        return clips
+
+    def _clip(self, i: int) -> np.ndarray:
+        """Return one clip (T, H, W)."""
+        source, place = self.places[i]
+        clip = self.sources[source][place]  # (T', H, W)
+        missing = self.shape[1] - len(clip)
+        return np.pad(clip, ((0, missing), (0, 0), (0, 0))) if missing else clip
 
 
 @dataclass(frozen=True)
@@ -80,23 +102,24 @@ class ClipSet:
 
 
 def joined(sets: Sequence[ClipSet], keep: Callable[[str, str], bool] = lambda name, who: True) -> ClipSet:
-    """Join sets of clips; of clips with one id, the last set's stays.
+    """Join sets of clips; of clips with one id, the last set's stays. No frame is copied.
 
     Args:
-        sets: of clips of one size.
-        keep: called with a clip's id and speaker.
+        sets: of clips with frames of one size.
+        keep: called with a clip's id and speaker, ``""`` where it is not known.
 
     Raises:
-        ValueError: clips of different sizes.
+        ValueError: frames of several sizes.
     """
+    names = [clips.speakers or ("",) * len(clips) for clips in sets]
     last = {name: (s, i) for s, clips in enumerate(sets) for i, name in enumerate(clips.ids)}
-    places = [(s, i) for name, (s, i) in last.items() if keep(name, sets[s].speakers[i])]
+    places = [(s, i) for name, (s, i) in last.items() if keep(name, names[s][i])]
     fields = [
-        tuple(getattr(sets[s], field)[i] for s, i in places)
-        for field in ("ids", "transcripts", "segments", "speakers")
+        tuple(getattr(sets[s], field)[i] for s, i in places) for field in ("ids", "transcripts", "segments")
     ]
     lengths = np.array([sets[s].lengths[i] for s, i in places], np.int64)  # (N,)
-    return ClipSet(SelectedFrames([clips.frames for clips in sets], places), lengths, *fields)
+    frames = SelectedFrames([clips.frames for clips in sets], places)
+    return ClipSet(frames, lengths, *fields, tuple(names[s][i] for s, i in places))
 
 
 def balanced_order(speakers: Sequence[str], rng: np.random.Generator) -> np.ndarray:

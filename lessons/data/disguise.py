@@ -29,7 +29,8 @@ def disguise(clips: Tensor, rng: np.random.Generator) -> Tensor:
         rng: source of chance.
 
     Returns:
-        (B, T, H, W) float32.
+        (B, T, H, W) float32, about 0 to 255: light that is too strong is not cut off at once (:func:`relit`),
+        and noise goes beyond both ends.
     """
     return damaged(relit(posed(clips.float(), rng), rng), rng)
 
@@ -57,7 +58,7 @@ def posed(clips: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def relit(clips: Tensor, rng: np.random.Generator) -> Tensor:
-    """Another lamp, another skin, another exposure."""
+    """Another lamp, another skin, another exposure; gray values from 0 to 1.5 times 255."""
     n, _, height, width = clips.shape
     gamma = _like(clips, np.exp(rng.normal(0, GAMMA, (n, 1, 1, 1))))
     light = _like(clips, rng.normal(0, LIGHT, (n, 1, 2, 3)))  # at two heights and three columns

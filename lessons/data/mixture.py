@@ -21,6 +21,7 @@ from lessons.data.clips import ClipSet
 from lessons.data.disguise import disguise
 from lessons.data.grid.timings import frame_labels
 from lessons.data.motions import (
+    FRAMES,
     MEASURES,
     Motion,
     spoken_span,
@@ -54,15 +55,15 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class MixedBatch:
-    """P clips and M motions of T frames. Lengths are on the CPU, all else on the device.
+    """B clips and M motions of T frames. Lengths are on the CPU, all else on the device.
 
-    x: (P, 1, T, H, W) clips, normalized.
+    x: (B, 1, T, H, W) clips, normalized.
     motions: (T, M, 9) measures.
-    targets: (sum of target_lengths,) classes of the P + M sentences.
-    target_lengths: (P + M,).
-    frame_labels: (P + M, T) the class of each frame by the word timings.
-    measures: (T, P, 9) of the mouths in the clips, at any scale.
-    known: (T, P) in which frames they are known.
+    targets: (sum of target_lengths,) classes of the B + M sentences.
+    target_lengths: (B + M,).
+    frame_labels: (B + M, T) the class of each frame by the word timings.
+    measures: (T, B, 9) of the mouths in the clips, at any scale.
+    known: (T, B) in which frames they are known.
     """
 
     x: Tensor
@@ -88,7 +89,7 @@ class Examples:
     def to(self, device: torch.device) -> MixedBatch:
         """Send them to ``device``, and disguise and normalize the clips there."""
         both = self.clips + self.motions
-        frames = _stack([example.frames for example in self.clips], device)  # (P, T, H, W)
+        frames = _stack([example.frames for example in self.clips], device)  # (B, T, H, W)
         return MixedBatch(
             x=normalize(disguise(frames, self.rng), check=False)[:, None],
             motions=_stack([example.measures for example in self.motions], device).transpose(0, 1),
@@ -110,12 +111,17 @@ class Mixture:
     Args:
         clips: of any speakers.
         motions: by clip id; of these clips and of others.
+        n_frames: T, of every example.
+
+    Raises:
+        ValueError: no clips, or no motions.
     """
 
-    def __init__(self, clips: ClipSet, motions: Mapping[str, Motion]) -> None:
-        self.clips, self.motions = clips, motions
-        self.n_frames = clips.frames.shape[1]  # T
-        self._clips = _by_speaker(range(len(clips)), clips.speakers)
+    def __init__(self, clips: ClipSet, motions: Mapping[str, Motion], n_frames: int = FRAMES) -> None:
+        if not len(clips) or not motions:
+            raise ValueError(f"{len(clips)} clips, {len(motions)} motions: expected some of both")
+        self.clips, self.motions, self.n_frames = clips, motions, n_frames
+        self._clips = _by_speaker(range(len(clips)), clips.speakers or ("",) * len(clips))
         self._motions = _by_speaker(list(motions.values()), [motion.speaker for motion in motions.values()])
         self._people = find_people(clips, motions)
         self._people_clips = {name: person.clips for name, person in self._people.items()}
@@ -137,7 +143,7 @@ class Mixture:
         measures, known = np.zeros((length, len(MEASURES)), np.float32), np.zeros(length, bool)
         if self.clips.ids[i] in self.motions:
             motion = self.motions[self.clips.ids[i]]
-            spoken = motion.measures[: length - motion.start]  # (N, 9)
+            spoken = motion.measures[: max(0, length - motion.start)]  # (N, 9)
             there = slice(motion.start, motion.start + len(spoken))
             measures[there], known[there] = spoken, True
         shown = self._shown(segments, length, rng)  # (T,)

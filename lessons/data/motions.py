@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lessons.data.grid.align import SILENCES
+from lessons.data.clips import SILENCES
 
-# Of each frame, in widths of the mouth at rest. "Outer" is a point a quarter of the way to the corners.
+# Of each frame, in usual widths of the mouth. "Outer" is the mean of two points, half of the way from the
+# middle to the corners.
 MEASURES = (
     "width",
     "upper lip, middle",
@@ -64,12 +65,18 @@ def mouth_measures(points: np.ndarray) -> np.ndarray:
         points: (N, 9, 2) x to the right and y down of the nine ``POINTS``, in any unit.
 
     Raises:
-        ValueError: points of another shape.
+        ValueError: points of another shape, or not finite.
     """
     if points.ndim != 3 or points.shape[1:] != (len(POINTS), 2) or not len(points):
         raise ValueError(f"points: {points.shape}, expected (N, {len(POINTS)}, 2), N from 1")
+    if not np.isfinite(points).all():
+        raise ValueError("points: NaN or infinity in them, expected finite numbers")
+    points = points.astype(np.float64)
     corners = points[:, 1] - points[:, 0]  # (N, 2)
-    tilt = np.median(np.arctan2(corners[:, 1], corners[:, 0]))
+    # Angles from -pi to pi have no median where they wrap, so it is taken of their distances from the mean.
+    mean = np.arctan2(*corners.sum(0)[::-1])
+    away = np.arctan2(corners[:, 1], corners[:, 0]) - mean  # (N,)
+    tilt = mean + np.median((away + np.pi) % (2 * np.pi) - np.pi)
     level = np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]])  # (x, y) @ level
     width = max(float(np.median(np.hypot(*corners.T))), 1e-6)
     points = points @ level / width  # (N, 9, 2)
@@ -90,7 +97,10 @@ def mouth_measures(points: np.ndarray) -> np.ndarray:
 
 
 def standardized(measures: np.ndarray) -> np.ndarray:
-    """Give each measure mean 0 and standard deviation 1 over its clip: (T, 9) -> (T, 9)."""
+    """Give each measure mean 0 and standard deviation 1 over its clip: (T, 9) -> (T, 9).
+
+    A measure that hardly moves stays near 0: 0.001 of a mouth's width is how well a landmark is known.
+    """
     return (measures - measures.mean(0)) / (measures.std(0) + 1e-3)
 
 
@@ -99,7 +109,14 @@ def whole_clip(motion: Motion, rng: np.random.Generator, n_frames: int = FRAMES)
 
     Silence is made up: over 3 to 8 frames the mouth goes to how it looks in its most closed frames, and
     trembles a little.
+
+    Raises:
+        ValueError: a clip that ends before the first word.
     """
+    if n_frames <= motion.start:
+        raise ValueError(
+            f"n_frames={n_frames}: expected more, clip {motion.id} speaks from frame {motion.start}"
+        )
     spoken = motion.measures[: n_frames - motion.start]  # (N, 9)
     start, end = motion.start, motion.start + len(spoken)
     opening = spoken[:, 2] - spoken[:, 1]  # (N,)
@@ -134,31 +151,37 @@ def warped_time(
 ) -> np.ndarray:
     """Another way to time the same sentence: which moment of a clip to show in each frame.
 
-    No word is lost: a speaker slowed too much for the clip is slowed less.
+    No word is lost: a sentence is moved no further than it fits, and one slowed too much is slowed less.
 
     Args:
         span: where speech begins and ends, in frames.
         rng: source of chance.
         length: of the clip, in frames.
-        n_frames: T, of what is shown.
+        n_frames: T, of what is shown; from 2.
         speed: standard deviation of the logarithm of the whole clip's speed.
         rhythm: the same of how the speed changes within it, at 7 moments.
         shift: the sentence comes up to this many frames earlier or later.
 
     Returns:
-        (T,) float64, rising moments in frames, from 0 to length - 1.
+        (T,) float64, moments in frames that never fall, each from 0 to length - 1.
+
+    Raises:
+        ValueError: fewer than 2 frames to show.
     """
+    if n_frames < 2:
+        raise ValueError(f"n_frames={n_frames}: expected 2 or more, a first and a last word")
     frame = np.arange(n_frames)
     knots = np.linspace(0, n_frames - 1, 7)
     rate = np.exp(rng.normal(0, speed) + np.interp(frame, knots, rng.normal(0, rhythm, 7)))  # (T,)
     moments = np.cumsum(rate)  # (T,)
     start, end = span
-    middle = (start + end) / 2
-    place = np.clip(middle * n_frames / length + rng.uniform(-shift, shift), 0, n_frames - 1)
-    moments += middle - np.interp(place, frame, moments)  # the middle of the sentence is shown at this place
-    before, after = max(middle - moments[0], 1e-3), max(moments[-1] - middle, 1e-3)
-    lost = max((middle - start + 1) / before, (end - middle + 1) / after)
-    moments = middle + (moments - middle) * max(1.0, lost)
+    middle, half = (start + end) / 2, (end - start) / 2 + 1  # with a frame of silence on each side
+    room = min(half, (n_frames - 1) / 2)  # frames that are left for half of the sentence, at least
+    shown_at = middle * n_frames / length + rng.uniform(-shift, shift)
+    shown_at = np.clip(shown_at, room, n_frames - 1 - room)  # the frame that shows the sentence's middle
+    moments += middle - np.interp(shown_at, frame, moments)
+    too_slow = half / min(middle - moments[0], moments[-1] - middle)  # above 1 a word would be lost
+    moments = middle + (moments - middle) * max(1.0, too_slow)
     return np.clip(moments, 0, length - 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -46,12 +47,26 @@ def _line(ax: Axes, points: Sequence[Point], color: str, lw: float = 1.4, **styl
 
 # The course and its last network
 
-# Rows from the top: label, its column, color, the notebooks, the column of the first.
-MAP_ROWS = (
-    ("LipNet", 0, BLUE, range(0, 9), 0),
-    ("recurrent detector", 3, VERMILION, range(9, 13), 3),
-    ("together", 8, GREEN, range(13, 15), 7),
-)
+# Rows from the top: label, color; and the notebook that each row starts with.
+MAP_ROWS = (("LipNet", BLUE), ("recurrent detector", VERMILION), ("together", GREEN))
+MAP_STARTS = "00, 09, 13"
+
+
+def _map_rows(count: int) -> list[range]:
+    """The numbers of the notebooks of each row of the map, of a course of ``count`` notebooks."""
+    starts = [int(number) for number in MAP_STARTS.split(", ")]
+    return [range(a, b) for a, b in pairwise([*starts, max(count, starts[-1] + 1)])]
+
+
+def _map_places(rows: Sequence[range]) -> dict[int, Point]:
+    """Where each notebook's box stands: the last row is on the right, the middle one ends just before it."""
+    top, middle, bottom = map(len, rows)
+    joint = max(top, middle + bottom) - bottom  # the column of the last row's first box
+    return {
+        number: (x, -row)
+        for row, (numbers, first) in enumerate(zip(rows, (0, joint - middle, joint), strict=True))
+        for x, number in enumerate(numbers, start=first)
+    }
 
 
 @house_style()
@@ -59,39 +74,52 @@ def course_map(notebooks: Sequence[tuple[int, str, bool]], *, here: int | None =
     """The notebooks in reading order; those not written yet are pale, the present one has a thick edge.
 
     Args:
-        notebooks: (number, short title, written) for each of the numbers 0 to 14.
+        notebooks: (number, short title, written) for each of the numbers from 0 on.
         here: the number of the notebook that shows the map.
     """
-    if sorted(number for number, _, _ in notebooks) != list(range(15)):
-        raise ValueError(f"notebooks: numbers {[n for n, _, _ in notebooks]}, expected 0 to 14, each once")
+    rows = _map_rows(len(notebooks))
+    place, last = _map_places(rows), rows[-1][-1]
+    if sorted(number for number, _, _ in notebooks) != list(range(last + 1)):
+        found = [n for n, _, _ in notebooks]
+        raise ValueError(f"notebooks: numbers {found}, expected 0 to {last} or more, each once")
     entries = {number: (title, written) for number, title, written in notebooks}
+    columns = max(x for x, _ in place.values()) + 1
     fig = new_figure(9.5, 2.9)
     ax = fig.add_subplot()
-    ax.set(xlim=(-0.6, 8.6), ylim=(-2.55, 0.75))
+    ax.set(xlim=(-0.6, columns - 0.4), ylim=(-2.55, 0.75))
     ax.set_axis_off()
     wide, high = 0.86, 0.56  # of a box, where the next one stands 1 further
-    middle = {}
-    for row, (label, at, color, numbers, first) in enumerate(MAP_ROWS):
-        ax.text(at - wide / 2, -row + 0.4, label, color=color, fontsize=9.5)
-        for x, number in enumerate(numbers, start=first):
-            title, written = entries[number]
-            y = -row
-            middle[number] = (x, y)
+    for (label, color), numbers in zip(MAP_ROWS, rows, strict=True):
+        x, y = place[numbers[0]]
+        shift = numbers is rows[-1]  # arrows come down on its first box: its label stands over the second
+        ax.text(x + shift - wide / 2, y + 0.4, label, color=color, fontsize=9.5)
+        for number in numbers:
+            (x, y), (title, written) = place[number], entries[number]
             face, ink = (color, "white") if written else ("white", FAINT)
             edge = {"edgecolor": INK, "lw": 2.2} if number == here else {"edgecolor": color, "lw": 0.9}
             _box(ax, (x, y), (wide, high), facecolor=face, **edge)
             write(ax, x, y + 0.1, f"{number:02d}", fontsize=9.5, color=ink)
             write(ax, x, y - 0.12, title, fontsize=7, color=ink)
-    for a, b in [(n, n + 1) for n in range(14) if n not in (8, 12)] + [(8, 13), (12, 13)]:
-        (xa, ya), (xb, yb) = middle[a], middle[b]
+    _map_arrows(ax, rows, place, wide, high)
+    one, two, three = (f"{row[0]:02d} to {row[-1]:02d}" for row in rows)
+    ends = f"{three} join" if len(rows[-1]) != 2 else f"{rows[-1][0]:02d} and {last:02d} join"
+    alt = f"Map of the {last + 1} notebooks: {one} build LipNet, {two} a recurrent detector, {ends} both"
+    now = "" if here is None else f"; you are at {here:02d}, {entries[here][0]}"
+    return describe(fig, f"{alt}{now}.")
+
+
+def _map_arrows(
+    ax: Axes, rows: Sequence[range], place: Mapping[int, Point], wide: float, high: float
+) -> None:
+    """From each notebook to the next of its row, and from the end of each upper row down to the last row."""
+    along = [step for numbers in rows for step in pairwise(numbers)]
+    for a, b in along + [(numbers[-1], rows[-1][0]) for numbers in rows[:-1]]:
+        (xa, ya), (xb, yb) = place[a], place[b]
         if ya == yb:
             start, end = (xa + wide / 2, ya), (xb - wide / 2, yb)
-        else:  # 8 and 12 lead down to 13
+        else:
             start, end = (xa, ya - high / 2), (xb + (0.2 if xa > xb else -0.2), yb + high / 2)
         ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": FAINT, "lw": 0.9})
-    now = "" if here is None else f"; you are at {here:02d}, {entries[here][0]}"
-    alt = "Map of the 15 notebooks: 00 to 08 build LipNet, 09 to 12 a recurrent detector, 13 and 14 join both"
-    return describe(fig, f"{alt}{now}.")
 
 
 PART_COLORS = {"find": VERMILION, "join": GREEN, "read": BLUE}

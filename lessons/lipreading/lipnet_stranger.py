@@ -1,6 +1,6 @@
 """The LipNet that reads people it never saw: it looks at a mouth through nine measures and a narrow neck.
 
-``clip -> features (T,B,F) -> nine measures -> adapter -> + neck(features) -> 2 x Bi-GRU -> logits (T,B,V)``
+``clip -> features (T,B,F) -> measures (T,B,9) -> adapter (T,B,F) + neck(features) -> 2 x Bi-GRU -> logits``
 
 What the lips do (how wide, how open) is much the same for everybody, and thousands of clips of many people
 are known by it alone: :meth:`StrangerLipNet.classify_mixed` learns from those. The neck lets through a little
@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lessons.data.motions import MEASURES
 from lessons.lengths import valid_frames
 from lessons.lipreading.lipnet_small import SmallLipNet
 
-N_MEASURES = 9  # lessons.data.grid.landmarks.MEASURES
+N_MEASURES = len(MEASURES)  # 9
 
 
 class StrangerLipNet(SmallLipNet):
@@ -25,11 +26,18 @@ class StrangerLipNet(SmallLipNet):
 
     Args:
         neck: values per frame that pass beside the measures.
-        neck_noise: standard deviation of the noise on them in training.
-        All others as in :class:`lessons.lipreading.lipnet_small.SmallLipNet`.
+        neck_noise: standard deviation of the noise on them in training, where theirs is 1.
+        config: as in :class:`lessons.lipreading.lipnet_small.SmallLipNet`.
+
+    Raises:
+        ValueError: a neck of no values, or noise below 0.
     """
 
     def __init__(self, *, neck: int = 12, neck_noise: float = 0.2, **config: Any) -> None:
+        if neck < 1:
+            raise ValueError(f"neck={neck}: expected 1 value or more")
+        if not neck_noise >= 0:
+            raise ValueError(f"neck_noise={neck_noise}: expected a standard deviation, 0 or more")
         super().__init__(**config)
         self.config |= {"neck": neck, "neck_noise": neck_noise}
         self.measures = nn.Sequential(nn.Linear(self.width, 64), nn.ReLU(), nn.Linear(64, N_MEASURES))
@@ -37,24 +45,24 @@ class StrangerLipNet(SmallLipNet):
         self.neck = Neck(self.width, neck, neck_noise)
 
     def classify(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the logits (T * upsample, B, V) of features (T, B, F)."""
+        """Return the logits (T * upsample, B, V) of features (T, B, F); ``lengths`` as in ``forward``."""
+        lengths = None if lengths is None else torch.as_tensor(lengths)
         measures = standardize(self.measures(features), lengths)  # (T, B, 9)
         return super().classify(self.adapter(measures, lengths) + self.neck(features, lengths), lengths)
 
     def classify_mixed(self, features: Tensor, measures: Tensor, motions: Tensor, keep: Tensor) -> Tensor:
-        """Return the logits (T * upsample, P + M, V) of P clips and of M motions without a picture.
+        """Return the logits (T * upsample, B + M, V) of B clips and of M motions without a picture.
 
         Args:
-            features: (T, P, F) of the clips.
-            measures: (T, P, 9) what is measured in them, at any scale.
+            features: (T, B, F) of the clips.
+            measures: (T, B, 9) what ``self.measures`` sees in them, at any scale.
             motions: (T, M, 9) standardized measures.
-            keep: (P,) 1 where a clip's neck is open, 0 where its measures alone are read.
+            keep: (B,) 1 where a clip's neck is open, 0 where its measures alone are read.
         """
-        through = keep[:, None] * self.neck(features)  # (T, P, F)
-        through = torch.cat(
-            (through, through.new_zeros(*motions.shape[:2], self.width)), dim=1
-        )  # (T, P+M, F)
-        measures = torch.cat((standardize(measures), motions), dim=1)  # (T, P + M, 9)
+        through = keep[:, None] * self.neck(features)  # (T, B, F)
+        nothing = through.new_zeros(*motions.shape[:2], self.width)  # (T, M, F)
+        through = torch.cat((through, nothing), dim=1)  # (T, B + M, F)
+        measures = torch.cat((standardize(measures), motions), dim=1)  # (T, B + M, 9)
         return super().classify(self.adapter(measures) + through)
 
 
@@ -67,6 +75,7 @@ class Adapter(nn.Module):
         self.conv2 = nn.Conv1d(hidden, width, 3, padding=1)
 
     def forward(self, measures: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Measures past a clip's end must be 0, as :func:`standardize` leaves them."""
         x = over_time(self.conv1, measures).relu()  # (T, B, 64)
         return over_time(self.conv2, mask(x, lengths)).relu()  # (T, B, F)
 
@@ -83,7 +92,8 @@ class Neck(nn.Module):
         nn.init.zeros_(self.widen.bias)
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        x = standardize(self.squeeze(features), lengths)  # (T, B, 12)
+        """Features past a clip's end have no influence."""
+        x = standardize(self.squeeze(features), lengths)  # (T, B, values)
         if self.training:
             x = x + self.noise * torch.randn_like(x)
         return over_time(self.widen, mask(x, lengths))  # (T, B, F)
@@ -102,10 +112,16 @@ def mask(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def standardize(x: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Give each value mean 0 and standard deviation 1 over its own clip: (T, B, C) -> (T, B, C)."""
+    """Give each value mean 0 and standard deviation 1 over its own clip: (T, B, C) -> (T, B, C).
+
+    What hardly changes in a clip stays near 0. Past a clip's end stand zeros.
+    """
     if lengths is None:
-        deviation, mean = torch.std_mean(x, dim=0, correction=0)  # (B, C)
-        return (x - mean) / (deviation + 1e-3)
-    n_frames = lengths.to(x)[:, None]  # (B, 1)
-    x = mask(x - mask(x, lengths).sum(0) / n_frames, lengths)  # (T, B, C)
-    return x / ((x.square().sum(0) / n_frames).sqrt() + 1e-3)
+        x = x - x.mean(0)  # (T, B, C)
+        variance = x.square().mean(0)  # (B, C)
+    else:
+        n_frames = lengths.to(x)[:, None]  # (B, 1)
+        x = mask(x - mask(x, lengths).sum(0) / n_frames, lengths)  # (T, B, C)
+        variance = x.square().sum(0) / n_frames  # (B, C)
+    # The slope of a root is infinite at 0, where a value is the same in all frames.
+    return x / (variance.clamp_min(1e-12).sqrt() + 1e-3)

@@ -41,6 +41,8 @@ class Settings:
 class StrangerSettings(Settings):
     """How to train a LipNet that reads people it never saw; ``batch_size`` counts the clips of a step.
 
+    Clips are always changed, see ``lessons.data.disguise``; ``augmented`` says nothing here.
+
     Attributes:
         steps_per_epoch: steps between two readings of the validation clips.
         made: clips of a step that were made of one person's frames in another's order.

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lessons.data.mixture import Examples, Mixture
-from lessons.data.motions import Motion
+from lessons.data.motions import FRAMES, Motion
 from lessons.lipreading.lipnet_stranger import StrangerLipNet
 from lessons.training.distributed import ALONE
 from lessons.training.evaluation import Evaluation
@@ -33,20 +33,26 @@ class StrangerRun(Run):
 
     Attributes:
         motions: by clip id.
+        n_frames: T, of every example.
+
+    Raises:
+        ValueError: several processes, or no motions.
     """
 
     model: StrangerLipNet
     settings: StrangerSettings
     motions: Mapping[str, Motion] | None = None
+    n_frames: int = FRAMES
 
     def __post_init__(self) -> None:
         if self.processes.size > 1:
             raise ValueError(
-                f"{self.processes.size} processes: expected 1 for this preset, it is not shared yet"
+                f"{self.processes.size} processes: expected 1, for examples are drawn and not shared out; "
+                "start without torchrun"
             )
+        self.mixture = Mixture(self.clips, self.motions or {}, self.n_frames)
         super().__post_init__()
         self.about |= {"motions": len(self.motions)}
-        self.mixture = Mixture(self.clips, self.motions)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -74,23 +80,24 @@ class StrangerRun(Run):
         with convolutions_in(self.precision, self.device):
             features = model.features(
                 batch.x.contiguous(memory_format=torch.channels_last_3d)
-            ).float()  # (T, P, F)
-        seen = model.measures(features)  # (T, P, 9)
+            ).float()  # (T, B, F)
+        seen = model.measures(features)  # (T, B, 9)
         # Some clips are read by their measures alone, as motions are: so the measures must be enough.
-        keep = (torch.rand(n_clips, device=self.device) < settings.keep).float()  # (P,)
-        logits = model.classify_mixed(features, seen, batch.motions, keep)  # (T, P + M, V)
+        keep = (torch.rand(n_clips, device=self.device) < settings.keep).float()  # (B,)
+        logits = model.classify_mixed(features, seen, batch.motions, keep)  # (T * upsample, B + M, V)
         log_probs = logits.log_softmax(-1)
         losses = F.ctc_loss(
             log_probs,
             batch.targets,
-            torch.full((n_clips + n_motions,), n_frames),
+            torch.full((n_clips + n_motions,), n_frames * model.upsample),
             batch.target_lengths,
             reduction="none",
-        ) / batch.target_lengths.to(self.device)  # (P + M,)
+        ) / batch.target_lengths.to(self.device)  # (B + M,)
         parts = {"loss": losses[:n_clips].mean(), "motions": losses[n_clips:].mean()}
         weight = max(0.0, 1 - 1.5 * step.number / self.steps) if settings.start == "timings" else 0.0
         if weight:
-            parts["timings"] = weight * F.cross_entropy(logits.permute(1, 2, 0), batch.frame_labels)
+            labels = batch.frame_labels.repeat_interleave(model.upsample, dim=1)  # (B + M, T * upsample)
+            parts["timings"] = weight * F.cross_entropy(logits.permute(1, 2, 0), labels)
         parts["measures"] = measure_loss(seen, batch.measures, batch.known)
         return parts
 
@@ -111,24 +118,23 @@ def measure_loss(seen: Tensor, true: Tensor, known: Tensor) -> Tensor:
     Args:
         seen: (T, B, 9) what the network measures.
         true: (T, B, 9) what it should.
-        known: (T, B) in which frames ``true`` is known. Clips where it is in fewer than 6 do not count.
+        known: (T, B) in which frames ``true`` is known; what stands in the others must be finite. Clips
+            where it is known in fewer than 6 do not count.
 
     Returns:
         a scalar; 0 when nothing is known.
     """
-    enough = known.sum(0) > 5  # (B,)
-    if not bool(enough.any()):
-        return seen.sum() * 0.0
-    seen, true = seen[:, enough], true[:, enough]
-    known = known[:, enough, None].to(seen)  # (T, B, 1)
-    n = known.sum(0)  # (B, 1)
+    known = known[:, :, None].to(seen)  # (T, B, 1)
+    n = known.sum(0).clamp_min(1)  # (B, 1)
 
     def course(values: Tensor) -> Tensor:
         values = (values - (values * known).sum(0) / n) * known  # (T, B, 9)
-        return values / (values.square().sum(0) / n + 1e-4).sqrt()
+        return values / (values.square().sum(0) / n + 1e-6).sqrt()
 
     seen, true = course(seen), course(true)
     correlation = (seen * true).sum(0) / n  # (B, 9)
     both = known[1:] * known[:-1]  # (T - 1, B, 1)
     steps = (seen.diff(dim=0) - true.diff(dim=0)).square() * both  # (T - 1, B, 9)
-    return 1 - correlation.mean() + 0.5 * (steps.sum(0) / both.sum(0)).mean()
+    losses = 1 - correlation + 0.5 * steps.sum(0) / both.sum(0).clamp_min(1)  # (B, 9)
+    enough = (known.sum(0) > 5).to(seen)  # (B, 1); weights, for choosing clips would stop a GPU
+    return (losses.mean(1) * enough[:, 0]).sum() / enough.sum().clamp_min(1)

@@ -8,22 +8,43 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import FancyBboxPatch
 
 from lessons import figures
+from lessons.figures import diagrams
 
 
-def test_written_notebooks_are_filled_and_the_present_one_is_framed():
-    ax = figures.course_map([(n, f"t{n}", n in (0, 2)) for n in range(15)], here=2).axes[0]
+def the_map(count: int, **options):
+    """The axes of a map of ``count`` notebooks, t0, t1, …, of which the first and the third are written."""
+    return figures.course_map([(n, f"t{n}", n in (0, 2)) for n in range(count)], **options).axes[0]
+
+
+@pytest.mark.parametrize("count", [15, 16, 18])
+def test_written_notebooks_are_filled_and_the_present_one_is_framed(count):
+    ax = the_map(count, here=2)
     boxes = [p for p in ax.patches if isinstance(p, FancyBboxPatch)]
-    assert len(boxes) == 15
+    assert len(boxes) == count
     assert [n for n, box in enumerate(boxes) if to_hex(box.get_facecolor()) != "#ffffff"] == [0, 2]
     assert [n for n, box in enumerate(boxes) if box.get_linewidth() > 2] == [2]
     shown = {text.get_text() for text in ax.texts}
-    assert {"00", "14", "t0", "t14"} <= shown
-    assert len([text for text in ax.texts if hasattr(text, "arrow_patch")]) == 14  # 13 steps and one joint
+    assert {f"{n:02d}" for n in range(count)} | {f"t{n}" for n in range(count)} <= shown
+    arrows = [text for text in ax.texts if hasattr(text, "arrow_patch")]
+    assert len(arrows) == count - 1  # one fewer than boxes: rows of steps, and two that lead down
 
 
-def test_a_missing_notebook_is_an_error():
-    with pytest.raises(ValueError, match="0 to 14"):
-        figures.course_map([(0, "start", True)])
+@pytest.mark.parametrize(("second", "third"), [(9, 13), (10, 14), (2, 12)])
+def test_rows_of_the_map_go_from_their_first_notebook_to_the_next_rows(second, third, monkeypatch):
+    monkeypatch.setattr(diagrams, "MAP_STARTS", ", ".join(f"{n:02d}" for n in (0, second, third)))
+    ax, titles = the_map(17), [f"t{n}" for n in range(17)]
+    place = {text.get_text(): text.get_position() for text in ax.texts if text.get_text() in titles}
+    rows = [[int(name[1:]) for name, (_, y) in place.items() if round(-y) == row] for row in range(3)]
+    assert rows == [list(range(second)), list(range(second, third)), list(range(third, 17))]
+    left, right = ax.get_xlim()
+    assert len({(x, y) for x, y in place.values()}) == 17, "two boxes in one place"
+    assert all(left < x < right for x, _ in place.values())
+
+
+@pytest.mark.parametrize("numbers", [[0], [*range(14), 13], range(1, 16)])
+def test_a_missing_notebook_is_an_error(numbers):
+    with pytest.raises(ValueError, match="each once"):
+        figures.course_map([(number, "start", True) for number in numbers])
 
 
 WEIGHTS = {"depthwise": 9216, "bottleneck": 327680, "spatial": 2304, "gates": 262144}

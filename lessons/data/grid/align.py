@@ -8,10 +8,10 @@ from itertools import chain
 from pathlib import Path
 
 from lessons.ctc.grammar import SLOTS
+from lessons.data.clips import SILENCES
 
 UNITS_PER_FRAME = 1000
 CLIP_UNITS = 74_500  # every file of the corpus ends here, half a frame before the 75th picture is over
-SILENCES = ("sil", "sp")  # silence before and after the sentence; a short pause inside it
 WORDS = frozenset(chain.from_iterable(SLOTS))  # the 51 words of GRID
 
 END_TOLERANCE = 5_000  # units that a file's last end may be away from CLIP_UNITS: five frames

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +18,14 @@ import numpy as np
 
 from lessons.data.grid.align import SILENCES, Segment, check_segments, to_frames, transcript
 from lessons.data.motions import POINTS, Motion, mouth_measures
+
+# Of a speaker's file: what it holds, the type of the numbers, and how many axes.
+ARRAYS = {
+    "names": ("U", 1),  # (C,) clip ids
+    "words_per_clip": ("iu", 1),  # (C,)
+    "word_len": ("iu", 1),  # (W,) frames of each word
+    "coords": ("f", 2),  # (N, 18) x, y of the nine points in each frame of a word
+}
 
 
 class LandmarkError(ValueError):
@@ -27,19 +36,30 @@ def read_word_timings(path: str | Path) -> dict[str, tuple[Segment, ...]]:
     """Return the word timings of many speakers by clip id: a line of JSON each, ``{"speaker", "id", "seg"}``.
 
     Raises:
-        LandmarkError: a missing file, or a line that is something else.
+        LandmarkError: a missing or damaged file, or a line that is something else.
         AlignError: timings that no clip of GRID can have.
     """
     path = Path(path)
     timings = {}
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                row = json.loads(line)
-                segments = [(start, end, word) for start, end, word in row["seg"]]
-                timings[row["id"]] = check_segments(enumerate(segments, start=1), f"{path}, line {number}")
-    except (OSError, EOFError, KeyError, TypeError, json.JSONDecodeError) as error:
+        lines = gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise LandmarkError(f"{path}: expected gzipped lines of word timings ({error})") from error
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+            name = row["id"]
+            segments = [(start, end, word) for start, end, word in row["seg"]]
+            types = {(type(start), type(end), type(word)) for start, end, word in segments}
+            sound = isinstance(name, str) and types <= {(int, int, str)}
+        except (ValueError, TypeError, KeyError, RecursionError):
+            sound = False
+        if not sound:
+            raise LandmarkError(
+                f'{where}: {line[:50]!r}; expected {{"speaker": ..., "id": ..., "seg": [...]}}'
+            )
+        timings[name] = check_segments(enumerate(segments, start=1), f"{where} ({name})")
     return timings
 
 
@@ -48,7 +68,7 @@ def read_motions(
 ) -> Iterator[Motion]:
     """Yield the motions in ``sN.npz`` of all clips whose frames agree with their word timings.
 
-    About 3 % do not (a word's frames are missing, or its timings were corrected later): which row belongs to
+    About 7 % do not (a word's frames are missing, or its timings were corrected later): which row belongs to
     which frame is then unknown.
 
     Args:
@@ -60,26 +80,48 @@ def read_motions(
         LandmarkError: not such a file.
     """
     path = Path(path)
-    try:
-        with np.load(path) as data:
-            keys = ("names", "words_per_clip", "word_len", "coords")
-            names, counts, lengths, coords = (data[key] for key in keys)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise LandmarkError(f"{path}: expected the landmarks of a speaker ({error})") from error
-    fits = int(lengths.sum()) == len(coords) and int(counts.sum()) == len(lengths)
-    if not fits or coords.shape[1:] != (2 * len(POINTS),):
-        raise LandmarkError(f"{path}: landmarks {coords.shape} do not fit its words' {lengths.sum()} frames")
+    names, counts, lengths, coords = _read_arrays(path)
     points = coords.astype(np.float32).reshape(-1, len(POINTS), 2)
-    words = np.split(lengths.astype(int), np.cumsum(counts)[:-1])  # frames of each word, by clip
-    ends = np.cumsum([word.sum() for word in words])
-    for name, frames, end in zip(names.tolist(), words, ends.tolist(), strict=True):
+    first_words = np.cumsum([0, *counts.tolist()]).tolist()  # of each clip, and where the last one ends
+    first_frames = np.cumsum([0, *lengths.tolist()]).tolist()  # the same of each word
+    for name, (word, next_word) in zip(names.tolist(), itertools.pairwise(first_words), strict=True):
         if name in leave_out or name not in timings:
             continue
         segments = to_frames(timings[name])
-        spoken = [(round(start), round(stop)) for start, stop, word in segments if word != SILENCES[0]]
+        spoken = [(round(start), round(stop)) for start, stop, text in segments if text != SILENCES[0]]
         gapless = all(before[1] == after[0] for before, after in itertools.pairwise(spoken))
-        if not gapless or [stop - start for start, stop in spoken] != frames.tolist():
+        if not gapless or [stop - start for start, stop in spoken] != lengths[word:next_word].tolist():
             continue
-        measures = mouth_measures(points[end - frames.sum() : end])  # (N, 9)
-        if np.isfinite(measures).all():
-            yield Motion(name, path.stem, transcript(segments), segments, spoken[0][0], measures)
+        mouth = points[first_frames[word] : first_frames[next_word]]  # (N, 9, 2)
+        if np.isfinite(mouth).all():
+            yield Motion(name, path.stem, transcript(segments), segments, spoken[0][0], mouth_measures(mouth))
+
+
+def _read_arrays(path: Path) -> list[np.ndarray]:
+    """Return the ``ARRAYS`` of a speaker's file, which fit each other."""
+    try:
+        with np.load(path) as data:
+            arrays = [data[key] for key in ARRAYS]
+    except Exception as error:  # a damaged archive raises a dozen kinds
+        raise LandmarkError(f"{path}: expected the landmarks of a speaker ({error})") from error
+    for array, (key, (kinds, axes)) in zip(arrays, ARRAYS.items(), strict=True):
+        if array.dtype.kind not in kinds or array.ndim != axes:
+            raise LandmarkError(
+                f"{path}: {key} is {array.dtype} {array.shape}, expected {axes} axes of {kinds!r}"
+            )
+    names, counts, lengths, coords = arrays
+    if (lengths < 0).any() or (counts < 0).any():
+        raise LandmarkError(
+            f"{path}: word_len or words_per_clip below 0, expected numbers of frames and words"
+        )
+    if coords.shape[1] != 2 * len(POINTS):
+        raise LandmarkError(f"{path}: coords {coords.shape}, expected ({len(coords)}, {2 * len(POINTS)})")
+    pairs = (
+        ("words_per_clip", len(counts), "clips", len(names)),
+        ("word_len", len(lengths), "words", int(counts.sum())),
+        ("coords", len(coords), "frames", int(lengths.sum())),
+    )
+    for key, found, what, expected in pairs:
+        if found != expected:
+            raise LandmarkError(f"{path}: {key} has {found} rows, expected one for each of {expected} {what}")
+    return arrays

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,74 +41,87 @@ def load_people(
 ) -> People:
     """Load mouth sets of several people; beside their clips may lie ``landmarks/`` and ``roi/``.
 
-    ``landmarks/sN.npz`` with ``alignments_*.jsonl.gz`` beside it: :mod:`lessons.data.grid.landmarks`.
+    ``landmarks/sN.npz`` with ``alignments_*.jsonl.gz`` beside the folder: :mod:`lessons.data.grid.landmarks`.
     ``roi/``: a ``manifest.csv`` of ``id,speaker,transcript,n_frames`` and square clips ``ID.mp4``, whose
-    middle half is the mouth; they need the same word timings.
+    middle half is the mouth; they need the same word timings. They are for training only.
 
     Args:
         roots: folders of mouth sets; of clips with one id, the last folder's is taken.
         size: (H, W) of the frames.
-        held_out: speakers to keep back; none named means those with clips in split "val" alone. A clip that
-            one of the manifests holds out is held out.
+        held_out: speakers to keep back; none named means those without a clip in split "train". A clip that
+            one of the manifests puts in another split is held out.
 
     Raises:
         MouthSetError, AlignError, LandmarkError, VideoError: files that are missing, damaged or contradict
-            each other; a speaker to be held out of whom there is no clip; nobody left to learn from.
+            each other; a speaker to be held out of whom there is no clip; nobody left to learn from or to
+            test on.
     """
-    roots = [Path(root) for root in roots]
-    entries = [entry for root in roots for entry in read_manifest(root / "manifest.csv")]
-    kept = {entry.id for entry in entries if entry.split == "val"}  # in one manifest: held out in all
+    manifests = {Path(root): read_manifest(Path(root) / "manifest.csv") for root in roots}
+    entries = [entry for manifest in manifests.values() for entry in manifest]
+    kept = {entry.id for entry in entries if entry.split != "train"}  # in one manifest: held out in all
     speakers = {entry.speaker for entry in entries}
     seen = {entry.speaker for entry in entries if entry.id not in kept}
     back = frozenset(held_out) or frozenset(speakers - seen)
     if unknown := sorted(back - speakers):
-        raise MouthSetError(f"held out: no clip of {', '.join(unknown)}; there are {sorted(speakers)}")
+        raise MouthSetError(f"held_out={unknown}: no clip of them; expected some of {sorted(speakers)}")
     kept |= {entry.id for entry in entries if entry.speaker in back}
+    if not kept:
+        raise MouthSetError(f"{', '.join(map(str, roots))}: no clip is held out to test on; name held_out")
     timings = {}
-    for path in (path for root in roots for path in sorted(root.glob("alignments_*.jsonl.gz"))):
+    for path in (path for root in manifests for path in sorted(root.glob("alignments_*.jsonl.gz"))):
         timings |= read_word_timings(path)
     motions = {
         motion.id: motion
-        for root in roots
+        for root in manifests
         for path in sorted((root / "landmarks").glob("*.npz"))
         if path.stem not in back
         for motion in read_motions(path, timings, frozenset(kept))
     }
-    sets = list(_square_clips(roots, timings, size))
-    sets += [load(root, split, size) for root in roots for split in _splits(root)]
+    sets = list(_square_clips(manifests, timings, size))
+    for root, manifest in manifests.items():
+        sets += [load(root, split, size) for split in sorted({entry.split for entry in manifest})]
     training = joined(sets, lambda name, speaker: name not in kept and speaker not in back)
     if not len(training):
         raise MouthSetError(f"{', '.join(map(str, roots))}: no clip left to train on")
     return People(training, joined(sets, lambda name, speaker: name in kept), motions, back)
 
 
-def _splits(root: Path) -> list[str]:
-    return sorted({entry.split for entry in read_manifest(root / "manifest.csv")})
-
-
 def _square_clips(
-    roots: Sequence[Path], timings: Mapping[str, tuple[Segment, ...]], size: tuple[int, int]
+    roots: Iterable[Path], timings: Mapping[str, tuple[Segment, ...]], size: tuple[int, int]
 ) -> Iterator[ClipSet]:
-    """The clips of each ``roi/``."""
-    for folder in (root / "roi" for root in roots if (root / "roi" / "manifest.csv").is_file()):
-        with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        names, speakers, clips = [], [], []
-        for row in rows:
-            name = row.get("id")
-            if name not in timings or not row.get("speaker"):
-                raise LandmarkError(f"{folder / 'manifest.csv'}: no word timings or speaker of clip {name!r}")
-            frames = to_gray(read_video(folder / f"{name}.mp4"))  # (T, H, H)
-            rows_cut = frames.shape[1] // 4
-            clips.append(resize_area(frames[:, rows_cut:-rows_cut], size))  # (T, H, W)
-            names.append(name)
-            speakers.append(row["speaker"])
-        segments = [timings[name] for name in names]
+    """Yield the clips of each ``roi/``, its rows in the order of its manifest."""
+    for path in (root / "roi" / "manifest.csv" for root in roots):
+        rows = _square_rows(path, timings) if path.is_file() else []
+        if not rows:
+            continue
+        clips = []
+        for name, _ in rows:
+            frames = to_gray(read_video(path.with_name(f"{name}.mp4")))  # (T, H, H)
+            height = frames.shape[1]
+            clips.append(resize_area(frames[:, height // 4 : height - height // 4], size))  # (T, H, W)
+        lengths = np.array([len(clip) for clip in clips], np.int64)  # (N,)
+        frames = np.zeros((len(clips), lengths.max(), *size), np.uint8)  # (N, T, H, W)
+        for n, clip in enumerate(clips):
+            frames[n, : len(clip)] = clip
+        segments = [timings[name] for name, _ in rows]
         yield ClipSet(
-            frames=np.stack(clips),
-            lengths=np.array([len(clip) for clip in clips]),
-            ids=tuple(names),
+            frames=frames,
+            lengths=lengths,
+            ids=tuple(name for name, _ in rows),
             transcripts=tuple(transcript(some) for some in segments),
             segments=tuple(to_frames(some) for some in segments),
-            speakers=tuple(speakers),
+            speakers=tuple(speaker for _, speaker in rows),
         )
+
+
+def _square_rows(path: Path, timings: Mapping[str, tuple[Segment, ...]]) -> list[tuple[str, str]]:
+    """Return id and speaker of each clip in the manifest of a ``roi/``."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [(row.get("id"), row.get("speaker")) for row in csv.DictReader(file)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LandmarkError(f"{path}: not a CSV text file ({error})") from error
+    for name, speaker in rows:
+        if name not in timings or not speaker:
+            raise LandmarkError(f"{path}: no word timings or no speaker of clip {name!r}; expected both")
+    return rows

@@ -1,0 +1,132 @@
+"""What a step is drawn from: clips and motions, speakers in a fair proportion, frames with their labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lessons.ctc.alphabet import ALPHABET
+from lessons.data.clips import ClipSet
+from lessons.data.grid.timings import frame_labels
+from lessons.data.mixture import SHARE, Examples, Mixture
+from lessons.data.motions import FRAMES, Motion
+from lessons.data.synthetic.talker import synthetic_people
+
+CLIPS, MOTIONS = synthetic_people(6, 0, (16, 32))
+
+
+def numbered(n: int = 3, length: int = FRAMES, speakers: tuple[str, ...] | None = None) -> ClipSet:
+    """Clips whose pixels tell clip and frame: 100 + clip in the first column, the frame elsewhere."""
+    frames = np.zeros((n, length, 12, 24), np.uint8)
+    frames += np.arange(length, dtype=np.uint8)[:, None, None]
+    frames[:, :, :, 0] = 100 + np.arange(n)[:, None, None]
+    segments = ((0.0, 4.5, "sil"), (4.5, 8.0, "bin"), (8.0, 12.0, "blue"), (12.0, float(length), "sil"))
+    ids = tuple(f"n{i}" for i in range(n))
+    speakers = ("s1",) * n if speakers is None else speakers
+    return ClipSet(frames, np.full(n, length), ids, ("bin blue",) * n, (segments,) * n, speakers)
+
+
+def numbered_motion(name: str, clips: ClipSet) -> Motion:
+    """A motion whose first measure tells the frame."""
+    measures = np.zeros((8, 9), np.float32)
+    measures[:, 0] = 4 + np.arange(8)
+    return Motion(name, "s1", "bin blue", clips.segments[0], 4, measures)
+
+
+@pytest.mark.parametrize("length", [14, 40, 75, 120])
+def test_frames_measures_and_labels_are_of_one_moment(length):
+    clips = numbered(2, length)
+    mixture = Mixture(clips, {"n1": numbered_motion("n1", clips)})
+    labels, some_known = frame_labels(clips.segments[0], length, ALPHABET), 0
+    for seed in range(20):
+        example = mixture.clip(np.random.default_rng(seed))
+        shown = example.frames[:, 3, 5].astype(int)  # (T,) which frame of the clip
+        clip = example.frames[0, 3, 0] - 100
+        assert example.frames.shape == (FRAMES, 12, 24) and (np.diff(shown) >= 0).all()
+        np.testing.assert_array_equal(example.labels, labels[shown])
+        np.testing.assert_array_equal(example.known, (shown >= 4) & (shown < 12) & (clip == 1))
+        np.testing.assert_array_equal(example.measures[example.known, 0], shown[example.known])
+        assert not example.measures[~example.known].any()
+        assert ALPHABET.decode(example.target.tolist()) == "bin blue"
+        some_known += example.known.any()
+    assert 3 < some_known < 17  # of clip 1, not of clip 0
+
+
+def test_a_motion_that_outlives_its_clip_is_cut():
+    clips = numbered(1, 14)
+    motion = replace(numbered_motion("n0", clips), start=10)
+    example = Mixture(clips, {"n0": motion}).clip(np.random.default_rng(0))
+    shown = example.frames[:, 3, 5].astype(int)
+    np.testing.assert_array_equal(example.known, shown >= 10)
+    late = replace(motion, start=20)
+    assert not Mixture(clips, {"n0": late}).clip(np.random.default_rng(0)).known.any()
+
+
+def test_motions_alone_keep_their_sentence():
+    mixture = Mixture(CLIPS, MOTIONS)
+    for seed in range(10):
+        example = mixture.motion(np.random.default_rng(seed))
+        assert example.frames is None and example.measures.shape == (FRAMES, 9) and example.known.all()
+        text = ALPHABET.decode(example.target.tolist())
+        assert text in CLIPS.transcripts
+        segments = CLIPS.segments[CLIPS.transcripts.index(text)]
+        used = set(example.labels.tolist()) - {0}
+        assert used <= set(frame_labels(segments, FRAMES, ALPHABET).tolist()) and len(used) > 5
+
+
+def test_a_speaker_is_drawn_in_proportion_to_a_power_of_what_there_is():
+    speakers = ("few",) * 2 + ("many",) * 32
+    clips = numbered(34, 14, speakers)
+    mixture = Mixture(clips, MOTIONS)
+    rng = np.random.default_rng(0)
+    drawn = Counter(speakers[int(mixture.clip(rng).frames[0, 3, 0]) - 100] for _ in range(600))
+    assert drawn["many"] / drawn["few"] == pytest.approx(16**SHARE, rel=0.3)  # 5.3, and not 16
+
+
+def test_a_step_has_so_many_of_each_and_clips_where_nobody_can_be_made_of():
+    mixture = Mixture(numbered(3), MOTIONS)
+    drawn = mixture.draw(2, 3, 4, np.random.default_rng(0))
+    assert (len(drawn.clips), len(drawn.motions)) == (5, 4)
+    assert all(example.frames is not None for example in drawn.clips)
+    again = mixture.draw(2, 3, 4, np.random.default_rng(0))
+    for one, other in zip(drawn.clips + drawn.motions, again.clips + again.motions, strict=True):
+        np.testing.assert_array_equal(one.measures, other.measures)
+        np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_a_batch_on_a_device(device):
+    drawn = Mixture(CLIPS, MOTIONS).draw(2, 0, 3, np.random.default_rng(1))
+    batch = drawn.to(device)
+    assert batch.x.shape == (2, 1, FRAMES, 16, 32) and batch.x.dtype == torch.float32
+    assert batch.x.mean().abs() < 1e-3 and abs(batch.x.std() - 1) < 0.01
+    assert batch.motions.shape == (FRAMES, 3, 9) and batch.measures.shape == (FRAMES, 2, 9)
+    assert batch.known.shape == (FRAMES, 2) and batch.known.dtype == torch.bool
+    assert batch.frame_labels.shape == (5, FRAMES) and batch.target_lengths.shape == (5,)
+    assert batch.target_lengths.device.type == "cpu" and len(batch.targets) == batch.target_lengths.sum()
+    np.testing.assert_array_equal(batch.motions[:, 1].cpu().numpy(), drawn.motions[1].measures)
+    np.testing.assert_array_equal(batch.measures[:, 1].cpu().numpy(), drawn.clips[1].measures)
+    same = Examples(drawn.clips, drawn.motions, np.random.default_rng(2))
+    other = Examples(drawn.clips, drawn.motions, np.random.default_rng(3))
+    assert not torch.equal(same.to(device).x, other.to(device).x)  # disguised by their own generators
+
+
+def test_who_speaks_need_not_be_known_and_nothing_to_draw_from_is_refused():
+    unknown = replace(numbered(2), speakers=())
+    assert len(Mixture(unknown, MOTIONS).draw(2, 0, 1, np.random.default_rng(0)).clips) == 2
+    with pytest.raises(ValueError, match="2 clips, 0 motions: expected some of both"):
+        Mixture(numbered(2), {})
+    with pytest.raises(ValueError, match="0 clips, 6 motions: expected some of both"):
+        Mixture(numbered(2).subset([]), MOTIONS)
+
+
+def test_examples_are_as_long_as_asked():
+    clips = numbered(2, 14)
+    mixture = Mixture(clips, {"n1": numbered_motion("n1", clips)}, n_frames=14)
+    examples = mixture.draw(3, 0, 2, np.random.default_rng(0))
+    assert {len(e.labels) for e in examples.clips + examples.motions} == {14}
+    assert {e.measures.shape for e in examples.clips + examples.motions} == {(14, 9)}
+    assert all(e.frames.shape == (14, 12, 24) for e in examples.clips)
