@@ -53,6 +53,7 @@ COURSE: tuple[Notebook, ...] = (
     Notebook(
         14, "scale_and_ship", "Scale and ship", "mixed precision, compile, many processes, export", 2, True
     ),
+    Notebook(15, "strangers", "Strangers", "a lip reader for people whom it never saw", 2, True),
 )
 
 

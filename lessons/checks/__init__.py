@@ -30,6 +30,7 @@ MODULES = {
     "12": "video_detection",
     "13": "capstone",
     "14": "scale_and_ship",
+    "15": "strangers",
 }
 
 

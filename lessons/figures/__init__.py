@@ -34,6 +34,7 @@ from lessons.figures.ctc import (
 from lessons.figures.detection import boolean_timeline, box_overlaps, center_maps, precision_recall
 from lessons.figures.diagrams import bottleneck_lstm_diagram, course_map, lstm_gru_diagram, pipeline_diagram
 from lessons.figures.recurrent import bidirectional_order, gate_activations, sigmoid_saturation, state_maps
+from lessons.figures.strangers import intervals, measure_courses, mouth_points, stranger_diagram
 from lessons.figures.style import describe
 from lessons.figures.training import (
     gantt_chart,
@@ -49,11 +50,11 @@ __all__ = [
     "Layer", "alignment", "beam_search", "bidirectional_order", "boolean_timeline",
     "bottleneck_lstm_diagram", "box_overlaps", "boxed_clip_rows", "boxed_frames", "break_even",
     "center_maps", "clip_rows", "confusion_matrix", "count_bars", "course_map", "ctc_gradient", "curves",
-    "describe", "distance_matrix", "dot_plot", "edit_table", "error_rate_bars", "filmstrip", "gantt_chart",
-    "gate_activations", "kernels", "layer_costs", "live_transcript", "lstm_gru_diagram", "memory_layout",
-    "number_bits", "number_range", "path_probabilities", "pipeline_diagram", "posterior_curves",
-    "precision_recall", "ring_all_reduce", "saliency_overlay", "seed_spread", "shape_ladder",
-    "sigmoid_saturation", "space_time", "space_time_cube", "space_time_slices", "state_maps", "strip_plot",
-    "throughput", "training_run", "trellis", "trellis_flow", "trellis_steps", "weight_bars",
-    "word_timeline",
+    "describe", "distance_matrix", "dot_plot", "edit_table", "error_rate_bars", "filmstrip",
+    "gantt_chart", "gate_activations", "intervals", "kernels", "layer_costs", "live_transcript",
+    "lstm_gru_diagram", "measure_courses", "memory_layout", "mouth_points", "number_bits", "number_range",
+    "path_probabilities", "pipeline_diagram", "posterior_curves", "precision_recall", "ring_all_reduce",
+    "saliency_overlay", "seed_spread", "shape_ladder", "sigmoid_saturation", "space_time",
+    "space_time_cube", "space_time_slices", "state_maps", "stranger_diagram", "strip_plot", "throughput",
+    "training_run", "trellis", "trellis_flow", "trellis_steps", "weight_bars", "word_timeline",
 ]  # fmt: skip

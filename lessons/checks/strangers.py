@@ -1,0 +1,253 @@
+"""Checks of notebook 15: an augmentation by its properties, correlation by torch, leaks by planting them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lessons.checks.tools import call, expect_close, expect_tensor
+
+ROUNDING = 0.01  # gray levels out of 255
+
+
+def _clips(seed: int, shape: tuple[int, ...]) -> Tensor:
+    """Clips (B, T, H, W) float32 whose second half repeats the first: equal frames must stay equal."""
+    pixels = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 255
+    half = shape[1] // 2
+    pixels[:, half : 2 * half] = pixels[:, :half]
+    pixels[:, :, 0, 0], pixels[:, :, 0, 1] = 0.0, 255.0  # black and white occur in every frame
+    return pixels
+
+
+def relight(function: Callable) -> None:
+    """function(clips (B, T, H, W) 0 … 255, strength, rng) -> clips in another light, each in its own."""
+    hint_same = "With strength 0 nothing changes: what must your factor or exponent be then?"
+    for seed, shape in enumerate([(3, 6, 8, 12), (1, 4, 5, 5), (5, 2, 9, 4)]):
+        clips = _clips(seed, shape)
+        name = f"relight for clips {shape}"
+        still = _lit(function, clips, 0.0, seed, f"{name}, strength 0,")
+        expect_close(still, clips, f"{name}, strength 0,", hint_same, tolerance=ROUNDING)
+        lit = _lit(function, clips, 0.5, seed, f"{name}, strength 0.5,")
+        _expect_light(lit, clips, f"{name}, strength 0.5,")
+        again = _lit(function, clips, 0.5, seed, name)
+        if not torch.equal(lit, again):
+            raise AssertionError(
+                f"{name}: two generators in the same state gave two results. Draw from rng, nothing else."
+            )
+    _expect_own_light(function)
+
+
+def _lit(function: Callable, clips: Tensor, strength: float, seed: int, name: str) -> Tensor:
+    """What the function gives, after the checks that need no second result."""
+    given = clips.clone()
+    found = call(function, given, strength, np.random.default_rng(seed))
+    if not torch.equal(given, clips):
+        raise AssertionError(f"{name} changed the clips that it was given. Make new ones.")
+    hint = "Light changes gray values, neither the number of frames nor their size."
+    found = expect_tensor(found, tuple(clips.shape), name, f"{hint} What does your formula make of 0?")
+    if not found.is_floating_point():
+        raise AssertionError(f"{name} gave {found.dtype}, expected floats: integers lose the small changes.")
+    low, high = found.min().item(), found.max().item()
+    if low < -ROUNDING or high > 255 + ROUNDING:
+        raise AssertionError(
+            f"{name} gave values from {low:.1f} to {high:.1f}: a camera's lie from 0 to 255; clamp."
+        )
+    return found
+
+
+def _expect_light(lit: Tensor, clips: Tensor, name: str) -> None:
+    """The same change in all frames of a clip, and brighter stays brighter: the label is kept."""
+    half = clips.shape[1] // 2
+    if (lit[:, :half] - lit[:, half : 2 * half]).abs().max() > ROUNDING:
+        raise AssertionError(
+            f"{name}: two equal frames of one clip came out differently. Draw once per clip, not per frame: "
+            "a light that flickers is a motion."
+        )
+    if clips.shape[1] > 3:  # frames that differ
+        order = clips.diff(dim=1).sign() * lit.diff(dim=1)
+        if order.min() < -ROUNDING:
+            raise AssertionError(
+                f"{name}: somewhere a pixel that gets brighter from one frame to the next now gets darker. "
+                "Are all pixels still at their place, at their time, and white still brighter than black?"
+            )
+    if (lit - clips).abs().mean() < 0.5:
+        raise AssertionError(f"{name} changed next to nothing. Does strength reach your random numbers?")
+
+
+def _expect_own_light(function: Callable) -> None:
+    """Another light per clip and per draw, and more of it with more strength."""
+    one = _clips(9, (1, 4, 8, 12))
+    many = one.repeat(8, 1, 1, 1)  # (8, T, H, W)
+    lit = _lit(function, many, 0.5, 0, "relight for eight equal clips")
+    apart = torch.cdist(lit.flatten(1).double(), lit.flatten(1).double()) + 1e9 * torch.eye(8)
+    if apart.min() < 1:
+        raise AssertionError(
+            "relight for eight equal clips: two came out alike. Each clip needs random numbers of its own."
+        )
+    other = _lit(function, many, 0.5, 1, "relight for eight equal clips")
+    if torch.allclose(lit, other, atol=1.0):
+        raise AssertionError("relight gives the same light whatever the state of rng: draw from it.")
+    changes = [(_lit(function, many, s, 0, "relight") - many).abs().mean().item() for s in (0.1, 0.3, 0.9)]
+    if not changes[0] < changes[1] < changes[2]:
+        raise AssertionError(
+            "relight with strength 0.1, 0.3, 0.9 changes pixels by "
+            f"{', '.join(f'{change:.1f}' for change in changes)} on average: more strength must change more."
+        )
+    means = lit.flatten(1).mean(1) - many.flatten(1).mean(1)  # (8,)
+    if means.min() > 0 or means.max() < 0:
+        raise AssertionError("Of eight clips all came out darker, or all brighter: let it go both ways.")
+
+
+def correlation_loss(function: Callable) -> None:
+    """function(seen (T, B, M), true (T, B, M)) -> 1 - the mean correlation of the courses, ()."""
+    generator = torch.Generator().manual_seed(0)
+    cases = [  # (T, B, M), scale and offset of seen, what a failure here points at
+        ((40, 1, 1), 1.0, 0.0, "Correlate over time, which is the first axis."),
+        ((12, 1, 3), 1.0, 0.0, "Each measure has a correlation of its own; then the mean of all."),
+        ((12, 4, 1), 1.0, 0.0, "Each clip has a correlation of its own: do not join clips to one course."),
+        ((7, 3, 5), 1.0, 0.0, "Mean over clips and measures, of correlations over time."),
+        ((30, 2, 9), 1.0, 50.0, "An offset must not matter: subtract each course's own mean over time."),
+        ((30, 2, 9), 300.0, 0.0, "The scale must not matter: divide by each course's own length."),
+        ((30, 2, 9), -2.0, 3.0, "A course that runs the other way has correlation -1, and loss near 2."),
+        ((30, 2, 9), 0.3, -7.0, "A small scale must not matter either: keep what you add to 0 tiny."),
+    ]
+    for shape, scale, offset, hint in cases:
+        true = torch.randn(shape, generator=generator, dtype=torch.float64)
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        true = true * torch.linspace(0.5, 4, shape[2]) + torch.linspace(-3, 3, shape[1])[:, None]
+        seen = (scale * (true + noise) + offset).requires_grad_()
+        _expect_correlation(function, seen, true, f"correlation_loss for courses {shape}", hint)
+    _expect_extremes(function)
+
+
+def _expect_correlation(function: Callable, seen: Tensor, true: Tensor, name: str, hint: str) -> None:
+    """Value and gradient are those of torch.corrcoef, course by course."""
+    n_clips, n_measures = seen.shape[1:]
+    each = [
+        torch.corrcoef(torch.stack((seen[:, b, m], true[:, b, m])))[0, 1]
+        for b in range(n_clips)
+        for m in range(n_measures)
+    ]
+    expected = 1 - torch.stack(each).mean()
+    (wanted,) = torch.autograd.grad(expected, seen)
+    before = seen.detach().clone(), true.clone()
+    found = expect_tensor(call(function, seen, true), (), name, "It is one number: a mean.")
+    if not (torch.equal(seen.detach(), before[0]) and torch.equal(true, before[1])):
+        raise AssertionError(f"{name} changed the courses that it was given. Make new ones.")
+    if abs(found.item() - expected.item()) > 5e-3:
+        raise AssertionError(f"{name} gave {found.item():.3f}, expected {expected.item():.3f}. {hint}")
+    if not found.requires_grad:
+        raise AssertionError(f"{name} has no gradient: was it made by .item(), float() or .detach()?")
+    (gradient,) = torch.autograd.grad(found, seen)
+    size = wanted.abs().max()
+    message = f"The gradient of {name}, over its largest value,"
+    expect_close(
+        gradient / size, wanted / size, message, "Let it flow through mean and length, too.", tolerance=0.02
+    )
+
+
+def _expect_extremes(function: Callable) -> None:
+    """Equal courses cost nothing; one that stands still costs 1, and its gradient is finite."""
+    true = torch.randn(20, 2, 3, generator=torch.Generator().manual_seed(1))
+    found = expect_tensor(call(function, true.clone(), true), (), "correlation_loss of equal courses", "")
+    if abs(found.item()) > 5e-3:
+        raise AssertionError(f"correlation_loss of equal courses gave {found.item():.3f}, expected 0.")
+    still = torch.full((20, 2, 3), 5.0, requires_grad=True)
+    name = "correlation_loss of courses that stand still"
+    hint = "Their length is 0: add something tiny before you divide, and inside the root."
+    found = expect_tensor(call(function, still, true), (), name, hint)
+    if abs(found.item() - 1) > 5e-3:
+        raise AssertionError(f"{name} gave {found.item():.3f}, expected 1: no correlation.")
+    (gradient,) = torch.autograd.grad(found, still)
+    expect_tensor(gradient, (20, 2, 3), f"The gradient of {name}", hint)
+
+
+Row = dict[str, str]
+
+
+def _row(name: str, speaker: str, transcript: str) -> Row:
+    return {"id": name, "speaker": speaker, "transcript": transcript}
+
+
+A, B = ("bin blue at f two now", "set red by c one soon")
+C, D = ("lay green in z nine again", "place white with q zero please")
+
+
+def leaks(function: Callable) -> None:
+    """function(train, val) -> {"speakers", "clips", "sentences"}, lists of what stands on both sides."""
+    clean = ([_row("a1", "s1", A), _row("b2", "s2", B)], [_row("c3", "s3", C), _row("d4", "s4", D)])
+    cases = [  # train, val, what a failure here points at
+        (*clean, "Nothing is on both sides: three empty lists."),
+        ([*clean[0], _row("e5", "s3", A)], clean[1], "A speaker of validation has a clip in training."),
+        (clean[0], [*clean[1], _row("e5", "s1", D)], "A speaker of training has a clip in validation."),
+        ([*clean[0], _row("e5", "S3", A)], clean[1], "S3 and s3 are one person: compare in lower case."),
+        (clean[0], [*clean[1], _row("e5", " s2", D)], "Blanks around a name are not part of it."),
+        ([*clean[0], _row("c3", "s9", A)], clean[1], "One id on both sides is one clip."),
+        ([*clean[0], _row("C3", "s9", A)], clean[1], "Ids, too, are compared in lower case."),
+        ([*clean[0], _row("e5", "s9", D)], clean[1], "Another person says a sentence of validation."),
+        ([*clean[0], _row("e5", "s9", D.upper())], clean[1], "Sentences, too, without regard to case."),
+        ([*clean[0], _row("e5", "s9", D.replace(" ", "  "))], clean[1], "Two spaces are one."),
+        ([*clean[0], *clean[1]], clean[1], "Everything leaks; list it in order of the alphabet."),
+        ([*clean[0], clean[0][0]], clean[1], "Twice on one side is no leak."),
+        (
+            [*clean[0], *clean[1][::-1], *clean[1]],
+            [*clean[1], *clean[1]],
+            "What leaks several times is listed once.",
+        ),
+        ([], clean[1], "Nobody in training: nothing leaks."),
+        (clean[0], [], "Nobody in validation: nothing leaks."),
+        (
+            [*clean[0], _row("s4", "s8", A)],
+            [*clean[1], _row("s1", "s5", C)],
+            "An id that looks like a speaker's name is an id.",
+        ),
+    ]
+    for train, val, hint in cases:
+        _expect_leaks(function, train, val, hint)
+    # Lists may come in any order, and of any length.
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        rows = [
+            _row(f"c{rng.integers(40)}", f"s{rng.integers(25)}", (A, B, C, D)[rng.integers(4)] + " x" * i)
+            for i in range(16)
+        ]
+        cut = int(rng.integers(2, 14))
+        _expect_leaks(function, rows[:cut], rows[cut:], "A larger split: compare every row with every row.")
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _expect_leaks(function: Callable, train: list[Row], val: list[Row], hint: str) -> None:
+    columns = {"speakers": "speaker", "clips": "id", "sentences": "transcript"}
+    expected = {
+        key: sorted({_plain(a[column]) for a in train for b in val if _plain(a[column]) == _plain(b[column])})
+        for key, column in columns.items()
+    }
+    given = [dict(row) for row in train], [dict(row) for row in val]
+    shown = [[tuple(row.values()) for row in rows] for rows in (train, val)] if len(train) < 4 else "…"
+    name = f"leaks for train, val = {shown}"
+    found: Any = call(function, *given)
+    if given != (train, val):
+        raise AssertionError(f"{name} changed the rows that it was given. Make copies.")
+    if not isinstance(found, dict) or set(found) != set(columns):
+        raise AssertionError(f"{name} gave {found!r}, expected a dict with the keys {', '.join(columns)}.")
+    for key, wanted in expected.items():
+        if not isinstance(found[key], list | tuple):
+            raise AssertionError(
+                f"{name}: {key!r} is a {type(found[key]).__name__}, expected a sorted list. {hint}"
+            )
+        if list(found[key]) != wanted:
+            raise AssertionError(f"{name}: {key!r} is {found[key]!r}, expected {wanted!r}. {hint}")
+
+
+CHECKS: dict[str, Callable[[Callable], None]] = {
+    "relight": relight,
+    "correlation_loss": correlation_loss,
+    "leaks": leaks,
+}

@@ -1,0 +1,213 @@
+"""What learners write by mistake in the exercises of notebook 15 does not pass, and is told why.
+
+That the shown solution passes: tests/checks/test_solutions.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lessons.checks import check
+from lessons.checks.strangers import CHECKS
+from tests.checks.exercises import each_wrong_answer
+
+
+def gamma(shape=lambda c: (len(c), 1, 1, 1), size=lambda s: s, change=lambda out, c: out, source=None):
+    """The right answer by an exponent, with one slip."""
+
+    def function(clips, strength, rng):
+        drawn = (source or rng.normal)(size=shape(clips))
+        exponent = torch.from_numpy(np.exp(size(strength) * drawn)).to(clips)
+        return change(255 * (clips / 255) ** exponent, clips)
+
+    return function
+
+
+def in_place(clips, strength, rng):
+    clips *= torch.from_numpy(np.exp(strength * rng.normal(size=(len(clips), 1, 1, 1)))).to(clips)
+    return clips.clamp_(0, 255)
+
+
+def brightness(clips, strength, rng):
+    return clips * torch.from_numpy(np.exp(strength * rng.normal(size=(len(clips), 1, 1, 1)))).to(clips)
+
+
+def through_log(clips, strength, rng):
+    factor = torch.from_numpy(strength * rng.normal(size=(len(clips), 1, 1, 1))).to(clips)
+    return 255 * (clips / 255).log().mul(factor.exp()).exp() + 0 * (1 / clips)
+
+
+def pearson(seen, true, over=0, eps=1e-6, center=True, norm=True, reduce=torch.mean):
+    if center:
+        seen, true = seen - seen.mean(over, keepdim=True), true - true.mean(over, keepdim=True)
+    if norm:
+        seen, true = (
+            x / (x.square().mean(over, keepdim=True) + eps**2).sqrt().clamp(min=eps) for x in (seen, true)
+        )
+    return reduce((seen * true).mean(over))
+
+
+def on_both_sides(plain=lambda text: " ".join(text.lower().split()), change=lambda found: found):
+    """The right answer with one slip."""
+
+    def function(train, val):
+        found = {}
+        for name, column in (("speakers", "speaker"), ("clips", "id"), ("sentences", "transcript")):
+            found[name] = sorted({plain(r[column]) for r in train} & {plain(r[column]) for r in val})
+        return change(found)
+
+    return function
+
+
+def listed_twice(train, val):
+    right = on_both_sides()(train, val)
+    both = [row["speaker"].lower().strip() for row in train + val]
+    return right | {"speakers": sorted(name for name in both if name in right["speakers"])}
+
+
+def duplicates_of_one_side(train, val):
+    def twice(column):
+        names = [" ".join(row[column].lower().split()) for row in train + val]
+        return sorted({name for name in names if names.count(name) > 1})
+
+    return {"speakers": twice("speaker"), "clips": twice("id"), "sentences": twice("transcript")}
+
+
+def row_by_row(train, val):
+    pairs = list(zip(train, val, strict=False))
+    return {
+        name: sorted({a[column].lower() for a, b in pairs if a[column].lower() == b[column].lower()})
+        for name, column in (("speakers", "speaker"), ("clips", "id"), ("sentences", "transcript"))
+    }
+
+
+WRONG = {
+    "relight": [
+        ("another light per frame", gamma(lambda c: (*c.shape[:2], 1, 1)), "flickers"),
+        ("one light for all clips", gamma(lambda c: (1, 1, 1, 1)), "came out alike"),
+        ("noise per pixel", gamma(lambda c: tuple(c.shape)), "flickers"),
+        ("strength ignored", gamma(size=lambda s: 0.4), "strength 0"),
+        ("strength cut to yes or no", gamma(size=lambda s: 0.4 * (s > 0)), "more strength"),
+        ("nothing", lambda c, s, rng: c.clone(), "next to nothing"),
+        ("changes its input", in_place, "changed the clips"),
+        ("bytes", gamma(change=lambda out, c: out.to(torch.uint8)), "expected floats|wrong"),
+        ("above white", brightness, "clamp"),
+        ("scaled to 0 … 1", gamma(change=lambda out, c: out / 255), "strength 0"),
+        ("a negative", gamma(change=lambda out, c: 255 - out), "strength 0"),
+        ("backwards", gamma(change=lambda out, c: out.flip(1)), "strength 0|brighter"),
+        ("shifted in time", lambda c, s, rng: gamma()(c.roll(int(s > 0), 1), s, rng), "gets darker"),
+        (
+            "mixed clips",
+            lambda c, s, rng: gamma()(c.flip(0) if s else c, s, rng) if len(c) > 1 else c,
+            "gets darker|next to nothing",
+        ),
+        ("not a number at black", through_log, "NaN"),
+        ("its own generator", gamma(source=np.random.default_rng().normal), "same state"),
+        ("a fixed seed", lambda c, s, rng: gamma()(c, s, np.random.default_rng(0)), "whatever the state"),
+        (
+            "only darker",
+            lambda c, s, rng: gamma(source=lambda size: abs(rng.normal(size=size)))(c, s, rng),
+            "both",
+        ),
+        ("numpy", lambda c, s, rng: gamma()(c, s, rng).numpy(), "expected a tensor"),
+        ("the first clip only", lambda c, s, rng: gamma()(c, s, rng)[:1], "has shape|came out alike"),
+        ("no return", lambda c, s, rng: None, "gave None"),
+    ],
+    "correlation_loss": [
+        ("squared error", lambda a, b: (a - b).square().mean(), "expected"),
+        ("over the batch", lambda a, b: 1 - pearson(a, b, over=1), "over time"),
+        ("over the measures", lambda a, b: 1 - pearson(a, b, over=2), "over time"),
+        ("all in one", lambda a, b: 1 - pearson(a.flatten(), b.flatten()), "of its own"),
+        (
+            "clips joined",
+            lambda a, b: 1 - pearson(a.flatten(0, 1), b.flatten(0, 1)),
+            "do not join clips",
+        ),
+        ("no mean taken off", lambda a, b: 1 - pearson(a, b, center=False), "expected"),
+        ("covariance", lambda a, b: 1 - pearson(a, b, norm=False), "expected"),
+        ("correlation, not loss", pearson, "expected"),
+        ("its size", lambda a, b: 1 - abs(pearson(a, b)), "the other way"),
+        ("its square", lambda a, b: 1 - pearson(a, b) ** 2, "expected"),
+        ("a sum", lambda a, b: 1 - pearson(a, b, reduce=torch.sum), "expected"),
+        ("one per measure", lambda a, b: 1 - pearson(a, b, reduce=lambda x: x), "one number"),
+        ("a large eps", lambda a, b: 1 - pearson(a, b, eps=1.0), "expected"),
+        (
+            "no eps",
+            lambda a, b: 1 - torch.cosine_similarity(a - a.mean(0), b - b.mean(0), dim=0, eps=0).mean(),
+            "NaN",
+        ),
+        (
+            "no gradient through the length",
+            lambda a, b: (
+                1
+                - (
+                    (a - a.mean(0))
+                    / a.std(0, correction=0).clamp(min=1e-6).detach()
+                    * (b - b.mean(0))
+                    / b.std(0, correction=0).clamp(min=1e-6)
+                ).mean()
+            ),
+            "gradient",
+        ),
+        ("detached", lambda a, b: 1 - pearson(a.detach(), b), "no gradient"),
+        ("a number", lambda a, b: 1 - pearson(a, b).item(), "expected a tensor"),
+        ("no return", lambda a, b: None, "gave None"),
+    ],
+    "leaks": [
+        ("case counts", on_both_sides(plain=lambda t: " ".join(t.split())), "lower case"),
+        ("blanks count", on_both_sides(plain=str.lower), "Blanks"),
+        ("all blanks go", on_both_sides(plain=lambda t: t.lower().replace(" ", "")), "expected"),
+        ("only the ends", on_both_sides(plain=lambda t: t.lower().strip()), "Two spaces"),
+        ("unsorted", on_both_sides(change=lambda f: {k: v[::-1] for k, v in f.items()}), "alphabet"),
+        ("sets", on_both_sides(change=lambda f: {k: set(v) for k, v in f.items()}), "sorted list"),
+        ("counts", on_both_sides(change=lambda f: {k: len(v) for k, v in f.items()}), "sorted list"),
+        ("speakers only", on_both_sides(change=lambda f: f | {"clips": [], "sentences": []}), "one clip"),
+        ("no sentences", on_both_sides(change=lambda f: f | {"sentences": []}), "Another person"),
+        ("no clips", on_both_sides(change=lambda f: f | {"clips": []}), "one clip"),
+        ("the first alone", on_both_sides(change=lambda f: {k: v[:1] for k, v in f.items()}), "Everything"),
+        ("yes or no", on_both_sides(change=lambda f: any(f.values())), "a dict"),
+        ("listed as often", listed_twice, "A speaker|once|expected"),
+        ("twice on one side", duplicates_of_one_side, "A speaker of validation"),
+        ("row by row", row_by_row, "A speaker"),
+        ("a list", on_both_sides(change=lambda f: list(f.values())), "a dict"),
+        ("empties its input", lambda a, b: (on_both_sides()(a, b), a.clear())[0], "changed the rows"),
+        ("no return", lambda a, b: None, "gave None"),
+    ],
+}
+
+
+@each_wrong_answer(WRONG)
+def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
+    with pytest.raises(AssertionError, match=message):
+        check(f"15.{exercise}", wrong)
+
+
+def test_every_exercise_is_tried_with_at_least_ten_wrong_answers():
+    assert WRONG.keys() == CHECKS.keys()
+    assert all(len(answers) >= 10 for answers in WRONG.values())
+
+
+def field(clips, strength, rng):
+    """Another right answer: a lamp that stands to one side."""
+    across = torch.linspace(-1, 1, clips.shape[-1])  # (W,)
+    slope, level = torch.from_numpy(rng.normal(size=(2, len(clips), 1, 1, 1))).to(clips)
+    return (clips * (strength * (level + slope * across)).exp()).clamp(0, 255)
+
+
+RIGHT = {
+    "relight": [gamma(), field],
+    "correlation_loss": [
+        lambda a, b: 1 - pearson(a, b),
+        lambda a, b: 1 - torch.cosine_similarity(a - a.mean(0), b - b.mean(0), dim=0, eps=1e-6).mean(),
+    ],
+    "leaks": [on_both_sides(), on_both_sides(change=lambda f: {k: tuple(v) for k, v in f.items()})],
+}
+
+
+@pytest.mark.parametrize("exercise", RIGHT)
+def test_right_answers_in_other_styles_are_accepted(exercise, capsys):
+    for function in RIGHT[exercise]:
+        check(f"15.{exercise}", function)
+        assert capsys.readouterr().out == f"15.{exercise}: correct\n"
