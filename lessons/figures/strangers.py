@@ -104,11 +104,13 @@ def measure_courses(
     for ax in axes[-columns:]:
         ax.set_xlabel("frame")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=len(items))
+    one, other = items[0], items[-1]
     alike = [
-        f"{measure} {np.corrcoef([values[:, m] for _, values, _ in items])[0, -1]:.2f}"
+        f"{measure} {np.corrcoef(one[1][:, m], other[1][:, m])[0, 1]:.2f}"
         for m, measure in enumerate(names)
+        if min(np.ptp(values[:, m]) for _, values, _ in items) > 1e-6  # what stands still has none
     ]
-    end = f"; correlation of {items[0][0]} and {items[-1][0]}: {', '.join(alike)}" if len(items) > 1 else ""
+    end = f"; correlation of {one[0]} and {other[0]}: {', '.join(alike)}" if len(items) > 1 else ""
     return finish(fig, f"Line charts of {plural(len(names), 'measure')} for {listed(courses)}{end}.", title)
 
 
