@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from lessons.figures.diagrams import _box
 from lessons.figures.style import (
@@ -52,19 +53,21 @@ def mouth_points(
     if not frames or list(points) != list(frames):
         raise ValueError(f"points: {list(points)}, expected those of frames, {list(frames)}, at least one")
     clip = as_clip(np.stack([to_numpy(frame, name, 2) for name, frame in frames.items()]), "frames")
-    high = width / len(clip) * clip.shape[1] / clip.shape[2]
-    fig, axes = grid(len(clip), len(clip), width, high, 1.1)
+    lowest = max(float(np.asarray(places)[..., 1].max()) for places in points.values())
+    rows = max(clip.shape[1], lowest + 3)  # a point may lie below the frame
+    fig, axes = grid(len(clip), len(clip), width, width / len(clip) * rows / clip.shape[2], 1.0)
     for ax, (name, frame) in zip(axes, frames.items(), strict=True):
         places = to_numpy(points[name], f"points[{name!r}]", 2)
         if places.shape != (len(names), 2):
             raise ValueError(f"points[{name!r}]: shape {places.shape}, expected ({len(names)}, 2)")
         frame_axes(ax)
+        ax.spines[:].set_visible(False)
         ax.imshow(frame, **gray_scale(clip))
         ax.plot(*places.T, "o", ms=11, color=ORANGE, mec="white", mew=0.8)
         for number, (x, y) in enumerate(places, start=1):
             write(ax, x, y, str(number), fontsize=7, color=INK)
         ax.set_title(name, fontsize=9, loc="center")
-        ax.set(xlim=(-0.5, frame.shape[1] - 0.5), ylim=(frame.shape[0] - 0.5, -0.5))
+        ax.set(xlim=(-0.5, frame.shape[1] - 0.5), ylim=(rows - 0.5, -0.5))
     told = "   ".join(f"{number} {name}" for number, name in enumerate(names, start=1))
     half = told.find("   ", len(told) // 2)
     fig.supxlabel(f"{told[:half]}\n{told[half:].strip()}", fontsize=8.5, color=INK)
@@ -97,7 +100,8 @@ def measure_courses(
     fig, axes = grid(len(names), columns, width, 1.25, 0.7, sharex=True)
     for m, (ax, measure) in enumerate(zip(axes, names, strict=True)):
         for name, values, color in items:
-            ax.plot(values[:, m], color=color, lw=1.5, label=name)
+            first = {"lw": 5, "alpha": 0.4} if name == items[0][0] else {"lw": 1.5}  # seen under the others
+            ax.plot(values[:, m], color=color, label=name, **first)
         ax.set_title(measure, fontsize=9)
         ax.set_yticks([])
         ax.spines["left"].set_color(RULE)
@@ -200,6 +204,7 @@ def intervals(
     ax.set_yticks(range(len(rows)), list(rows))
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.set(ylim=(len(rows) - 0.4, -0.7), xlim=(0, 1.12 * most or 1), xlabel=f"{xlabel} in %")
-    ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}")
+    ax.set(ylim=(len(rows) - 0.4, -0.7), xlim=(0, 1.12 * most or 1), xlabel=xlabel)
+    ax.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
+    ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return finish(fig, f"{xlabel} in percent with intervals: {listed(told)}.", title, ax)
