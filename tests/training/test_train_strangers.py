@@ -30,7 +30,7 @@ QUICK = StrangerSettings(
     epochs=3,
     steps_per_epoch=3,
     batch_size=2,
-    made=1,
+    motion_epochs=1,
     motions=2,
     learning_rate=1e-2,
     warmup_steps=5,
@@ -130,7 +130,7 @@ def test_a_measure_that_stands_still_gives_finite_gradients():
 
 
 def test_it_learns_to_see_how_mouths_move_that_it_never_saw():
-    settings = replace(QUICK, epochs=2, steps_per_epoch=14, batch_size=3, made=0, motions=3)
+    settings = replace(QUICK, epochs=2, steps_per_epoch=14, batch_size=3, motions=3, motion_epochs=0)
     _, average, rows = run(settings, model=tiny(hidden_size=16, dropout=0.0))
     assert rows[0]["train_measures"] > 1.1 > 0.95 > rows[-1]["train_measures"]
     assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
