@@ -209,6 +209,20 @@ def test_every_form_of_the_model_trains(change):
     assert all(np.isfinite(value) for value in row.values()) and row["train_timings"] > 0
 
 
+@pytest.mark.parametrize("upsample", [1, 2])
+def test_the_loss_reads_every_frame(monkeypatch, upsample):
+    seen, ctc_loss = [], torch.nn.functional.ctc_loss
+
+    def noted(log_probs, targets, lengths, *args, **kwargs):
+        seen.append((len(log_probs), lengths.tolist()))
+        return ctc_loss(log_probs, targets, lengths, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "ctc_loss", noted)
+    run(replace(QUICK, epochs=1, steps_per_epoch=1), model=tiny(upsample=upsample))
+    n_frames = 75 * upsample
+    assert seen[0] == (n_frames, [n_frames] * (2 + 1 + 2))  # clips, made clips, motions
+
+
 def test_clips_whose_motion_nobody_knows_are_learned_from_too():
     others = {name: motion for name, motion in UNSEEN_MOTIONS.items() if name not in CLIPS.ids}
     row = run(replace(QUICK, epochs=1), motions=others)[2][0]
