@@ -274,7 +274,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.preset == STRANGERS:
         people = load_people(args.data, args.speakers, args.hold_out, size, args.clips)
         training, validation, motions = people.training, people.validation, people.motions
-        front = None if "s1" in people.held_out else READS_S1
+        front = None if args.data == "synthetic" or "s1" in people.held_out else READS_S1
     else:
         training, validation = load_clips(args.data, size, args.clips)
     with join() as processes:
