@@ -1,7 +1,7 @@
 """What a step of training learns from when many people's motions are known and few people's videos.
 
 Two kinds of example: clips, and motions without a picture. Everybody has a say: a speaker of n clips is drawn
-in proportion to n^0.6, so one with a thousand does not drown one with ten.
+in proportion to the square root of n, so one with a thousand does not drown one with ten.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lessons.data.grid.timings import frame_labels
 from lessons.data.motions import FRAMES, MEASURES, Motion, spoken_span, varied, warped_time
 
 Item = TypeVar("Item")
-SHARE = 0.6  # a speaker of n clips is drawn in proportion to n ** SHARE
+SHARE = 0.5  # a speaker of n clips is drawn in proportion to n ** SHARE
 
 
 class Example(NamedTuple):

@@ -50,10 +50,10 @@ class StrangerSettings(Settings):
         keep: share of the clips whose neck is open; of the others the measures alone are read.
     """
 
-    epochs: int = 92
+    epochs: int = 130
     batch_size: int = 12
     steps_per_epoch: int = 100
-    motion_epochs: int = 12
+    motion_epochs: int = 50
     motions: int = 14
     keep: float = 0.6
 
