@@ -39,6 +39,7 @@ from lessons.training.settings import Settings, StrangerSettings
 from lessons.training.strangers import StrangerRun
 
 STRANGERS = "strangers"
+READS_S1 = "lipnet_small_grid_s1"  # the model of one speaker whose convolutions that preset starts from
 # name -> (the model, (H, W) of its frames, how to train it)
 PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
     "small": (lambda: SmallLipNet(layers=fastest_layers(lessons.device())), (32, 64), Settings()),
@@ -204,6 +205,7 @@ def run(
     data: str,
     processes: Processes = ALONE,
     motions: Mapping[str, Motion] | None = None,
+    front: str | None = None,
 ) -> dict | None:
     """Train ``preset`` with ``settings``; write ``model.safetensors`` and ``results.json`` beside the log.
 
@@ -216,6 +218,8 @@ def run(
         torch.backends.cudnn.benchmark = True  # try its convolutions once, keep the fastest
     torch.manual_seed(settings.seed)
     model = PRESETS[preset][0]()
+    if front is not None:
+        model.take_front(checkpoint.load(front))
     n_weights = sum(p.numel() for p in model.parameters())
     if processes.first:
         print(f"{preset}: {n_weights:,} weights, {len(training)} + {len(validation)} clips", flush=True)
@@ -266,11 +270,22 @@ def main(argv: list[str] | None = None) -> None:
         epochs=args.epochs or settings.epochs,
         batch_size=args.batch_size or settings.batch_size,
     )
-    motions = None
+    motions = front = None
     if args.preset == STRANGERS:
         people = load_people(args.data, args.speakers, args.hold_out, size, args.clips)
         training, validation, motions = people.training, people.validation, people.motions
+        front = None if args.data == "synthetic" or "s1" in people.held_out else READS_S1
     else:
         training, validation = load_clips(args.data, size, args.clips)
     with join() as processes:
-        run(args.preset, settings, training, validation, args.out, Path(args.data).name, processes, motions)
+        run(
+            args.preset,
+            settings,
+            training,
+            validation,
+            args.out,
+            Path(args.data).name,
+            processes,
+            motions,
+            front,
+        )

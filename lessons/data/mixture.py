@@ -1,8 +1,7 @@
 """What a step of training learns from when many people's motions are known and few people's videos.
 
-Three kinds of example: clips, clips made of one person's frames in another's order
-(:mod:`lessons.data.rewrite`), and motions alone. Everybody has a say: a speaker of n clips is drawn in
-proportion to n^0.6, so one with a thousand does not drown one with ten.
+Two kinds of example: clips, and motions without a picture. Everybody has a say: a speaker of n clips is drawn
+in proportion to the square root of n, so one with a thousand does not drown one with ten.
 """
 
 from __future__ import annotations
@@ -20,20 +19,10 @@ from lessons.data.batch import normalize
 from lessons.data.clips import ClipSet
 from lessons.data.disguise import disguise
 from lessons.data.grid.timings import frame_labels
-from lessons.data.motions import (
-    FRAMES,
-    MEASURES,
-    Motion,
-    spoken_span,
-    standardized,
-    varied,
-    warped_time,
-    whole_clip,
-)
-from lessons.data.rewrite import find_people, rewrite
+from lessons.data.motions import FRAMES, MEASURES, Motion, spoken_span, varied, warped_time
 
 Item = TypeVar("Item")
-SHARE = 0.6  # a speaker of n clips is drawn in proportion to n ** SHARE
+SHARE = 0.5  # a speaker of n clips is drawn in proportion to n ** SHARE
 
 
 class Example(NamedTuple):
@@ -57,22 +46,22 @@ class Example(NamedTuple):
 class MixedBatch:
     """B clips and M motions of T frames. Lengths are on the CPU, all else on the device.
 
-    x: (B, 1, T, H, W) clips, normalized.
     motions: (T, M, 9) measures.
     targets: (sum of target_lengths,) classes of the B + M sentences.
     target_lengths: (B + M,).
     frame_labels: (B + M, T) the class of each frame by the word timings.
+    x: (B, 1, T, H, W) clips, normalized; None, like the rest, where there are only motions.
     measures: (T, B, 9) of the mouths in the clips, at any scale.
     known: (T, B) in which frames they are known.
     """
 
-    x: Tensor
     motions: Tensor
     targets: Tensor
     target_lengths: Tensor
     frame_labels: Tensor
-    measures: Tensor
-    known: Tensor
+    x: Tensor | None = None
+    measures: Tensor | None = None
+    known: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -89,15 +78,20 @@ class Examples:
     def to(self, device: torch.device) -> MixedBatch:
         """Send them to ``device``, and disguise and normalize the clips there."""
         both = self.clips + self.motions
-        frames = _stack([example.frames for example in self.clips], device)  # (B, T, H, W)
+        seen = {}
+        if self.clips:
+            frames = _stack([example.frames for example in self.clips], device)  # (B, T, H, W)
+            seen = {
+                "x": normalize(disguise(frames, self.rng), check=False)[:, None],  # (B, 1, T, H, W)
+                "measures": _stack([example.measures for example in self.clips], device).transpose(0, 1),
+                "known": _stack([example.known for example in self.clips], device).transpose(0, 1),
+            }
         return MixedBatch(
-            x=normalize(disguise(frames, self.rng), check=False)[:, None],
             motions=_stack([example.measures for example in self.motions], device).transpose(0, 1),
             targets=torch.cat([example.target for example in both]).to(device),
             target_lengths=torch.tensor([len(example.target) for example in both]),
             frame_labels=_stack([example.labels for example in both], device),
-            measures=_stack([example.measures for example in self.clips], device).transpose(0, 1),
-            known=_stack([example.known for example in self.clips], device).transpose(0, 1),
+            **seen,
         )
 
 
@@ -123,17 +117,11 @@ class Mixture:
         self.clips, self.motions, self.n_frames = clips, motions, n_frames
         self._clips = _by_speaker(range(len(clips)), clips.speakers or ("",) * len(clips))
         self._motions = _by_speaker(list(motions.values()), [motion.speaker for motion in motions.values()])
-        self._people = find_people(clips, motions)
-        self._people_clips = {name: person.clips for name, person in self._people.items()}
 
-    def draw(self, clips: int, made: int, motions: int, rng: np.random.Generator) -> Examples:
-        """Draw so many examples of each kind; without anybody to make clips of, clips in their place."""
-        if not self._people:
-            clips, made = clips + made, 0
+    def draw(self, clips: int, motions: int, rng: np.random.Generator) -> Examples:
+        """Draw so many examples of each kind."""
         return Examples(
-            [self.clip(rng) for _ in range(clips)] + [self.made(rng) for _ in range(made)],
-            [self.motion(rng) for _ in range(motions)],
-            rng,
+            [self.clip(rng) for _ in range(clips)], [self.motion(rng) for _ in range(motions)], rng
         )
 
     def clip(self, rng: np.random.Generator) -> Example:
@@ -155,20 +143,6 @@ class Mixture:
             ALPHABET.encode(self.clips.transcripts[i]),
             labels[shown],
         )
-
-    def made(self, rng: np.random.Generator) -> Example:
-        """Somebody's frames in the order of somebody else's motion."""
-        speaker = _draw_speaker(self._people_clips, rng)
-        motion = _draw(self._motions, rng)
-        frames, measures = rewrite(
-            standardized(whole_clip(motion, rng, self.n_frames)), self._people[speaker], self.clips, rng
-        )  # (T, H, W), (T, 9)
-        shown = self._shown(motion.segments, self.n_frames, rng)  # (T,)
-        start, end = spoken_span(motion.segments)
-        known = (np.arange(self.n_frames) >= round(start)) & (np.arange(self.n_frames) < round(end))  # (T,)
-        labels = frame_labels(motion.segments, self.n_frames, ALPHABET)  # (T,)
-        target = ALPHABET.encode(motion.transcript)
-        return Example(frames[shown], measures[shown], known[shown], target, labels[shown])
 
     def motion(self, rng: np.random.Generator) -> Example:
         """A motion without a picture."""

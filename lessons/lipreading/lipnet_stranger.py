@@ -19,6 +19,7 @@ from lessons.lengths import valid_frames
 from lessons.lipreading.lipnet_small import SmallLipNet
 
 N_MEASURES = len(MEASURES)  # 9
+FRONT = ("stcnn", "projection")  # what the names of the weights before the bottleneck begin with
 
 
 class StrangerLipNet(SmallLipNet):
@@ -49,6 +50,24 @@ class StrangerLipNet(SmallLipNet):
         lengths = None if lengths is None else torch.as_tensor(lengths)
         measures = standardize(self.measures(features), lengths)  # (T, B, 9)
         return super().classify(self.adapter(measures, lengths) + self.neck(features, lengths), lengths)
+
+    def take_front(self, other: SmallLipNet) -> None:
+        """Start from the convolutions of a model that reads somebody; its GRUs stay behind.
+
+        Raises:
+            ValueError: a model of other sizes.
+        """
+        own, theirs = self.state_dict(), other.state_dict()
+        front = {name: value for name, value in own.items() if name.startswith(FRONT)}
+        wrong = [name for name, value in front.items() if theirs.get(name, value[None]).shape != value.shape]
+        if wrong:
+            raise ValueError(f"other: {wrong[0]} has another shape or is missing; expected the same front")
+        for name, value in front.items():
+            value.copy_(theirs[name])
+
+    def classify_motions(self, motions: Tensor) -> Tensor:
+        """Return the logits (T * upsample, M, V) of standardized measures (T, M, 9) without a picture."""
+        return super().classify(self.adapter(motions))
 
     def classify_mixed(self, features: Tensor, measures: Tensor, motions: Tensor, keep: Tensor) -> Tensor:
         """Return the logits (T * upsample, B + M, V) of B clips and of M motions without a picture.

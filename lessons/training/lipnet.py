@@ -157,6 +157,10 @@ class Run:
             name: self.processes.total(value.item()) / self.steps_per_epoch for name, value in sums.items()
         }
 
+    def learning_rate(self, step: int) -> float:
+        """Of a step of this run."""
+        return learning_rate(step, self.steps, self.settings)
+
     def batches(self, epoch: int) -> Iterator[tuple[Step, Collected]]:
         """The steps of an epoch and their clips: every clip once."""
         steps = epoch_steps(epoch, self.clips, self.settings, self.processes)
@@ -179,7 +183,7 @@ class Run:
     def step(self, step: Step, collected: Collected) -> dict[str, Tensor]:
         """Forward, backward, update; the parts of the loss."""
         model, optimizer, scaler, settings = self.model, self.optimizer, self.scaler, self.settings
-        set_learning_rate(optimizer, learning_rate(step.number, self.steps, settings))
+        set_learning_rate(optimizer, self.learning_rate(step.number))
         torch.manual_seed(settings.seed * 1_000_003 + step.number)  # dropout
         self.next_part(step.part)
         parts = self.losses(step, collected)

@@ -44,15 +44,16 @@ class StrangerSettings(Settings):
     Clips are always changed, see ``lessons.data.disguise``; ``augmented`` says nothing here.
 
     Attributes:
-        steps_per_epoch: steps between two readings of the validation clips.
-        made: clips of a step that were made of one person's frames in another's order.
+        epochs: here an epoch is ``steps_per_epoch`` steps, for examples are drawn, not used up.
+        motion_epochs: of these, so many at first learn from motions alone, as many as a step has examples.
         motions: of a step, without a picture.
         keep: share of the clips whose neck is open; of the others the measures alone are read.
     """
 
-    epochs: int = 36
+    epochs: int = 130
+    batch_size: int = 12
     steps_per_epoch: int = 100
-    made: int = 4
+    motion_epochs: int = 50
     motions: int = 14
     keep: float = 0.6
 

@@ -1,9 +1,12 @@
-"""Training a :class:`StrangerLipNet`: clips of few people and motions of many, in one run.
+"""Training a :class:`StrangerLipNet`: clips of few people and motions of many.
 
-    loss = CTC(clips) + CTC(motions) + w * timings(both) + measures(clips)
+1. The GRUs learn to read motions alone. They are cheap: no convolution looks at them.
+2. Clips and motions together:
 
-The last is the bottleneck's teacher: what the network measures in a clip must move as the landmarks of that
-mouth did. It asks for the course of each measure, not for its scale or offset, which a crop cannot tell.
+       loss = CTC(clips) + CTC(motions) + w * timings(both) + measures(clips)
+
+The last part is the bottleneck's teacher: what the network measures in a clip must move as the landmarks of
+that mouth did. It asks for the course of each measure, not for its scale or offset, which a crop cannot tell.
 """
 
 from __future__ import annotations
@@ -23,13 +26,14 @@ from lessons.training.distributed import ALONE
 from lessons.training.evaluation import Evaluation
 from lessons.training.lipnet import Run
 from lessons.training.precision import convolutions_in
+from lessons.training.schedule import learning_rate
 from lessons.training.settings import StrangerSettings
 from lessons.training.steps import Step, collected_ahead
 
 
 @dataclass(eq=False)
 class StrangerRun(Run):
-    """A run that learns from clips, made clips and motions.
+    """A run that learns from motions, then from clips and motions.
 
     Attributes:
         motions: by clip id.
@@ -55,50 +59,70 @@ class StrangerRun(Run):
         self.about |= {"motions": len(self.motions)}
 
     @property
+    def stage_2(self) -> int:
+        """The first step with clips."""
+        return min(self.settings.motion_epochs, self.settings.epochs) * self.steps_per_epoch
+
+    @property
     def steps_per_epoch(self) -> int:
         """An epoch is so many steps, for examples are drawn, not used up."""
         return self.settings.steps_per_epoch
 
+    def learning_rate(self, step: int) -> float:
+        """Stage 1 rises to the highest and stays; stage 2 rises again, for its front has not moved yet."""
+        if step < self.stage_2:
+            return self.settings.learning_rate * min(1.0, (step + 1) / self.settings.warmup_steps)
+        return learning_rate(step - self.stage_2, self.steps - self.stage_2, self.settings)
+
     def batches(self, epoch: int) -> Iterator[tuple[Step, Examples]]:
         """The steps of an epoch, each drawn from (seed, number of the step)."""
         first, settings = epoch * self.steps_per_epoch, self.settings
-        part = ALONE.part(settings.batch_size)
+        clips, motions = settings.batch_size, settings.motions
+        if first < self.stage_2:
+            clips, motions = 0, clips + motions
+        part = ALONE.part(clips + motions)
         steps = [
             Step(number, np.empty(0, int), part, np.random.default_rng((settings.seed, number)))
             for number in range(first, first + self.steps_per_epoch)
         ]
-        return collected_ahead(
-            steps,
-            lambda step: self.mixture.draw(settings.batch_size, settings.made, settings.motions, step.rng),
-        )
+        return collected_ahead(steps, lambda step: self.mixture.draw(clips, motions, step.rng))
+
+    def timing_weight(self, step: int) -> float:
+        """Falls from 1 to 0 in each stage, in the second by two thirds of it."""
+        if self.settings.start != "timings":
+            return 0.0
+        if step < self.stage_2:
+            return 1 - step / self.stage_2
+        return max(0.0, 1 - 1.5 * (step - self.stage_2) / (self.steps - self.stage_2))
 
     def losses(self, step: Step, collected: Examples) -> dict[str, Tensor]:
-        """The parts of the loss; ``"loss"`` is CTC's on clips."""
-        batch, model, settings = collected.to(self.device), self.model, self.settings
-        n_frames, n_clips = batch.known.shape
-        n_motions = batch.motions.shape[1]
-        with convolutions_in(self.precision, self.device):
-            features = model.features(
-                batch.x.contiguous(memory_format=torch.channels_last_3d)
-            ).float()  # (T, B, F)
-        seen = model.measures(features)  # (T, B, 9)
-        # Some clips are read by their measures alone, as motions are: so the measures must be enough.
-        keep = (torch.rand(n_clips, device=self.device) < settings.keep).float()  # (B,)
-        logits = model.classify_mixed(features, seen, batch.motions, keep)  # (T * upsample, B + M, V)
-        log_probs = logits.log_softmax(-1)
+        """The parts of the loss; ``"loss"`` is CTC's on clips, 0 in stage 1."""
+        batch, model = collected.to(self.device), self.model
+        parts = {}
+        if batch.x is None:
+            logits = model.classify_motions(batch.motions)  # (T * upsample, M, V)
+        else:
+            with convolutions_in(self.precision, self.device):
+                x = batch.x.contiguous(memory_format=torch.channels_last_3d)  # (B, 1, T, H, W)
+                features = model.features(x).float()  # (T, B, F)
+            seen = model.measures(features)  # (T, B, 9)
+            # Some clips are read by their measures alone, as motions are: so the measures must be enough.
+            keep = (torch.rand(x.shape[0], device=self.device) < self.settings.keep).float()  # (B,)
+            logits = model.classify_mixed(features, seen, batch.motions, keep)  # (T * upsample, B + M, V)
+            parts["measures"] = measure_loss(seen, batch.measures, batch.known)
         losses = F.ctc_loss(
-            log_probs,
+            logits.log_softmax(-1),
             batch.targets,
-            torch.full((n_clips + n_motions,), n_frames * model.upsample),
+            torch.full((logits.shape[1],), len(logits)),
             batch.target_lengths,
             reduction="none",
         ) / batch.target_lengths.to(self.device)  # (B + M,)
-        parts = {"loss": losses[:n_clips].mean(), "motions": losses[n_clips:].mean()}
-        weight = max(0.0, 1 - 1.5 * step.number / self.steps) if settings.start == "timings" else 0.0
-        if weight:
+        n_clips = logits.shape[1] - batch.motions.shape[1]  # B
+        parts |= {"loss": losses[:n_clips].sum() / max(1, n_clips), "motions": losses[n_clips:].mean()}
+        weight = self.timing_weight(step.number)
+        if weight > 0:
             labels = batch.frame_labels.repeat_interleave(model.upsample, dim=1)  # (B + M, T * upsample)
             parts["timings"] = weight * F.cross_entropy(logits.permute(1, 2, 0), labels)
-        parts["measures"] = measure_loss(seen, batch.measures, batch.known)
         return parts
 
     def log(self, epoch: int, losses: dict[str, float], reading: Evaluation, *began: float) -> None:

@@ -156,9 +156,9 @@ plain, plain_log = train(
 
 # %%
 known, unknown = evaluate(plain, same).wer, evaluate(plain, strangers).wer
-assert known < 0.1 and unknown > 0.75  # measured: 0.0 and 0.93
+assert known < 0.1 and unknown > 0.6  # measured: 0.0 and 0.93
 print("of the talker whom it knows, at least nine words in ten are right")
-print("of strangers, at least three words in four are wrong")
+print("of strangers, most words are wrong")
 
 # %% [markdown]
 # The model generalizes to new *clips* and hardly at all to new *people*. It has overfitted to a face. Nothing
@@ -463,7 +463,7 @@ _, others = clips_of(
     range(1, 61), 400, seed=5, size=(12, 24)
 )  # we keep the motions, and throw the frames away
 stranger_settings = StrangerSettings(
-    **common, batch_size=B, motions=M, made=0, steps_per_epoch=24, learning_rate=8e-3
+    **common, batch_size=B, motions=M, motion_epochs=0, steps_per_epoch=24, learning_rate=8e-3
 )
 run_type = partial(StrangerRun, motions=one_motions | others, n_frames=T)
 reader, reader_log = train(
@@ -478,7 +478,7 @@ reader, reader_log = train(
 
 # %%
 now = evaluate(reader, strangers).wer
-assert now < 0.5 < 0.75 < unknown  # measured: 0.1 to 0.2 against 0.93
+assert now < 0.5 < 0.6 < unknown  # measured: 0.1 to 0.2 against 0.93
 print("of strangers, more than half of the words are right: with the pixels of one face")
 wer_of = {"one talker, plain": plain_log, "one talker and others' motion": reader_log}
 figures.curves(

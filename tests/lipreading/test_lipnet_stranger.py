@@ -145,6 +145,15 @@ def test_noise_is_of_training_alone():
     assert torch.equal(quiet.neck(features), quiet.neck(features))
 
 
+def test_noise_past_the_end_of_a_clip_reaches_nothing():
+    model = tiny().train()
+    features, lengths = model.features(clips()).detach(), torch.tensor([9, 4])
+    with torch.no_grad():
+        model.neck.widen.bias.zero_()
+    given = model.neck(features, lengths)  # (T, B, F); a kernel of 3 frames goes one beyond the end
+    assert given[3:5, 1].abs().min() > 0 and not given[5:, 1].any()
+
+
 def test_the_scale_of_what_is_measured_does_not_matter():
     """A crop can't tell the size of a mouth, so a measure counts by how it moves."""
     model = tiny(open_neck=False)

@@ -30,7 +30,7 @@ QUICK = StrangerSettings(
     epochs=3,
     steps_per_epoch=3,
     batch_size=2,
-    made=1,
+    motion_epochs=0,
     motions=2,
     learning_rate=1e-2,
     warmup_steps=5,
@@ -130,7 +130,7 @@ def test_a_measure_that_stands_still_gives_finite_gradients():
 
 
 def test_it_learns_to_see_how_mouths_move_that_it_never_saw():
-    settings = replace(QUICK, epochs=2, steps_per_epoch=14, batch_size=3, made=0, motions=3)
+    settings = replace(QUICK, epochs=2, steps_per_epoch=14, batch_size=3, motions=3, motion_epochs=0)
     _, average, rows = run(settings, model=tiny(hidden_size=16, dropout=0.0))
     assert rows[0]["train_measures"] > 1.1 > 0.95 > rows[-1]["train_measures"]
     assert rows[-1]["train_loss"] < 0.8 * rows[0]["train_loss"]
@@ -147,7 +147,8 @@ def test_it_learns_to_see_how_mouths_move_that_it_never_saw():
 
 
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path, monkeypatch):
-    whole, average, rows = run(QUICK, tmp_path / "whole")
+    settings = replace(QUICK, motion_epochs=1)
+    whole, average, rows = run(settings, tmp_path / "whole")
 
     class Killed(Exception):
         pass
@@ -163,10 +164,10 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.optim.AdamW, "step", dying)
     with pytest.raises(Killed):
-        run(QUICK, tmp_path / "cut")
+        run(settings, tmp_path / "cut")
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     torch.manual_seed(99)  # what chance has been up to in between does not matter
-    resumed, resumed_average, resumed_rows = run(QUICK, tmp_path / "cut")
+    resumed, resumed_average, resumed_rows = run(settings, tmp_path / "cut")
     for one, other in ((whole, resumed), (average, resumed_average)):
         for name, value in one.state_dict().items():
             assert torch.equal(value, other.state_dict()[name]), name
@@ -175,16 +176,17 @@ def test_a_killed_run_resumes_to_the_same_bits(tmp_path, monkeypatch):
 
 
 def test_the_log_has_every_part_of_the_loss(tmp_path):
-    _, _, rows = run(QUICK, tmp_path)
+    _, _, rows = run(replace(QUICK, epochs=4, motion_epochs=1), tmp_path)
     with open(tmp_path / "log.csv", encoding="utf-8") as file:
         logged = list(csv.DictReader(file))
     parts = ("train_loss", "train_motions", "train_timings", "train_measures")
     assert [[float(row[part]) for part in parts] for row in logged] == [
         pytest.approx([row[part] for part in parts], rel=1e-3) for row in rows
     ]
-    assert all(row[part] > 0 for row in rows[:2] for part in parts)
-    assert rows[-1]["train_timings"] == 0  # word timings count in the first two thirds of a run
-    assert [row["step"] for row in rows] == [3, 6, 9]
+    assert rows[0]["train_loss"] == rows[0]["train_measures"] == 0 < rows[0]["train_motions"]  # stage 1
+    assert all(row[part] > 0 for row in rows[1:3] for part in parts)
+    assert rows[-1]["train_timings"] == 0  # word timings count in the first two thirds of stage 2
+    assert [row["step"] for row in rows] == [3, 6, 9, 12]
     plain = run(replace(QUICK, start="plain", epochs=1))[2]
     assert plain[0]["train_timings"] == 0
 
@@ -199,7 +201,7 @@ def test_another_runs_checkpoint_is_refused(tmp_path):
 
 def test_seeds_differ_and_the_same_seed_does_not():
     rows = [run(replace(QUICK, epochs=1, seed=seed))[2][0] for seed in (0, 0, 1)]
-    assert rows[0]["train_loss"] == rows[1]["train_loss"] != rows[2]["train_loss"]
+    assert rows[0]["train_motions"] == rows[1]["train_motions"] != rows[2]["train_motions"]
     assert rows[0]["train_measures"] == rows[1]["train_measures"] != rows[2]["train_measures"]
 
 
@@ -207,6 +209,20 @@ def test_seeds_differ_and_the_same_seed_does_not():
 def test_every_form_of_the_model_trains(change):
     row = run(replace(QUICK, epochs=1, steps_per_epoch=1), model=tiny(**change))[2][0]
     assert all(np.isfinite(value) for value in row.values()) and row["train_timings"] > 0
+
+
+@pytest.mark.parametrize("upsample", [1, 2])
+def test_the_loss_reads_every_frame(monkeypatch, upsample):
+    seen, ctc_loss = [], torch.nn.functional.ctc_loss
+
+    def noted(log_probs, targets, lengths, *args, **kwargs):
+        seen.append((len(log_probs), lengths.tolist()))
+        return ctc_loss(log_probs, targets, lengths, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "ctc_loss", noted)
+    run(replace(QUICK, epochs=1, steps_per_epoch=1), model=tiny(upsample=upsample))
+    n_frames = 75 * upsample
+    assert seen[0] == (n_frames, [n_frames] * (2 + 2))  # clips, motions
 
 
 def test_clips_whose_motion_nobody_knows_are_learned_from_too():
