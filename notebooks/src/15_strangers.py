@@ -147,8 +147,8 @@ def new(kind: type[LipNet], seed: int = 0) -> LipNet:
     )
 
 
-LONGER = 3 if GPU else 1  # a GPU has time for more epochs
-common = {"epochs": 10 * LONGER, "warmup_steps": 15, "average": 0.97}
+LONGER = 2 if GPU else 1  # a GPU has time for more epochs
+common = {"epochs": 12 * LONGER, "warmup_steps": 15, "average": 0.97}
 plain_settings = Settings(**common, batch_size=8, learning_rate=4e-3, augmented=False)  # 24 steps per epoch
 plain, plain_log = train(
     new(SmallLipNet), one, strangers, plain_settings, device=device, precision=torch.float32
@@ -453,7 +453,8 @@ figures.stranger_diagram(
 
 # %% [markdown]
 # The loss has four parts: CTC on clips, CTC on motions, the framewise hint from word timings that fades out
-# (notebook 08), and `measure_loss` on the clips.
+# (notebook 08), and `measure_loss` on the clips. A long run starts with a stage of motions alone, which are
+# cheap: no convolution looks at them. Ours is short and goes without (`motion_epochs=0`).
 #
 # **Predict.** We train with the pixels of **the same one talker** as before, in disguise, for the same number
 # of steps, and with 400 motions of 60 other talkers, of whom there is no pixel. What is the WER on strangers?
@@ -478,7 +479,7 @@ reader, reader_log = train(
 
 # %%
 now = evaluate(reader, strangers).wer
-assert now < 0.5 < 0.6 < unknown  # measured: 0.1 to 0.2 against 0.93
+assert now < 0.5 < 0.6 < unknown  # measured: 0.1 to 0.25 against 0.93
 print("of strangers, more than half of the words are right: with the pixels of one face")
 wer_of = {"one talker, plain": plain_log, "one talker and others' motion": reader_log}
 figures.curves(
