@@ -146,16 +146,16 @@ class Run:
 
     def epoch(self, epoch: int, bar: tqdm) -> dict[str, float]:
         """Train for an epoch; the mean of each part of the loss."""
-        sums: dict[str, Tensor] = {}
+        done: dict[str, list[Tensor]] = {}
         for step, collected in self.batches(epoch):
             parts = self.step(step, collected)
-            sums = {name: sums.get(name, 0) + value.double() for name, value in parts.items()}
+            for name, value in parts.items():
+                done.setdefault(name, []).append(value)
             if step.number % SHOW_EVERY == 0:  # reading a loss waits for the GPU
                 bar.set_postfix(self.shown(self.processes.total(parts["loss"].item())), refresh=False)
             bar.update()
-        return {
-            name: self.processes.total(value.item()) / self.steps_per_epoch for name, value in sums.items()
-        }
+        sums = {name: torch.stack(values).cpu().double().sum().item() for name, values in done.items()}
+        return {name: self.processes.total(value) / self.steps_per_epoch for name, value in sums.items()}
 
     def learning_rate(self, step: int) -> float:
         """Of a step of this run."""

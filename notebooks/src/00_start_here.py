@@ -367,7 +367,7 @@ assert wer(some.transcripts, good) < 0.5
 # %%
 short = (
     "start here, video tensors, STCNN, GRU, CTC loss, decoding, LipNet, lip data, train, "
-    "bottleneck, ConvLSTM, B-LSTM, detection, capstone, ship"
+    "bottleneck, ConvLSTM, B-LSTM, detection, capstone, ship, strangers"
 ).split(", ")
 figures.course_map([(n.number, title, n.written) for n, title in zip(COURSE, short, strict=True)], here=0)
 

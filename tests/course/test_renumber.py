@@ -245,7 +245,7 @@ FILES = {
 def git(root: Path, *arguments: str) -> str:
     identity = ("-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "core.autocrlf=false")
     return subprocess.run(
-        ["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True
+        ["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True, encoding="utf-8"
     ).stdout
 
 
