@@ -171,8 +171,6 @@ def stranger_diagram(shapes: Mapping[str, Sequence[int]], *, width: float = 9.5)
 def intervals(
     rows: Mapping[str, Any],
     *,
-    level: float | None = None,
-    level_label: str = "",
     xlabel: str = "WER",
     title: str | None = None,
     width: float = 7.5,
@@ -181,13 +179,12 @@ def intervals(
 
     Args:
         rows: name -> (value, low, high), fractions with low <= value <= high.
-        level: a dashed line, such as what would be right, named ``level_label``.
     """
     if not rows:
         raise ValueError("rows: empty, expected at least one name")
     fig = new_figure(width, 0.42 * len(rows) + 1.1)
     ax = fig.add_subplot()
-    told, most = [], level or 0.0
+    told, most = [], 0.0
     for row, (name, numbers) in enumerate(rows.items()):
         value, low, high = (float(number) for number in numbers)
         if not 0 <= low <= value <= high:
@@ -198,9 +195,6 @@ def intervals(
         words = f"{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
         write(ax, value, row - 0.2, words, va="bottom", fontsize=8.5)
         told.append(f"{name} {words}")
-    if level is not None:
-        ax.axvline(level, color=FAINT, lw=1, ls=(0, (4, 3)), zorder=0)
-        ax.text(level, len(rows) - 0.55, f" {level_label}", fontsize=9, color=FAINT)
     ax.set_yticks(range(len(rows)), list(rows))
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

@@ -285,9 +285,9 @@ check("15.relight", relight_solution)
 #
 # <details><summary><b>Help: my augmented model learns nothing any more</b></summary>
 #
-# Show it its own disguises, as above. Can *you* still see which frame has the mouth open? If not, lower the
-# strengths. If yes, look for a change that is drawn per frame, and for labels that no longer fit: a mirrored
-# mouth says the same, a clip played backwards does not.
+# Show it its own disguises, one clip in eight of them. Can *you* still see which frame has the mouth open? If
+# not, lower the strengths. If yes, look for a change that is drawn per frame, and for labels that no longer
+# fit: a mirrored mouth says the same, a clip played backwards does not.
 # </details>
 #
 # ## 4. A bottleneck that means the same on every face
@@ -649,9 +649,10 @@ print("the interval over people does so in more than 70 %: better, and with five
 # %% [markdown]
 # ## 7. Real people, and what is left
 #
-# The model `lipnet_strangers` was trained in this way on GRID: clips of few people, most of them of s1, and
-# the landmarks of about two dozen. s5 and s33 were held out of everything, their landmarks too. Of s1 other
-# sentences are tested than those trained on, so s1 is no stranger.
+# A model `lipnet_strangers` is being trained in this way on GRID: clips of few people, most of them of s1, and
+# the landmarks of about two dozen. s5 and s33 are held out of everything, their landmarks too. Of s1 other
+# sentences are tested than those trained on, so s1 is no stranger. **The figures below are of an unfinished
+# run**, one seed, stopped after a quarter of its steps with clips.
 
 # %%
 report = results_of("lipnet_strangers")

@@ -73,12 +73,10 @@ def test_a_box_without_a_shape_is_an_error():
 
 
 def test_intervals_are_drawn_from_low_to_high():
-    fig = figures.intervals(
-        {"clips": (0.1, 0.05, 0.2), "people": (0.1, 0.0, 0.4)}, level=0.125, level_label="truth"
-    )
+    fig = figures.intervals({"clips": (0.1, 0.05, 0.2), "people": (0.1, 0.0, 0.4)})
     ax = fig.axes[0]
     assert [line.get_xdata().tolist() for line in ax.lines[:4]] == [[0.05, 0.2], [0.1], [0.0, 0.4], [0.1]]
-    assert texts(ax) == ["10.0 (5.0 to 20.0)", "10.0 (0.0 to 40.0)", " truth"]
+    assert texts(ax) == ["10.0 (5.0 to 20.0)", "10.0 (0.0 to 40.0)"]
 
 
 @pytest.mark.parametrize("rows", [{}, {"a": (0.1, 0.2, 0.3)}, {"a": (0.1, -0.1, 0.3)}])
