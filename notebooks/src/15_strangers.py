@@ -649,7 +649,7 @@ print("the interval over people does so in more than 70 %: better, and with five
 # %% [markdown]
 # ## 7. Real people, and what is left
 #
-# A model `lipnet_strangers` is being trained in this way on GRID: clips of few people, most of them of s1, and
+# `lipnet_strangers` is being trained in this way on GRID: clips of few people, most of them of s1, and
 # the landmarks of about two dozen. s5 and s33 are held out of everything, their landmarks too. Of s1 other
 # sentences are tested than those trained on, so s1 is no stranger. **The figures below are of an unfinished
 # run**, one seed, stopped after a quarter of its steps with clips.
