@@ -5,7 +5,7 @@
 # make bench      every piece of ours timed beside torch's own
 # make gpu        the tests, the benchmark and two trainings on a GPU, in seven minutes (DRY=1: on any machine)
 # make notebooks  run the notebooks and write them, and docs/ from them (ONLY=02: those that begin with 02)
-# make lint       ruff
+# make lint       ruff, spelling (codespell), and the words that we do not use (tools/words.py)
 # make clean      throw the environment away
 
 PYTHON ?= python3
@@ -54,6 +54,7 @@ notebooks: $(VENV)/.ok
 
 lint: $(VENV)/.ok
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	$(PY) -m codespell_lib . && $(PY) -m tools.words
 
 clean:
 	rm -rf $(VENV)

@@ -40,7 +40,7 @@ COURSE: tuple[Notebook, ...] = (
     ),
     Notebook(6, "lipnet", "LipNet", "the whole model, 6,638,844 weights, layer by layer", 1, True),
     Notebook(
-        7, "lip_data", "Lip data", "alignments, mouth crops, the synthetic talker, its error floor", 1, True
+        7, "lip_data", "Lip data", "alignments, mouth crops, the synthetic talker, its Bayes error", 1, True
     ),
     Notebook(
         8, "train_lipnet", "Train LipNet", "a training run: plateau, fall, alignments, saliency", 2, True

@@ -52,8 +52,9 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-CELL_METADATA = ("tags", "jupyter", "cellView")
+CELL_METADATA = ("tags", "jupyter", "cellView", "collapsed")
 FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # folds a cell in Colab and in JupyterLab
+HIDDEN_OUTPUT = {"collapsed": True, "jupyter": {"outputs_hidden": True}}  # a click shows it
 
 
 class NotebookError(ValueError):
@@ -143,6 +144,8 @@ def assemble(name: str, source: str) -> NotebookNode:
             )
         if "hide-input" in cell.metadata.get("tags", []):
             cell.metadata.update(FOLDED)
+        if "predict" in cell.metadata.get("tags", []):
+            cell.metadata.update(HIDDEN_OUTPUT)
         cell.id = cell_id(name, index)
     return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
 

@@ -12,7 +12,7 @@ from importlib import import_module
 
 from lessons.checks.tools import agree
 
-__all__ = ["agree", "check", "find"]
+__all__ = ["agree", "check", "find", "use"]
 
 MODULES = {
     "00": "start_here",
@@ -68,3 +68,32 @@ def check(name: str, function: Callable) -> None:
         print(f"{name}: not solved yet")
     else:
         print(f"{name}: correct")
+
+
+def use(name: str, yours: Callable, solution: Callable) -> Callable:
+    """The function that the notebook goes on with: yours once it passes its check, else the solution.
+
+    Prints which one it is, and why: not solved yet, or what is wrong with yours.
+
+    Args:
+        name: as for :func:`check`.
+        yours: your function.
+        solution: the one shown as the solution.
+
+    Raises:
+        ValueError: no check has this name.
+    """
+    test = find(name)
+    if yours is not solution:
+        try:
+            test(yours)
+        except NotImplementedError:
+            print(f"{name}: not solved yet; the notebook goes on with the solution")
+        except AssertionError as error:
+            print(f"{name}: your function fails its check; the notebook goes on with the solution\n{error}")
+        else:
+            print(f"{name}: correct; the notebook goes on with your function")
+            return yours
+    else:
+        print(f"{name}: the notebook goes on with the solution")
+    return solution

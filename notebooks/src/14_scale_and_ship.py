@@ -1514,7 +1514,7 @@ folder.cleanup()
 # | word | meaning |
 # |---|---|
 # | profile | a table of operations: how often, how long |
-# | synchronise | wait until a device has done all work that it was given |
+# | synchronize | wait until a device has done all work that it was given |
 # | Amdahl's law | what is not made faster limits what the whole can gain |
 # | throughput | clips a second |
 # | float16, bfloat16 | two ways to spend 16 bits: more digits, or a larger range |

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from lessons.checks.battery import Exercise, tensors
 
 SOURCES = Path(__file__).resolve().parents[2] / "notebooks" / "src"
 
@@ -30,6 +33,7 @@ def from_notebook(number: str, function: str) -> Callable:
     names: dict = {}
     exec(compile(ast.Module(imports, type_ignores=[]), f"imports of notebook {number}", "exec"), names)
     names["check"] = lambda name, function: None  # what a cell checks is checked by the test
+    names["use"] = lambda name, yours, solution: solution
     exec(found[0], names)
     return names[function]
 
@@ -44,3 +48,25 @@ def each_wrong_answer(answers: dict[str, list[tuple[str, Callable, str]]]) -> py
             for name, function, message in those
         ],
     )
+
+
+def each_right_answer(answers: dict[str, list[Callable]]) -> pytest.MarkDecorator:
+    """Run a test with each (exercise, function) of exercise -> [right answers in other styles]."""
+    return pytest.mark.parametrize(
+        ("exercise", "function"),
+        [
+            pytest.param(exercise, function, id=f"{exercise}: {i}")
+            for exercise, those in answers.items()
+            for i, function in enumerate(those)
+        ],
+    )
+
+
+def sizes_that_never_vary(exercise: Exercise) -> list[str]:
+    """The dimensions of a tensor argument that are the same in all cases: a bug there would pass."""
+    sizes = defaultdict(set)
+    for case in exercise.cases():
+        for path, tensor in tensors(case.arguments):
+            for axis, size in enumerate(tensor.shape):
+                sizes[path, axis].add(size)
+    return [f"argument {path}, axis {axis}" for (path, axis), seen in sizes.items() if len(seen) == 1]

@@ -20,7 +20,8 @@ from tools import notebooks
 
 MAX_BYTES = 1_000_000
 MAX_IGNORED = 0.1  # share of code cells whose output may go uncompared
-TAGS = {"nbval-ignore-output", "raises-exception", "hide-input", "measured"}
+TAGS = {"nbval-ignore-output", "raises-exception", "hide-input", "measured", "predict"}
+FOLDED_TITLES = ("# @title Solution", "# @title Claims", "# @title Interaction", "# @title Plot")
 REASON = "# output not compared: "
 PNG_SIDE = (50, 4000)  # pixels
 PNG_MIN_BYTES = 500  # an empty canvas of our smallest figure compresses to less
@@ -146,13 +147,13 @@ def no_trace_of_the_machine(name: str, notebook: NotebookNode) -> Iterator[str]:
                 yield f"cell {i}: an address in memory in its output"
 
 
-def solutions_are_folded(name: str, notebook: NotebookNode) -> Iterator[str]:
+def titled_cells_are_folded(name: str, notebook: NotebookNode) -> Iterator[str]:
     for i, cell in code_cells(notebook):
-        titled = cell.source.startswith("# @title Solution")
+        titled = cell.source.startswith(FOLDED_TITLES)
         hidden = all(cell.metadata.get(key) == value for key, value in notebooks.FOLDED.items())
         folded = hidden and "hide-input" in tags(cell)
         if titled != folded:
-            yield f"cell {i}: a folded cell begins with '# @title Solution', and such a cell is folded"
+            yield f"cell {i}: a folded cell begins with one of {FOLDED_TITLES}, and such a cell is folded"
 
 
 def canonical(name: str, notebook: NotebookNode) -> Iterator[str]:
@@ -191,7 +192,7 @@ RULES: tuple[Rule, ...] = (
     only_known_tags,
     few_ignored_outputs,
     no_trace_of_the_machine,
-    solutions_are_folded,
+    titled_cells_are_folded,
     canonical,
     size,
 )

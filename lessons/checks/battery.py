@@ -1,0 +1,344 @@
+"""One battery behind the exercises' checks: what every right answer has in common, whatever it computes.
+
+An exercise names a reference (the package's function or torch's) and the cases on which a learner's function
+must agree with it. For each case the battery looks, in this order, at: errors and a missing ``return``;
+arguments that were changed; the kind, the shape and the values of what came back; the gradient with respect
+to every floating argument; and then at the same in float32.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lessons.checks.tools import call
+
+ROUNDING = 1e-5  # an error of this size, relative to the largest value, is float32's
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments of one call, and where to look when it goes wrong."""
+
+    arguments: tuple
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A check: call it with a learner's function, and it raises AssertionError if that is wrong.
+
+    Attributes:
+        reference: gives what is right; named and documented as the exercise's function is.
+        cases: give fresh cases; tensors in float64. Sizes should vary in each dimension, 1 among them.
+        gradients: whether the gradients are compared, too.
+        tolerance: the largest error, relative to the largest value of 1 or more.
+        float32: the same in float32, or None if the exercise is not to be run so.
+        diagnose: (found, expected, case) -> the sentence for a known mistake, or None. It is asked when the
+            values differ.
+        parts: what a result of several values is called, part by part, such as ("alpha", "loss").
+    """
+
+    reference: Callable
+    cases: Callable[[], Iterable[Case]]
+    gradients: bool = True
+    tolerance: float = 1e-9
+    float32: float | None = 1e-4
+    diagnose: Callable[[Any, Any, Case], str | None] | None = None
+    parts: tuple[str, ...] = ()
+
+    def __call__(self, function: Callable) -> None:
+        for case in self.cases():
+            self._compare_values(function, case, torch.float64, self.tolerance)
+            if any(tensor.is_floating_point() for _, tensor in tensors(case.arguments)):
+                if self.gradients:
+                    self._compare_gradients(function, case)
+                if self.float32 is not None:
+                    self._compare_values(function, case, torch.float32, self.float32)
+
+    def _compare_values(self, function: Callable, case: Case, dtype: torch.dtype, tolerance: float) -> None:
+        given = converted(case.arguments, dtype)
+        found = call(function, *given)
+        self._expect_unchanged(converted(case.arguments, dtype), given, function)
+        expected = self.reference(*converted(case.arguments, torch.float64))
+        known = None if self.diagnose is None else partial(self.diagnose, found, expected, case)
+        name = self._called(function, case)
+        expect_equal(
+            found, expected, name, case.hint, tolerance, dtype=dtype, parts=self.parts, diagnose=known
+        )
+
+    def _compare_gradients(self, function: Callable, case: Case) -> None:
+        theirs, ours = (converted(case.arguments, torch.float64) for _ in range(2))
+        leaves = [(path, tensor) for path, tensor in tensors(ours) if tensor.is_floating_point()]
+        for _, tensor in (*leaves, *tensors(theirs)):
+            tensor.requires_grad_(tensor.is_floating_point())
+        expected = _gradients(self.reference(*theirs), theirs)
+        found = _gradients(call(function, *ours), ours)
+        self._expect_unchanged(converted(case.arguments, torch.float64), ours, function)
+        name = self._called(function, case)
+        for (path, _), gradient, right in zip(leaves, found, expected, strict=True):
+            size = right.abs().max().item() if right.numel() else 0.0
+            if not right.isfinite().all():
+                continue
+            argument = self._name(path[0])
+            if gradient.count_nonzero() == 0 and size > 0:
+                raise AssertionError(
+                    f"{name}: the values are right, but no gradient reaches {argument}. Does a detach(), "
+                    ".data, .item(), no_grad() or a new tensor made of numbers cut it off?"
+                )
+            error = (gradient - right).abs().max().item() if right.numel() else 0.0
+            if not error <= 1e-7 * max(1.0, size):
+                raise AssertionError(
+                    f"{name}: the values are right, but the gradient at {argument} is off by {error:.3g}. Is "
+                    f"part of what the result depends on cut off? {case.hint}".rstrip()
+                )
+
+    def _expect_unchanged(self, before: tuple, after: tuple, function: Callable) -> None:
+        for i, (was, now) in enumerate(zip(before, after, strict=True)):
+            if not same(was, now):
+                raise AssertionError(
+                    f"{function.__name__} changed {self._name(i)}, which belongs to its caller. Make a new "
+                    f"{'tensor' if isinstance(now, Tensor) else 'one'} instead."
+                )
+
+    def _called(self, function: Callable, case: Case) -> str:
+        """The call in words, such as "step for x (2, 3), length 4"."""
+        given = [f"{self._name(i)} {_short(value)}" for i, value in enumerate(case.arguments)]
+        return f"{function.__name__} for {', '.join(given)}"
+
+    def _name(self, i: int) -> str:
+        """What argument i is called."""
+        names = list(inspect.signature(self.reference).parameters)
+        return names[i] if i < len(names) else f"argument {i}"
+
+
+# ---- nested arguments and results --------------------------------------------------------------------------
+
+
+def tensors(tree: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+    """Every tensor in nested lists, tuples, dicts and modules, with its path from the top."""
+    if isinstance(tree, Tensor):
+        yield path, tree
+    elif isinstance(tree, nn.Module):
+        for i, parameter in enumerate(tree.parameters()):
+            yield (*path, i), parameter
+    elif isinstance(tree, list | tuple | dict):
+        for i, item in enumerate(tree.values() if isinstance(tree, dict) else tree):
+            yield from tensors(item, (*path, i))
+
+
+def converted(tree: Any, dtype: torch.dtype | None = None) -> Any:
+    """A deep copy, detached, with all floating tensors of this dtype."""
+    if isinstance(tree, Tensor):
+        return tree.detach().clone().to(dtype if dtype and tree.is_floating_point() else tree.dtype)
+    if isinstance(tree, nn.Module):
+        module = copy.deepcopy(tree)
+        return module.to(dtype) if dtype else module
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(converted(item, dtype) for item in tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(converted(item, dtype) for item in tree)
+    if isinstance(tree, dict):
+        return {key: converted(item, dtype) for key, item in tree.items()}
+    return copy.deepcopy(tree)
+
+
+def _gradients(result: Any, arguments: tuple) -> list[Tensor]:
+    """Gradients of one fixed random sum of the finite values in the result."""
+    inputs = [tensor for _, tensor in tensors(arguments) if tensor.requires_grad]
+    generator = torch.Generator().manual_seed(1)
+    total = torch.zeros((), dtype=torch.float64)
+    for _, output in tensors(result):
+        if output.is_floating_point():
+            weights = torch.randn(output.shape, generator=generator, dtype=torch.float64)
+            total = total + (weights * torch.where(output.isfinite(), output, 0.0)).sum()
+    if not total.requires_grad:
+        return [torch.zeros_like(tensor) for tensor in inputs]
+    return list(torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True))
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal in kind and value, NaN equal to NaN, through nested lists, dicts and modules."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
+    if isinstance(a, nn.Module):
+        return all(same(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and np.array_equal(a, b)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, int | float | str | bytes | bool | None):
+        return a == b
+    return True  # a function or an object of ours, which no exercise can change
+
+
+# ---- results -----------------------------------------------------------------------------------------------
+
+
+def expect_equal(
+    found: Any,
+    expected: Any,
+    name: str,
+    hint: str = "",
+    tolerance: float = 1e-9,
+    *,
+    dtype: torch.dtype = torch.float64,
+    parts: tuple[str, ...] = (),
+    diagnose: Callable[[], str | None] | None = None,
+) -> None:
+    """``found`` is what ``expected`` is, or an AssertionError says what differs, where, and by how much.
+
+    Integers and numbers may come from Python, NumPy or a tensor of one element; a list may be a tuple, and a
+    list of numbers also an array or a tensor.
+    """
+    if isinstance(expected, Tensor):
+        _expect_tensor(found, expected, name, hint, tolerance, dtype, diagnose)
+    elif isinstance(expected, list | tuple):
+        found = _as_list(found, expected, name, parts)
+        for i, (one, right) in enumerate(zip(found, expected, strict=True)):
+            part = parts[i] if i < len(parts) else f"element {i}"
+            expect_equal(
+                one, right, f"{name}, {part}", hint, tolerance, dtype=dtype, diagnose=diagnose,
+            )  # fmt: skip
+    else:
+        _expect_scalar(found, expected, name, hint, max(tolerance, 1e-9), diagnose)
+
+
+def _as_list(found: Any, expected: list | tuple, name: str, parts: tuple[str, ...]) -> list:
+    if isinstance(found, Tensor | np.ndarray) and all(isinstance(x, Real) for x in expected):
+        found = found.tolist() if found.ndim else [found.item()]
+    wanted = f"{len(expected)} values" + (f": {', '.join(parts)}" if parts else "")
+    if not isinstance(found, list | tuple):
+        raise AssertionError(f"{name} gave {shown(found)}, expected a list or tuple of {wanted}")
+    if len(found) != len(expected):
+        raise AssertionError(f"{name} gave {len(found)} values, expected {wanted}")
+    return list(found)
+
+
+def shown(found: Any) -> str:
+    """A value in a message: tensors by their shape, long things cut."""
+    return f"{_short(found)} ({type(found).__name__})"
+
+
+def _expect_scalar(
+    found: Any, expected: Any, name: str, hint: str, tolerance: float, diagnose: Callable | None
+) -> None:
+    one = found.item() if isinstance(found, Tensor | np.ndarray | np.generic) and _is_single(found) else found
+    if isinstance(expected, bool):
+        kind, right_kind = "True or False", isinstance(one, bool)
+    elif isinstance(expected, Integral):
+        kind, right_kind = "an integer", isinstance(one, Integral) and not isinstance(one, bool)
+    elif isinstance(expected, Real):
+        kind, right_kind = "a number", isinstance(one, Real) and not isinstance(one, bool)
+    else:
+        kind, right_kind = f"a {type(expected).__name__}", isinstance(one, type(expected))
+    if not right_kind:
+        raise AssertionError(f"{name} gave {shown(found)}, expected {kind}. {hint}".rstrip())
+    if isinstance(expected, float):
+        same = one == expected or abs(one - expected) <= tolerance * max(1.0, abs(expected))
+    else:
+        same = one == expected
+    if not same:
+        known = diagnose() if diagnose else None
+        raise AssertionError(f"{name} gave {one!r}, which is wrong. {known or hint}".rstrip())
+
+
+def _is_single(found: Tensor | np.ndarray | np.generic) -> bool:
+    return (found.numel() if isinstance(found, Tensor) else found.size) == 1
+
+
+def _expect_tensor(
+    found: Any,
+    expected: Tensor,
+    name: str,
+    hint: str,
+    tolerance: float,
+    dtype: torch.dtype,
+    diagnose: Callable | None,
+) -> None:
+    if not isinstance(found, Tensor):
+        raise AssertionError(f"{name} gave {shown(found)}, expected a tensor")
+    if found.shape != expected.shape:
+        raise AssertionError(
+            f"{name} gave shape {tuple(found.shape)}, expected {tuple(expected.shape)}. {hint}".rstrip()
+        )
+    right, value = expected.detach(), found.detach()
+    if not right.is_floating_point():
+        _expect_same_integers(value, right, name, hint, diagnose)
+        return
+    if not value.is_floating_point():
+        raise AssertionError(f"{name} gave a tensor of {value.dtype}, expected floating-point numbers")
+    value, right = value.double(), right.double()
+    if value.isnan().any() and not right.isnan().any():
+        known = diagnose() if diagnose else None
+        raise AssertionError(f"{name} holds NaN at {_first(value.isnan())}. {known or hint}".rstrip())
+    wrong = value.isinf() != right.isinf()
+    wrong |= value.isinf() & (value != right)
+    if wrong.any():
+        at = _first(wrong)
+        known = diagnose() if diagnose else None
+        raise AssertionError(
+            f"{name} is {value[at].item():.4g} at {at}, expected "
+            f"{'a finite number' if right[at].isfinite() else f'{right[at].item():.4g}'}. "
+            f"{known or hint}".rstrip()
+        )
+    finite = right.isfinite()
+    error = torch.where(finite, (value - right).abs(), 0.0)
+    size = max(1.0, right[finite].abs().max().item()) if finite.any() else 1.0
+    worst = error.max().item() if error.numel() else 0.0
+    if worst > tolerance * size:
+        known = diagnose() if diagnose else None
+        if worst <= ROUNDING * size and dtype == torch.float64:
+            raise AssertionError(
+                f"{name}: right formula, wrong dtype. The arguments are float64, the error of {worst:.1g} is "
+                "float32's. Is there a torch.zeros, torch.tensor or .float() without their dtype?"
+            )
+        share = (error > tolerance * size).double().mean().item()
+        at = _first(error == worst)
+        where = f" at {at}" if at else ""
+        raise AssertionError(
+            f"{name} has the right shape, but {share:.0%} of its values are wrong; the largest error, "
+            f"{worst:.3g}, is{where}. {known or hint}".rstrip()
+        )
+    if dtype == torch.float64 and found.dtype != torch.float64:
+        raise AssertionError(
+            f"{name}: right, but {found.dtype} where the arguments are float64. Keep their dtype."
+        )
+
+
+def _expect_same_integers(
+    value: Tensor, right: Tensor, name: str, hint: str, diagnose: Callable | None
+) -> None:
+    if (value.dtype == torch.bool) != (right.dtype == torch.bool):
+        kind = "True and False" if right.dtype == torch.bool else "integers"
+        raise AssertionError(f"{name} gave a tensor of {value.dtype}, expected {kind}")
+    if value.is_floating_point():
+        raise AssertionError(f"{name} gave a tensor of {value.dtype}, expected integers")
+    if not torch.equal(value.long(), right.long()):
+        known = diagnose() if diagnose else None
+        at = _first(value.long() != right.long())
+        raise AssertionError(
+            f"{name} is {value[at].item()} at {at}, which is wrong. {known or hint}".rstrip()
+        )
+
+
+def _short(value: Any) -> str:
+    """An argument in a message: a tensor by its shape, long things cut."""
+    text = str(tuple(value.shape)) if isinstance(value, Tensor | np.ndarray) else repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _first(mask: Tensor) -> tuple[int, ...]:
+    """Where the first True stands."""
+    return tuple(mask.nonzero()[0].tolist())
