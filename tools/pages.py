@@ -19,8 +19,11 @@ import jupytext
 from lessons.course import Notebook, find
 from tools import notebooks
 
-TABLE = re.compile(r"^## Glossary\n\n\| word \| meaning \|\n\|---\|---\|\n((?:\|.*\n?)+)", re.M)
-ROW = re.compile(r"^\| (?P<term>.+?) \| (?P<meaning>.+) \|$")
+# The field's other names for a word stand in a third column, where there is one.
+TABLE = re.compile(
+    r"^## Glossary\n\n(?P<header>\| word \| meaning \|(?: also called \|)?)\n[|-]+\n(?P<rows>(?:\|.*\n?)+)",
+    re.M,
+)
 HELP = re.compile(
     r"^<details><summary><b>Help: (?P<symptom>.+?)</b></summary>\n\n(?P<answer>.+?)\n\n?</details>$",
     re.M | re.S,
@@ -34,6 +37,7 @@ class Word:
 
     term: str
     meaning: str
+    also: str
     notebook: Notebook
 
 
@@ -57,20 +61,21 @@ def words(name: str) -> Iterator[Word]:
     """The words that a notebook defines.
 
     Raises:
-        NotebookError: it has no table under "## Glossary", or a row of it is no row of two columns.
+        NotebookError: it has no table under "## Glossary", or one of its rows has other columns.
     """
     table = TABLE.search(prose(name))
     if table is None:
         raise notebooks.NotebookError(
             f"notebooks/src/{name}.py: found no table | word | meaning | under '## Glossary', expected one"
         )
-    for line in table[1].splitlines():
-        row = ROW.match(line)
-        if row is None:
+    for line in table["rows"].splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) != table["header"].count("|") - 1:
             raise notebooks.NotebookError(
-                f"notebooks/src/{name}.py, Glossary: found {line!r}, expected | word | meaning |"
+                f"notebooks/src/{name}.py, Glossary: found {line!r}, expected {table['header']}"
             )
-        yield Word(row["term"].strip("*"), row["meaning"], find(name))
+        term, meaning, *also = cells
+        yield Word(term.strip("*"), meaning, " ".join(also), find(name))
 
 
 def help_boxes(name: str) -> Iterator[Help]:
@@ -109,7 +114,10 @@ def glossary(found: list[Word]) -> str:
                 f"Glossary: {word.term!r} is defined in {other.notebook.name} and in {word.notebook.name}; "
                 "a word belongs to the notebook that first needs it"
             )
-    rows = [f"| {word.term} | {word.meaning} | {link(word.notebook)} |" for _, word in sorted(first.items())]
+    rows = [
+        f"| {word.term} | {word.meaning} | {word.also} | {link(word.notebook)} |"
+        for _, word in sorted(first.items())
+    ]
     return "\n".join(
         [
             "# Glossary",
@@ -119,8 +127,8 @@ def glossary(found: list[Word]) -> str:
             "Every word that the course explains, and the notebook where you meet it.",
             "The letters of shapes, such as *T* and *B*, are in [Symbols and shapes](symbols.md).",
             "",
-            "| word | meaning | notebook |",
-            "|---|---|---|",
+            "| word | meaning | also called | notebook |",
+            "|---|---|---|---|",
             *rows,
             "",
         ]

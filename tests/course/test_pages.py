@@ -86,9 +86,22 @@ def test_words_and_boxes_are_gathered(house, capsys):
     docs = house(TEXT)
     assert pages.main() == 0 and capsys.readouterr().out.count("written") == 2
     glossary, answers = ((docs / page).read_text(encoding="utf-8") for page in ("glossary.md", "help.md"))
-    assert "| kernel | what slides | [02](../notebooks/02_stcnn.ipynb) |\n| pool |" in glossary
+    assert "| kernel | what slides |  | [02](../notebooks/02_stcnn.ipynb) |\n| pool |" in glossary
     assert "## it hums\n\nTurn it off.\n\n*From notebook [02]" in answers
     assert pages.main() == 0 and capsys.readouterr().out.count("same") == 2
+
+
+def test_the_fields_other_names_stand_in_a_column_of_their_own(house):
+    three = TEXT.replace("| word | meaning |", "| word | meaning | also called |").replace(
+        "|---|---|", "|---|---|---|"
+    )
+    three = three.replace("what slides |", "what slides | filter |").replace(
+        "what is kept |", "what is kept | |"
+    )
+    docs = house(three)
+    assert pages.main() == 0
+    text = (docs / "glossary.md").read_text(encoding="utf-8")
+    assert "| kernel | what slides | filter | [02]" in text and "| pool | what is kept |  | [02]" in text
 
 
 @pytest.mark.parametrize(
