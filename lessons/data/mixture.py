@@ -6,7 +6,7 @@ in proportion to the square root of n, so one with a thousand does not drown one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -22,6 +22,7 @@ from lessons.data.grid.timings import frame_labels
 from lessons.data.motions import FRAMES, MEASURES, Motion, spoken_span, varied, warped_time
 
 Item = TypeVar("Item")
+Disguise = Callable[[Tensor, np.random.Generator], Tensor]  # clips (B, T, H, W), 0 to 255, and the same again
 SHARE = 0.5  # a speaker of n clips is drawn in proportion to n ** SHARE
 
 
@@ -75,7 +76,7 @@ class Examples:
     motions: list[Example]
     rng: np.random.Generator
 
-    def to(self, device: torch.device) -> MixedBatch:
+    def to(self, device: torch.device, disguise: Disguise = disguise) -> MixedBatch:
         """Send them to ``device``, and disguise and normalize the clips there."""
         both = self.clips + self.motions
         seen = {}
