@@ -58,7 +58,7 @@ PATTERNS = {re.compile(pattern, flags=re.I): instead for pattern, instead in WOR
 def found(text: str) -> Iterator[tuple[int, str, str]]:
     """Line number, the words, and what to write instead, for each that is on the list.
 
-    A paragraph may be wrapped anywhere, so a line is read with its neighbors; comment marks do not part words.
+    A paragraph may be wrapped anywhere, so each line is read with its neighbors, without comment marks.
     """
     lines = [re.sub(r"^\s*# ?", "", line).rstrip() for line in text.splitlines()]
     for number, (before, line, after) in enumerate(

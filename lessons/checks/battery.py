@@ -202,6 +202,12 @@ def expect_equal(
     Integers and numbers may come from Python, NumPy or a tensor of one element; a list may be a tuple, and a
     list of numbers also an array or a tensor.
     """
+    if isinstance(expected, np.ndarray):  # a tensor or nested lists of numbers will do
+        try:
+            found = found if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
+        except (TypeError, ValueError, RuntimeError):
+            raise AssertionError(f"{name} gave {shown(found)}, expected an array") from None
+        expected = torch.from_numpy(expected)
     if isinstance(expected, Tensor):
         _expect_tensor(found, expected, name, hint, tolerance, dtype, diagnose)
     elif isinstance(expected, list | tuple):

@@ -130,6 +130,15 @@ def test_lists_of_numbers_may_be_arrays_and_integers_of_any_kind():
         expect_equal([1], [True], "f")
 
 
+def test_an_array_may_be_a_list_or_a_tensor():
+    right = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for found in (right, right.tolist(), torch.from_numpy(right), [right[0], right[1]]):
+        expect_equal(found, right, "f")
+    for found in (right.T, right[:1], right + 1, {"a": 1}, [[1.0], [2.0, 3.0]], "text"):
+        with pytest.raises(AssertionError, match="f"):
+            expect_equal(found, right, "f")
+
+
 def test_modules_are_copied_and_their_weights_compared():
     layer = nn.Linear(2, 2)
     twin = converted(layer)
