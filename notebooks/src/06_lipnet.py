@@ -4,7 +4,8 @@
 # **You will write LipNet's forward pass, account for every one of its 6,638,844 weights, and prove that your
 # model is the public one: loaded with the public port's weights, it gives the port's numbers.**
 #
-# *Core path: about 57 minutes; deeper sections: about 40; all cells together run in about 40 seconds on one CPU core.*
+# *Core path: about 60 minutes; deeper sections: about 35; all cells together run in about
+# 40 seconds on one CPU core.*
 #
 # **You need**: the STCNN (notebook 02), the GRU (notebook 03), and of CTC (notebook 04) that it needs one
 # distribution per frame. `nn.Module`, and what a `state_dict` is.
@@ -43,8 +44,8 @@ from lessons.training import checkpoint
 # %% [markdown]
 # ## 1. The layers, and every shape
 #
-# The input is a clip: three seconds, 75 frames of 64 × 128 pixels, in color. LipNet computes 28 **logits** for
-# each frame: one per letter, one for the space, one for CTC's blank.
+# The input is a clip: three seconds, 75 frames of 64 × 128 pixels, in color. LipNet computes 28 **logits**
+# for each frame: one per letter, one for the space, one for CTC's blank.
 
 # %%
 reference = "place red at q seven again"
@@ -128,8 +129,8 @@ check("06.forward", forward)
 # %% [markdown]
 # <details><summary><b>Help: "view size is not compatible with input tensor's size and stride"</b></summary>
 #
-# A permuted tensor is not contiguous (notebook 01). `flatten` and `reshape` copy where they must; `view` never
-# copies. Do not leave out the `permute`: then `view` works, and mixes the frames.
+# A permuted tensor is not contiguous (notebook 01). `flatten` and `reshape` copy where they must; `view`
+# never copies. Do not leave out the `permute`: then `view` works, and mixes the frames.
 #
 # </details>
 #
@@ -137,8 +138,8 @@ check("06.forward", forward)
 #
 # Or, from a GRU, "input.size(-1) must be equal to input_size. Expected 3072, got 1728". The crop has another
 # size than the one that the layer was made for: 1728 belongs to the paper's 50 × 100, 3072 to 64 × 128. Print
-# the shape after the third STCNN. Either resize the crop, or construct the GRU for the shape that you computed.
-# Trained weights fit one size only.
+# the shape after the third STCNN. Either resize the crop, or construct the GRU for the shape that you
+# computed. Trained weights fit one size only.
 #
 # </details>
 
@@ -264,13 +265,12 @@ print(f"{total_weights:,} weights, {total_work / 1e9:.2f} G multiply-adds")
 for name, C, kernel in (("conv1", 3, 75), ("conv2", 32, 75), ("conv3", 64, 27)):
     out, _, height, width = table[name][1]
     share = table[name][3] / total_work
-    print(
-        f"{name}: {height * width:4} positions x {kernel} kernel values x {C * out:4} channel pairs: {share:3.0%}"
-    )
+    factors = f"{height * width:4} positions x {kernel} kernel values x {C * out:4} channel pairs"
+    print(f"{name}: {factors}: {share:3.0%}")
 
 # %% [markdown]
-# From `conv1` to `conv2` the positions fall to a quarter, but the pairs of an input and an output channel grow
-# from $3 \cdot 32 = 96$ to $32 \cdot 64 = 2048$. The channel pairs decide.
+# From `conv1` to `conv2` the positions fall to a quarter, but the pairs of an input and an output channel
+# grow from $3 \cdot 32 = 96$ to $32 \cdot 64 = 2048$. The channel pairs decide.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -327,13 +327,15 @@ for theirs, ours in zip(port.state_dict(), model.state_dict(), strict=True):
     print(f"{theirs:25} {ours}")
 
 # %% [markdown]
-# A **state_dict** is a dict from names to tensors. The two models hold the same tensors under different names.
+# A **state_dict** is a dict from names to tensors. The two models hold the same tensors under different
+# names.
 #
 # ### Exercise 3 · `rename_keys` · difficulty ★☆☆ · 8 minutes
 #
 # Write the function that turns the port's names into ours. Two cases need care. A model trained with
 # `DataParallel` stores every name with the prefix `module.`; remove it. And only the layer at the *beginning*
-# of a name counts: `aux.FC.weight` and `conv10.weight` belong to no layer of the port, so they keep their names.
+# of a name counts: `aux.FC.weight` and `conv10.weight` belong to no layer of the port, so they keep their
+# names.
 
 
 # %%
@@ -361,9 +363,9 @@ def rename_keys_solution(state):
 rename_keys = use("06.rename_keys", rename_keys, rename_keys_solution)
 
 # %% [markdown]
-# Now the proof: the port's weights, through your names, into your model, through your forward pass. We compare
-# the logits of two short clips and the gradients of all 24 weight tensors in float64. The package's `LipNet`
-# gets the same weights.
+# Now the proof: the port's weights, through your names, into your model, through your forward pass. We
+# compare the logits of two short clips and the gradients of all 24 weight tensors in float64. The package's
+# `LipNet` gets the same weights.
 
 # %%
 state = rename_keys(port.state_dict())
@@ -388,8 +390,8 @@ for name in ("yours", "package"):
 # Three programs compute the same function: torch's layers under the port's names, this course's layers joined
 # by your `forward`, and the package.
 #
-# **What does the proof not cover?** It ran in evaluation mode, where dropout does nothing. Count how often each
-# model applies its feature dropout:
+# **What does the proof not cover?** It ran in evaluation mode, where dropout does nothing. Count how often
+# each model applies its feature dropout:
 
 # %%
 calls = {}
@@ -416,8 +418,8 @@ assert calls["yours"] in (0, 2)  # 0: a forward that asks for the mode itself
 # %% [markdown]
 # ## 5. Bug hunt in the wild
 #
-# Here are twelve objections that a careful reviewer might raise, to the port above and to a write-up that prints
-# it with comments. Some are bugs, some are not. **Decide on all twelve before you read on.**
+# Here are twelve objections that a careful reviewer might raise, to the port above and to a write-up that
+# prints it with comments. Some are bugs, some are not. **Decide on all twelve before you read on.**
 #
 # | | the line | the objection |
 # |---|---|---|
@@ -514,17 +516,18 @@ accepted, message = accepts(port, 50, 100)
 test("1", "1. the port takes the paper's crop, 50 × 100", accepted)
 print("  ", message)
 test("1 ours", "   a model made for that crop does", accepts(LipNet(frame_size=(50, 100)).eval(), 50, 100)[0])
-test("2", "2. the port refuses 128 × 64, a clip on its side", not accepts(port, 128, 64)[0])
+test("2", "2. the port refuses a clip on its side, 128 × 64", not accepts(port, 128, 64)[0])
 test("2 ours", "   the package's LipNet refuses it", not accepts(package, 128, 64)[0])
 
 # %% [markdown]
-# Both are consequences of one hard-coded number: $8 \cdot 4 = 4 \cdot 8$, so a clip on its side has the expected
-# 3072 features.
+# Both are consequences of one hard-coded number: $8 \cdot 4 = 4 \cdot 8$, so a clip on its side has the
+# expected 3072 features.
 #
 # ### Number 3: padding without lengths
 #
-# Clips of a mini-batch are padded to the longest one. A model should satisfy this: **frames after a clip's end do
-# not change the logits before it.** Take 50 frames alone, and the same frames followed by 25 black ones:
+# Clips of a mini-batch are padded to the longest one. A model should satisfy this: **frames after a clip's
+# end do not change the logits before it.** Take 50 frames alone, and the same frames followed by 25 black
+# ones:
 
 # %%
 short = clip[:, :, 14:64]  # (1, 3, 50, 64, 128)
@@ -538,9 +541,9 @@ test("3 ours", "   with lengths, the package's LipNet", torch.allclose(ours_alon
 
 # %% [markdown]
 # The backward direction of each GRU starts in the padding and carries its hidden state into the valid frames
-# (notebook 03). How much does it matter in a *trained* network? Here is the small trained model of notebook 00
-# on three groups of 8 clips. Each clip has 60 frames and is padded to 75 or 150. We measure the root mean square
-# (RMS) of the change of the logits per frame, in standard deviations of the logits.
+# (notebook 03). How much does it matter in a *trained* network? Here is the small trained model of notebook
+# 00 on three groups of 8 clips. Each clip has 60 frames and is padded to 75 or 150. We measure the root mean
+# square (RMS) of the change of the logits per frame, in standard deviations of the logits.
 #
 # **Predict**: by how much do the logits change at the last valid frame, and at frame 30?
 
@@ -592,9 +595,9 @@ print(
 )
 
 # %% [markdown]
-# The training clips all had 75 frames, so the network never learned to ignore padding. No loss curve shows this
-# bug, and neither does GRID, whose clips all have 75 frames. With clips of mixed lengths it damages the last
-# words.
+# The training clips all had 75 frames, so the network never learned to ignore padding. No loss curve shows
+# this bug, and neither does GRID, whose clips all have 75 frames. With clips of mixed lengths it damages the
+# last words.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -616,9 +619,7 @@ with torch.no_grad():
     given = port.conv1(clip[:, :, :4])  # (1, 32, 4, 32, 64), before the ReLU
 hook.remove()
 test("4", "4. a forward hook on conv1 sees conv1's output", torch.equal(caught[0], given))
-print(
-    f"   conv1's smallest output is negative: {bool(given.min() < 0)}; the hook's smallest: {caught[0].min():.0f}"
-)
+print(f"   smallest output negative: {bool(given.min() < 0)}; the hook saw at least {caught[0].min():.0f}")
 
 T, target = 30, alphabet.encode("bin")  # B = T = 30; (L,)
 right_logits = torch.full((T, T, 28), -20.0)  # (T, B, V)
@@ -648,16 +649,16 @@ sentences = [" ".join(words) for words in itertools.product(*grammar.SLOTS)]
 test("12", "12. 2L + 1 = T = 75 for some sentence of GRID", 75 in {2 * len(s) + 1 for s in sentences})
 
 # %% [markdown]
-# - **5** is the trap behind a message that many people search for (see the help below). If $B = T$, there is no
-#   message, and the loss of a perfect prediction is large.
-# - **6**: `(T, B, F)` is the layout of `nn.GRU` without `batch_first=True`. CTC wants `(T, B, V)` at the *end*,
-#   and there the port's last line undoes it.
-# - **7**: dropout multiplies a whole channel by 0 or 2, and $\max(2a, 2b) = 2\max(a, b)$. Dropout before the pool
-#   only works on four times as much data.
-# - **8** comes from the authors' own script. **9** lays a GRU's weights side by side in GPU memory, which torch
-#   does by itself when the layer is created or moved.
-# - **11**: a string at the left margin ends the class; the indented line after it is an error. So this code was
-#   edited after it last ran.
+# - **5** is the trap behind a message that many people search for (see the help below). If $B = T$, there is
+#   no message, and the loss of a perfect prediction is large.
+# - **6**: `(T, B, F)` is the layout of `nn.GRU` without `batch_first=True`. CTC wants `(T, B, V)` at the
+#   *end*, and there the port's last line undoes it.
+# - **7**: dropout multiplies a whole channel by 0 or 2, and $\max(2a, 2b) = 2\max(a, b)$. Dropout before the
+#   pool only works on four times as much data.
+# - **8** comes from the authors' own script. **9** lays a GRU's weights side by side in GPU memory, which
+#   torch does by itself when the layer is created or moved.
+# - **11**: a string at the left margin ends the class; the indented line after it is an error. So this code
+#   was edited after it last ran.
 # - **12**: $2L + 1$ is the number of states of CTC's extended label sequence (notebook 04).
 #
 # <details><summary><b>Help: "Expected input_lengths…" from CTC, when the lengths are right</b></summary>
@@ -671,10 +672,11 @@ test("12", "12. 2L + 1 = T = 75 for some sentence of GRID", 75 in {2 * len(s) + 
 # <details><summary><b>Help: the same sentence for every clip: is it the input or the training?</b></summary>
 #
 # First check whether the clips reach the outputs at all: take two different clips and print
-# `(model(a) - model(b)).abs().max()`. If it is (nearly) 0, the input is at fault: all zeros, one clip repeated, or
-# pixels of 0 to 255 that saturate every gate. If the logits differ and the text does not, the model has learned
-# the average sentence and not yet to look: train on. Notebook 08 shows this phase and how long it takes. If the
-# model came with trained weights, your clips are not preprocessed as in its training (notebook 00).
+# `(model(a) - model(b)).abs().max()`. If it is (nearly) 0, the input is at fault: all zeros, one clip
+# repeated, or pixels of 0 to 255 that saturate every gate. If the logits differ and the text does not, the
+# model has learned the average sentence and not yet to look: train on. Notebook 08 shows this phase and how
+# long it takes. If the model came with trained weights, your clips are not preprocessed as in its training
+# (notebook 00).
 #
 # </details>
 
@@ -717,8 +719,8 @@ else:
 # %% [markdown]
 # ## 6. The finished version
 #
-# `LipNet` in `lessons.lipreading.lipnet` is your model with input validation, lengths, and options. Its forward
-# pass has two parts, so that a stream can run the convolutions once and the GRUs often:
+# `LipNet` in `lessons.lipreading.lipnet` is your model with input validation, lengths, and options. Its
+# forward pass has two parts, so that a stream can run the convolutions once and the GRUs often:
 
 # %%
 show(LipNet.forward)
@@ -726,9 +728,9 @@ show(LipNet.features)
 show(LipNet.classify)
 
 # %% [markdown]
-# Find the lines of your `forward` in it. New are the mask (padded frames are set to zero before each convolution,
-# so that the end of a clip looks the same alone and in a batch) and the line about autocast, which notebook 14
-# explains.
+# Find the lines of your `forward` in it. New are the mask (padded frames are set to zero before each
+# convolution, so that the end of a clip looks the same alone and in a batch) and the line about autocast,
+# which notebook 14 explains.
 #
 # The weights that this course ships belong to a small form of this class, `SmallLipNet`: narrower, gray,
 # 32 × 64 pixels, strides instead of pools, normalization layers, and a linear layer that narrows the features
@@ -736,10 +738,9 @@ show(LipNet.classify)
 
 # %%
 parts = {name: sum(p.numel() for p in layer.parameters()) for name, layer in trained.named_children()}
+total = sum(parts.values())
 for name in ("projection", "gru1", "gru2"):
-    print(
-        f"{name:10} {parts[name]:7,} weights, {parts[name] / sum(parts.values()):3.0%} of {sum(parts.values()):,}"
-    )
+    print(f"{name:10} {parts[name]:7,} weights, {parts[name] / total:3.0%} of {total:,}")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -749,8 +750,8 @@ assert sum(parts.values()) == 925_068 and parts["gru1"] / 925_068 < 0.3
 # %% [markdown]
 # ## Deeper: three ways to count
 #
-# Do other counters agree with the table of section 3? `lessons.measure.counting` watches the model run, and so
-# does `torchinfo`, a widely used package.
+# Do other counters agree with the table of section 3? `lessons.measure.counting` watches the model run, and
+# so does `torchinfo`, a widely used package.
 
 # %%
 import torchinfo
@@ -765,8 +766,8 @@ for name, (n_weights, n_work) in counters.items():
     print(f"{name:17} {n_weights:,} weights {n_work:,} multiply-adds")
 
 # %% [markdown]
-# The weights agree. `torchinfo` finds 8,757,300 more multiply-adds. **Predict**: what does it count that we leave
-# out? It is one addition per output value of a convolution or linear layer, and two per gate unit.
+# The weights agree. `torchinfo` finds 8,757,300 more multiply-adds. **Predict**: what does it count that we
+# leave out? It is one addition per output value of a convolution or linear layer, and two per gate unit.
 
 # %% tags=["predict"]
 sizes = {row[0]: math.prod(row[1]) for row in rows}
@@ -777,9 +778,9 @@ print(f"additions of biases: {biases:,}, {biases / total_work:.1%} of the multip
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The biases. Both counts are right by their own convention. When two cost tables differ by a tenth of a percent,
-# it is a convention of this kind. When they differ by a factor of two, one of them counts a multiply-add as two
-# operations (FLOPs).
+# The biases. Both counts are right by their own convention. When two cost tables differ by a tenth of a
+# percent, it is a convention of this kind. When they differ by a factor of two, one of them counts a
+# multiply-add as two operations (FLOPs).
 #
 # </details>
 
@@ -792,8 +793,8 @@ assert round(100 * biases / total_work, 1) == 0.1
 # %% [markdown]
 # ## Deeper: another crop
 #
-# The paper's crops are 50 × 100. **Predict**: with 39 % fewer pixels than 64 × 128, does LipNet lose more weights
-# or more multiply-adds, in percent?
+# The paper's crops are 50 × 100. **Predict**: with 39 % fewer pixels than 64 × 128, does LipNet lose more
+# weights or more multiply-adds, in percent?
 
 # %%
 LAYERS = ("conv1", "conv2", "conv3", "gru1", "gru2", "head")
@@ -810,9 +811,9 @@ figures.layer_costs(list(tables), LAYERS, amounts, title="The same network on cr
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# 4,574,460 weights (−31 %) and 5.34 G multiply-adds (−41 %). The convolutions' weights do not depend on the size
-# of the frame; only `gru1`'s do. At 32 × 64 `gru1` is half of the network, at 96 × 192 nine tenths. This is the
-# cost of flattening: one weight per position, and none shared.
+# 4,574,460 weights (−31 %) and 5.34 G multiply-adds (−41 %). The convolutions' weights do not depend on the
+# size of the frame; only `gru1`'s do. At 32 × 64 `gru1` is half of the network, at 96 × 192 nine tenths. This
+# is the cost of flattening: one weight per position, and none shared.
 #
 # </details>
 #
@@ -825,8 +826,9 @@ for n in (4, 5, 6, 7):
     print(f"{n} pixels: the stride leaves {strided}, the pool {F.max_pool1d(pixels, 2).shape[2]}")
 
 # %% [markdown]
-# With padding, the kernel's center stands on pixels 1, 3 and 5 of five. A pool takes the pairs (1, 2) and (3, 4)
-# and leaves out pixel 5. In LipNet one follows the other: 50 rows become 25 after the stride and 12 after the pool.
+# With padding, the kernel's center stands on pixels 1, 3 and 5 of five. A pool takes the pairs (1, 2) and (3,
+# 4) and leaves out pixel 5. In LipNet one follows the other: 50 rows become 25 after the stride and 12 after
+# the pool.
 #
 # Move the height of the crop (the width is twice as large), and watch `gru1` jump when a pool gains a row:
 
@@ -859,8 +861,9 @@ with torch.no_grad():  # your forward runs on the paper's crop
 #
 # ### The convolutions: 7 frames, 51 × 51 pixels
 #
-# Notebook 02 computed the receptive field of LipNet's three STCNNs. Here it is measured on the model itself, with
-# its ReLUs and max-pools: take the gradient of one position of the last map, and see which pixels have any.
+# Notebook 02 computed the receptive field of LipNet's three STCNNs. Here it is measured on the model itself,
+# with its ReLUs and max-pools: take the gradient of one position of the last map, and see which pixels have
+# any.
 
 # %%
 front = nn.Sequential(model.stcnn1, model.stcnn2, model.stcnn3)
@@ -871,22 +874,24 @@ field = tuple(int(seen.any(dim=d).sum()) for d in [(1, 2), (0, 2), (0, 1)])
 print("one position of the last map sees {} frames of {} x {} pixels".format(*field))
 
 # %% [markdown]
-# How much of a mouth is that? In GRID's videos (360 pixels wide) we found mouths about 40 pixels wide, and cutting
-# the crop of 64 × 128 enlarges them by about 1.5, to 60 pixels. So a field of 51 pixels covers about 85 % of the
-# mouth's width, for $7 / 25 = 0.28$ s. The next position looks 16 pixels further on (one stride and three pools).
-# Positions near the edge of the field count little: notebook 02 showed how soft the edges are.
+# How much of a mouth is that? In GRID's videos (360 pixels wide) we found mouths about 40 pixels wide, and
+# cutting the crop of 64 × 128 enlarges them by about 1.5, to 60 pixels. So a field of 51 pixels covers about
+# 85 % of the mouth's width, for $7 / 25 = 0.28$ s. The next position looks 16 pixels further on (one stride
+# and three pools). Positions near the edge of the field count little: notebook 02 showed how soft the edges
+# are.
 #
 # ### The whole model: every frame, in principle
 #
 # The GRUs carry information from every frame to every other, so one output *can* depend on all 75 frames.
-# **Predict**: how far does it *really* look? We measure the gradient of the best logit of frame 30 with respect to
-# each input frame, relative to the largest: in an untrained LipNet, and in the small trained one. Its line is the
-# mean of six clips; the largest frame is not the same in all of them, so the line stays below 1.
+# **Predict**: how far does it *really* look? We measure the gradient of the best logit of frame 30 with
+# respect to each input frame, relative to the largest: in an untrained LipNet, and in the small trained one.
+# Its line is the mean of six clips; the largest frame is not the same in all of them, so the line stays below
+# 1.
 
 
 # %%
 def influence(network, x, t):
-    """Gradient of the best logit of frame t at each frame of x (B, C, T, H, W): (T,), relative to the largest."""
+    """Gradient of the best logit of frame t at each frame of x (B, C, T, H, W): (T,), largest 1."""
     x = x.clone().requires_grad_()
     best = network(x)[t].max(dim=-1).values  # (T, B, V) -> (B,)
     (gradient,) = torch.autograd.grad(best.sum(), x)
@@ -913,8 +918,8 @@ figures.curves(
 # <details><summary><b>Answer</b></summary>
 #
 # The convolutions end sharply after three frames on either side. With the GRUs the influence fades instead.
-# Nothing is cut off, yet only 12 to 24 frames, half a second to a second, have more than a tenth of the largest
-# influence. These are two networks and two inputs: read the order of magnitude.
+# Nothing is cut off, yet only 12 to 24 frames, half a second to a second, have more than a tenth of the
+# largest influence. These are two networks and two inputs: read the order of magnitude.
 #
 # </details>
 
@@ -928,17 +933,19 @@ assert reach["trained"].max() < 1 == reach["untrained"].max()
 # %% [markdown]
 # ## Deeper: initial weights, and a constant that was copied
 #
-# How large should initial weights be? A unit that adds up $n$ inputs of scale 1, each times a weight of standard
-# deviation $\sigma$, gives a sum of scale $\sigma\sqrt n$. Two rules keep the scale of signals from layer to layer:
+# How large should initial weights be? A unit that adds up $n$ inputs of scale 1, each times a weight of
+# standard deviation $\sigma$, gives a sum of scale $\sigma\sqrt n$. Two rules keep the scale of signals from
+# layer to layer:
 #
 # - **He initialization (2015)**, for a layer before a ReLU, which sets half of the values to 0:
 #   $\sigma = \sqrt{2 / n_\text{in}}$.
 # - **Glorot (Xavier) initialization (2010)**, a compromise between the forward and the backward pass:
 #   $\sigma = \sqrt{2 / (n_\text{in} + n_\text{out})}$.
 #
-# $n_\text{in}$ (**fan-in**) is how many inputs one output sees, $n_\text{out}$ (**fan-out**) how many outputs one
-# input reaches. In a linear layer these are all inputs and all outputs. In a convolution? Here is a small one along
-# a line, with 2 input channels, 4 filters and a kernel of 3. **Predict**: how many outputs does one input reach?
+# $n_\text{in}$ (**fan-in**) is how many inputs one output sees, $n_\text{out}$ (**fan-out**) how many outputs
+# one input reaches. In a linear layer these are all inputs and all outputs. In a convolution? Here is a small
+# one along a line, with 2 input channels, 4 filters and a kernel of 3. **Predict**: how many outputs does one
+# input reach?
 
 # %% tags=["predict"]
 weight = torch.ones(4, 2, 3)  # (O, C, kt)
@@ -953,17 +960,17 @@ print(f"one output sees {fan_in} inputs, one input reaches {fan_out} outputs")
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Three outputs of each of the 4 filters, as the input lies under each position of the kernel in turn. (This holds
-# at stride 1, away from the borders. torch counts this way for every convolution, since the shape of a weight does
-# not contain the stride.)
+# Three outputs of each of the 4 filters, as the input lies under each position of the kernel in turn. (This
+# holds at stride 1, away from the borders. torch counts this way for every convolution, since the shape of a
+# weight does not contain the stride.)
 #
 # </details>
 #
 # ### Exercise 4 · `initial_std` · difficulty ★★☆ · 10 minutes
 #
-# Write both rules for any weight of this notebook: linear `(out, in)` and convolution `(O, C, kt, kh, kw)`. A GRU
-# stacks three gates in one matrix `(3D, F)`, and each is a layer of its own: an input reaches $D$ units of *one*
-# gate. `gates` says how many are stacked: `initial_std((3 * 256, 3072), "glorot", gates=3)`.
+# Write both rules for any weight of this notebook: linear `(out, in)` and convolution `(O, C, kt, kh, kw)`. A
+# GRU stacks three gates in one matrix `(3D, F)`, and each is a layer of its own: an input reaches $D$ units
+# of *one* gate. `gates` says how many are stacked: `initial_std((3 * 256, 3072), "glorot", gates=3)`.
 
 
 # %%
@@ -989,15 +996,13 @@ initial_std = use("06.initial_std", initial_std, initial_std_solution)
 for rule, draw in (("he", nn.init.kaiming_normal_), ("glorot", nn.init.xavier_normal_)):
     drawn = draw(torch.empty(64, 32, 3, 5, 5), generator=torch.Generator().manual_seed(0)).std().item()
     expected = float(initial_std((64, 32, 3, 5, 5), rule))
-    print(
-        f"{rule:6}: {expected:.4f} by the rule; torch's draw of 153,600 within 1 %: {abs(drawn / expected - 1) < 0.01}"
-    )
+    print(f"{rule:6}: {expected:.4f} by the rule, {drawn:.4f} in 153,600 weights drawn by torch")
 
 # %% [markdown]
 # ### The lineage of 1728
 #
-# The authors' script (Torch, in Lua) draws the GRUs' input weights by Glorot's rule, with hard-coded sizes. Then it
-# was copied:
+# The authors' script (Torch, in Lua) draws the GRUs' input weights by Glorot's rule, with hard-coded sizes.
+# Then it was copied:
 #
 # | program | crop | $F$ of `gru1` | std for `gru1` | std for `gru2` |
 # |---|---|---|---|---|
@@ -1005,8 +1010,8 @@ for rule, draw in (("he", nn.init.kaiming_normal_), ("glorot", nn.init.xavier_no
 # | first port to PyTorch | 50 × 100 | 1728 | $\sqrt{2/(1728+256)}$ | the same constant |
 # | the port of section 4 | 64 × 128 | **3072** | $\sqrt{2/(1728+256)}$ | the same constant |
 #
-# The first port put both layers into one loop, with one constant. The second made the crop larger and left the
-# constant alone. **Predict**: for each layer, is it now too large or too small, and by how much?
+# The first port put both layers into one loop, with one constant. The second made the crop larger and left
+# the constant alone. **Predict**: for each layer, is it now too large or too small, and by how much?
 
 # %% tags=["predict"]
 constant = math.sqrt(2 / (96 * 3 * 6 + 256))
@@ -1023,18 +1028,18 @@ for name, features in (("gru1", 3072), ("gru2", 512)):
 #
 # </details>
 #
-# **The biases have a lineage, too.** The port's loop sets `bias_ih` to 0 and leaves out `bias_hh`, which keeps
-# torch's default, uniform in $\pm 1/\sqrt{256}$. Half of this omission is inherited. In the authors' script each
-# direction of a GRU has six bias vectors: cuDNN stores three beside the input matrices and three beside the
-# recurrent ones. For the first GRU the script sets all six to 0. For the second its conditions name only vectors 1,
-# 2 and 3, with comments about three gates, so 4, 5 and 6 keep the library's default. The port treats both GRUs as
-# the authors treated the second.
+# **The biases have a lineage, too.** The port's loop sets `bias_ih` to 0 and leaves out `bias_hh`, which
+# keeps torch's default, uniform in $\pm 1/\sqrt{256}$. Half of this omission is inherited. In the authors'
+# script each direction of a GRU has six bias vectors: cuDNN stores three beside the input matrices and three
+# beside the recurrent ones. For the first GRU the script sets all six to 0. For the second its conditions
+# name only vectors 1, 2 and 3, with comments about three gates, so 4, 5 and 6 keep the library's default. The
+# port treats both GRUs as the authors treated the second.
 #
 # ### Does it matter?
 #
-# Look at the sum before the sigmoid of `gru1`'s gates, the **pre-activation**. Beyond about ±3 a sigmoid has less
-# than a fifth of its steepest slope: the gate **saturates** and hardly learns (notebook 01). **Predict** which
-# moves the gates further: the copied constant, or a clip standardized to mean 0 and standard deviation 1 instead of
+# Look at the sum before the sigmoid of `gru1`'s gates, the **pre-activation**. Beyond about ±3 a sigmoid has
+# less than a fifth of its steepest slope: the gate **saturates** and hardly learns (notebook 01). **Predict**
+# which moves the gates further: the copied constant, or a clip standardized (mean 0, variance 1) instead of
 # pixels from 0 to 1? We draw the network three times.
 
 # %%
@@ -1081,11 +1086,12 @@ figures.curves(
 )
 
 # %% [markdown]
-# The copied constant widens the sums by $\sqrt{1.68} = 1.3$, and no gate leaves the gray range. Standardizing widens
-# them about three times, and a tenth to a quarter of the gates saturate.
+# The copied constant widens the sums by $\sqrt{1.68} = 1.3$, and no gate leaves the gray range. Standardizing
+# widens them about three times, and a tenth to a quarter of the gates saturate.
 #
-# **Why then does this course standardize its clips (notebook 07)?** Standardized pixels have the scale for which
-# He's rule was made. What grows is the scale *inside* the network. Look at the RMS before and after each STCNN:
+# **Why then does this course standardize its clips (notebook 07)?** Standardized pixels have the scale for
+# which He's rule was made. What grows is the scale *inside* the network. Look at the RMS before and after
+# each STCNN:
 
 # %%
 for name in ("0 to 1", "standardized"):
@@ -1093,18 +1099,19 @@ for name in ("0 to 1", "standardized"):
         print(f"{name:13} draw {seed}:", " -> ".join(f"{value:.1f}" for value in rms[name, seed]))
 
 # %% [markdown]
-# He's rule keeps the scale through a convolution and a ReLU. A max-pool then keeps the *largest* of four values, and
-# after three pools the features of a standardized clip are 1.3 to 1.9 in scale. The 3072 features all share one
-# clip, so their sums inherit that scale. Pixels from 0 to 1 have an RMS of 0.4, and that happens to compensate.
+# He's rule keeps the scale through a convolution and a ReLU. A max-pool then keeps the *largest* of four
+# values, and after three pools the features of a standardized clip are 1.3 to 1.9 in scale. The 3072 features
+# all share one clip, so their sums inherit that scale. Pixels from 0 to 1 have an RMS of 0.4, and that
+# happens to compensate.
 #
-# `SmallLipNet`, which this course trains, has no pools, and normalization layers set the scale before the GRUs. With
-# standardized clips none of its gates saturates at the start. For the full LipNet a saturated start is a handicap and
-# not a verdict: the authors standardized, too, and reported the results of the paper.
+# `SmallLipNet`, which this course trains, has no pools, and normalization layers set the scale before the
+# GRUs. With standardized clips none of its gates saturates at the start. For the full LipNet a saturated
+# start is a handicap and not a verdict: the authors standardized, too, and reported the results of the paper.
 #
 # ### And `gru2`?
 #
-# Its weights are too small, and its inputs come from a `gru1` whose weights are too large. **Predict**: do the two
-# slips cancel at the gates of `gru2`?
+# Its weights are too small, and its inputs come from a `gru1` whose weights are too large. **Predict**: do
+# the two slips cancel at the gates of `gru2`?
 
 # %%
 _ = torch.manual_seed(0)
@@ -1125,27 +1132,27 @@ with torch.no_grad():
 
 # %% tags=["predict"]
 for name, values in sums2.items():
-    print(f"{name:21} pre-activations {values.std() / sums2['Glorot in both'].std():.2f} times as large")
+    print(f"{name:21} pre-activations {values.std() / sums2['Glorot in both'].std():.1f} times as large")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Hardly. The hidden state of `gru1` cannot exceed ±1, so larger weights make it only a little larger. The gates of
-# `gru2` start closer to one half, where a sigmoid is steepest, so nothing is stuck.
+# Hardly. The hidden state of `gru1` cannot exceed ±1, so larger weights make it only a little larger. The
+# gates of `gru2` start closer to one half, where a sigmoid is steepest, so nothing is stuck.
 #
 # </details>
 #
-# So the constant is wrong for both layers. Whether the right one would train faster or better, we have not tested.
-# (The port reports 13.3 % word errors on unseen speakers, the paper's network without language model 13.6 %. The two
-# programs differ in more than this constant, so the figures do not answer the question.) The lesson: **a hard-coded
-# size is right for one shape.** The package takes the sizes from the tensors:
+# So the constant is wrong for both layers. Whether the right one would train faster or better, we have not
+# tested. (The port reports 13.3 % word errors on unseen speakers, the paper's network without language model
+# 13.6 %. The two programs differ in more than this constant, so the figures do not answer the question.) The
+# lesson: **a hard-coded size is right for one shape.** The package takes the sizes from the tensors:
 
 # %%
 show(LipNet.reset_parameters)
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert (fan_in, fan_out) == (6, 12)
+assert (fan_in, fan_out) == (6, 12) and abs(drawn / expected - 1) < 0.01
 assert 96 * 3 * 6 == 1728 == layer_table(50, 100)[7][1][1] and layer_table(64, 128)[7][1][1] == 3072
 assert [round(r, 2) for r in ratios.values()] == [1.68, 0.39]
 kept = port.gru1.bias_hh_l0  # torch's default, as everything in our copy of the port
@@ -1168,9 +1175,10 @@ for name, features in (("gru1", 3072), ("gru2", 512)):
 # %% [markdown]
 # ## Deeper: why whole channels are dropped
 #
-# **Dropout** hides part of a layer's values in training, so that the next layer cannot rely on any one of them.
-# Ordinary dropout hides single values. But in a feature map, as in a video, a value is similar to its neighbors.
-# **Predict**: if half of the values are hidden, how much of their variance can the remaining neighbors explain?
+# **Dropout** hides part of a layer's values in training, so that the next layer cannot rely on any one of
+# them. Ordinary dropout hides single values. But in a feature map, as in a video, a value is similar to its
+# neighbors. **Predict**: if half of the values are hidden, how much of their variance can the remaining
+# neighbors explain?
 
 
 # %%
@@ -1218,9 +1226,9 @@ captions = ["original", "half of the values dropped", "mean of the neighbors", "
 figures.clip_rows(examples, captions, title="What dropout hides in a feature map")
 
 # %% [markdown]
-# In an untrained network, dropping single values hides little: the neighbors explain four fifths of what is missing.
-# Training makes the maps less smooth, and still the neighbors explain about half. **Channel dropout** drops a whole
-# map in all frames, so that nothing of that channel is left.
+# In an untrained network, dropping single values hides little: the neighbors explain four fifths of what is
+# missing. Training makes the maps less smooth, and still the neighbors explain about half. **Channel
+# dropout** drops a whole map in all frames, so that nothing of that channel is left.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -1232,9 +1240,10 @@ assert 0.45 < fractions["trained maps"] < 0.57
 #
 # ### Temporal upsampling
 #
-# Some descriptions of LipNet say that its features are **upsampled in time** before the GRUs. The paper (version 2)
-# does not mention it, and the authors' published code goes straight from the third STCNN to the first GRU. The
-# package can do it (`upsample=2`). **Predict**: what does it do to $T$, to the number of weights, to the work?
+# Some descriptions of LipNet say that its features are **upsampled in time** before the GRUs. The paper
+# (version 2) does not mention it, and the authors' published code goes straight from the third STCNN to the
+# first GRU. The package can do it (`upsample=2`). **Predict**: what does it do to $T$, to the number of
+# weights, to the work?
 
 # %% tags=["predict"]
 once, twice = count(package, clip), count(LipNet(upsample=2).eval(), clip)
@@ -1244,8 +1253,8 @@ print(f"weights: {twice.weights - once.weights:+,}")
 print(f"multiply-adds: +{extra / 1e9:.2f} G, {extra / once.multiply_adds:.0%}")
 
 # %% [markdown]
-# It makes room. CTC needs one frame per letter, and one more between two equal letters (notebook 04). GRID's 75
-# frames are enough for each of its sentences. A clip of one second is not:
+# It makes room. CTC needs one frame per letter, and one more between two equal letters (notebook 04). GRID's
+# 75 frames are enough for each of its sentences. A clip of one second is not:
 
 # %%
 needed = [len(s) + sum(a == b for a, b in itertools.pairwise(s)) for s in sentences]
@@ -1257,24 +1266,24 @@ for T in (25, 50):
     print(f"{T} frames for {min_frames(labels)}: loss {loss.item():.1f}")
 
 # %% [markdown]
-# A clip of 25 frames with this sentence has an infinite loss; with every frame repeated it can be learned. (Nothing
-# new is *seen*: the 50 frames are 25 images.) So upsampling helps with fast speech or few frames. It is not part of
-# LipNet, and for GRID it costs 5 % more work without need. If you use it, double the lengths that CTC gets, too;
-# `LipNet.output_lengths` does.
+# A clip of 25 frames with this sentence has an infinite loss; with every frame repeated it can be learned.
+# (Nothing new is *seen*: the 50 frames are 25 images.) So upsampling helps with fast speech or few frames. It
+# is not part of LipNet, and for GRID it costs 5 % more work without need. If you use it, double the lengths
+# that CTC gets, too; `LipNet.output_lengths` does.
 #
 # ### A head of two layers
 #
-# The write-up speaks of a *two-layer* feed-forward network after the GRUs; its code has one layer, as figure 1 of
-# the paper does. `head="mlp"` is the other reading:
+# The write-up speaks of a *two-layer* feed-forward network after the GRUs; its code has one layer, as figure
+# 1 of the paper does. `head="mlp"` is the other reading:
 
 # %%
 heads = [sum(p.numel() for p in LipNet(head=kind).head.parameters()) for kind in ("linear", "mlp")]
-print(
-    f"one layer {heads[0]:,} weights, two layers {heads[1]:,}: +{(heads[1] - heads[0]) / total_weights:.1%} of the model"
-)
+more = (heads[1] - heads[0]) / total_weights
+print(f"one layer {heads[0]:,} weights, two layers {heads[1]:,}: +{more:.1%} of the model")
 
 # %% [markdown]
-# Is it better? That would take complete trainings with several seeds each. We have not done them, and use one layer.
+# Is it better? That would take complete trainings with several seeds each. We have not done them, and use one
+# layer.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -1301,8 +1310,8 @@ for name, network in (("your layers", model), ("torch's layers", package)):
 # ## Recap
 #
 # - LipNet is three STCNNs, one reshape, two Bi-GRUs and a linear layer. $T$ stays the same throughout.
-# - 6,638,844 weights, 77 % of them in `gru1`, which has a weight for every position of every map. 9.07 G multiply-adds
-#   per clip, 65 % in `conv2`, which joins 32 × 64 channel pairs at every position.
+# - 6,638,844 weights, 77 % of them in `gru1`, which has a weight for every position of every map. 9.07 G
+#   multiply-adds per clip, 65 % in `conv2`, which joins 32 × 64 channel pairs at every position.
 # - The proof that two models are the same: the same weights, the same logits, the same gradients. It covers
 #   evaluation mode only.
 # - Hard-coded sizes (3072, 1728) are right for one shape, and survive copying.
@@ -1314,10 +1323,10 @@ for name, network in (("your layers", model), ("torch's layers", package)):
 # |---|---|---|
 # | head | the last layer, from hidden state to one logit per class | output layer, classifier, projection |
 # | logits | unnormalized scores, before `log_softmax` turns them into log probabilities | scores |
-# | multiply-add | one product and its addition to a sum; some count it as two FLOPs | MAC, multiply-accumulate |
+# | multiply-add | one product and its addition to a sum; some count it as two FLOPs | MAC |
 # | fan-in, fan-out | how many inputs one output sees; how many outputs one input reaches | |
-# | He initialization | initial weights of variance 2 / fan-in, for layers before a ReLU | Kaiming initialization |
-# | Glorot initialization | initial weights of variance 2 / (fan-in + fan-out) | Xavier initialization |
+# | He initialization | initial weights of variance 2 / fan-in, for layers before a ReLU | Kaiming |
+# | Glorot initialization | initial weights of variance 2 / (fan-in + fan-out) | Xavier |
 # | pre-activation | the sum in a unit before its sigmoid, tanh or ReLU | |
 # | checkpoint | a file of trained weights, usually a state_dict | weights file |
 # | state_dict | a dict from the names of a model's weights to tensors | |
@@ -1328,18 +1337,18 @@ for name, network in (("your layers", model), ("torch's layers", package)):
 # ## Sources
 #
 # - Y. Assael, B. Shillingford, S. Whiteson, N. de Freitas, *LipNet: End-to-End Sentence-level Lipreading*,
-#   [arXiv 1611.01599v2](https://arxiv.org/abs/1611.01599): figure 1, Table 2 (13.6 % without language model), Table 3,
-#   appendix A.1; the authors' code, [bshillingford/LipNet](https://github.com/bshillingford/LipNet) (`exp/0001.lua`:
-#   order of layers, dropout, constants, biases).
+#   [arXiv 1611.01599v2](https://arxiv.org/abs/1611.01599): figure 1, Table 2 (13.6 % without language model),
+#   Table 3, appendix A.1; the authors' code, [bshillingford/LipNet](https://github.com/bshillingford/LipNet)
+#   (`exp/0001.lua`: order of layers, dropout, constants, biases).
 # - The ports to PyTorch: [sailordiary/LipNet-PyTorch](https://github.com/sailordiary/LipNet-PyTorch) and
 #   [VIPL-Audio-Visual-Speech-Understanding/LipNet-PyTorch](https://github.com/VIPL-Audio-Visual-Speech-Understanding/LipNet-PyTorch)
 #   (13.3 % in its README).
 # - The write-up of section 5: "Lipnet的学习理解" (notes on LipNet), a post on CSDN.
-# - K. He, X. Zhang, S. Ren, J. Sun, *Delving Deep into Rectifiers*, ICCV 2015. X. Glorot, Y. Bengio, *Understanding the
-#   difficulty of training deep feedforward neural networks*, AISTATS 2010.
-# - J. Tompson, R. Goroshin, A. Jain, Y. LeCun, C. Bregler, *Efficient Object Localization Using Convolutional Networks*,
-#   CVPR 2015 (dropout of whole channels).
-# - M. Cooke, J. Barker, S. Cunningham, X. Shao, *An audio-visual corpus for speech perception and automatic speech
-#   recognition*, JASA 120(5), 2006 (GRID).
+# - K. He, X. Zhang, S. Ren, J. Sun, *Delving Deep into Rectifiers*, ICCV 2015. X. Glorot, Y. Bengio,
+#   *Understanding the difficulty of training deep feedforward neural networks*, AISTATS 2010.
+# - J. Tompson, R. Goroshin, A. Jain, Y. LeCun, C. Bregler, *Efficient Object Localization Using Convolutional
+#   Networks*, CVPR 2015 (dropout of whole channels).
+# - M. Cooke, J. Barker, S. Cunningham, X. Shao, *An audio-visual corpus for speech perception and automatic
+#   speech recognition*, JASA 120(5), 2006 (GRID).
 #
 # **Next**: notebook 07 makes the clips that LipNet reads; notebook 08 trains it.
