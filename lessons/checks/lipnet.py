@@ -179,8 +179,8 @@ def _rename_cases() -> Iterator[Case]:
             ([*head, *grus[::-1], *convs[::-1]], "The order of the names is not fixed."),
             ([f"module.{name}" for name in (*convs, *grus, *head)],
              "Data parallel training puts a prefix before every name."),
-            (others, "Only the layer at the beginning of a name counts, and it must be the whole layer: these "
-             "names stay."),
+            (others,
+             "Only the whole layer at the beginning of a name counts: these names stay."),
             ([], "A file without tensors gives a dict without entries."),
         )
     ):  # fmt: skip

@@ -150,7 +150,7 @@ def test_the_mode_of_a_module_belongs_to_its_caller():
         lambda layer, x: layer(x), lambda: [Case((layer, torch.ones(1, 2, dtype=torch.float64)))]
     )
     exercise(lambda layer, x: x @ layer.weight.T + layer.bias)
-    with pytest.raises(AssertionError, match="changed layer.*its mode"):
+    with pytest.raises(AssertionError, match=r"changed layer.*its mode"):
         exercise(lambda layer, x: layer.eval()(x))
 
 

@@ -398,12 +398,12 @@ WRONG = {
         (
             "conv10 taken for conv1",
             keys(lambda n: "stcnn1.conv" + n[5:] if n.startswith("conv10") else one_name(n)),
-            "whole layer",
+            "whole layer at",
         ),
         (
             "FC2 taken for FC",
             keys(lambda n: "head" + n[2:] if n.startswith("FC") else one_name(n)),
-            "whole layer",
+            "whole layer at",
         ),
         ("submodule cut", keys(lambda n: one_name(n.replace("module.", ""))), "beginning of a name"),
         ("strips letters", keys(lambda n: one_name(n.lstrip("module."))), "not expected"),
