@@ -159,6 +159,8 @@ def _gradients(result: Any, arguments: tuple) -> list[Tensor]:
     inputs = [tensor for _, tensor in tensors(arguments) if tensor.requires_grad]
     generator = torch.Generator().manual_seed(1)
     total = torch.zeros((), dtype=torch.float64)
+    if isinstance(result, dict):
+        result = dict(sorted(result.items()))  # whatever order the keys were put in
     for _, output in tensors(result):
         if output.is_floating_point():
             weights = torch.randn(output.shape, generator=generator, dtype=torch.float64)
