@@ -105,9 +105,11 @@ class Exercise:
     def _expect_unchanged(self, before: tuple, after: tuple, function: Callable) -> None:
         for i, (was, now) in enumerate(zip(before, after, strict=True)):
             if not same(was, now):
+                instead = f"Make a new {'tensor' if isinstance(now, Tensor) else 'one'} instead."
+                if isinstance(now, nn.Module):
+                    instead = "Leave its weights, its buffers and its mode (train or eval) as they are."
                 raise AssertionError(
-                    f"{function.__name__} changed {self._name(i)}, which belongs to its caller. Make a new "
-                    f"{'tensor' if isinstance(now, Tensor) else 'one'} instead."
+                    f"{function.__name__} changed {self._name(i)}, which belongs to its caller. {instead}"
                 )
 
     def _called(self, function: Callable, case: Case) -> str:
@@ -157,6 +159,8 @@ def _gradients(result: Any, arguments: tuple) -> list[Tensor]:
     inputs = [tensor for _, tensor in tensors(arguments) if tensor.requires_grad]
     generator = torch.Generator().manual_seed(1)
     total = torch.zeros((), dtype=torch.float64)
+    if isinstance(result, dict):
+        result = dict(sorted(result.items()))  # whatever order the keys were put in
     for _, output in tensors(result):
         if output.is_floating_point():
             weights = torch.randn(output.shape, generator=generator, dtype=torch.float64)
@@ -171,6 +175,8 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor):
         return isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
     if isinstance(a, nn.Module):
+        if [part.training for part in a.modules()] != [part.training for part in b.modules()]:
+            return False
         return all(same(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
     if isinstance(a, np.ndarray):
         return isinstance(b, np.ndarray) and np.array_equal(a, b)
@@ -217,8 +223,25 @@ def expect_equal(
             expect_equal(
                 one, right, f"{name}, {part}", hint, tolerance, dtype=dtype, diagnose=diagnose,
             )  # fmt: skip
+    elif isinstance(expected, dict):
+        _expect_keys(found, expected, name, hint)
+        for key, right in expected.items():
+            expect_equal(
+                found[key], right, f"{name}, {key!r}", hint, tolerance, dtype=dtype, diagnose=diagnose,
+            )  # fmt: skip
     else:
         _expect_scalar(found, expected, name, hint, max(tolerance, 1e-9), diagnose)
+
+
+def _expect_keys(found: Any, expected: dict, name: str, hint: str) -> None:
+    if not isinstance(found, dict):
+        raise AssertionError(f"{name} gave {shown(found)}, expected a dict")
+    for key in found:
+        if key not in expected:
+            raise AssertionError(f"{name} has the key {key!r}, which is not expected. {hint}".rstrip())
+    for key in expected:
+        if key not in found:
+            raise AssertionError(f"{name} has no key {key!r}. {hint}".rstrip())
 
 
 def _as_list(

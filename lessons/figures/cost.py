@@ -141,8 +141,8 @@ def layer_costs(
     Args:
         settings: N names, from top to bottom, such as sizes of the crop.
         layers: K names, in the order of the network.
-        amounts: what a panel shows, such as "weights" -> (N, K), each at least 0. A layer's percentage is
-            written into its part of the bar where there is room, the sum behind the bar.
+        amounts: what a panel shows, such as "weights" -> (N, K), none negative. The percentage of each
+            layer is written into its part of the bar where there is room, the sum behind the bar.
     """
     if not settings or not amounts:
         raise ValueError("settings, amounts: expected at least one of each")

@@ -172,7 +172,7 @@ def lstm_gru_diagram(*, width: float = 9.0) -> Figure:
 
 
 def _lstm(ax: Axes) -> None:
-    ax.set_title("LSTM: two memories, three gates")
+    ax.set_title("LSTM: two states, three gates")
     _cell(ax, "c", 0.84, {"f": 0.14, "i": 0.36, "g": 0.58, "o": 0.84})
     for points, color, lw in (
         ([(0.14, GATE_Y), (0.14, STATE_Y)], VERMILION, 1.4),
@@ -196,7 +196,7 @@ def _lstm(ax: Axes) -> None:
 
 
 def _gru(ax: Axes) -> None:
-    ax.set_title("GRU: one memory, two gates")
+    ax.set_title("GRU: one state, two gates")
     _cell(ax, "h", 0.76, {"r": 0.38, "z": 0.13, "n": 0.76})
     _line(ax, [(0.13, GATE_Y), (0.13, STATE_Y)], VERMILION)
     _line(ax, [(0.13, MIDDLE_Y), (0.76, MIDDLE_Y)], VERMILION)
@@ -233,10 +233,10 @@ TENSORS = {
 }  # fmt: skip
 # Its four convolutions: position, kernel, what follows it, and what it does.
 LAYERS = {
-    "depthwise": (2.6, "depthwise 3 × 3", "", "looks around"),
-    "bottleneck": (8.4, "1 × 1", "then φ", "squeezes"),
-    "spatial": (11.9, "depthwise 3 × 3", "", "looks around"),
-    "gates": (15.4, "1 × 1", "", "decides"),
+    "depthwise": (2.6, "depthwise 3 × 3", "", "mixes neighbors"),
+    "bottleneck": (8.4, "1 × 1", "then φ", "reduces channels"),
+    "spatial": (11.9, "depthwise 3 × 3", "", "mixes neighbors"),
+    "gates": (15.4, "1 × 1", "", "computes gates"),
 }
 ROW, MEMORY, MIDDLE, GATE, BUS, OLD = 2.0, 8.9, 7.5, 5.7, 4.25, 0.35  # heights
 SPLIT = {"f": 5.3, "i": 8.3, "g": 11.3, "o": 14.3}  # where the four gates stand
@@ -327,7 +327,7 @@ def _convolutions(ax: Axes, texts: Mapping[str, str], weights: Mapping[str, int]
             write(ax, x, y, line, zorder=4, fontsize=size, color=INK, weight=weight)
         write(ax, x, ROW - HIGH / 2 - 0.12, does, va="top", fontsize=8, color=color)
     _sign(ax, JOIN, ROW, "‖", 0.02)
-    ax.text(JOIN + 0.15, ROW - 0.75, "side by side", ha="left", va="center", fontsize=8, color=FAINT)
+    ax.text(JOIN + 0.15, ROW - 0.75, "concatenated", ha="left", va="center", fontsize=8, color=FAINT)
 
 
 def _gates(ax: Axes, texts: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""From a configuration, as a file of weights holds it, to the model."""
+"""Build a model from the configuration that a checkpoint stores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lessons.lipreading.lipnet_stranger import StrangerLipNet
 
 
 def from_config(compact: bool = False, projection: int = 160, **config: Any) -> LipNet:
-    """Return the model that a ``config`` describes, untrained; ``compact`` and ``neck`` say of which class.
+    """Return the untrained model that a ``config`` describes; ``compact`` and ``neck`` select its class.
 
     Raises:
         TypeError: an argument that this LipNet does not have.

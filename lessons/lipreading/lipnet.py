@@ -33,11 +33,12 @@ class LipNet(nn.Module):
         channels: filters of the three convolutions.
         hidden_size: D, the size of a GRU's hidden state in one direction.
         num_classes: V, the characters and the blank.
-        dropout: of channels after each convolution and of features around the GRUs.
+        dropout: the probability of dropping a channel after each convolution, and a feature before each GRU
+            and before the head. (The authors' code does not drop features before the first GRU.)
         head: ``"linear"``, one layer from GRU to logits (the paper's figure 1, the port); ``"mlp"``, two
             layers with a ReLU between them (the reading "two-layer feed-forward network").
-        upsample: every feature frame is shown this many times to the GRUs, so T grows by the factor. More
-            frames give CTC more room; nothing new is seen in them.
+        upsample: every feature frame is repeated this many times before the GRUs, so T grows by this factor.
+            More frames give CTC more room; they hold no new information.
         layers: ``"torch"`` runs on torch's convolution and GRU, ``"lessons"`` on this course's own,
             ``"mixed"`` on torch's convolution and our GRU, which together train fastest on a CPU
             (``python -m lessons bench``). The state_dict and the outputs are the same.
@@ -105,14 +106,14 @@ class LipNet(nn.Module):
         )
 
     def narrow(self, features: int) -> tuple[nn.Module, int]:
-        """What stands between the last map and the GRUs, and how many values per frame it gives: all."""
+        """Return the layer between the last feature map and the GRUs (here none), and its output size."""
         return nn.Identity(), features
 
     def reset_parameters(self) -> None:
         """Draw initial weights that keep the scale of signals, in the forward and the backward pass.
 
-        Convolutions: He (2015), since a ReLU drops half of its input. GRU input: Glorot (2010), gate by
-        gate, since a gate is a layer of its own that happens to be stacked on two others. GRU state:
+        Convolutions: He (2015), since a ReLU sets half of its input to 0. GRU input: Glorot (2010), gate
+        by gate, since each gate is a layer of its own, stacked with two others in one matrix. GRU state:
         orthogonal, gate by gate, since it is applied T times (Saxe et al. 2014). Biases: 0.
         """
         for module in self.modules():
@@ -138,13 +139,13 @@ class LipNet(nn.Module):
         return lengths * self.upsample
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the logits (T * upsample, B, V) of a batch of clips; those past a clip's end mean nothing.
+        """Return the logits (T * upsample, B, V) of a batch of clips; ignore those past a clip's end.
 
         Args:
             x: (B, C, T, H, W), normalized as in ``lessons.data.batch.normalize``.
-            lengths: (B,) valid frames per clip when some are shorter than T. What stands in the frames past
-                the end then has no influence on the valid ones: a clip gives the same logits alone and in a
-                batch with longer ones. (In training, statistics of batch normalization do see them.)
+            lengths: (B,) valid frames per clip when some are shorter than T. The frames past the end then do
+                not influence the valid ones: a clip gives the same logits alone and in a batch with longer
+                ones. (In training, the statistics of batch normalization do include them.)
 
         Raises:
             ValueError: a clip of another shape, dtype or device than the model's, lengths that do not fit,
@@ -153,7 +154,7 @@ class LipNet(nn.Module):
         return self.classify(self.features(x, lengths), lengths)  # (T * upsample, B, V)
 
     def features(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return what the convolutions see: (B, C, T, H, W) -> (T, B, F). Arguments as in :meth:`forward`."""
+        """Return the features (T, B, F) of clips (B, C, T, H, W). Arguments as in :meth:`forward`."""
         self._check(x)
         mask = None
         if lengths is not None:
@@ -161,8 +162,8 @@ class LipNet(nn.Module):
             if not bool((lengths == x.shape[2]).all()):
                 mask = valid_frames(lengths.to(x.device), x.shape[2]).T[:, None, :, None, None]  # (B,1,T,1,1)
         for block in (self.stcnn1, self.stcnn2, self.stcnn3):
-            # A convolution sees zeros before the first frame and after the last. Zeros in the padded frames
-            # make the end of a short clip look just like that.
+            # A convolution pads with zeros before the first frame and after the last. With zeros in the
+            # padded frames, the end of a short clip looks the same.
             x = block(x if mask is None else torch.where(mask, x, 0.0))  # (B, C', T, H', W')
         return self.flatten(x)  # (T, B, F)
 
@@ -200,7 +201,7 @@ class LipNet(nn.Module):
             raise ValueError(
                 f"x is {x.dtype}, the model {weight.dtype}: bytes become floats in data.batch.normalize"
             )
-        # In training the clips come through `normalize`, which looks; on a GPU a look would halt each step.
+        # In training `normalize` checks the clips; on a GPU a check here would synchronize at every step.
         # A tensor on the meta device has a shape and no pixels.
         if not (self.training or x.is_meta) and not bool(torch.isfinite(x).all()):
             raise ValueError("x holds NaN or infinite pixels: look at the frames before they are normalized")

@@ -1,7 +1,6 @@
-"""LipNet as it is commonly ported, in float32 and torch's default layout: the fast training step's measure.
+"""LipNet as it is commonly ported, in float32 and torch's default layout: a baseline for fast training.
 
-The same network as :class:`lessons.lipreading.lipnet.LipNet`, each layer in the order in which the paper
-names it. Only
+The same network as :class:`lessons.lipreading.lipnet.LipNet`, with its layers in the paper's order. Only
 ``lessons.measure.bench`` and notebook 14 use it.
 """
 
@@ -39,7 +38,7 @@ class PlainLipNet(nn.Module):
         return self.head(x)  # (T, B, V)
 
     def load(self, model: LipNet) -> PlainLipNet:
-        """Take the weights of ``model``, a LipNet with its default arguments."""
+        """Copy the weights of ``model``, a LipNet with its default arguments; return self."""
         own = {
             name.replace(".conv.", ".").replace("stcnn", "conv"): value
             for name, value in model.state_dict().items()

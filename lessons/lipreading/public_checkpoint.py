@@ -50,7 +50,7 @@ def load_public_checkpoint(path: str | Path, layers: Layers = "torch") -> LipNet
 
 
 def _public_to_ours(name: str) -> str:
-    """conv1.weight -> stcnn1.conv.weight, FC.bias -> head.bias; the GRUs are called the same."""
+    """conv1.weight -> stcnn1.conv.weight, FC.bias -> head.bias; the GRUs keep their names."""
     name = name.removeprefix("module.")  # what DataParallel puts before every name
     for i in "123":
         if name.startswith(f"conv{i}."):

@@ -142,6 +142,30 @@ def test_an_array_may_be_a_list_or_a_tensor():
             expect_equal(found, right, "f")
 
 
+def test_dicts_are_compared_key_by_key():
+    one, two = torch.ones(2, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    exercise = Exercise(lambda a, b: {"a": a, "b": b}, lambda: [Case((one, two), "Look at the names.")])
+    exercise(lambda a, b: {"b": b.clone(), "a": a})
+    for wrong, message in (
+        (lambda a, b: [a, b], "expected a dict"),
+        (lambda a, b: {"a": a, "c": b}, "has the key 'c', which is not expected. Look at the names"),
+        (lambda a, b: {"a": a}, "has no key 'b'. Look at the names"),
+        (lambda a, b: {"a": a + 1, "b": b}, "'a' has the right shape, but 100% of its values are wrong"),
+    ):
+        with pytest.raises(AssertionError, match=message):
+            exercise(wrong)
+
+
+def test_the_mode_of_a_module_belongs_to_its_caller():
+    layer = nn.Linear(2, 2, dtype=torch.float64)
+    exercise = Exercise(
+        lambda layer, x: layer(x), lambda: [Case((layer, torch.ones(1, 2, dtype=torch.float64)))]
+    )
+    exercise(lambda layer, x: x @ layer.weight.T + layer.bias)
+    with pytest.raises(AssertionError, match=r"changed layer.*its mode"):
+        exercise(lambda layer, x: layer.eval()(x))
+
+
 def test_modules_are_copied_and_their_weights_compared():
     layer = nn.Linear(2, 2)
     twin = converted(layer)
