@@ -91,7 +91,10 @@ def test_right_in_any_style(right):
         (lambda x, h, w: (torch.tanh(x @ w - h), h.shape[1]), "values are wrong.* Look at the sum"),
         (lambda x, h, w: (torch.tanh(x @ w + h), float(h.shape[1])), "its size gave .* expected an integer"),
         (lambda x, h, w: (torch.tanh(x @ w + h), True), "its size gave True .* expected an integer"),
-        (lambda x, h, w: torch.tanh(x @ w + h), "expected a list or tuple of 2 values: the state, its size"),
+        (
+            lambda x, h, w: torch.tanh(x @ w + h),
+            r"expected a list or tuple of length 2 \(the state, its size\)",
+        ),
         (lambda x, h, w: (torch.tanh(x @ w + h).tolist(), h.shape[1]), "expected a tensor"),
         (lambda x, h, w: (torch.tanh(x @ w + h) * math.nan, h.shape[1]), "holds NaN"),
         (lambda x, h, w: (torch.tanh(x @ w + h) / 0, h.shape[1]), "expected a finite number"),
