@@ -113,7 +113,7 @@ def _window_cases() -> Iterator[Case]:
         (np.array([2]), still(1, 77.0), 5, 3.0),
         "One detection: every frame gets its position.",
     )
-    moving = np.array([[60.0, 90.0, 50.0], [75.0, 70.0, 54.0], [98.0, 95.0, 51.0]])
+    moving = np.array([[60.0, 90.0, 50.0], [75.0, 70.0, 50.0], [98.0, 95.0, 50.0]])
     yield Case(
         (np.array([0, 5, 10]), moving, 11, 0.5),
         "Between two detections the center moves linearly; σ is an argument.",
