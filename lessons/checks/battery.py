@@ -323,7 +323,7 @@ def _expect_tensor(
         )
     if dtype == torch.float64 and found.dtype != torch.float64:
         raise AssertionError(
-            f"{name}: right, but {found.dtype} where the arguments are float64. Keep their dtype."
+            f"{name}: right formula, wrong dtype: {found.dtype}, where the arguments are float64."
         )
 
 
