@@ -300,7 +300,7 @@ WRONG = {
         ("a square", windows(high=0.60), "60 wide"),
         ("sides swapped", windows(wide=0.30, high=0.60), "60 wide"),
         ("full sizes for halves", windows(wide=1.2, high=0.6), "60 wide"),
-        ("a fixed way down", windows(down=0.0, change=lambda w: w + np.array([0, 32, 0, 32])), "scale with the width"),
+        ("a fixed way down", windows(down=0.0, change=lambda w: w + np.array([0, 32, 0, 32])), "scale"),
         ("the mean width", windows(width=lambda b: b[:, 2].mean()), "the median of the detected widths"),
         ("the largest width", windows(width=lambda b: b[:, 2].max()), "the median of the detected"),
         ("a width per frame", own_widths, "One width for the whole clip"),
