@@ -211,7 +211,7 @@ def expect_equal(
     if isinstance(expected, Tensor):
         _expect_tensor(found, expected, name, hint, tolerance, dtype, diagnose)
     elif isinstance(expected, list | tuple):
-        found = _as_list(found, expected, name, parts, hint)
+        found = _as_list(found, expected, name, hint, parts, diagnose)
         for i, (one, right) in enumerate(zip(found, expected, strict=True)):
             part = parts[i] if i < len(parts) else f"element {i}"
             expect_equal(
@@ -221,18 +221,27 @@ def expect_equal(
         _expect_scalar(found, expected, name, hint, max(tolerance, 1e-9), diagnose)
 
 
-def _as_list(found: Any, expected: list | tuple, name: str, parts: tuple[str, ...], hint: str) -> list:
+def _as_list(
+    found: Any,
+    expected: list | tuple,
+    name: str,
+    hint: str,
+    parts: tuple[str, ...],
+    diagnose: Callable[[], str | None] | None,
+) -> list:
     if isinstance(found, Tensor | np.ndarray) and all(isinstance(x, Real) for x in expected):
         found = found.tolist() if found.ndim else [found.item()]
     names = f" ({', '.join(parts)})" if parts else ""
     if not isinstance(found, list | tuple):
-        message = (
-            f"{name} gave {shown(found)}, expected a list or tuple of length {len(expected)}{names}. {hint}"
+        raise AssertionError(
+            f"{name} gave {shown(found)}, expected a list or tuple of length {len(expected)}{names}. "
+            f"{hint}".rstrip()
         )
-        raise AssertionError(message.rstrip())
     if len(found) != len(expected):
-        message = f"{name} gave {len(found)} of them, expected {len(expected)}{names}. {hint}"
-        raise AssertionError(message.rstrip())
+        known = diagnose() if diagnose else None
+        raise AssertionError(
+            f"{name} gave {len(found)} of them, expected {len(expected)}{names}. {known or hint}".rstrip()
+        )
     return list(found)
 
 
