@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,24 @@ LEXICONS = [  # lexicon, table, where to look
     ({}, SMALL, "No word, no group."),
 ]
 
-HOMOPHEMES = Exercise(_groups, lambda: [Case((words, table), hint) for words, table, hint in LEXICONS])
+
+def _known_mistake(found: Any, expected: list[list[str]], case: Case) -> str | None:
+    """Words lost or repeated, and right groups in another order."""
+    if not isinstance(found, list | tuple) or not all(isinstance(group, list | tuple) for group in found):
+        return "Expected a list of groups, each a list of words."
+    words = [word for group in found for word in group]
+    if sorted(map(str, words)) != sorted(word for group in expected for word in group):
+        return "Each word belongs in exactly one group; a word alone is a group of one."
+    if {frozenset(group) for group in found} == {frozenset(group) for group in expected}:
+        return "The right groups, in another order: they, and their words, are in the order of the lexicon."
+    return None
+
+
+HOMOPHEMES = Exercise(
+    _groups,
+    lambda: [Case((words, table), hint) for words, table, hint in LEXICONS],
+    diagnose=_known_mistake,
+)
 
 # ---- bayes_wer ---------------------------------------------------------------------------------------------
 
