@@ -4,7 +4,7 @@
 # **You will take a synthetic talker apart, compute the error rate that no lip reader can beat, judge a
 # trained network against it, and split data so that a test measures what you claim.**
 #
-# *Core path: about 57 minutes; deeper sections: about 20; all cells together run in about 40 seconds on one
+# *Core path: about 48 minutes; deeper sections: about 9; all cells together run in about 40 seconds on one
 # CPU core.*
 #
 # **You need**: NumPy, GRID's grammar (notebook 07), the word error rate WER (notebook 05).
