@@ -262,7 +262,9 @@ def test_a_missing_part_is_named(folder):
 
 
 def test_one_that_names_itself_is_refused():
-    config = json.loads((checkpoint.trained_folder("lipnet_anyone") / "cascade.json").read_text("utf-8"))
+    config = json.loads(
+        (checkpoint.trained_folder("lipnet_anyone") / "cascade.json").read_text(encoding="utf-8")
+    )
     assert set(config) == checkpoint.CASCADE_KEYS
     assert {config["familiar"], config["general"]} <= set(checkpoint.TRAINED) - {"lipnet_anyone"}
 
