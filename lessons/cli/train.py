@@ -134,13 +134,15 @@ def misplaced_wer(model: LipNet, clips: ClipSet) -> dict[str, float]:
     return found
 
 
-def by_speaker(clips: ClipSet, readings: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+def by_speaker(
+    speakers: Sequence[str], said: Sequence[str], readings: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
     """The number of clips of each speaker, and the WER of each reading of them."""
     table = {}
-    for speaker in sorted(set(clips.speakers)):
-        some = [i for i, name in enumerate(clips.speakers) if name == speaker]
-        said = [clips.transcripts[i] for i in some]
-        rates = {name: wer(said, [texts[i] for i in some]) for name, texts in readings.items()}
+    for speaker in sorted(set(speakers)):
+        some = [i for i, name in enumerate(speakers) if name == speaker]
+        theirs = [said[i] for i in some]
+        rates = {name: wer(theirs, [texts[i] for i in some]) for name, texts in readings.items()}
         table[speaker] = {"clips": len(some), **rates}
     return table
 
@@ -179,7 +181,9 @@ def results(model: LipNet, clips: ClipSet) -> dict:
             "cer": cer(clips.transcripts, grammatical),
             "wer": wer(clips.transcripts, grammatical),
         },
-        "speakers": by_speaker(clips, {"greedy": reading.texts, "grammar": grammatical}),
+        "speakers": by_speaker(
+            clips.speakers, clips.transcripts, {"greedy": reading.texts, "grammar": grammatical}
+        ),
         "slots": {
             "greedy": by_slot(clips.transcripts, reading.texts),
             "grammar": by_slot(clips.transcripts, grammatical),
