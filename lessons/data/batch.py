@@ -121,6 +121,20 @@ def _send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+def encode_labels(
+    transcript: str, segments: Sequence[tuple[float, float, str]], n_frames: int, shown: np.ndarray
+) -> tuple[Tensor, np.ndarray]:
+    """Return the classes of a sentence (L,), and the class of each shown frame by the word timings (T',).
+
+    Args:
+        transcript: what was said.
+        segments: its words in time, as in :class:`lessons.data.clips.ClipSet`.
+        n_frames: T, of the clip.
+        shown: (T',) which of its frames are shown.
+    """
+    return ALPHABET.encode(transcript), frame_labels(segments, n_frames, ALPHABET)[shown]
+
+
 def collect(
     clips: ClipSet,
     indices: Sequence[int],
@@ -142,11 +156,13 @@ def collect(
     shown = [np.arange(n) if rng is None else jitter_frames(n, rng) for n in lengths]  # (T,) each
     indices = [indices[place] for place in places]
     frames = np.zeros((len(indices), *clips.frames.shape[1:]), np.uint8)  # (B, T, H, W)
-    labels = np.zeros(frames.shape[:2], np.int64)  # (B, T)
+    labels, targets = np.zeros(frames.shape[:2], np.int64), []  # (B, T)
     for n, (i, chosen) in enumerate(zip(indices, (shown[place] for place in places), strict=True)):
         frames[n, : len(chosen)] = clips.frames[i, chosen]
-        labels[n, : len(chosen)] = frame_labels(clips.segments[i], len(chosen), ALPHABET)[chosen]
-    targets = [ALPHABET.encode(clips.transcripts[i]) for i in indices]  # (L,) each
+        target, labels[n, : len(chosen)] = encode_labels(
+            clips.transcripts[i], clips.segments[i], len(chosen), chosen
+        )
+        targets.append(target)  # (L,)
     return Collected(
         torch.from_numpy(frames),
         torch.from_numpy(clips.lengths[indices]),

@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lessons.ctc.alphabet import ALPHABET
-from lessons.data.batch import normalize
+from lessons.data.batch import encode_labels, normalize
 from lessons.data.clips import ClipSet
 from lessons.data.disguise import disguise
-from lessons.data.grid.timings import frame_labels
 from lessons.data.motions import FRAMES, MEASURES, Motion, spoken_span, varied, warped_time
 
 Item = TypeVar("Item")
@@ -136,22 +134,15 @@ class Mixture:
             there = slice(motion.start, motion.start + len(spoken))
             measures[there], known[there] = spoken, True
         shown = self._shown(segments, length, rng)  # (T,)
-        labels = frame_labels(segments, length, ALPHABET)  # (T,)
-        return Example(
-            self.clips.frames[i, shown],
-            measures[shown],
-            known[shown],
-            ALPHABET.encode(self.clips.transcripts[i]),
-            labels[shown],
-        )
+        labels = encode_labels(self.clips.transcripts[i], segments, length, shown)  # (L,), (T,)
+        return Example(self.clips.frames[i, shown], measures[shown], known[shown], *labels)
 
     def motion(self, rng: np.random.Generator) -> Example:
         """A motion without a picture."""
         motion = _draw(self._motions, rng)
         measures, shown = varied(motion, rng, self.n_frames)  # (T, 9), (T,)
-        labels = frame_labels(motion.segments, self.n_frames, ALPHABET)[shown]  # (T,)
-        known = np.ones(self.n_frames, bool)
-        return Example(None, measures, known, ALPHABET.encode(motion.transcript), labels)
+        labels = encode_labels(motion.transcript, motion.segments, self.n_frames, shown)  # (L,), (T,)
+        return Example(None, measures, np.ones(self.n_frames, bool), *labels)
 
     def _shown(self, segments: tuple, length: int, rng: np.random.Generator) -> np.ndarray:
         """(T,) which of ``length`` frames to show when the sentence is timed anew."""
