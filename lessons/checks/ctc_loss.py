@@ -13,7 +13,7 @@ from lessons.checks.tools import call
 from lessons.ctc import NEVER, collapse, extend, may_skip, min_frames
 
 LABELS = (  # frames, label, classes, hint; T, S and V vary, and each exercise meets every kind
-    (7, [1, 2, 3], 4, "One jump into each letter but the first is allowed."),
+    (6, [1, 2, 3], 4, "One jump into each letter but the first is allowed."),
     (1, [2], 3, "There is only one frame."),
     (2, [1], 3, "One letter: a blank before it and a blank after it."),
     (8, [2, 2], 4, "Equal letters: no jump is allowed between them."),
@@ -163,7 +163,7 @@ def _sentence(
     ways = f"{direction} s" + (f", s {sign} 1" if inside else "")
     ways += f" and s {sign} 2" if jumps[s] else ""
     place = "frame" if direction == "from" else "the frame"
-    place += f" {steps}" if direction == "from" else f" {steps} before the last"
+    place += f" {steps}" if direction == "from" else f" {steps} before the last one"
     return f"It is first wrong in state {s} of {place}, where probability {what} {ways} only. {case.hint}"
 
 
@@ -220,7 +220,7 @@ def _known_gradient(found: Any, expected: tuple, case: Case) -> str | None:
         if _like(occupancy, overwritten):
             return "One state of each class is kept: the posteriors of a class must be added up."
         sums = occupancy.detach().double().sum(1)  # (T,)
-        if (sums - 1).abs().max() > 1e-3:
+        if (sums - 1).abs().max() > 1e-5:
             return f"The occupancy of each frame sums to 1; here to {sums[0]:.3g} in frame 0. {case.hint}"
         return f"Which class does each state have? {case.hint}"
     if _like(gradient, -expected[2]):

@@ -192,7 +192,7 @@ def extended_label(label):
 
 
 states, jumps = extended_label(LABEL)  # (S,), (S,)
-print(spell(states), "· a path may jump into", [f"state {s}, {SYMBOLS[states[s]]}" for s in jumps.nonzero()])
+print(spell(states), "· a path may jump into states", jumps.nonzero()[:, 0].tolist())
 
 # %% [markdown]
 # **Predict**: into which states of *bbi* may a path jump?
@@ -518,10 +518,10 @@ for seed in range(3):
     by_autograd = loss_for_autograd(free.log_softmax(-1), *extended_label(long_label))
     bad = torch.autograd.grad(by_autograd, free)[0].isnan().any(1)  # (T,)
     assert bad[1:29].all() and not bad[0] and not bad[29:].any()  # 28 of 75 frames
-assert min_frames(long_label) == 29
+assert min_frames(long_label) == 30
 
 # %% [markdown]
-# **The loss is right, and more than a third of the gradient is NaN.** Until frame 28 some state is
+# **The loss is right, and more than a third of the gradient is NaN.** In the first frames some states are
 # unreachable, so three `-inf` meet in `logsumexp`. Its value there, `-inf`, is right. Its gradient is the
 # softmax of three `-inf`, which is 0/0, and one step with it ruins the network. One can patch that. The
 # gradient by hand is simpler, and it explains how CTC learns.
@@ -620,10 +620,10 @@ figures.ctc_gradient(log_probs.exp(), occupancy, SYMBOLS, width=8.5)
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 def slope(t, k, by=1e-5):
-    """Finite difference of the loss at logit (t, k), by the definition."""
+    """Finite difference of torch's loss at logit (t, k)."""
     nudge = torch.zeros(8, 4, dtype=torch.float64)  # (T, V)
     nudge[t, k] = by
-    up, down = (loss_by_definition((logits.detach() + n).log_softmax(-1), LABEL) for n in (nudge, -nudge))
+    up, down = (torch_loss((logits.detach() + n).log_softmax(-1), LABEL) for n in (nudge, -nudge))
     return (up - down) / (2 * by)
 
 
@@ -816,7 +816,7 @@ for label in (list(p) for n in range(1, 6) for p in itertools.product((1, 2, 3),
 
 
 # %%
-generator = torch.Generator().manual_seed(0)
+generator = torch.Generator().manual_seed(4)
 x = torch.randn(12, 2, 4, generator=generator, dtype=torch.float64)  # (T, B, V) inputs of two clips
 short = torch.tensor([[1, 1, 2], [2, 3, 0]]), torch.tensor([3, 12]), torch.tensor([3, 2])  # labels, T, L
 
