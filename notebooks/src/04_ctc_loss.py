@@ -455,7 +455,7 @@ assert torch.allclose(current.sum((1, 2)), torch.ones(7).double())
 # frames of the word *three*, with the spaces around it. **Predict**: how does its trellis differ from that of
 # an untrained network? And what happens between the two *e*?
 
-# %% tags=["hide-input", "predict"]
+# %% tags=["hide-input"]
 # @title Plot: the trellis of “three” { display-mode: "form" }
 lip_reader = checkpoint.load("lipnet_small_synthetic")
 with torch.no_grad():
@@ -465,14 +465,16 @@ with torch.no_grad():
 word, window = alphabet.encode(" three ").tolist(), answers[37:47]  # 7 letters, (10, 28)
 untrained = posterior_flow(torch.full_like(window, -math.log(28)), word)
 trained = posterior_flow(window, word)
-figures.trellis_flow(
-    {"an untrained network": untrained, "the trained lip reader": trained},
-    ["-", *itertools.chain.from_iterable((c, "-") for c in " three ")],
-    extended_label(word)[1],
-    columns=2,
-    width=8.5,
-    row_height=0.21,
-)
+
+
+def trellis_of_three():
+    names = ["-", *itertools.chain.from_iterable((c, "-") for c in " three ")]
+    panels = {"an untrained network": untrained, "the trained lip reader": trained}
+    return figures.trellis_flow(panels, names, extended_label(word)[1], columns=2, width=8.5, row_height=0.21)
+
+
+# %% tags=["predict"]
+trellis_of_three()
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
