@@ -135,6 +135,7 @@ def posterior_curves(
             ax.plot(p[:, v], color=color, lw=1.6, label=visible(symbols[v]))
         ax.set_title(name, fontsize=10)
         ax.set(ylim=(0, 1.03), yticks=[0, 0.5, 1], xlim=(0, len(p) - 1))
+        ax.set_ylabel("probability" if i % columns == 0 else "")
         ax.set_xlabel("frame" if i + columns >= len(tables) else "")
         ax.tick_params(colors=FAINT)
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
@@ -150,8 +151,8 @@ def ctc_gradient(
     """The gradient of the CTC loss: heat maps of softmax, occupancy and softmax − occupancy over the frames.
 
     Args:
-        softmax: (T, V) probabilities that the network gives.
-        occupancy: (T, V) probabilities once the label is known.
+        softmax: (T, V) probabilities that the network predicts.
+        occupancy: (T, V) probabilities given the label.
         symbols: V names, the blank first.
     """
     given = to_numpy(softmax, "softmax", 2).astype(float)
@@ -162,9 +163,9 @@ def ctc_gradient(
     fig = new_figure(width, 0.34 * len(symbols) + 1.1)
     axes = fig.subplots(1, 3, sharey=True)
     for ax, name, values, low, ticks in (
-        (axes[0], "softmax: given", given, 0, [0, 1]),
-        (axes[1], "occupancy: asked for", asked, 0, [0, 1]),
-        (axes[2], "gradient = given − asked for", given - asked, -1, [-1, 0, 1]),
+        (axes[0], "softmax (prediction)", given, 0, [0, 1]),
+        (axes[1], "occupancy (soft target)", asked, 0, [0, 1]),
+        (axes[2], "gradient = softmax − occupancy", given - asked, -1, [-1, 0, 1]),
     ):
         image = ax.imshow(values.T, aspect="auto", cmap=SIGNED if low else AMOUNT, vmin=low, vmax=1)
         for (t, v), value in np.ndenumerate(values):
@@ -200,7 +201,7 @@ def trellis(
 ) -> Figure:
     """The CTC trellis: one row per state of the extended label, one column per frame.
 
-    The area of a dot is the probability of being in that state at that frame, once the label is known.
+    The area of a dot is the posterior: the probability of that state at that frame, given the label.
     Thin lines are the moves that CTC allows: stay, step, and skip a blank between two different symbols.
 
     Args:
@@ -239,7 +240,7 @@ def trellis_flow(
     width: float = 9.0,
     row_height: float = 0.25,
 ) -> Figure:
-    """Trellises of one label: where the probability is at each frame, and along which moves it gets there.
+    """Trellises of one label: the probability of each state at each frame, and of each move between frames.
 
     Args:
         panels: title -> (nodes, edges). Nodes (T, S): the fraction in state s at frame t, drawn as area.
@@ -259,6 +260,7 @@ def trellis_flow(
         _draw_flow(ax, nodes, edges, states, may_skip, width / columns, row_height)
         ax.set_title(name, fontsize=10)
         ax.set_xlabel("frame" if i + columns >= len(panels) else "")
+        ax.set_ylabel("state" if i % columns == 0 else "")
         told.append(f"{name}: {_told(nodes, states)}")
     return finish(fig, " ".join(told), title)
 
@@ -275,7 +277,7 @@ def trellis_steps(
     width: float = 9.0,
     row_height: float = 0.21,
 ) -> Figure:
-    """One trellis at several frames: filled up to frame t, and the moves into frame t in orange.
+    """One trellis at several frames: filled up to frame t, with the moves into frame t in orange.
 
     Args:
         nodes, edges, states, may_skip: as for :func:`trellis_flow`.
@@ -297,7 +299,7 @@ def _draw_flow(
     ax: Axes, nodes: np.ndarray, edges: np.ndarray, states: Sequence[str], may_skip: Any, inches: float,
     row_height: float, until: int | None = None,
 ) -> None:  # fmt: skip
-    """Dots for states, lines as wide as what passes along them, all or those up to frame ``until``."""
+    """Dots for states, lines as wide as the probability of their move, all or those up to frame ``until``."""
     frames, count = nodes.shape
     newest = None if until is None else until - 1  # the moves of this frame stand out
     until = frames - 1 if until is None else until
