@@ -57,6 +57,41 @@ class AnyText:
 ANY_TEXT = AnyText()
 
 
+class TextLM:
+    """A language model as a function of text: ``p("bin b", "l")`` is the probability of "l" after "bin b".
+
+    With "" instead of a character it is the probability that the text ends. States are kept, so a decoder
+    that asks for longer and longer prefixes pays for one step each time.
+
+    Args:
+        lm: a language model over the classes of ``alphabet``.
+        alphabet: turns characters into classes.
+    """
+
+    def __init__(self, lm: LanguageModel, alphabet: Alphabet | None = None) -> None:
+        self._lm = lm
+        self._alphabet = alphabet or Alphabet()
+        self._states: dict[str, Hashable] = {"": lm.start()}
+        self._known: dict[tuple[str, str], float] = {}
+
+    def __call__(self, text: str, character: str) -> float:
+        if (text, character) not in self._known:
+            state = self._state(text)
+            if character == "":
+                log_prob = self._lm.end(state)
+            else:
+                (label,) = self._alphabet.encode(character).tolist()
+                log_prob, self._states[text + character] = self._lm.step(state, label)
+            self._known[text, character] = math.exp(log_prob)
+        return self._known[text, character]
+
+    def _state(self, text: str) -> Hashable:
+        """Return the model's state after ``text``."""
+        if text not in self._states:
+            self(text[:-1], text[-1])
+        return self._states[text]
+
+
 class CharNGram:
     """A character n-gram model with Witten-Bell smoothing.
 
