@@ -14,7 +14,6 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from lessons.checks.battery import Case, Exercise
 
@@ -100,9 +99,9 @@ SLIPS: dict[str, dict[str, str]] = {
 
 
 def _number(value: Any) -> float | None:
-    """A number of Python, NumPy or a tensor as a float, else None."""
-    if isinstance(value, Tensor | np.ndarray | np.generic):
-        value = value.item() if math.prod(value.shape) == 1 else None
+    """A number of Python or NumPy as a float, else None; a tensor is none, since a search of them crawls."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.item() if value.size == 1 else None
     return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
 
 
@@ -117,7 +116,7 @@ def _read(found: Any, name: str) -> Beams:
         if not isinstance(prefix, str) or len(numbers) != 2 or None in numbers:
             raise AssertionError(
                 f"{name} holds {prefix!r}: {ends!r}, "
-                "expected prefix: (ends in a blank, ends in its last letter)"
+                "expected prefix: (ends in a blank, ends in its last letter), two numbers"
             )
         beams[prefix] = (numbers[0], numbers[1])
     return beams

@@ -183,8 +183,8 @@ class GridGrammar:
     """The 64,000 sentences of GRID, all equally likely, and nothing else.
 
     The probability of a character is the fraction of its slot's words that continue with it: after "t" among
-    the digits, "w" and "h" have one half each. So every sentence has log probability -log 64000. A state is
-    the slot and the part of its word that has been read.
+    the digits, "w" and "h" have one half each. So every sentence has log probability -log 64000. The
+    state is the slot and the part of its word that has been read.
     """
 
     def __init__(self, alphabet: Alphabet | None = None) -> None:

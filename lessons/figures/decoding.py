@@ -294,7 +294,7 @@ def hypotheses(rows: Mapping[str, Sequence[Pair]], *, title: str | None = None, 
     if not rows:
         raise ValueError("rows: empty, expected at least one hypothesis")
     words = {name: [_colored_word(*pair) for pair in pairs] for name, pairs in rows.items()}
-    letters = max(26, *(sum(len(word) + 1 for word, _ in line) for line in words.values()))
+    letters = max(60, *(sum(len(word) + 1 for word, _ in line) for line in words.values()))
     fig = new_figure(width, 0.3 * len(rows) + 0.75)
     ax = fig.add_subplot()
     told = []

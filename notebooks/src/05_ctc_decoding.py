@@ -216,7 +216,8 @@ def extend_beams(beams, frame):
 
     beams: {prefix: (p of its paths that end in a blank, p of those that end in its last letter)}
     frame: {symbol: probability}, one-letter symbols, "-" is the blank; both dictionaries in any order
-    Returns a new dictionary like beams. Nothing is dropped; prefixes of probability 0 may be left out.
+    Returns a new dictionary like beams, of plain numbers. Nothing is dropped, but prefixes of probability 0
+    may be left out.
     """
     raise NotImplementedError
 
@@ -415,14 +416,17 @@ with torch.no_grad():
     clean = model(x).log_softmax(-1)  # (T, 48, V)
 noisy = [log_probs_under_noise(seed) for seed in range(3)]  # three times (T, 48, V)
 best_class = clean.argmax(-1)  # (T, 48)
-print(f"clean clips: the blank is the best class in {(best_class == 0).double().mean():.0%} of the frames")
+spoken_frames = [path[path.nonzero().min() : path.nonzero().max() + 1] for path in best_class.T]  # 48 paths
+within = (torch.cat(spoken_frames) == 0).double().mean()
+print(f"the blank is the best class in {(best_class == 0).double().mean():.0%} of the frames of clean clips,")
+print(f"and in {within:.0%} of those between the first letter and the last")
 sure = [(log_probs.exp().amax(-1) > 0.9).double().mean().item() for log_probs in (clean, noisy[0])]
 print(f"frames whose best class has above .9: clean {sure[0]:.0%}, noisy {sure[1]:.0%}")
 
 # %% [markdown]
-# The network is confident in most frames, less so under noise. Blanks and letters alternate: a letter holds
-# its peak for one or two frames, and in about half of the frames the blank is the best class. First let your
-# own search decode a few clips, and compare it with the finished version:
+# The network is confident in most frames, less so under noise. The blank fills the silence before and after
+# the sentence. While the mouth speaks, letters follow one another almost without blanks. First let your own
+# search decode a few clips, and compare it with the finished version:
 
 # %%
 SYMBOLS = ["-", *alphabet.symbols]
@@ -485,13 +489,7 @@ for name, (greedy, beam, more, wrong, model_errors) in counted.items():
 # @title Claims { display-mode: "form" }
 assert sure[0] > 0.85 > sure[1] > 0.7
 assert 0.4 < (best_class == 0).double().mean() < 0.6
-runs = [
-    len(list(run))
-    for i in range(48)
-    for symbol, run in itertools.groupby(best_class[:, i].tolist())
-    if symbol != 0
-]
-assert np.mean([run <= 2 for run in runs]) > 0.8 and 1 < np.mean(runs) < 2
+assert within < 0.05
 assert same == 12
 for greedy, beam, more, wrong, model_errors in list(counted.values())[1:]:
     assert 10 <= more <= 24 and 0 <= greedy - beam < 0.03 and wrong >= 35 and model_errors == wrong
@@ -629,7 +627,7 @@ agree("your search with the LM, all labels of 6 frames, and the formula", *value
 # Here is one noisy clip, decoded with your search at growing weights:
 
 # %%
-clip = 5
+clip = 14
 one = to_frames(noisy[0][:, clip])
 
 
@@ -675,7 +673,7 @@ tuning, held_out = slice(0, 24), slice(24, 48)
 sweep = {}  # (clips, alpha, beta) -> WER, characters in the hypotheses per character in the references
 runs = [("noisy", noisy[0], a, b) for a in ALPHAS for b in BETAS] + [("clean", clean, a, 0.0) for a in ALPHAS]
 for name, log_probs, alpha, beta in tqdm(runs):
-    texts = decode_with_beam(log_probs[:, tuning], beam_width=8, lm=ngram, alpha=alpha, beta=beta)
+    texts = decode_with_beam(log_probs[:, tuning], beam_width=6, lm=ngram, alpha=alpha, beta=beta)
     length = len("".join(texts)) / len("".join(references[tuning]))
     sweep[name, alpha, beta] = wer(references[tuning], texts), length
 
@@ -799,7 +797,7 @@ figures.curves(
 #
 # </details>
 #
-# The effect on real hypotheses: 5 held-out clips, clean and with the three noise draws, at 25 frames per
+# The effect on real hypotheses: 4 held-out clips, clean and with the three noise draws, at 25 frames per
 # second, and at 50. (We simulate the faster camera by repeating the network's output for each frame.)
 
 # %% tags=["hide-input"]
@@ -808,19 +806,22 @@ suspect_rates = {}
 for name, extend in (("yours", extend_with_lm), ("suspect", extend_suspect)):
     for fps in (25, 50):
         for p in tqdm((clean, *noisy), leave=False):
-            repeated = p[:, held_out][:, :5].repeat_interleave(fps // 25, dim=0)  # (T * fps / 25, 5, V)
+            repeated = p[:, held_out][:, :4].repeat_interleave(fps // 25, dim=0)  # (T * fps / 25, 4, V)
             texts = [
                 next(iter(beam_search_with_lm(to_frames(one_clip), 4, p_ngram, 0.5, 0.0, extend)))
                 for one_clip in repeated.unbind(1)
             ]
-            rate = wer(references[held_out][:5], texts)
+            rate = wer(references[held_out][:4], texts)
             suspect_rates.setdefault(f"{name}, {fps} fps", []).append(rate)
-conditions = ["clean", "noise 0", "noise 1", "noise 2"]
 figures.dot_plot(
     list(suspect_rates),
-    {c: [rates[k] for rates in suspect_rates.values()] for k, c in enumerate(conditions)},
-    xlabel="word error rate", title="With a language model: your extension and the suspect",
-)  # fmt: skip
+    {
+        "clean": [rates[0] for rates in suspect_rates.values()],
+        "noisy, mean of three": [np.mean(rates[1:]) for rates in suspect_rates.values()],
+    },
+    xlabel="word error rate",
+    title="With a language model: your extension and the suspect",
+)
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }

@@ -419,6 +419,7 @@ WRONG = {
         ("the last letter of nothing", last_letter_by_index, "stopped with IndexError"),
         ("the first prefix only", not_solved_for_more_than_one, "which is too little"),
         ("NaN", changed(beams(), lambda a, b: (math.nan, math.nan)), "NaN"),
+        ("tensors", in_tensors, "two numbers"),
         ("text", changed(beams(), lambda a, b: (str(a), str(b))), "expected prefix"),
         ("a list", lambda b, f: list(beams()(b, f).items()), "expected a dictionary"),
         ("no return", lambda b, f: None, "gave None"),
@@ -533,7 +534,7 @@ WRONG = {
 
 RIGHT = {
     "extend_beams": [
-        beams(), by_targets, with_counters, with_arrays, without_zeros, in_tensors,
+        beams(), by_targets, with_counters, with_arrays, without_zeros,
         changed(beams(), lambda a, b: [a, b]), changed(beams(), lambda a, b: np.array([a, b])),
     ],
     "extend_with_lm": [
