@@ -41,9 +41,27 @@ def _forward_cases() -> Iterator[Case]:
         ((2, 1, 3, 4, 5), (1, 2, 2, 2), one, (0, 1, 2), pads),
         ((1, 2, 4, 3, 3), (2, 2, 2, 3), one, (2, 0, 1), pads),
         ((1, 1, 1, 1, 1), (1, 3, 3, 3), one, one, pads),
-        ((2, 3, 5, 8, 9), (4, 3, 5, 5), (1, 2, 2), (1, 2, 2), "All at once: stride counts in the padded clip."),
-        ((1, 2, 7, 6, 8), (3, 2, 4, 3), (2, 1, 3), (1, 2, 0), "All at once: stride counts in the padded clip."),
-        ((2, 1, 4, 9, 5), (1, 3, 2, 5), (3, 2, 1), (0, 3, 1), "All at once: stride counts in the padded clip."),
+        (
+            (2, 3, 5, 8, 9),
+            (4, 3, 5, 5),
+            (1, 2, 2),
+            (1, 2, 2),
+            "All at once: stride counts in the padded clip.",
+        ),
+        (
+            (1, 2, 7, 6, 8),
+            (3, 2, 4, 3),
+            (2, 1, 3),
+            (1, 2, 0),
+            "All at once: stride counts in the padded clip.",
+        ),
+        (
+            (2, 1, 4, 9, 5),
+            (1, 3, 2, 5),
+            (3, 2, 1),
+            (0, 3, 1),
+            "All at once: stride counts in the padded clip.",
+        ),
     ]
     generator = torch.Generator().manual_seed(0)
     for (b, c, *size), (o, *kernel), stride, padding, hint in listed:
@@ -68,11 +86,15 @@ def _diagnose_forward(found: object, expected: Tensor, case: Case) -> str | None
     if extra.std() < 1e-4 and extra.mean().round().item() >= 1:
         return "The bias is added more than once. Does it stand inside the loop over the offsets?"
     if is_like(F.conv3d(x, weight.flip(2, 3, 4), bias, stride, padding)):
-        return "The kernel is flipped. Deep learning does not flip it: offset i multiplies the input at t + i."
+        return (
+            "The kernel is flipped. Deep learning does not flip it: offset i multiplies the input at t + i."
+        )
     last = torch.zeros_like(weight)
     last[..., -1, -1, -1] = weight[..., -1, -1, -1]
     if is_like(F.conv3d(x, last, bias, stride, padding)):
-        return "Only the last offset is left. Are the products added up, or does each overwrite the one before?"
+        return (
+            "Only the last offset is left. Are the products added up, or does each overwrite the one before?"
+        )
     if is_like(F.conv3d(x[:1], weight, bias, stride, padding).expand_as(expected)):
         return "Every clip has the output of the first one."
     for reduced, scale in (("kernel", weight[0].numel()), ("channels", x.shape[1])):
@@ -83,7 +105,9 @@ def _diagnose_forward(found: object, expected: Tensor, case: Case) -> str | None
 
 # ---- Exercise 2: a detector of motion ----------------------------------------------------------------------
 
-STEPS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]  # rows and columns per frame; (0, 0) stands still
+STEPS = [
+    (dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)
+]  # rows and columns per frame; (0, 0) stands still
 TIMES_STRONGER = 1.5
 
 
@@ -109,7 +133,9 @@ def _where_to_look(wanted: tuple[int, int], strongest: tuple[int, int]) -> str:
     if strongest == (0, 0):
         return "Three frames that look at the same pixels match what stands still. Where is a point in each?"
     if strongest == (-dy, -dx):
-        return "That is the opposite direction. Where is the moving point in the first frame, where in the last?"
+        return (
+            "That is the opposite direction. Where is the moving point in the first frame, where in the last?"
+        )
     if strongest in ((dx, dy), (-dx, -dy)):
         return "Rows and columns: dy moves along the axis of height, dx along that of width, the last one."
     if strongest in ((-dy, dx), (dy, -dx)):
@@ -121,7 +147,7 @@ def _where_to_look(wanted: tuple[int, int], strongest: tuple[int, int]) -> str:
 
 
 def motion_detector(function: Callable) -> None:
-    """function(dy, dx) -> weight (1, 1, 3, 3, 3) that responds to motion by (dy, dx) more than to any other."""
+    """function(dy, dx) -> weight (1, 1, 3, 3, 3) that responds most to motion by (dy, dx)."""
     for dy, dx in [(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]:
         name = f"motion_detector({dy}, {dx})"
         found = call(function, dy, dx)
@@ -162,10 +188,20 @@ def _backward_cases() -> Iterator[Case]:
         ((1, 1, 2, 3, 4), (1, 2, 3, 4), one, "One output value: what did each weight multiply?"),
         ((1, 1, 5, 4, 5), (3, 3, 2, 3), one, "Each filter o has its own grad_output[:, o]."),
         ((1, 3, 4, 5, 4), (1, 3, 2, 2), one, "Each weight belongs to one input channel c."),
-        ((3, 2, 3, 6, 5), (2, 2, 4, 3), one, "All clips share the weights: sum their gradient over b, not x's."),
+        (
+            (3, 2, 3, 6, 5),
+            (2, 2, 4, 3),
+            one,
+            "All clips share the weights: sum their gradient over b, not x's.",
+        ),
         ((2, 1, 5, 7, 9), (2, 3, 3, 3), (2, 2, 2), "With a stride: which inputs did this weight multiply?"),
         ((1, 2, 7, 6, 8), (2, 2, 3, 2), (1, 2, 3), "Inputs that no window reached have gradient 0."),
-        ((2, 3, 6, 8, 5), (1, 1, 2, 1), (2, 3, 2), "The stride may exceed the kernel: such inputs have gradient 0."),
+        (
+            (2, 3, 6, 8, 5),
+            (1, 1, 2, 1),
+            (2, 3, 2),
+            "The stride may exceed the kernel: such inputs have gradient 0.",
+        ),
     ]
     generator = torch.Generator().manual_seed(1)
     for (b, c, *size), (o, *kernel), stride, hint in listed:
