@@ -96,7 +96,8 @@ FORWARD_WRONG = [
     ("pads height and width swapped", lambda *a: by_offsets(*a, pad_order=(1, 2, 0)), "F.pad counts axes"),
     ("pads with ones", lambda *a: by_offsets(*a, value=1.0), "Zeros go around"),
     ("no padding", slip(lambda x, w, b, s, p: (x, w, b, s, 0)), "Zeros go around|own padding"),
-    ("pads one end", lambda x, w, b, s, p: F.conv3d(F.pad(x, (0, p[2], 0, p[1], 0, p[0])), w, b, s), "around"),
+    ("pads one end",
+     lambda x, w, b, s, p: F.conv3d(F.pad(x, (0, p[2], 0, p[1], 0, p[0])), w, b, s), "around"),
     ("no stride", slip(lambda x, w, b, s, p: (x, w, b, 1, p)), "own stride"),
     ("one stride for all", slip(lambda x, w, b, s, p: (x, w, b, s[:1] * 3, p)), "own stride"),
     ("strides of height and width swapped", stride_before_padding, "own stride"),
@@ -215,9 +216,11 @@ DETECTOR_WRONG = [
     ("a bar with surround", drawn(bar_with_surround), "aperture problem"),
     ("all ones", drawn(lambda frame, t, dy, dx: frame.fill_(1.0)), "stands still|at least 1.5"),
     ("all zeros", drawn(lambda *a: None), "all of its weights zero"),
-    ("middle frame only", from_solution(lambda w: w * torch.tensor([0.0, 1, 0]).view(3, 1, 1)), "at least 1.5"),
+    ("middle frame only",
+     from_solution(lambda w: w * torch.tensor([0.0, 1, 0]).view(3, 1, 1)), "at least 1.5"),
     ("two frames only", from_solution(lambda w: w * torch.tensor([0.0, 1, 1]).view(3, 1, 1)), "at least 1.5"),
-    ("difference in time", from_solution(lambda w: w * torch.tensor([-1.0, 0, 1]).view(3, 1, 1)), "at least 1.5"),
+    ("difference in time",
+     from_solution(lambda w: w * torch.tensor([-1.0, 0, 1]).view(3, 1, 1)), "at least 1.5"),
     ("clamped at the border", dot(row=lambda t, dy, dx: max(t * dy, 0)), "at least 1.5|opposite"),
     ("time and width swapped", from_solution(lambda w: w.transpose(2, 4)), "at least 1.5"),
     ("without batch axes", from_solution(lambda w: w[0, 0]), "out, in, time"),
@@ -225,7 +228,8 @@ DETECTOR_WRONG = [
     ("NaN", from_solution(lambda w: w * float("nan")), "NaN"),
     ("a list", from_solution(lambda w: w.tolist()), "expected a tensor"),
     ("no return", lambda dy, dx: None, "gave None"),
-    ("crashes on the diagonal", lambda dy, dx: {(0, 1): dot()(0, 1), (0, -1): dot()(0, -1)}[dy, dx], "KeyError"),
+    ("crashes on the diagonal",
+     lambda dy, dx: {(0, 1): dot()(0, 1), (0, -1): dot()(0, -1)}[dy, dx], "KeyError"),
 ]  # fmt: skip
 
 
@@ -312,11 +316,13 @@ BACKWARD_WRONG = [
     ("x's with a flipped kernel", lambda x, w, g, s: (
         right_backward(x, w.flip(2, 3, 4), g, s)[0], right_backward(x, w, g, s)[1]), "flipped"),
     ("mean over the batch", backward(change_weight=lambda g, x, *a: g / len(x)), "mean over the batch"),
-    ("mean over positions", backward(change_weight=lambda g, x, w, d: g / d[0, 0].numel()), "over the positions"),
+    ("mean over positions",
+     backward(change_weight=lambda g, x, w, d: g / d[0, 0].numel()), "over the positions"),
     ("first clip only", with_other(lambda x, w, g, s: (x, w, torch.cat([g[:1], 0 * g[1:]]), s)), "over b"),
     ("x's gradient summed over b", backward(lambda g, *a: g.sum(0, keepdim=True).expand_as(g)), "not x's"),
     ("all filters alike", with_other(lambda x, w, g, s: (x, w, g[:, :1].expand_as(g), s)), "own grad_output"),
-    ("all channels alike", with_other(lambda x, w, g, s: (x[:, :1].expand_as(x), w, g, s)), "one input channel"),
+    ("all channels alike",
+     with_other(lambda x, w, g, s: (x[:, :1].expand_as(x), w, g, s)), "one input channel"),
     ("grad_output ignored", with_other(lambda x, w, g, s: (x, w, torch.ones_like(g), s)), "are wrong"),
     ("overwrites x's gradient", overwrites_x, "which inputs did it multiply"),
     ("no stride", no_stride, "gave shape|With a stride"),
@@ -367,7 +373,8 @@ WRONG = {
 }
 RIGHT = {
     "conv3d_forward": [
-        slip(), one_position_at_a_time, as_a_matrix_product, windows_and_einsum, in_place_on_zeros, frame_by_frame,
+        slip(), one_position_at_a_time, as_a_matrix_product,
+        windows_and_einsum, in_place_on_zeros, frame_by_frame,
     ],
     "motion_detector": [dot(), dot(-2.0), by_indices, with_a_dark_rest, by_rolling, as_a_parameter],
     "conv3d_backward": [right_backward, by_torch_nn_grad, a_list, by_autograd_of_unfold, by_positions],
