@@ -125,8 +125,7 @@ figures.curves(
 
 # %% [markdown]
 # At frame 3 the change is negative: the pixel gets darker, so the mouth opens. At frame 9 it is positive:
-# the mouth closes. Three weights along time separate two moments that no filter within one frame can
-# separate.
+# the mouth closes. No filter within one frame can separate these two moments.
 #
 # Note the loop. It goes over the **offsets of the kernel**: for each $i$, one weight times a shifted slice
 # of the whole input. You will do the same in three dimensions.
@@ -307,9 +306,8 @@ figures.shape_ladder(rows, title="LipNet's convolutions: weights and multiply-ad
 
 # %% [markdown]
 # - **No layer shortens the time axis.** 75 frames go in and 75 come out; strides and pools act on height
-#   and width only. The CTC loss (notebook 04) needs at least one output step per letter, plus one between
-#   two equal letters in a row. No sentence of the GRID corpus needs more than 33 steps, so 75 leave plenty
-#   of room.
+#   and width only. The CTC loss (notebook 04) needs one output step per letter, plus one between two equal
+#   letters in a row: at most 33 for a sentence of the GRID corpus. So 75 leave plenty of room.
 # - **Weights and multiply-adds are in different layers.** `conv2` and `conv3` have about as many weights,
 #   but `conv2` does 3.7 times the multiply-adds, because it uses its weights at four times as many
 #   positions.
