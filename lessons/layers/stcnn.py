@@ -68,7 +68,7 @@ class STCNN(nn.Module):
 class Conv3d(nn.Module):
     """:func:`conv3d` with its weights: parameters, shapes and initialization are those of ``nn.Conv3d``.
 
-    A state_dict goes both ways between the two, and after the same ``torch.manual_seed`` both have equal weights.
+    A state_dict goes both ways between the two; after the same ``torch.manual_seed`` both have equal weights.
     """
 
     def __init__(
