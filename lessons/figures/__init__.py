@@ -42,17 +42,25 @@ from lessons.figures.training import (
     throughput,
     training_run,
 )
-from lessons.figures.volumes import kernels, memory_layout, space_time, space_time_cube, space_time_slices
+from lessons.figures.volumes import (
+    direction_tuning,
+    kernels,
+    memory_layout,
+    space_time,
+    space_time_cube,
+    space_time_slices,
+)
 
 __all__ = [
     "Layer", "alignment", "beam_search", "bidirectional_order", "boolean_timeline",
     "bottleneck_lstm_diagram", "box_overlaps", "boxed_clip_rows", "boxed_frames", "break_even",
     "center_maps", "clip_rows", "confusion_matrix", "count_bars", "course_map", "ctc_gradient", "curves",
-    "describe", "distance_matrix", "dot_plot", "edit_table", "error_rate_bars", "filmstrip",
-    "gantt_chart", "gate_activations", "hypotheses", "intervals", "kernels", "layer_costs", "live_transcript",
-    "lstm_gru_diagram", "measure_courses", "memory_layout", "mouth_points", "number_bits", "number_range",
-    "path_probabilities", "pipeline_diagram", "posterior_curves", "precision_recall", "ring_all_reduce",
-    "saliency_overlay", "seed_spread", "shape_ladder", "sigmoid_saturation", "space_time",
-    "space_time_cube", "space_time_slices", "state_maps", "stranger_diagram", "strip_plot", "throughput",
-    "training_run", "trellis", "trellis_flow", "trellis_steps", "weight_bars", "word_timeline",
+    "describe", "direction_tuning", "distance_matrix", "dot_plot", "edit_table", "error_rate_bars",
+    "filmstrip", "gantt_chart", "gate_activations", "hypotheses", "intervals", "kernels", "layer_costs",
+    "live_transcript", "lstm_gru_diagram", "measure_courses", "memory_layout", "mouth_points",
+    "number_bits", "number_range", "path_probabilities", "pipeline_diagram", "posterior_curves",
+    "precision_recall", "ring_all_reduce", "saliency_overlay", "seed_spread", "shape_ladder",
+    "sigmoid_saturation", "space_time", "space_time_cube", "space_time_slices", "state_maps",
+    "stranger_diagram", "strip_plot", "throughput", "training_run", "trellis", "trellis_flow",
+    "trellis_steps", "weight_bars", "word_timeline",
 ]  # fmt: skip
