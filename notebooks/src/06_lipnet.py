@@ -1331,7 +1331,6 @@ for name, network in (("your layers", model), ("torch's layers", package)):
 # | pre-activation | the sum in a unit before its sigmoid, tanh or ReLU | |
 # | checkpoint | a file of trained weights, usually a state_dict | weights file |
 # | state_dict | a dict from the names of a model's weights to tensors | |
-# | channel dropout | dropout of whole feature maps | spatial dropout, `Dropout3d` |
 # | port | a program rewritten for another language or library | reimplementation |
 # | temporal upsampling | repeating every frame, so that CTC has more room | frame repetition |
 #
