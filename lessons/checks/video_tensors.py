@@ -251,7 +251,9 @@ def _shapes() -> Iterator[Case]:
 
 CHECKS: dict[str, Exercise] = {
     "change_layout": OfPixels(change_layout, _layouts, diagnose=_about_layout, of_bytes=BYTES),
-    "to_batch": OfPixels(to_batch, _ragged, diagnose=_about_batch, parts=("x", "lengths"), of_bytes=BYTES),
+    "to_batch": OfPixels(
+        to_batch, _ragged, gradients=False, diagnose=_about_batch, parts=("x", "lengths"), of_bytes=BYTES
+    ),
     "standardize": OfPixels(standardize, _clips, diagnose=_about_standard),
     "strides_of": Exercise(strides_of, _shapes),
 }

@@ -314,7 +314,7 @@ figures.clip_rows(rows, [f"frame {t}" for t in moments], title="The same bytes, 
 
 # %%
 def find_mark(convert, channel: int = 1) -> tuple:
-    """Mark one value at frame 3, row 2, column 4: the shape of what convert returns, the mark's index there."""
+    """Mark frame 3, row 2, column 4: the shape of what convert returns, and the mark's index in it."""
     empty = torch.zeros(5, 6, 7, 3, dtype=torch.uint8)  # (T, H, W, C)
     empty[3, 2, 4, channel] = 255
     y = convert(empty)
@@ -397,7 +397,7 @@ assert 4 * frames.nbytes == clip.float().nbytes
 # error, no warning. **Convert to float before you compute.** But a float32 takes four bytes. So clips stay
 # bytes on disk and in the data set, and become floats one mini-batch at a time.
 #
-# ## 6. A batch of ragged clips
+# ## 6. Ragged clips in one batch
 #
 # A batch is one tensor, so all its clips have the same $T$. Real clips differ in length: they form a
 # **ragged** batch. Short clips get **padding**, frames of zeros at the end. Clips that are longer than the
@@ -735,8 +735,9 @@ by_seed = [gate_gradients(seed) for seed in range(3)]
 print("lowest and highest of three seeds")
 spread = {name: list(zip(*(one[name] for one in by_seed), strict=True)) for name in scales}
 for name, values in spread.items():
-    saturated, by_W, by_U, by_b = (f"{min(v):.2g} to {max(v):.2g}" for v in values)
-    print(f"{name:13} saturated {saturated}, ∂L/∂W {by_W}, ∂L/∂U {by_U}, ∂L/∂b {by_b}")
+    (low, high), *others = [(min(v), max(v)) for v in values]
+    by_W, by_U, by_b = (f"{a:.{digits}f} to {b:.{digits}f}" for digits, (a, b) in enumerate(others))
+    print(f"{name:13} saturated {low:.0%} to {high:.0%}, ∂L/∂W {by_W}, ∂L/∂U {by_U}, ∂L/∂b {by_b}")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
