@@ -110,7 +110,7 @@ def with_cat(clips, n_frames):
 
 
 def frame_by_frame(clips, n_frames):
-    T, H, W, C = clips[0].shape
+    _, H, W, C = clips[0].shape
     x = clips[0].new_zeros(len(clips), C, n_frames, H, W)
     for b, clip in enumerate(clips):
         for t in range(min(n_frames, len(clip))):
