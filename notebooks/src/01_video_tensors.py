@@ -83,15 +83,18 @@ figures.space_time_slices(
 # A single frame shows one shape of the mouth and no motion. Motion is visible only in a slice that contains
 # the time axis. Notebook 02 builds filters that see it. In Jupyter or Colab, move the slices yourself:
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["hide-input"]
 # @title Interaction: move the slices { display-mode: "form" }
-# output not compared: the sliders are widgets, which live only while the notebook runs
 from ipywidgets import interact
 
 
-@interact(t=(0, 74), row=(0, 63), column=(0, 127))
 def move_slices(t=24, row=36, column=64):
     return figures.space_time_slices(frames, t, row, column, width=5)
+
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: a widget
+_ = interact(move_slices, t=(0, 74), row=(0, 63), column=(0, 127))
 
 
 # %% [markdown]
@@ -224,9 +227,8 @@ assert tiny.stride() == (12, 6, 3, 1) and tiny.permute(3, 0, 1, 2).stride() == (
 # Pick an operation, and see shape, strides and the walk. Three questions to try: which operation makes a
 # copy? Which one visits the same address several times? What is the difference between `permute` and `view`?
 
-# %% tags=["hide-input", "nbval-ignore-output"]
+# %% tags=["hide-input"]
 # @title Interaction: pick an operation { display-mode: "form" }
-# output not compared: the menu is a widget, which lives only while the notebook runs
 OPERATIONS = {
     "x": lambda x: x,
     "x.permute(3, 0, 1, 2)": lambda x: x.permute(3, 0, 1, 2),
@@ -241,7 +243,6 @@ OPERATIONS = {
 }
 
 
-@interact(operation=list(OPERATIONS))
 def walk(operation="x.permute(3, 0, 1, 2)"):
     y = OPERATIONS[operation](tiny)
     copied = y.untyped_storage().data_ptr() != tiny.untyped_storage().data_ptr()
@@ -249,6 +250,11 @@ def walk(operation="x.permute(3, 0, 1, 2)"):
     kind = "a copy in new memory" if copied else "a view of x"
     print(f"{operation}: shape {tuple(y.shape)}, strides {y.stride()}, offset {y.storage_offset()}, {kind}")
     return figures.memory_layout({operation: addresses(y)}, ["RGB"[i % 3] for i in stored], width=5)
+
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: a widget
+_ = interact(walk, operation=list(OPERATIONS))
 
 
 # %% [markdown]
