@@ -66,8 +66,8 @@ def space_time_slices(
     right.axvline(t, color=GREEN, **line)
     for ax, pixels, color, name in (
         (frame, clip[t], GREEN, f"frame {t}"),  # (H, W)
-        (below, clip[:, row], VERMILION, f"x–t cut: row {row}"),  # (T, W)
-        (right, clip[:, :, column].swapaxes(0, 1), BLUE, f"y–t cut: column {column}"),  # (H, T)
+        (below, clip[:, row], VERMILION, f"x–t slice: row {row}"),  # (T, W)
+        (right, clip[:, :, column].swapaxes(0, 1), BLUE, f"y–t slice: column {column}"),  # (H, T)
     ):
         ax.imshow(pixels, cmap="gray", vmin=0, vmax=top, aspect="auto")
         ax.spines[:].set(visible=True, color=color, linewidth=1.6)

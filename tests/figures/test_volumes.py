@@ -80,8 +80,8 @@ def test_slices_show_a_frame_a_row_and_a_column():
     fig = figures.space_time_slices(clip, t=1, row=2, column=3)
     drawn = {ax.get_title(loc="left"): ax.images[0].get_array() for ax in fig.axes if ax.images}
     np.testing.assert_array_equal(drawn["frame 1"], clip[1])
-    np.testing.assert_array_equal(drawn["x–t cut: row 2"], clip[:, 2])
-    np.testing.assert_array_equal(drawn["y–t cut: column 3"], clip[:, :, 3].swapaxes(0, 1))
+    np.testing.assert_array_equal(drawn["x–t slice: row 2"], clip[:, 2])
+    np.testing.assert_array_equal(drawn["y–t slice: column 3"], clip[:, :, 3].swapaxes(0, 1))
     gray = figures.space_time_slices(torch.rand(5, 6, 7), 0, 0, 0)
     assert gray.axes[0].images[0].get_clim() == (0, 1)
     with pytest.raises(ValueError, match="outside the clip, 5 x 6 x 7"):
