@@ -1310,7 +1310,6 @@ show(decode.extend_prefixes)
 # | edit distance | the fewest insertions, deletions and substitutions between two texts | Levenshtein |
 # | CER, WER | edits per character, per word of the references | error rates |
 # | sentence accuracy | the fraction of sentences without any error | |
-# | greedy decoding | the label of the most probable path | best-path decoding |
 # | prefix | the beginning of a label: what a path has collapsed to so far | partial hypothesis |
 # | beam, beam width | the prefixes kept after each frame; how many | beam size |
 # | prefix beam search | decoding that adds up paths by prefix | CTC beam search |

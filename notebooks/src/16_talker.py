@@ -647,12 +647,9 @@ assert max(readable) < 0.25 and min(unreadable) > 0.6
 # | word | meaning | also called |
 # |---|---|---|
 # | phoneme | a sound that distinguishes words of a language | |
-# | viseme | all phonemes that look the same on the lips | |
-# | homophemes | words that look the same on the lips | homophenes |
 # | coarticulation | the influence of neighboring sounds on the shape of the mouth | |
 # | dominance function | the weight over time of a viseme's target in the mouth's shape | |
 # | ideal observer | a reader that uses all of the information there is | Bayes classifier |
-# | Bayes error | the error rate of the ideal observer; no model is better on average | irreducible error |
 # | overlapped, unseen | test speakers who also are, or are not, in the training set | |
 # | leakage | information about the test set that the training has already seen | data leakage |
 #
