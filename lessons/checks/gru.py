@@ -219,8 +219,8 @@ def _missing_path(found: object, expected: Tensor, case: Case) -> str | None:
     turned = [*transposed.items(), ("all three", sum(transposed.values()))]
     if any(is_off_by(part) for _, part in turned if part.abs().max().item() > 10 * limit):
         return (
-            "The matrix is transposed. With rows as clips, forward is h @ U.T: which product takes a gradient "
-            "back?"
+            "The matrix is transposed. With rows as clips, forward is h @ U.T: which product takes a "
+            "gradient back?"
         )
     if is_off_by((d_n - d_n * r) @ blocks["the candidate"]):
         return "Between U_n h and the candidate stands r: the gradient passes it, too."

@@ -585,7 +585,8 @@ def reach_with(cell="GRU", bias=0.0, init="default", gain=1.0):
 
 # %% [markdown]
 # If the old state is only multiplied by $z = \sigma(\text{bias})$, half of it is left after $\ln \tfrac12 /
-# \ln z$ frames. That is 1 frame for a bias of 0, 5 for a bias of 2, 38 for a bias of 4. A spoken sentence of the synthetic talker takes about 28 frames.
+# \ln z$ frames. That is 1 frame for a bias of 0, 5 for a bias of 2, 38 for a bias of 4. A
+# spoken sentence of the synthetic talker takes about 28 frames.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -1463,7 +1464,7 @@ assert gap > 0.1 and fixed_gap == 0
 #
 # | word | meaning | also called |
 # |---|---|---|
-# | recurrent neural network (RNN) | a new hidden state per frame, by the same weights | Elman network (plain) |
+# | recurrent neural network (RNN) | a new hidden state per frame, by the same weights | Elman network |
 # | hidden state | the $D$ numbers that are carried along, $h$ | memory; `hidden_size` is $D$ |
 # | cell state | the second state of an LSTM, $c$, changed only by gates and additions | memory cell |
 # | backpropagation through time (BPTT) | the chain rule along the frames, from the last to the first | |
