@@ -61,6 +61,15 @@ def gru_step(
     return torch.gru_cell(x, h, weight_ih, weight_hh, bias_ih, bias_hh)
 
 
+class ValuesFirst(Exercise):
+    """Compares the values in all cases before any gradient: a wrong formula is not to be called detached."""
+
+    def __call__(self, function: Callable) -> None:
+        for case in self.cases():
+            self._compare_values(function, case, torch.float64, self.tolerance)
+        super().__call__(function)
+
+
 GENERAL = "All terms count here. Compare your lines with the equations, one at a time."
 
 
@@ -180,7 +189,13 @@ def _backward_cases() -> Iterator[Case]:
     yield case(3, _random(4, 2, g), "δ is large here, as an exploding gradient is.", scale=1e6)
 
 
-def _missing_path(found: object, expected: Tensor, case: Case) -> str | None:
+def _diagnose(found: object, expected: Tensor, case: Case) -> str | None:
+    """The path that went wrong, if it can be told, and the case's own hint."""
+    known = _wrong_path(found, expected, case)
+    return known and f"{known} {case.hint}"
+
+
+def _wrong_path(found: object, expected: Tensor, case: Case) -> str | None:
     """Names the path that is left out, taken twice, subtracted, or taken through the wrong matrix."""
     if not isinstance(found, Tensor) or found.shape != expected.shape:
         return None
@@ -296,7 +311,7 @@ def _padded_cases() -> Iterator[Case]:
 
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "gru_step": Exercise(gru_step, _step_cases),
-    "gru_step_backward": ByHand(gru_step_backward, _backward_cases, gradients=False, diagnose=_missing_path),
+    "gru_step": ValuesFirst(gru_step, _step_cases),
+    "gru_step_backward": ByHand(gru_step_backward, _backward_cases, gradients=False, diagnose=_diagnose),
     "reverse_padded": Exercise(reverse_padded, _padded_cases, tolerance=0.0, float32=1e-6),
 }
