@@ -706,7 +706,7 @@ with torch.no_grad():
 figures.gate_activations(
     x[:, 0, 0],
     x[:, 0, 1],
-    {"update gate z": z[:, 0], "reset gate r": r[:, 0]},
+    {"update z": z[:, 0], "reset r": r[:, 0]},
     y,
     out,
     title="The update gate: near 1 between marks, lower at a mark",
@@ -762,10 +762,10 @@ with torch.no_grad():
 # network that reads in chunks.
 #
 # **Padding.** The clips of a mini-batch must have equal length, so a clip of 50 frames gets 25 frames of
-# zeros beside clips of 75. We compare the logits of a two-layer network for a clip alone and for the clip
-# padded (six seeds; change relative to each class's variation over time). For the forward direction that is
-# harmless, because the zeros come after the clip. **Predict**: which of the 50 real frames' outputs does the
-# padding change in a bidirectional network?
+# zeros beside clips of 75. For the forward direction that is harmless, because the zeros come after the clip.
+# **Predict**: which of the 50 real frames' outputs does the padding change in a bidirectional network? The
+# figure compares a two-layer network's logits for the clip alone and for the padded clip, relative to each
+# class's variation over time (six seeds).
 
 # %% tags=["hide-input", "predict"]
 # @title Plot { display-mode: "form" }
