@@ -196,7 +196,7 @@ def recurrent(kind, init="default", gain=1.0, bias=0.0, unread=()):
 # **Predict.** With torch's default initialization, how many frames back is the gradient down to a thousandth:
 # about 10, 30 or 60?
 
-# %% tags=["hide-input", "predict"]
+# %% tags=["hide-input"]
 # @title Plot { display-mode: "form" }
 PLAIN = {
     "gain 3": recurrent(nn.RNN, "Gaussian", 3.0),
@@ -206,19 +206,27 @@ PLAIN = {
 plain = over_seeds(PLAIN)
 mean = plain["torch's default"].mean(0)  # (T,), the mean of the logarithms
 thousandth = next(k for k in range(60) if mean[k] < -3)
-print(f"torch's default: a thousandth is left after {thousandth} frames")
-for name, values in plain.items():
-    exponent = values.mean(0)[59].item()
-    factor = 10 ** (exponent / 59)
-    print(f"{name:15} 10^{exponent:.0f} after 59 frames: a factor of {factor:.2f} per frame")
-figures.curves(
-    plain,
-    xlabel="frames before the last",
-    ylabel="gradient norm, relative",
-    powers=True,
-    level=0.0,
-    title="Plain RNN: how far the gradient reaches (mean and range of 6 seeds)",
-)
+
+
+def plot_plain_rnns():
+    """How far the gradient reaches in plain RNNs."""
+    print(f"torch's default: a thousandth is left after {thousandth} frames")
+    for name, values in plain.items():
+        exponent = values.mean(0)[59].item()
+        factor = 10 ** (exponent / 59)
+        print(f"{name:15} 10^{exponent:.0f} after 59 frames: a factor of {factor:.2f} per frame")
+    return figures.curves(
+        plain,
+        xlabel="frames before the last",
+        ylabel="gradient norm, relative",
+        powers=True,
+        level=0.0,
+        title="Plain RNN: how far the gradient reaches (mean and range of 6 seeds)",
+    )
+
+
+# %% tags=["predict"]
+plot_plain_rnns()
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -474,7 +482,7 @@ assert agree_relative < 1e-9
 # **Predict.** Repeat the measurement of section 3 with torch's default GRU and LSTM. Do their gradients reach
 # the first frame?
 
-# %% tags=["hide-input", "predict"]
+# %% tags=["hide-input"]
 # @title Plot { display-mode: "form" }
 GATED = {
     "LSTM, forget bias 4": recurrent(nn.LSTM, bias=4.0),
@@ -485,18 +493,26 @@ GATED = {
     "GRU": nn.GRU,
 }
 gated = over_seeds(GATED)
-for name, values in gated.items():
-    low, mean, high = (round(f(values[:, 59]).item()) for f in (torch.min, torch.mean, torch.max))
-    print(f"{name:20} 59 frames back 10^{mean}, seeds from 10^{low} to 10^{high}")
-figures.curves(
-    gated,
-    xlabel="frames before the last",
-    ylabel="gradient norm, relative",
-    powers=True,
-    level=0.0,
-    height=4.2,
-    title="How far the gradient reaches at initialization (mean and range of 6 seeds)",
-)
+
+
+def plot_gated_networks():
+    """How far the gradient reaches at initialization, by cell."""
+    for name, values in gated.items():
+        low, mean, high = (round(f(values[:, 59]).item()) for f in (torch.min, torch.mean, torch.max))
+        print(f"{name:20} 59 frames back 10^{mean}, seeds from 10^{low} to 10^{high}")
+    return figures.curves(
+        gated,
+        xlabel="frames before the last",
+        ylabel="gradient norm, relative",
+        powers=True,
+        level=0.0,
+        height=4.2,
+        title="How far the gradient reaches at initialization (mean and range of 6 seeds)",
+    )
+
+
+# %% tags=["predict"]
+plot_gated_networks()
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -767,7 +783,7 @@ with torch.no_grad():
 # figure compares a two-layer network's logits for the clip alone and for the padded clip, relative to each
 # class's variation over time (six seeds).
 
-# %% tags=["hide-input", "predict"]
+# %% tags=["hide-input"]
 # @title Plot { display-mode: "form" }
 spoken, _ = say("bin blue at f two now", 1.0, np.random.default_rng(0), n_frames=75)
 clip = torch.from_numpy(spoken[12:62]).float()[:, None]  # (50, 1, 8): fifty real frames
@@ -796,14 +812,22 @@ changes = {
     for bias in (3, 0)
 }
 changes["with lengths"] = torch.stack([change_by_padding(3, seed, lengths=[50]) for seed in range(6)])
-figures.curves(
-    changes,
-    xlabel="frame of the clip",
-    ylabel="change of the logits, relative",
-    powers=True,
-    level=0.0,
-    title="25 padded frames after the clip: what they change within it (6 seeds)",
-)
+
+
+def plot_padding():
+    """What padding after a clip changes within it."""
+    return figures.curves(
+        changes,
+        xlabel="frame of the clip",
+        ylabel="change of the logits, relative",
+        powers=True,
+        level=0.0,
+        title="25 padded frames after the clip: what they change within it (6 seeds)",
+    )
+
+
+# %% tags=["predict"]
+plot_padding()
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
