@@ -144,6 +144,11 @@ def assemble(name: str, source: str) -> NotebookNode:
             )
         if "hide-input" in cell.metadata.get("tags", []):
             cell.metadata.update(FOLDED)
+        if {"hide-input", "predict"} <= set(cell.metadata.get("tags", [])):
+            raise NotebookError(
+                f"notebooks/src/{name}.py, cell {index}: found the tags hide-input and predict, expected one; "
+                "compute in a folded cell, and show the answer in the next"
+            )
         if "predict" in cell.metadata.get("tags", []):
             cell.metadata.update(HIDDEN_OUTPUT)
         cell.id = cell_id(name, index)

@@ -1,217 +1,317 @@
-"""Checks of notebook 03, GRU. What is right is computed by torch's cells, not by a copy of the solutions."""
+"""Checks of notebook 03, GRU. What is right is computed by torch's cell and by autograd."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import wraps
+from unittest.mock import patch
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lessons.checks.tools import call, expect_close, expect_pair, expect_tensor, expect_whole
+from lessons.checks.battery import Case, Exercise
 
-OPEN, SHUT = 50.0, -50.0  # sigmoid gives 1 and 0 to the last bit of a float64
+OPEN, SHUT = 50.0, -50.0  # the sigmoid gives 1 and 0 up to the rounding of float64
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # weight_ih, weight_hh, bias_ih, bias_hh
-
-
-def _zeros(gates: int, inputs: int, size: int) -> Weights:
-    rows = gates * size
-    shapes = ((rows, inputs), (rows, size), (rows,), (rows,))
-    return tuple(torch.zeros(shape, dtype=torch.float64) for shape in shapes)
-
-
-def _random(gates: int, inputs: int, size: int, generator: torch.Generator) -> Weights:
-    return tuple(
-        torch.randn(w.shape, generator=generator, dtype=torch.float64) for w in _zeros(gates, inputs, size)
-    )
-
-
-def _by_torch(cell: nn.Module, weights: Weights, x: Tensor, state: Tensor | tuple[Tensor, Tensor]):
-    """What torch's cell gives with these weights."""
-    cell = cell.double()
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    with torch.no_grad():
-        return torch.func.functional_call(cell, dict(zip(names, weights, strict=True)), (x, state))
 
 
 def _normal(*shape: int, generator: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def lstm_step(function: Callable) -> None:
-    """function(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh) -> (h, c), gates in the order i, f, g, o."""
-    generator = torch.Generator().manual_seed(0)
-    inputs, size = 3, 2
-
-    def set_by_hand(i: float, f: float, g: float, o: float) -> Weights:
-        weights = _zeros(4, inputs, size)
-        for block, value in zip(weights[2].chunk(4), (i, f, g, o), strict=True):
-            block.fill_(value)
-        return weights
-
-    no_memory = _random(4, inputs, size, generator)
-    only_memory = _zeros(4, inputs, size)
-    only_memory[1].copy_(_normal(4 * size, size, generator=generator))
-    second_bias = _zeros(4, inputs, size)
-    second_bias[3].copy_(_normal(4 * size, generator=generator))
-    full = _random(4, inputs, size, generator)
-    cases = [  # (weights, is there a memory before, what a failure here points at)
-        (
-            set_by_hand(SHUT, OPEN, 0.7, OPEN), True,
-            "The gates are set by hand: i is shut, f and o are open. So c must pass as it is, and h' be its "
-            "tanh. Which rows are i, f, g, o, and which gate multiplies the old c?",
-        ),
-        (
-            set_by_hand(OPEN, SHUT, 0.7, OPEN), True,
-            "The gates are set by hand: i and o are open, f is shut. So c' is the candidate g alone. Through "
-            "which function does g go?",
-        ),
-        (
-            set_by_hand(SHUT, OPEN, 0.7, SHUT), True,
-            "The output gate is shut: h' must be 0, and c' must live on all the same.",
-        ),
-        (
-            set_by_hand(0.3, -0.2, 0.7, 0.4), True,
-            "Only bias_ih is not 0, and no gate is quite open or shut. Look at the equations of c' and h'.",
-        ),
-        (second_bias, True, "Only bias_hh is not 0: does it count in every gate?"),
-        (only_memory, True, "Only weight_hh is not 0: does h reach every gate, and the old h at that?"),
-        (no_memory, False, "h and c are 0 here: look at what W x and the two biases do."),
-        (full, True, "Everything counts here. Compare your lines with the equations, one gate at a time."),
-    ]  # fmt: skip
-    for weights, remembers, hint in cases:
-        n_clips = 3
-        x = _normal(n_clips, inputs, generator=generator)
-        h, c = (_normal(n_clips, size, generator=generator) * remembers for _ in range(2))
-        expected = _by_torch(nn.LSTMCell(inputs, size), weights, x, (h, c))
-        found = call(function, x.clone(), h.clone(), c.clone(), *(w.clone() for w in weights))
-        found = expect_pair(found, "lstm_step", "the pair (h, c)")
-        for name, a, b in zip(("the new h", "the new c"), found, expected, strict=True):
-            a = expect_tensor(a, b.shape, f"lstm_step: {name}", "It is as large as the old one: (B, D).")
-            expect_close(a, b, f"lstm_step: {name}", hint, tolerance=1e-9)
+def _zeros(inputs: int, size: int) -> Weights:
+    shapes = ((3 * size, inputs), (3 * size, size), (3 * size,), (3 * size,))
+    return tuple(torch.zeros(shape, dtype=torch.float64) for shape in shapes)
 
 
-def gru_step(function: Callable) -> None:
-    """function(x, h, weight_ih, weight_hh, bias_ih, bias_hh) -> h, gates in the order r, z, n."""
-    generator = torch.Generator().manual_seed(0)
-    inputs, size = 3, 2
+def _random(inputs: int, size: int, generator: torch.Generator) -> Weights:
+    return tuple(_normal(*w.shape, generator=generator) for w in _zeros(inputs, size))
 
-    def set_by_hand(r: float, z: float, n: float, second_n: float = 0.0, product: bool = False) -> Weights:
-        weights = _zeros(3, inputs, size)
-        for block, value in zip(weights[2].chunk(3), (r, z, n), strict=True):
-            block.fill_(value)
-        weights[3][2 * size :] = second_n
-        if product:
-            weights[1][2 * size :] = _normal(size, size, generator=generator)
-        return weights
 
-    uneven = set_by_hand(0.0, SHUT, 0.0, product=True)  # each unit its own reset, a product that mixes units
-    uneven[2][:size] = torch.tensor([1.5, -1.5])
-    cases = [
-        (
-            set_by_hand(0.0, OPEN, 0.7),
-            "z is 1 here, so the new h must be the old h. Which of h and n does z multiply, and which block "
-            "of rows is z?",
-        ),
-        (
-            set_by_hand(SHUT, SHUT, 0.7),
-            "z and r are 0 here: of the candidate only the input's part is left. Does r touch that part? "
-            "Through which function does it go?",
-        ),
-        (
-            set_by_hand(SHUT, SHUT, 0.7, second_n=0.9),
-            "z and r are 0 here. What does r = 0 leave of the memory's part? And on which side of the "
-            "bracket that r multiplies does bias_hh stand?",
-        ),
-        (set_by_hand(OPEN, SHUT, 0.3, second_n=0.9, product=True), "r is 1 here: all of U_n h + u_n counts."),
-        (uneven, "What does r multiply in your line for n: the memory, or the product that it goes through?"),
-        (set_by_hand(0.4, 0.6, 0.7, 0.2, product=True), "z is between 0 and 1: do the two shares add up?"),
-        (
-            _random(3, inputs, size, generator),
-            "Everything counts here. Compare your lines with the equations, one gate at a time.",
-        ),
+def _by_hand(
+    inputs: int,
+    size: int,
+    r: float,
+    z: float,
+    n: float,
+    generator: torch.Generator,
+    *,
+    u_n: float = 0.0,
+    products: str = "",
+) -> Weights:
+    """Biases set by hand; ``products`` names the blocks of weight_hh that are random, the others are 0."""
+    weights = _zeros(inputs, size)
+    for block, value in zip(weights[2].chunk(3), (r, z, n), strict=True):
+        block.fill_(value)
+    weights[3][2 * size :] = u_n
+    for name in products:
+        k = "rzn".index(name)
+        weights[1][k * size : (k + 1) * size] = _normal(size, size, generator=generator)
+    return weights
+
+
+# ---- the step ----------------------------------------------------------------------------------------------
+
+
+def gru_step(
+    x: Tensor, h: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias_ih: Tensor, bias_hh: Tensor
+) -> Tensor:
+    """x (B, F), h (B, D) -> the new hidden state (B, D), blocks of rows in the order r, z, n."""
+    return torch.gru_cell(x, h, weight_ih, weight_hh, bias_ih, bias_hh)
+
+
+class ValuesFirst(Exercise):
+    """Compares the values in all cases before any gradient: a wrong formula is not to be called detached."""
+
+    def __call__(self, function: Callable) -> None:
+        for case in self.cases():
+            self._compare_values(function, case, torch.float64, self.tolerance)
+        super().__call__(function)
+
+
+GENERAL = "All terms count here. Compare your lines with the equations, one at a time."
+
+
+def _step_cases() -> Iterator[Case]:
+    g = torch.Generator().manual_seed(0)
+
+    def case(batch: int, weights: Weights, hint: str, scale: float = 1.0) -> Case:
+        inputs, size = weights[0].shape[1], weights[1].shape[1]
+        x, h = _normal(batch, inputs, generator=g) * scale, _normal(batch, size, generator=g)
+        return Case((x, h, *weights), hint)
+
+    yield case(
+        4,
+        _by_hand(3, 2, 0.0, OPEN, 0.7, g),
+        "z is 1 here, so the new h must be the old h. Which of h and n does z multiply, and which block of "
+        "rows is z?",
+    )
+    yield case(
+        2,
+        _by_hand(1, 3, SHUT, SHUT, 0.7, g),
+        "z and r are 0 here: of the candidate only the input's part is left. Does r touch that part? "
+        "Through which function does it go?",
+    )
+    yield case(
+        3,
+        _by_hand(2, 4, SHUT, SHUT, 0.7, g, u_n=0.9),
+        "z and r are 0 here. What does r = 0 leave of the hidden state's part? And on which side of the "
+        "bracket that r multiplies does bias_hh stand?",
+    )
+    yield case(
+        5,
+        _by_hand(4, 3, OPEN, SHUT, 0.3, g, u_n=0.9, products="n"),
+        "r is 1 here: all of U_n h + u_n counts.",
+    )
+    uneven = _by_hand(3, 2, 0.0, SHUT, 0.0, g, products="n")  # a reset per unit, a product that mixes units
+    uneven[2][:2] = torch.tensor([1.5, -1.5], dtype=torch.float64)
+    yield case(4, uneven, "What does r multiply in your line for n: h itself, or the product U_n h + u_n?")
+    yield case(
+        2,
+        _by_hand(2, 3, 0.4, 0.6, 0.7, g, u_n=0.2, products="n"),
+        "z is between 0 and 1: do the two factors, of n and of h, add up to 1?",
+    )
+    yield case(
+        3,
+        _by_hand(2, 3, 0.4, 0.6, 0.7, g, u_n=0.2, products="rz"),
+        "Only U_r and U_z are not 0: do both gates read h, each by its own block of weight_hh?",
+    )
+    for batch, inputs, size in ((4, 3, 2), (1, 2, 3), (3, 5, 1), (2, 1, 4), (3, 3, 3)):
+        yield case(batch, _random(inputs, size, g), GENERAL)
+    yield case(
+        3,
+        _random(4, 2, g),
+        "The input is a thousand times as large here: exp overflows, torch.sigmoid and torch.tanh do not.",
+        scale=1000.0,
+    )
+
+
+# ---- one step of backpropagation through time --------------------------------------------------------------
+
+
+def gru_step_backward(
+    delta: Tensor,
+    x: Tensor,
+    h: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor,
+    bias_hh: Tensor,
+) -> Tensor:
+    """delta (B, D), the gradient at the new hidden state -> the gradient at the old one h, (B, D)."""
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = h.detach().clone().requires_grad_()
+        new = torch.gru_cell(x, leaf, weight_ih, weight_hh, bias_ih, bias_hh)
+        return torch.autograd.grad(new, leaf, delta)[0]
+
+
+def _backward_cases() -> Iterator[Case]:
+    g = torch.Generator().manual_seed(0)
+
+    def case(batch: int, weights: Weights, hint: str, scale: float = 1.0) -> Case:
+        inputs, size = weights[0].shape[1], weights[1].shape[1]
+        delta = _normal(batch, size, generator=g) * scale
+        x, h = _normal(batch, inputs, generator=g), _normal(batch, size, generator=g)
+        return Case((delta, x, h, *weights), hint)
+
+    yield case(
+        4,
+        _by_hand(3, 2, 0.3, OPEN, 0.7, g, u_n=0.2, products="n"),
+        "z is 1 here, so the step copies h. What is the gradient of a copy?",
+    )
+    yield case(
+        2,
+        _by_hand(1, 3, OPEN, SHUT, 0.3, g, u_n=0.4, products="n"),
+        "z is 0 and r is 1 here, so h' = tanh(... + U_n h + ...): only the candidate's path is left. What is "
+        "the derivative of tanh? Is it U_n or its transpose that takes a gradient back to h?",
+    )
+    yield case(
+        3,
+        _by_hand(2, 4, 0.3, SHUT, 0.3, g, u_n=0.4, products="n"),
+        "z is 0 and r is a constant between 0 and 1 here: where does r stand between h and the candidate?",
+    )
+    yield case(
+        5,
+        _by_hand(4, 3, 0.3, 0.4, 0.7, g, products="z"),
+        "Only U_z is not 0 here, so h acts directly and through the update gate. By how much does h' change "
+        "when z does, in which direction, and z when its pre-activation does?",
+    )
+    yield case(
+        4,
+        _by_hand(2, 2, 0.3, SHUT, 0.7, g, u_n=0.9, products="r"),
+        "z is 0 and U_n is 0 here, so h acts through the reset gate alone. What does r multiply? And "
+        "through what does it reach h'?",
+    )
+    for batch, inputs, size in ((4, 3, 2), (1, 2, 3), (3, 5, 1), (2, 1, 4), (3, 3, 3)):
+        yield case(batch, _random(inputs, size, g), GENERAL)
+    yield case(2, _random(2, 3, g), "δ is very small here, as it is after many frames.", scale=1e-6)
+    yield case(3, _random(4, 2, g), "δ is large here, as an exploding gradient is.", scale=1e6)
+
+
+def _diagnose(found: object, expected: Tensor, case: Case) -> str | None:
+    """The path that went wrong, if it can be told, and the case's own hint."""
+    known = _wrong_path(found, expected, case)
+    return known and f"{known} {case.hint}"
+
+
+def _wrong_path(found: object, expected: Tensor, case: Case) -> str | None:
+    """Names the path that is left out, taken twice, subtracted, or taken through the wrong matrix."""
+    if not isinstance(found, Tensor) or found.shape != expected.shape:
+        return None
+    delta, x, h, w_ih, w_hh, b_ih, b_hh = case.arguments
+    size = h.shape[1]
+    a, m = (x @ w_ih.T + b_ih).split(size, dim=1), (h @ w_hh.T + b_hh).split(size, dim=1)
+    r, z = torch.sigmoid(a[0] + m[0]), torch.sigmoid(a[1] + m[1])
+    n = torch.tanh(a[2] + r * m[2])
+    d_z, d_n = delta * (h - n) * z * (1 - z), delta * (1 - z) * (1 - n * n)
+    d_r = d_n * m[2] * r * (1 - r)
+    at_products = {"the reset gate": d_r, "the update gate": d_z, "the candidate": d_n * r}
+    blocks = dict(zip(at_products, w_hh.split(size), strict=True))
+    paths = {"the direct path": z * delta} | {k: d @ blocks[k] for k, d in at_products.items()}
+    error = found.detach().double() - expected.detach()
+    limit = 1e-4 * max(1e-12, expected.abs().max().item())
+
+    def is_off_by(wrong: Tensor) -> bool:
+        return (error - wrong).abs().max().item() <= limit
+
+    name = {
+        "the direct path": "the path straight from h to h'",
+        "the reset gate": "the path through the reset gate",
+        "the update gate": "the path through the update gate",
+        "the candidate": "the path through U_n h in the candidate",
+    }
+    for path, part in paths.items():
+        if part.abs().max().item() <= 10 * limit:
+            continue
+        if is_off_by(-part):
+            return f"What is missing is {name[path]}."
+        if is_off_by(-2 * part):
+            return f"The sign of one term is wrong: look at {name[path]}."
+        if is_off_by(part):
+            return f"One term is there twice: {name[path]}."
+    transposed = {k: d @ blocks[k].T - d @ blocks[k] for k, d in at_products.items()}
+    turned = [*transposed.items(), ("all three", sum(transposed.values()))]
+    if any(is_off_by(part) for _, part in turned if part.abs().max().item() > 10 * limit):
+        return (
+            "The matrix is transposed. With rows as clips, forward is h @ U.T: which product takes a "
+            "gradient back?"
+        )
+    if is_off_by((d_n - d_n * r) @ blocks["the candidate"]):
+        return "Between U_n h and the candidate stands r: the gradient passes it, too."
+    return None
+
+
+DERIVATIVES = (
+    *((torch.autograd, name) for name in ("grad", "backward")),
+    *((torch.autograd.functional, name) for name in ("vjp", "jacobian")),
+    *((torch.func, name) for name in ("grad", "vjp", "jacrev", "jacfwd")),
+)
+
+
+def _without_autograd(function: Callable) -> Callable:
+    """The same function, but to ask for a derivative is an error that says so."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError(
+            f"{function.__name__} asks autograd for the gradient. Compute it from the equations of the step."
+        )
+
+    @wraps(function)
+    def by_hand(*arguments: Tensor) -> Tensor:
+        with torch.inference_mode(), ExitStack() as stack:  # in this mode autograd records nothing
+            for owner, name in DERIVATIVES:
+                stack.enter_context(patch.object(owner, name, refuse))
+            found = function(*arguments)
+        return found.clone() if isinstance(found, Tensor) else found
+
+    return by_hand
+
+
+class ByHand(Exercise):
+    """An exercise whose function may not use autograd."""
+
+    def __call__(self, function: Callable) -> None:
+        super().__call__(_without_autograd(function))
+
+
+# ---- padding -----------------------------------------------------------------------------------------------
+
+
+def reverse_padded(x: Tensor, lengths: Tensor) -> Tensor:
+    """x (T, B, F), lengths (B,) -> x with the first lengths[b] frames of clip b in reverse order."""
+    clips = [
+        torch.cat([x[:length, b].flip(0), x[length:, b]])  # (T, F)
+        for b, length in enumerate(lengths.tolist())
     ]
-    for weights, hint in cases:
-        x = _normal(4, inputs, generator=generator)
-        h = _normal(4, size, generator=generator)
-        expected = _by_torch(nn.GRUCell(inputs, size), weights, x, h)
-        found = call(function, x.clone(), h.clone(), *(w.clone() for w in weights))
-        if isinstance(found, tuple | list):
-            raise AssertionError(
-                f"gru_step gave {len(found)} things, expected one tensor: a GRU has one memory"
-            )
-        hint_shape = "It is as large as the old memory: (B, D)."
-        found = expect_tensor(found, expected.shape, "gru_step: the new h", hint_shape)
-        expect_close(found, expected, "gru_step: the new h", hint, tolerance=1e-9)
+    return torch.stack(clips, dim=1)
 
 
-KINDS = {1: nn.RNN, 3: nn.GRU, 4: nn.LSTM}
-
-
-def count_weights(function: Callable) -> None:
-    """function(F, D, gates, directions) -> numbers learned by one layer of torch's."""
-    cases = [  # from simple to mixed, so that the first failure points at one idea
-        ((1, 1, 1, 1), "Write the shapes of weight_ih, weight_hh, bias_ih and bias_hh down, and add up."),
-        ((5, 1, 1, 1), "weight_ih has a column for each feature."),
-        ((1, 4, 1, 1), "weight_hh joins each of the D units with each; every unit has its biases."),
-        ((5, 4, 1, 1), "One gate, one direction: what is multiplied by what?"),
-        ((1, 1, 3, 1), "Each gate has a W, a U and biases of its own."),
-        ((5, 4, 4, 1), "Each gate has a W, a U and biases of its own."),
-        ((5, 4, 3, 2), "The second direction has weights of its own, and reads the same F features."),
-    ]
-    rng = random.Random(0)
-    for _ in range(20):
-        case = (rng.randint(1, 300), rng.randint(1, 300), rng.choice(list(KINDS)), rng.randint(1, 2))
-        cases.append((case, "Try one argument at a time: what is the first wrong one?"))
-    for (inputs, size, gates, directions), hint in cases:
-        layer = KINDS[gates](inputs, size, bidirectional=directions == 2, device="meta")
-        expected = sum(p.numel() for p in layer.parameters())
-        where = f"count_weights(F={inputs}, D={size}, gates={gates}, directions={directions})"
-        found = expect_whole(call(function, inputs, size, gates, directions), where)
-        if found != expected:
-            raise AssertionError(f"{where} gave {found}, which is wrong. {hint}")
-
-
-def _reversed_one_by_one(x: Tensor, lengths: Tensor) -> Tensor:
-    """Clip by clip, frame by frame."""
-    expected = x.clone()
-    for clip, length in enumerate(lengths.tolist()):
-        for t in range(length):
-            expected[t, clip] = x[length - 1 - t, clip]
-    return expected
-
-
-def reverse_padded(function: Callable) -> None:
-    """function(x, lengths) -> x (T, B, F) with the first lengths[b] frames of clip b reversed."""
-    generator = torch.Generator().manual_seed(0)
-    cases = [
+def _padded_cases() -> Iterator[Case]:
+    g = torch.Generator().manual_seed(0)
+    for shape, lengths, hint in (
         (
             (5, 1, 1),
             [5],
-            "One full clip: all its frames in reverse order. Time is the first axis.",
+            "One clip without padding: all its frames in reverse order. Time is the first axis.",
         ),
-        ((5, 1, 2), [3], "Only the valid frames turn round; the padding stays at the end, as it was."),
-        ((5, 1, 1), [1], "A clip of one frame stays as it is."),
+        ((5, 1, 2), [3], "Only the valid frames are reversed; the padding stays at the end, as it was."),
+        ((4, 1, 1), [1], "A clip of one frame stays as it is."),
         ((6, 3, 2), [6, 6, 6], "Each clip keeps its own frames; only time is reversed."),
         ((6, 3, 2), [6, 2, 4], "Each clip has its own length."),
-        ((3, 3, 3), [1, 3, 2], "Time, clips and features are equally many here: which axis do you turn?"),
+        ((3, 3, 3), [1, 3, 2], "Time, clips and features are equally many here: which axis is reversed?"),
         ((9, 4, 3), [5, 9, 1, 8], "Each clip has its own length, in any order."),
-    ]
-    for shape, lengths, hint in cases:
-        x = _normal(*shape, generator=generator)  # rubbish in the padding, so that it is seen to stay
-        lengths = torch.tensor(lengths)
-        given = x.clone()
-        found = call(function, given, lengths.clone())
-        name = f"reverse_padded for x {shape} and lengths {lengths.tolist()}"
-        found = expect_tensor(found, shape, name, "The result is as large as x: (T, B, F).")
-        if not torch.equal(given, x):
-            raise AssertionError(f"{name}: your function has changed x itself. Build a new tensor.")
-        expect_close(found, _reversed_one_by_one(x, lengths), name, hint, tolerance=0.0)
+        ((7, 2, 5), [4, 3], "No clip is as long as x here: the padding stays where it is."),
+        ((1, 2, 3), [1, 1], "There is one frame here."),
+    ):
+        # Random numbers in the padding, so that it is seen to stay.
+        yield Case(
+            (_normal(*shape, generator=g), torch.tensor(lengths)), f"The lengths are {lengths}. {hint}"
+        )
 
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "lstm_step": lstm_step,
-    "gru_step": gru_step,
-    "count_weights": count_weights,
-    "reverse_padded": reverse_padded,
+    "gru_step": ValuesFirst(gru_step, _step_cases),
+    "gru_step_backward": ByHand(gru_step_backward, _backward_cases, gradients=False, diagnose=_diagnose),
+    "reverse_padded": Exercise(reverse_padded, _padded_cases, tolerance=0.0, float32=1e-6),
 }

@@ -167,7 +167,7 @@ def lstm_gru_diagram(*, width: float = 9.0) -> Figure:
 
 
 def _lstm(ax: Axes) -> None:
-    ax.set_title("LSTM: two states, three gates")
+    ax.set_title("LSTM: hidden and cell state, three gates")
     _cell(ax, "c", 0.84, {"f": 0.14, "i": 0.36, "g": 0.58, "o": 0.84})
     for points, color, lw in (
         ([(0.14, GATE_Y), (0.14, STATE_Y)], VERMILION, 1.4),
@@ -191,7 +191,7 @@ def _lstm(ax: Axes) -> None:
 
 
 def _gru(ax: Axes) -> None:
-    ax.set_title("GRU: one state, two gates")
+    ax.set_title("GRU: one hidden state, two gates")
     _cell(ax, "h", 0.76, {"r": 0.38, "z": 0.13, "n": 0.76})
     _line(ax, [(0.13, GATE_Y), (0.13, STATE_Y)], VERMILION)
     _line(ax, [(0.13, MIDDLE_Y), (0.76, MIDDLE_Y)], VERMILION)

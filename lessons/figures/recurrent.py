@@ -84,8 +84,8 @@ def gate_activations(
         ax.set(ylabel=name)
     if middle:
         color_bar(fig, image, middle, [0, 1], aspect=12)
-    bottom.step(range(n_frames), target, where="mid", color=INK, lw=1.2, label="last marked value")
-    bottom.plot(range(n_frames), out, color=BLUE, lw=0, marker="o", ms=3.5, label="the network's answer")
+    bottom.step(range(n_frames), target, where="mid", color=INK, lw=1.2, label="target")
+    bottom.plot(range(n_frames), out, color=BLUE, lw=0, marker="o", ms=3.5, label="network output")
     low, high = min(target.min(), out.min()), max(target.max(), out.max())
     room = high - low  # above for the legend
     bottom.set(xlabel="frame", ylabel="output", xlim=(-0.6, n_frames - 0.4))

@@ -1,21 +1,21 @@
-"""The gated recurrent unit: a memory that decides, unit by unit, what to keep and what to renew.
+"""The gated recurrent unit (GRU): a hidden state whose gates decide, unit by unit, what to keep.
 
-With the input x and the memory h of the frame before, σ the logistic function and ⊙ the product unit by unit:
+With the input x, the previous hidden state h, σ the logistic function and ⊙ the element-wise product:
 
-    r  = σ(W_ir x + b_ir + W_hr h + b_hr)             reset:  how much of the memory to consult
-    z  = σ(W_iz x + b_iz + W_hz h + b_hz)             update: how much of the memory to keep
-    n  = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn))    new, the candidate
+    r  = σ(W_ir x + b_ir + W_hr h + b_hr)             reset gate:  how much of h the candidate sees
+    z  = σ(W_iz x + b_iz + W_hz h + b_hz)             update gate: how much of h to keep
+    n  = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn))    candidate ("new")
     h' = (1 - z) ⊙ n + z ⊙ h
 
-Here the reset gate acts *after* the product with W_hn; ``nn.GRU`` and cuDNN do it so, because then one
-product W_h h serves all three gates. Cho et al. (arXiv 1406.1078) and LipNet (arXiv 1611.01599, §3.2) put it
+Here the reset gate acts *after* the product with W_hn, as in ``nn.GRU`` and cuDNN. Then one product W_h h
+serves all three blocks. Cho et al. (arXiv 1406.1078) and LipNet (arXiv 1611.01599, §3.2) put it
 *before*:
 
     n  = tanh(W_in x + b_in + W_hn (r ⊙ h) + b_hn)
 
 In this form b_hn stands outside the product and the reset gate does not touch it, so only the sum of the two
-biases matters; both are kept, so that the two forms have the same parameters. (Texts differ in which of z
-and 1 - z they call the update gate: the same network, since the signs of W_iz, W_hz and b are learned.)
+biases matters; both are kept, so that the two forms have the same parameters. (Some texts
+exchange z and 1 - z: the same network, since the signs of W_iz, W_hz and b are learned.)
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ Reset = Literal["after", "before"]
 def gru_step(
     x_gates: Tensor, h: Tensor, weight_hh: Tensor, bias_hh: Tensor, reset: Reset = "after"
 ) -> Tensor:
-    """One step of the equations above.
+    """Return the hidden state after one step of the equations above.
 
     Args:
-        x_gates: (B, 3D), W_i x + b_i with the gates in the order r, z, n.
-        h: (B, D), the memory.
-        weight_hh, bias_hh: (3D, D) and (3D,), in the same order.
-        reset: where the reset gate acts.
+        x_gates: (B, 3D), W_i x + b_i, the input's part of the pre-activations, in blocks r, z, n.
+        h: (B, D), the previous hidden state.
+        weight_hh, bias_hh: (3D, D) and (3D,), with blocks of rows in the same order.
+        reset: whether the reset gate acts after the product with W_hn or before it.
 
     Returns:
-        (B, D), the new memory.
+        (B, D), the new hidden state.
     """
     size = h.shape[-1]
     x_r, x_z, x_n = x_gates.chunk(3, dim=-1)  # (B, D) each
@@ -87,7 +87,7 @@ class GRUCell(nn.Module):
         draw_uniform(self, hidden_size)
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        """x (B, F), h (B, D) or None for zeros -> the new memory (B, D)."""
+        """x (B, F), h (B, D) or None for zeros -> the new hidden state (B, D)."""
         check_cell_input("x", x, self.weight_ih, self.input_size)
         if h is None:
             h = self.weight_hh.new_zeros(x.shape[0], self.hidden_size)
@@ -105,8 +105,8 @@ class GRU(Recurrent):
     Args:
         input_size, hidden_size: F and D.
         num_layers: each layer reads the outputs of the one below.
-        bidirectional: a second GRU reads each clip from its end; outputs stand side by side.
-        batch_first: x and out are (B, T, ...) in place of (T, B, ...). States keep their layout.
+        bidirectional: a second GRU reads each clip from its end; the outputs are concatenated.
+        batch_first: x and out are (B, T, ...) instead of (T, B, ...). States keep their layout.
         dropout: probability of dropping an output between layers, in training.
         reset: where the reset gate acts, see above.
 
@@ -167,15 +167,15 @@ class GRU(Recurrent):
 
         Args:
             x: (T, B, F), or (B, T, F) with ``batch_first``.
-            h0: (layers * directions, B, D), the memories to start with; None for zeros.
+            h0: (layers * directions, B, D), the initial hidden states; None for zeros.
             lengths: (B,), the valid frames of each clip. The backward direction then starts at a clip's last
                 valid frame and the outputs past it are zero: padding changes nothing, as with
                 ``pack_padded_sequence``. None: all T frames are valid.
 
         Returns:
-            out: (T, B, directions * D), or (B, T, directions * D): the last layer's memory at every frame.
-            h_n: (layers * directions, B, D), the memory of each layer and direction after its last valid
-                step.
+            out: (T, B, directions * D), or (B, T, directions * D): the last layer's hidden states.
+            h_n: (layers * directions, B, D), the hidden state of each layer and direction after its last
+                valid step.
         """
         out, (h_n,) = self.run(x, None if h0 is None else (h0,), lengths)
         return out, h_n

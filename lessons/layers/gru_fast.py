@@ -42,7 +42,7 @@ def gru_scan(
     """Return the hidden state after each frame.
 
     Args:
-        x_gates: (T, directions, B, 3D), W_i x + b_i with the gates in the order r, z, n; the frames in the
+        x_gates: (T, directions, B, 3D), W_i x + b_i in blocks r, z, n; the frames in the
             order in which each direction reads them.
         h0: (directions, B, D), the state before the first frame.
         weight_hh, bias_hh: (directions, 3D, D) and (directions, 3D).
@@ -128,23 +128,23 @@ class GRUScan(torch.autograd.Function):
             arriving, h, rz, r, z, inner, n = known[t]
             of_h, of_rz, of_r, of_z, of_inner, of_n = wanted[t]
             delta = delta + arriving  # (directions, B, D)
-            heard = delta if valid is None else delta * valid[t]
-            kept = z * heard
-            torch.mul(heard - kept, 1 - n * n, out=of_n)  # heard - kept is (1 - z) δ
+            active = delta if valid is None else delta * valid[t]
+            direct = z * active
+            torch.mul(active - direct, 1 - n * n, out=of_n)  # active - direct is (1 - z) δ
             torch.mul(of_n, r, out=of_inner)
             torch.mul(of_n, inner, out=of_r)
-            torch.mul(heard, h - n, out=of_z)
+            torch.mul(active, h - n, out=of_z)
             of_rz.mul_(rz * (1 - rz))
             if valid is not None:
-                kept = kept + (delta - heard)  # a frame past the end hands δ on untouched
-            delta = torch.baddbmm(kept, of_h, weight_hh)
+                direct = direct + (delta - active)  # a padded frame passes δ unchanged
+            delta = torch.baddbmm(direct, of_h, weight_hh)
 
         rows = by_direction.flatten(1, 2)  # (directions, T * B, 3D)
         columns = before.transpose(0, 1).flatten(1, 2)  # (directions, T * B, D)
         grad_weight = rows.transpose(1, 2) @ columns  # (directions, 3D, D)
         grad_bias = rows.sum(1)  # (directions, 3D)
         grad_h[..., 2 * size :] = (
-            grad_n  # now at W_i x + b_i: only at n does it differ, where r stands between
+            grad_n  # now at W_i x + b_i, which differs only in block n, where r is a factor
         )
         return grad_h, delta, grad_weight, grad_bias, None, None, None
 

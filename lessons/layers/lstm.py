@@ -1,12 +1,12 @@
-"""The long short-term memory: a memory cell c with three gates around it.
+"""The long short-term memory (LSTM): a cell state c with three gates.
 
-With the input x, the output h and the memory c of the frame before, σ the logistic function and ⊙ the product
-unit by unit (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000):
+With the input x, the previous hidden state h and cell state c, σ the logistic function and ⊙ the
+element-wise product (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000):
 
     i  = σ(W_ii x + b_ii + W_hi h + b_hi)      input:     how much of the candidate to write
-    f  = σ(W_if x + b_if + W_hf h + b_hf)      forget:    how much of the memory to keep
+    f  = σ(W_if x + b_if + W_hf h + b_hf)      forget:    how much of the cell state to keep
     g  = tanh(W_ig x + b_ig + W_hg h + b_hg)   candidate
-    o  = σ(W_io x + b_io + W_ho h + b_ho)      output:    how much of the memory to show
+    o  = σ(W_io x + b_io + W_ho h + b_ho)      output:    how much of the cell state to expose
     c' = f ⊙ c + i ⊙ g
     h' = o ⊙ tanh(c')
 """
@@ -26,15 +26,15 @@ from lessons.layers.recurrent import Recurrent, State, draw_uniform, gate_parame
 def lstm_step(
     x_gates: Tensor, h: Tensor, c: Tensor, weight_hh: Tensor, bias_hh: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One step of the equations above.
+    """Return the hidden and the cell state after one step of the equations above.
 
     Args:
-        x_gates: (B, 4D), W_i x + b_i with the gates in the order i, f, g, o.
-        h, c: (B, D), output and memory of the frame before.
-        weight_hh, bias_hh: (4D, D) and (4D,), in the same order.
+        x_gates: (B, 4D), W_i x + b_i, the input's part of the pre-activations, in blocks i, f, g, o.
+        h, c: (B, D), the previous hidden state and cell state.
+        weight_hh, bias_hh: (4D, D) and (4D,), with blocks of rows in the same order.
 
     Returns:
-        (B, D) twice, the new output and the new memory.
+        (B, D) twice, the new hidden state and the new cell state.
     """
     i, f, g, o = (x_gates + F.linear(h, weight_hh, bias_hh)).chunk(4, dim=-1)  # (B, D) each
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
@@ -77,8 +77,8 @@ class LSTM(Recurrent):
     Args:
         input_size, hidden_size: F and D.
         num_layers: each layer reads the outputs of the one below.
-        bidirectional: a second LSTM reads each clip from its end; outputs stand side by side.
-        batch_first: x and out are (B, T, ...) in place of (T, B, ...). States keep their layout.
+        bidirectional: a second LSTM reads each clip from its end; the outputs are concatenated.
+        batch_first: x and out are (B, T, ...) instead of (T, B, ...). States keep their layout.
         dropout: probability of dropping an output between layers, in training.
 
     Raises:

@@ -1,7 +1,8 @@
 """What every recurrent network shares: a cell carried along the frames, in layers, both ways, to each length.
 
 :mod:`lessons.layers.gru` and :mod:`lessons.layers.lstm` say what one step is; this file takes the steps.
-Shapes throughout: T frames, B clips, F inputs, D the memory's size (`hidden_size`); directions: 1 or 2.
+Shapes throughout: T frames, B clips, F inputs, D units in the hidden state (`hidden_size`); directions: 1 or
+2.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ State = tuple[Tensor, ...]  # what a cell remembers: (h,) for a GRU, (h, c) for 
 
 
 class Recurrent(nn.Module):
-    """A stack of recurrent layers with torch's parameter names, shapes, order and first values.
+    """A stack of recurrent layers with torch's parameter names, shapes, order and initialization.
 
     A subclass sets ``GATES``, the number of D-row blocks in its weights, and writes :meth:`step`.
     """

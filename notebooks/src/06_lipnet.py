@@ -1328,7 +1328,6 @@ for name, network in (("your layers", model), ("torch's layers", package)):
 # | fan-in, fan-out | how many inputs one output sees; how many outputs one input reaches | |
 # | He initialization | initial weights of variance 2 / fan-in, for layers before a ReLU | Kaiming |
 # | Glorot initialization | initial weights of variance 2 / (fan-in + fan-out) | Xavier |
-# | pre-activation | the sum in a unit before its sigmoid, tanh or ReLU | |
 # | checkpoint | a file of trained weights, usually a state_dict | weights file |
 # | state_dict | a dict from the names of a model's weights to tensors | |
 # | port | a program rewritten for another language or library | reimplementation |

@@ -582,7 +582,7 @@ check("10.read_stream", read_stream_solution)
 # $$r, z = \sigma(W * [x, h] + b), \quad n = \tanh(W_n * [x,\, r \odot h] + b_n), \quad
 #   h' = (1 - z) \odot n + z \odot h$$
 #
-# It resets **before** the product (notebook 03, section 8). Hence two convolutions that must wait for each
+# It resets **before** the product (notebook 03, section 5). Hence two convolutions that must wait for each
 # other: the candidate's needs $r$.
 
 # %%
@@ -1406,7 +1406,6 @@ show(LSTMUpdate)
 # | peephole | lets a gate see the memory $c$ itself, weighed number by number |
 # | Hadamard product | two arrays of one shape multiplied number by number, $\odot$ |
 # | translation equivariance | move the input, and the output moves along |
-# | forget bias | a number added inside the forget gate's sigmoid, so that a new network keeps more |
 # | occlusion | a thing is there and cannot be seen |
 # | truncated backpropagation | the gradient in pieces: the state crosses a cut, the gradient does not |
 # | detach | the same numbers without the history by which autograd goes back |

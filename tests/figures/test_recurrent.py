@@ -100,8 +100,8 @@ def test_the_gates_figure_draws_input_gates_and_answer_on_one_axis():
     drawn = [list(line.get_xdata()) for line in top.lines]
     assert [0, 7] in drawn  # the marked values
     answers = {line.get_label(): line.get_ydata() for line in bottom.lines}
-    np.testing.assert_array_equal(answers["last marked value"], target)
-    np.testing.assert_array_equal(answers["the network's answer"], out)
+    np.testing.assert_array_equal(answers["target"], target)
+    np.testing.assert_array_equal(answers["network output"], out)
     assert len({ax.get_xlim() for ax in (top, first, second, bottom)}) == 1
 
 
