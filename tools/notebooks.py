@@ -146,8 +146,8 @@ def assemble(name: str, source: str) -> NotebookNode:
             cell.metadata.update(FOLDED)
         if {"hide-input", "predict"} <= set(cell.metadata.get("tags", [])):
             raise NotebookError(
-                f"notebooks/src/{name}.py, cell {index}: found the tags hide-input and predict, expected one; "
-                "compute in a folded cell, and show the answer in the next"
+                f"notebooks/src/{name}.py, cell {index}: found the tags hide-input and predict, expected one "
+                "of them; compute in a folded cell, and show the answer in the next"
             )
         if "predict" in cell.metadata.get("tags", []):
             cell.metadata.update(HIDDEN_OUTPUT)

@@ -72,6 +72,13 @@ def test_readme_and_citation_have_the_address_and_the_table():
     assert notebooks.course_table() in (notebooks.ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_cell_is_folded_or_a_predictions_answer():
+    answer = notebooks.assemble(NAME, SOURCE + '\n# %% tags=["predict"]\n1 + 1\n').cells[-1]
+    assert answer.metadata["jupyter"] == {"outputs_hidden": True} and answer.metadata["collapsed"]
+    with pytest.raises(notebooks.NotebookError, match="hide-input and predict, expected one of them"):
+        notebooks.assemble(NAME, SOURCE.replace('"hide-input"', '"hide-input", "predict"'))
+
+
 # The guard: a good notebook, broken in one way at a time
 
 NAME = "02_stcnn"
