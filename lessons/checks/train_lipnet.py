@@ -91,10 +91,10 @@ def _train(
             )
         modes.append(model.training)
     loss = result[0].item() if isinstance(result[0], Tensor) and result[0].numel() == 1 else result[0]
-    if x.dtype == torch.float64 and isinstance(loss, float) and loss % 1 and loss == float(np.float32(loss)):
+    if x.dtype == torch.float64 and isinstance(loss, float) and loss % 1 and float(np.float32(loss)) == loss:
         raise AssertionError(
-            "train_step: wrong dtype. The clips are float64, the loss is a float32 number: is there a .float(), "
-            "or a new tensor without their dtype?"
+            "train_step: wrong dtype. The clips are float64, the loss is a float32 number: is there a "
+            ".float(), or a new tensor without their dtype?"
         )
     if not all(modes):
         raise AssertionError(
@@ -246,9 +246,7 @@ class StepExercise(Exercise):
 
 
 def _reference_steps(model, x, lengths, targets, target_lengths, optimizer, clip_norm, steps, extra_loss):
-    return _train(
-        _step, model, x, lengths, targets, target_lengths, optimizer, clip_norm, steps, extra_loss
-    )
+    return _train(_step, model, x, lengths, targets, target_lengths, optimizer, clip_norm, steps, extra_loss)
 
 
 train_step = StepExercise(
@@ -318,9 +316,7 @@ def _loss_cases() -> Iterator[Case]:
         (5, 200, [8, 6], [[1, 2, 3], [4, 0, 0]], 8, "Logits of hundreds: log(softmax) loses what is small."),
     ]
     for classes, scale, frames, labels, n_frames, hint in cases:
-        logits = scale * torch.randn(
-            len(frames), n_frames, classes, generator=generator, dtype=torch.float64
-        )
+        logits = scale * torch.randn(len(frames), n_frames, classes, generator=generator, dtype=torch.float64)
         yield Case((logits, torch.tensor(frames), torch.tensor(labels)), hint)
 
 

@@ -40,6 +40,7 @@ from lessons.figures.training import (
     gantt_chart,
     number_bits,
     number_range,
+    posterior_maps,
     ring_all_reduce,
     throughput,
     training_run,
@@ -53,8 +54,8 @@ __all__ = [
     "describe", "distance_matrix", "dot_plot", "edit_table", "error_rate_bars", "filmstrip",
     "gantt_chart", "gate_activations", "intervals", "kernels", "layer_costs", "live_transcript",
     "lstm_gru_diagram", "measure_courses", "memory_layout", "mouth_points", "number_bits", "number_range",
-    "path_probabilities", "pipeline_diagram", "posterior_curves", "precision_recall", "ring_all_reduce",
-    "saliency_overlay", "seed_spread", "shape_ladder", "sigmoid_saturation", "space_time",
+    "path_probabilities", "pipeline_diagram", "posterior_curves", "posterior_maps", "precision_recall",
+    "ring_all_reduce", "saliency_overlay", "seed_spread", "shape_ladder", "sigmoid_saturation", "space_time",
     "space_time_cube", "space_time_slices", "state_maps", "stranger_diagram", "strip_plot", "throughput",
     "training_run", "trellis", "trellis_flow", "trellis_steps", "weight_bars", "word_timeline",
 ]  # fmt: skip

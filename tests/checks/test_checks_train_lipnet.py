@@ -140,9 +140,7 @@ def by_autograd_grad(model, batch, optimizer, clip_norm, extra_loss=None):
 def zero_at_the_end(model, batch, optimizer, clip_norm, extra_loss=None):
     logits = model(batch.x, batch.lengths)
     log_probs = logits - logits.logsumexp(-1, keepdim=True)
-    each = F.ctc_loss(
-        log_probs, batch.targets, batch.lengths, batch.target_lengths, reduction="none"
-    )
+    each = F.ctc_loss(log_probs, batch.targets, batch.lengths, batch.target_lengths, reduction="none")
     loss = (each / batch.target_lengths).mean()
     total = loss + (extra_loss(logits) if extra_loss is not None else 0)
     total.backward()
