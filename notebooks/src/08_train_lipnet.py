@@ -384,8 +384,8 @@ def look(step=60):
 
 
 # %% [markdown]
-# Move the slider. The letters appear in single frames, with blanks between them: CTC's **peaky behavior**.
-# One frame per letter is enough for the loss.
+# Move the slider. At the end, most letters take one or two frames, and blanks fill the rest: CTC's **peaky
+# behavior**. One frame per letter is enough for the loss.
 #
 # ### Why the blank?
 #
