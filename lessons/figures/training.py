@@ -1,4 +1,4 @@
-"""Training runs: loss and blanks, throughput, schedules, number formats, all-reduce."""
+"""Training runs: loss and blanks, class probabilities, throughput, schedules, number formats, all-reduce."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from lessons.figures.style import (
     PALETTE,
     RULE,
     VERMILION,
+    color_bar,
     colored,
     finish,
+    grid,
     house_style,
     listed,
     name_rows,
@@ -31,6 +33,7 @@ from lessons.figures.style import (
     probabilities,
     to_numpy,
     trend,
+    visible,
     write,
 )
 
@@ -107,6 +110,42 @@ def _transcripts(ax: Axes, texts: Sequence[tuple[int, str]]) -> None:
         look = {"color": INK, "style": "normal"} if text else {"color": FAINT, "style": "italic"}
         side = "left" if i == 0 else "center"
         write(ax, step, 0.62 - 0.42 * (i % 2), text or "nothing", ha=side, fontsize=9, **look)
+
+
+@house_style()
+def posterior_maps(
+    snapshots: Mapping[str, Any],
+    symbols: Sequence[str],
+    classes: Sequence[int] | None = None,
+    *,
+    columns: int = 2,
+    title: str | None = None,
+    width: float = 9.0,
+) -> Figure:
+    """Heat maps of one clip's class probabilities over its frames, one panel per snapshot of a training.
+
+    Args:
+        snapshots: title, such as the step and the decoded text -> (T, V) probabilities.
+        symbols: V names, the blank first; a space is drawn as ␣.
+        classes: those that get a row, in this order; by default all.
+    """
+    if not snapshots:
+        raise ValueError("snapshots: empty, expected at least one")
+    rows = list(range(len(symbols)) if classes is None else classes)
+    tables = {name: probabilities(p, f"snapshots[{name!r}]") for name, p in snapshots.items()}
+    for name, p in tables.items():
+        if p.shape[1] != len(symbols):
+            raise ValueError(f"symbols: {len(symbols)} names for the {p.shape[1]} classes of {name!r}")
+    extra = 0.35 + (0.3 if title else 0)
+    fig, axes = grid(len(tables), columns, width, 0.17 * len(rows) + 0.55, extra, sharex=True, sharey=True)
+    for i, (ax, (name, p)) in enumerate(zip(axes, tables.items(), strict=True)):
+        image = ax.imshow(p[:, rows].T, aspect="auto", cmap=AMOUNT, vmin=0, vmax=1, origin="upper")
+        name_rows(ax, [visible(symbols[v]) for v in rows], ("left", "bottom"))
+        ax.set_title(name, fontsize=10)
+        ax.set_xlabel("frame" if i + columns >= len(tables) else "")
+    color_bar(fig, image, axes, [0, 1])
+    told = listed(f"{name} has {p[:, 0].mean():.0%} blank on average" for name, p in tables.items())
+    return finish(fig, f"Heat maps of the class probabilities over the frames: {told}.", title)
 
 
 @house_style()

@@ -1,4 +1,4 @@
-"""What LipNet is trained on: CTC and, early in a run, the word timings."""
+"""The losses of LipNet: CTC and, early in a run, a cross-entropy with labels from the word timings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lessons.lipreading.lipnet import LipNet
 
 
 def ctc(logits: Tensor, batch: Batch, model: LipNet) -> Tensor:
-    """CTC loss per character, averaged over clips, from logits (T, B, V).
+    """The CTC loss of logits (T, B, V): per character of each clip, averaged over the clips.
 
     Torch's own: ours is faster from batches of 32 on, and no faster at 16 (``lessons.measure.bench``).
     """
@@ -20,9 +20,9 @@ def ctc(logits: Tensor, batch: Batch, model: LipNet) -> Tensor:
 
 
 def timing_loss(logits: Tensor, batch: Batch, model: LipNet) -> Tensor:
-    """Cross-entropy of each valid frame with its class by the word timings, from logits (T, B, V)."""
+    """The mean cross-entropy between logits (T, B, V) and each valid frame's label from the word timings."""
     labels = batch.frame_labels.repeat_interleave(model.upsample, dim=1)  # (B, T)
     frame = torch.arange(labels.shape[1], device=labels.device)  # (T,)
     beyond = frame >= model.output_lengths(batch.lengths).to(frame)[:, None]  # (B, T)
-    labels = labels.masked_fill(beyond, -100)  # -100: not counted
+    labels = labels.masked_fill(beyond, -100)  # -100: ignored by cross_entropy
     return F.cross_entropy(logits.float().permute(1, 2, 0), labels)  # (B, V, T) against (B, T)

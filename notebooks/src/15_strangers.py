@@ -869,7 +869,6 @@ figures.intervals(rows, title="Our small model on strangers: 95 % intervals")
 # | speaker-independent split | a split into training and test set by whole people | unseen-speaker split |
 # | cross-validation | training once per fold, testing on the fold left out | k-fold, rotation |
 # | confidence interval | a range that contains the true value in, say, 95 of 100 studies | |
-# | ablation | leaving out one part at a time to measure its contribution | |
 #
 # ## Sources
 #

@@ -5,6 +5,11 @@ That the shown solutions pass: tests/checks/test_solutions.py.
 
 from __future__ import annotations
 
+import copy
+import math
+import re
+from difflib import SequenceMatcher
+from functools import cache
 from itertools import zip_longest
 
 import pytest
@@ -12,34 +17,169 @@ import torch
 import torch.nn.functional as F
 
 from lessons.checks import check
-from lessons.checks.train_lipnet import CHECKS
+from lessons.checks.train_lipnet import CHECKS, SLIPS, _step
+from lessons.ctc import ctc_loss
 from lessons.ctc.metrics import edits
-from tests.checks.exercises import each_wrong_answer
+from tests.checks.exercises import each_right_answer, each_wrong_answer, sizes_that_never_vary
 
 
-def length(gradients):
-    return torch.stack([g.square().sum() for g in gradients]).sum().sqrt()
+def step(
+    before=lambda model, optimizer, batch: optimizer.zero_grad(),
+    log_probs_of=lambda model, batch: model(batch.x, batch.lengths).log_softmax(-1),
+    loss_of=lambda p, batch: F.ctc_loss(p, batch.targets, batch.lengths, batch.target_lengths),
+    total_of=lambda loss, p, extra: loss + extra(p) if extra else loss,
+    backward=lambda total, model: total.backward(),
+    clip=lambda model, c: torch.nn.utils.clip_grad_norm_(model.parameters(), c),
+    update=lambda optimizer, model: optimizer.step(),
+    result=lambda loss, norm, p: (loss.item(), norm.item(), p.detach()),
+):
+    """A training step, with one part exchanged. Note: here the extra loss sees what log_probs_of gives."""
+
+    def train_step(model, batch, optimizer, clip_norm, extra_loss=None):
+        before(model, optimizer, batch)
+        kept = []
+        hook = model.register_forward_hook(lambda module, arguments, logits: kept.append(logits))
+        p = log_probs_of(model, batch)
+        hook.remove()
+        loss = loss_of(p, batch)
+        total = total_of(loss, kept[-1], extra_loss)
+        backward(total, model)
+        norm = clip(model, clip_norm)
+        update(optimizer, model)
+        return result(loss, norm, p)
+
+    return train_step
 
 
-def shares(axis=-1, blank=0, mask=True, by_clip=False, collapsed=False, as_count=False):
-    """The share of blanks with one slip."""
+def slip(name):
+    return lambda model, batch, optimizer, clip_norm, extra_loss=None: _step(
+        model, batch, optimizer, clip_norm, extra_loss, name
+    )
 
-    def function(log_probs, lengths):
-        best = log_probs.argmax(axis)
-        counts, totals = [], []
-        for b, n in enumerate(lengths.tolist()):
-            path = best[: n if mask else None, b].tolist()
-            if collapsed:
-                path = [c for i, c in enumerate(path) if i == 0 or c != path[i - 1]]
-            counts.append(path.count(blank))
-            totals.append(len(path))
-        if as_count:
-            return sum(counts)
-        if by_clip:
-            return sum(a / n for a, n in zip(counts, totals, strict=True)) / len(counts)
-        return sum(counts) / sum(totals)
 
-    return function
+def scaled(factor_of):
+    """Clip with the factor that ``factor_of(gradients, limit)`` gives; the norm returned is right."""
+
+    def clip(model, c):
+        gradients = [p.grad for p in model.parameters()]
+        norm = torch.stack([g.norm() for g in gradients]).norm()
+        factor = factor_of(gradients, c)
+        for g in gradients:
+            g.mul_(factor)
+        return norm
+
+    return clip
+
+
+def after_the_update(model, batch, optimizer, clip_norm, extra_loss=None):
+    optimizer.zero_grad()
+    logits = model(batch.x, batch.lengths)
+    p = logits.log_softmax(-1)
+    loss = F.ctc_loss(p, batch.targets, batch.lengths, batch.target_lengths)
+    (loss + extra_loss(logits) if extra_loss else loss).backward()
+    optimizer.step()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    return loss.item(), norm.item(), p.detach()
+
+
+def clips_a_copy(model, c):
+    copies = [p.grad.clone() for p in model.parameters()]
+    norm = torch.stack([g.norm() for g in copies]).norm()
+    for g in copies:
+        g *= min(1.0, c / norm.item())
+    return norm
+
+
+def trains_a_copy(model, batch, optimizer, clip_norm, extra_loss=None):
+    other = copy.deepcopy(model)
+    return step()(other, batch, torch.optim.SGD(other.parameters(), lr=0.5), clip_norm, extra_loss)
+
+
+def by_hand(model, batch, optimizer, clip_norm, extra_loss=None):
+    """Plain gradient descent instead of the optimizer."""
+
+    def update(optimizer, model):
+        with torch.no_grad():
+            for p in model.parameters():
+                p -= 1e-3 * p.grad
+
+    return step(update=update)(model, batch, optimizer, clip_norm, extra_loss)
+
+
+def changes_the_clips(model, optimizer, batch):
+    optimizer.zero_grad()
+    batch.x.sub_(batch.x.mean())
+
+
+def evaluates(model, optimizer, batch):
+    optimizer.zero_grad()
+    model.eval()
+
+
+def through_a_float32_loss(p, batch):
+    return F.ctc_loss(p.float(), batch.targets, batch.lengths, batch.target_lengths)
+
+
+# Right answers in other styles.
+
+
+def by_autograd_grad(model, batch, optimizer, clip_norm, extra_loss=None):
+    parameters = list(model.parameters())
+    logits = model(batch.x, batch.lengths)
+    log_probs = F.log_softmax(logits, dim=2)
+    loss = ctc_loss(log_probs, batch.targets, batch.lengths, batch.target_lengths)
+    total = loss if extra_loss is None else extra_loss(logits) + loss
+    gradients = torch.autograd.grad(total, parameters)
+    norm = math.sqrt(sum(g.square().sum().item() for g in gradients))
+    for p, g in zip(parameters, gradients, strict=True):
+        p.grad = g * clip_norm / norm if norm > clip_norm else g
+    optimizer.step()
+    return [loss, norm, log_probs]
+
+
+def zero_at_the_end(model, batch, optimizer, clip_norm, extra_loss=None):
+    logits = model(batch.x, batch.lengths)
+    log_probs = logits - logits.logsumexp(-1, keepdim=True)
+    each = F.ctc_loss(log_probs, batch.targets, batch.lengths, batch.target_lengths, reduction="none")
+    loss = (each / batch.target_lengths).mean()
+    total = loss + (extra_loss(logits) if extra_loss is not None else 0)
+    total.backward()
+    norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
+    if norm > clip_norm:
+        for p in model.parameters():
+            p.grad.mul_(clip_norm / norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach(), norm, log_probs.detach()
+
+
+def clip_by_parameter_data(model, c):
+    norm = sum((p.grad**2).sum() for p in model.parameters()) ** 0.5
+    for p in model.parameters():
+        p.grad = p.grad * min(1.0, c / norm.item())
+    return norm
+
+
+def by_model_zero_grad(model, optimizer, batch):
+    model.train()
+    for p in model.parameters():
+        p.grad = None
+
+
+RIGHT_STEPS = [
+    by_autograd_grad,
+    zero_at_the_end,
+    step(),
+    step(clip=clip_by_parameter_data, before=by_model_zero_grad),
+    step(
+        loss_of=lambda p, b: F.ctc_loss(
+            p, b.targets.tolist() and b.targets, b.lengths.tolist(), b.target_lengths.tolist()
+        ),
+        result=lambda loss, norm, p: (loss.detach(), norm, p),
+    ),
+    step(clip=scaled(lambda gs, c: (c / torch.stack([g.norm() for g in gs]).norm()).clamp(max=1))),
+    slip(""),
+]
 
 
 def ctc(change_logits=lambda x: x.transpose(0, 1), length_of=None, frames_of=lambda f, x: f, **options):
@@ -53,119 +193,204 @@ def ctc(change_logits=lambda x: x.transpose(0, 1), length_of=None, frames_of=lam
     return function
 
 
+def one_clip_at_a_time(logits, frames, labels):
+    losses = []
+    for x, t, y in zip(logits, frames.tolist(), labels, strict=True):
+        y = y[y > 0]
+        p = x[:t].log_softmax(-1)[:, None]  # (T, 1, V)
+        losses.append(F.ctc_loss(p, y[None], torch.tensor([t]), torch.tensor([len(y)])))
+    return sum(losses) / len(losses)
+
+
+def concatenated_targets(logits, frames, labels):
+    lengths = torch.tensor([int((row != 0).sum()) for row in labels])
+    log_probs = torch.stack([clip.log_softmax(dim=1) for clip in logits], dim=1)  # (T, B, V)
+    return ctc_loss(log_probs, labels[labels != 0], frames, lengths)
+
+
+def mean_by_hand(logits, frames, labels):
+    lengths = (labels > 0).sum(dim=-1)
+    log_probs = (logits - logits.logsumexp(2, keepdim=True)).permute(1, 0, 2)
+    each = F.ctc_loss(log_probs, labels, frames, lengths, reduction="none")
+    return torch.mean(each / lengths)
+
+
+def changes_its_labels(logits, frames, labels):
+    lengths = (labels != 0).sum(1)
+    labels[labels == 0] = 1
+    return F.ctc_loss(logits.transpose(0, 1).log_softmax(-1), labels, frames, lengths)
+
+
+def log_of_softmax(logits, frames, labels):
+    return F.ctc_loss(logits.transpose(0, 1).softmax(-1).log(), labels, frames, (labels != 0).sum(1))
+
+
 def pairs(change):
     """The true pairs of words, with one slip."""
     return lambda said, read: change(edits(said.split(), read.split()))
 
 
+def recursive(said, read):
+    """Distances by recursion, from the left."""
+
+    @cache
+    def best(a, b):
+        if not a or not b:
+            return len(a) + len(b), tuple((x, None) for x in a) + tuple((None, y) for y in b)
+        options = []
+        for pair, rest in (
+            ((a[0], b[0]), best(a[1:], b[1:])),
+            ((a[0], None), best(a[1:], b)),
+            ((None, b[0]), best(a, b[1:])),
+        ):
+            options.append((rest[0] + (pair[0] != pair[1]), (pair, *rest[1])))
+        return min(options, key=lambda option: option[0])
+
+    return best(tuple(said.split()), tuple(read.split()))[1]
+
+
+def by_longest_match(said, read):
+    """difflib's matching blocks, which is not the fewest edits."""
+    a, b, pairs = said.split(), read.split(), []
+    for _, i1, i2, j1, j2 in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        pairs += zip_longest(a[i1:i2], b[j1:j2])
+    return pairs
+
+
+def deletions_first(said, read):
+    a, b = said.split(), read.split()
+    cost = [[max(i, j) if 0 in (i, j) else 0 for j in range(len(b) + 1)] for i in range(len(a) + 1)]
+    for i, x in enumerate(a, 1):
+        for j, y in enumerate(b, 1):
+            cost[i][j] = min(cost[i - 1][j - 1] + (x != y), cost[i - 1][j] + 1, cost[i][j - 1] + 1)
+    i, j, found = len(a), len(b), []
+    while i or j:
+        if i and cost[i][j] == cost[i - 1][j] + 1:
+            i, pair = i - 1, (a[i - 1], None)
+        elif j and cost[i][j] == cost[i][j - 1] + 1:
+            j, pair = j - 1, (None, b[j - 1])
+        else:
+            i, j, pair = i - 1, j - 1, (a[i - 1], b[j - 1])
+        found.insert(0, pair)
+    return found
+
+
 WRONG = {
-    "clip_gradients": [
-        ("clips each value", lambda g, c: [x.clamp(-c, c) for x in g], "square root of the sum"),
+    "train_step": [
+        *((name, slip(name), re.escape(SLIPS[name])) for name in SLIPS if name != "swapped"),
+        ("swapped", slip("swapped"), "input_lengths must be of size|Time and batch changed places"),
+        ("clipped after the update", after_the_update, "reached the optimizer unclipped"),
+        ("a copy of the gradients is clipped", step(clip=clips_a_copy), "reached the optimizer unclipped"),
+        ("a copy of the model is trained", trains_a_copy, "weights did not move"),
+        ("a rate of its own", by_hand, "the weights afterwards has the right shape"),
         (
-            "clips each tensor",
-            lambda g, c: [x * min(1, c / max(x.norm().item(), 1e-9)) for x in g],
-            "one long vector",
+            "the square of the norm",
+            step(clip=scaled(lambda gs, c: min(1, c / sum(g.square().sum() for g in gs)))),
+            "scaled by one factor",
         ),
         (
-            "always scales",
-            lambda g, c: [x * c / length(g).clamp(min=1e-9) for x in g],
-            "never makes it longer",
+            "the largest value for the norm",
+            step(clip=scaled(lambda gs, c: min(1, c / max(g.abs().max() for g in gs)))),
+            "one factor|With an extra|Three steps",
         ),
-        ("does nothing", lambda g, c: g, "sum of squares"),
+        ("left in eval mode", step(before=evaluates), "left the model in eval mode"),
+        ("the clips change in place", step(before=changes_the_clips), "changed x, which belongs"),
+        ("in float32", step(loss_of=through_a_float32_loss), "wrong dtype"),
+        ("a detached loss", step(total_of=lambda loss, p, e: loss.detach()), "does not require grad"),
         (
-            "the square of the length",
-            lambda g, c: [x * min(1, c / max(length(g).item() ** 2, 1e-9)) for x in g],
-            "sum of squares",
-        ),
-        (
-            "sum of absolute values",
-            lambda g, c: [x * min(1, c / max(sum(y.abs().sum().item() for y in g), 1e-9)) for x in g],
-            "sum of squares",
+            "a detached extra",
+            step(total_of=lambda loss, p, e: loss + e(p.detach()) if e else loss),
+            "extra_loss is not part",
         ),
         (
-            "the largest value",
-            lambda g, c: [x * min(1, c / max(max(y.abs().max().item() for y in g), 1e-9)) for x in g],
-            "sum of squares",
+            "the blank is the last class",
+            step(
+                loss_of=lambda p, b: F.ctc_loss(
+                    p, b.targets, b.lengths, b.target_lengths, blank=p.shape[-1] - 1
+                )
+            ),
+            "loss gave|stopped",
+        ),
+        ("no return", step(result=lambda loss, norm, p: None), "expected three values: loss, norm"),
+        ("two values", step(result=lambda loss, norm, p: (loss.item(), norm.item())), "gave 2 values"),
+        ("the order swapped", step(result=lambda loss, norm, p: (norm, loss, p.detach())), "loss gave"),
+        (
+            "probabilities returned",
+            step(result=lambda loss, norm, p: (loss, norm, p.exp().detach())),
+            "log_probs has the right shape",
         ),
         (
-            "divides by zero",
-            lambda g, c: [x * (c / length(g)) if length(g) > c or length(g) == 0 else x for x in g],
-            "0 long",
+            "batch first returned",
+            step(result=lambda loss, norm, p: (loss, norm, p.transpose(0, 1).detach())),
+            "log_probs gave shape",
         ),
         (
-            "loses the sign",
-            lambda g, c: [x.abs() * (c / length(g).clamp(min=1e-9)).clamp(max=1) for x in g],
-            "direction",
+            "batch of one squeezed",
+            step(result=lambda loss, norm, p: (loss, norm, p.squeeze(1).detach())),
+            "log_probs gave shape",
+        ),
+        ("a list of losses", step(result=lambda loss, norm, p: ([loss], norm, p)), "expected a number"),
+        (
+            "a mixing reshape",
+            step(
+                log_probs_of=lambda m, b: (
+                    m(b.x, b.lengths).reshape(len(b.x), b.x.shape[2], -1).log_softmax(-1).transpose(0, 1)
+                )
+            ),
+            "loss gave",
         ),
         (
-            "unit length",
-            lambda g, c: [x / length(g).clamp(min=1) for x in g],
-            "shrink|same factor|any number",
+            "one label too few",
+            step(loss_of=lambda p, b: F.ctc_loss(p, b.targets, b.lengths, b.target_lengths - 1)),
+            "loss gave|stopped",
         ),
-        ("one tensor", lambda g, c: torch.cat([x.flatten() for x in g]), "expected a list"),
-        ("no return", lambda g, c: None, "gave None"),
-    ],
-    "blank_share": [
-        ("argmax over the batch", shares(axis=1), "last axis"),
-        ("argmax over time", lambda p, n: (p.argmax(0) == 0).float().mean(), "last axis"),
-        ("the space for the blank", shares(blank=1), "last axis|class 0"),
-        ("the last class for the blank", shares(blank=6), "most probable|blanks only"),
-        ("padding counted", shares(mask=False), "padding"),
-        (
-            "first clip's length for all",
-            lambda p, n: (p.argmax(-1)[: n[0]] == 0).float().mean(),
-            "padding|of each clip",
-        ),
-        ("a mean of clips", shares(by_clip=True), "not of each clip"),
-        ("after collapsing", shares(collapsed=True), "collapsed|last axis"),
-        ("a count", shares(as_count=True), "expected"),
-        ("the probability of the blank", lambda p, n: p.exp()[..., 0].mean(), "most probable"),
-        (
-            "one share a clip",
-            lambda p, n: (p.argmax(-1) == 0).float().mean(0).tolist(),
-            "expected a number",
-        ),
-        ("no return", lambda p, n: None, "gave None"),
     ],
     "mended_loss": [
-        ("batch first", ctc(lambda x: x), "stopped with|time|axes"),
-        ("a reshape", ctc(lambda x: x.reshape(x.shape[1], x.shape[0], -1)), "reshape mixes"),
-        (
-            "logits as they are",
-            lambda x, f, y: F.ctc_loss(x.transpose(0, 1), y, f, (y != 0).sum(1)),
-            "log-probabilities",
-        ),
-        ("padded lengths", ctc(length_of=lambda y: torch.full((len(y),), y.shape[1])), "zeros are padding"),
+        ("batch first", ctc(change_logits=lambda x: x), "order of axes|which axis|stopped"),
+        ("a reshape", ctc(change_logits=lambda x: x.reshape(x.shape[1], x.shape[0], -1)), "not be mixed"),
+        ("padding is spelled", ctc(length_of=lambda y: torch.full((len(y),), y.shape[1])), "padding"),
         (
             "the longest label's length",
-            ctc(length_of=lambda y: (y != 0).sum(1).max().expand(len(y)).contiguous()),
-            "length of its own",
+            ctc(length_of=lambda y: (y != 0).sum(1).max().expand(len(y))),
+            "own|padding|has one",
         ),
+        ("the first label's length", ctc(length_of=lambda y: (y[0] != 0).sum().expand(len(y))), "own"),
+        ("all frames", ctc(frames_of=lambda f, x: torch.full_like(f, x.shape[1])), "own number of frames"),
         (
-            "all frames valid",
-            ctc(frames_of=lambda f, x: torch.full_like(f, x.shape[1])),
-            "own number of frames",
+            "no log_softmax",
+            lambda x, f, y: F.ctc_loss(x.transpose(0, 1), y, f, (y != 0).sum(1)),
+            "logits themselves",
         ),
-        ("a sum", ctc(reduction="sum"), "expected"),
-        ("one loss a clip", ctc(reduction="none"), "one number"),
-        ("not per character", lambda x, f, y: ctc(reduction="none")(x, f, y).mean(), "expected"),
+        ("the sum", ctc(reduction="sum"), "mean over the clips"),
+        ("one loss per clip", ctc(reduction="none"), r"gave shape \(1,\), expected \(\)"),
+        ("not per character", lambda x, f, y: ctc(reduction="none")(x, f, y).mean(), "number of characters"),
+        (
+            "over all characters",
+            lambda x, f, y: ctc(reduction="none")(x, f, y).sum() / (y != 0).sum(),
+            "each clip has its own",
+        ),
         (
             "softmax over time",
             lambda x, f, y: F.ctc_loss(x.log_softmax(1).transpose(0, 1), y, f, (y != 0).sum(1)),
-            "expected",
+            "order of axes",
         ),
-        ("the blank is the last class", ctc(blank=5), "expected|stopped"),
-        ("without a gradient", lambda x, f, y: ctc()(x, f, y).detach(), "no gradient"),
+        ("the blank is the last class", ctc(blank=5), "which is wrong|wrong|stopped|is inf"),
+        ("without a gradient", lambda x, f, y: ctc()(x, f, y).detach(), "no gradient reaches logits"),
+        ("a number", lambda x, f, y: ctc()(x, f, y).item(), "expected a tensor"),
+        ("in float32", lambda x, f, y: ctc()(x.float(), f, y), "wrong dtype"),
+        ("labels changed in place", changes_its_labels, "changed labels"),
+        ("log of softmax", log_of_softmax, "Logits of hundreds"),
+        ("infinity to zero", lambda x, f, y: ctc(zero_infinity=True)(x, f, y) + 1, "wrong"),
         ("no return", lambda x, f, y: None, "gave None"),
     ],
     "align_words": [
         ("place by place", lambda a, b: list(zip_longest(a.split(), b.split())), "differences"),
-        ("stops at the shorter", lambda a, b: list(zip(a.split(), b.split(), strict=False)), "the words"),
-        ("only those that agree", pairs(lambda p: [(a, b) for a, b in p if a == b]), "the words"),
-        ("insertions dropped", pairs(lambda p: [(a, b) for a, b in p if a is not None]), "the words read"),
-        ("deletions dropped", pairs(lambda p: [(a, b) for a, b in p if b is not None]), "the words said"),
-        ("back to front", pairs(lambda p: p[::-1]), "the words"),
-        ("sides swapped", pairs(lambda p: [(b, a) for a, b in p]), "the words said"),
+        ("stops at the shorter", lambda a, b: list(zip(a.split(), b.split(), strict=False)), "words are"),
+        ("only those that agree", pairs(lambda p: [(a, b) for a, b in p if a == b]), "words are"),
+        ("insertions dropped", pairs(lambda p: [(a, b) for a, b in p if a is not None]), "hypothesis words"),
+        ("deletions dropped", pairs(lambda p: [(a, b) for a, b in p if b is not None]), "reference words"),
+        ("back to front", pairs(lambda p: p[::-1]), "reference words"),
+        ("sides swapped", pairs(lambda p: [(b, a) for a, b in p]), "reference words"),
         (
             "no substitutions",
             pairs(
@@ -177,15 +402,37 @@ WRONG = {
             ),
             "one pair",
         ),
-        ("letters, not words", lambda a, b: edits(a, b), "the words said"),
+        ("letters, not words", lambda a, b: edits(a, b), "reference words"),
+        ("matching blocks", by_longest_match, "differences, . are enough"),
         (
             "the number of edits",
             lambda a, b: sum(x != y for x, y in edits(a.split(), b.split())),
             "list of pairs",
         ),
-        ("empty strings for None", pairs(lambda p: [(a or "", b or "") for a, b in p]), "the words"),
-        ("pairs of nothing", pairs(lambda p: [*p, (None, None)]), "says nothing"),
+        ("empty strings for None", pairs(lambda p: [(a or "", b or "") for a, b in p]), "words are"),
+        ("pairs of nothing", pairs(lambda p: [*p, (None, None)]), "aligns nothing"),
+        ("triples", pairs(lambda p: [(a, b, a == b) for a, b in p]), "list of pairs"),
         ("no return", lambda a, b: None, "gave None"),
+    ],
+}
+
+RIGHT = {
+    "train_step": RIGHT_STEPS,
+    "mended_loss": [
+        ctc(),
+        ctc(change_logits=lambda x: x.permute(1, 0, 2)),
+        one_clip_at_a_time,
+        concatenated_targets,
+        mean_by_hand,
+        ctc(length_of=lambda y: y.sign().sum(-1).tolist(), frames_of=lambda f, x: f.tolist()),
+    ],
+    "align_words": [
+        pairs(lambda p: p),
+        pairs(tuple),
+        pairs(lambda p: [list(pair) for pair in p]),
+        recursive,
+        deletions_first,
+        lambda a, b: edits(a.split()[::-1], b.split()[::-1])[::-1],  # where two ways cost the same
     ],
 }
 
@@ -196,14 +443,26 @@ def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
         check(f"08.{exercise}", wrong)
 
 
-def test_every_exercise_is_tried_with_at_least_five_wrong_answers():
-    assert WRONG.keys() == CHECKS.keys()
-    assert all(len(answers) >= 5 for answers in WRONG.values())
+@each_right_answer(RIGHT)
+def test_a_right_answer_in_another_style_is_accepted(exercise, function, capsys):
+    check(f"08.{exercise}", function)
+    assert capsys.readouterr().out == f"08.{exercise}: correct\n"
 
 
-def test_another_way_to_align_at_the_same_cost_is_accepted(capsys):
-    def from_the_left(said, read):  # where two ways cost the same, it drops the later word
-        return [(a, b) for a, b in edits(said.split()[::-1], read.split()[::-1])][::-1]
+def test_every_exercise_is_tried_in_many_ways():
+    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
+    assert all(len(answers) >= 10 for answers in WRONG.values())
+    assert all(len(answers) >= 5 for answers in RIGHT.values())
 
-    check("08.align_words", from_the_left)
-    assert capsys.readouterr().out == "08.align_words: correct\n"
+
+@pytest.mark.parametrize("exercise", ["train_step", "mended_loss"])
+def test_every_size_varies(exercise):
+    assert sizes_that_never_vary(CHECKS[exercise]) == []
+
+
+def test_a_step_that_is_not_solved_is_no_mistake(capsys):
+    def train_step(model, batch, optimizer, clip_norm, extra_loss=None):
+        raise NotImplementedError
+
+    check("08.train_step", train_step)
+    assert capsys.readouterr().out == "08.train_step: not solved yet\n"

@@ -57,12 +57,26 @@ def test_ring_has_a_panel_a_round_and_a_number_a_box():
         (lambda: figures.number_range({}, smallest=1, normal=2, largest=3), "at least one"),
         (lambda: figures.number_range({"a": [0.0]}, smallest=1, normal=2, largest=3), "nothing but zeros"),
         (lambda: figures.gantt_chart({}), "no piece"),
+        (lambda: figures.posterior_maps({}, ["a"]), "at least one"),
+        (lambda: figures.posterior_maps({"a": [[0.5, 0.5]]}, ["a"]), "1 names for the 2 classes"),
         (lambda: figures.gantt_chart({"a": {"b": [(2, 1, 0)]}}), "ends at 1, before"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+def test_posterior_maps_draw_the_classes_asked_for_in_every_snapshot():
+    generator = np.random.default_rng(0)
+    steps = {f"step {i}": generator.dirichlet(np.ones(5), size=7) for i in range(3)}  # (T, V)
+    fig = figures.posterior_maps(steps, ["blank", " ", "a", "b", "c"], [0, 1, 3], title="one clip")
+    panels = [ax for ax in fig.axes if ax.images and ax.get_title(loc="left")]
+    for ax, (name, p) in zip(panels, steps.items(), strict=True):
+        np.testing.assert_allclose(ax.images[0].get_array(), p[:, [0, 1, 3]].T)
+        assert ax.get_title(loc="left") == name
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["blank", "␣", "b"]
+    assert "step 2 has" in fig.alt_text and fig.alt_text.startswith("one clip: ")
 
 
 SHARE = {"plain": np.linspace(1, 0.6, 30), "timings": np.linspace(1, 0.4, 30)}
