@@ -354,11 +354,9 @@ def _expect_tensor(
             )
         share = (error > tolerance * size).double().mean().item()
         at = _first(error == worst)
-        where = f" at {at}" if at else ""
-        raise AssertionError(
-            f"{name} has the right shape, but {share:.0%} of its values are wrong; the largest error, "
-            f"{worst:.3g}, is{where}. {known or hint}".rstrip()
-        )
+        wrong = f"{share:.0%} of its values are wrong; the largest error, {worst:.3g}, is at {at}"
+        wrong = wrong if at else f"its value is wrong by {worst:.3g}"
+        raise AssertionError(f"{name} has the right shape, but {wrong}. {known or hint}".rstrip())
     if dtype == torch.float64 and found.dtype != torch.float64:
         raise AssertionError(
             f"{name}: right formula, wrong dtype: {found.dtype}, where the arguments are float64."

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lessons.checks.battery import Case, Exercise
+from lessons.checks.battery import Case, Exercise, converted
 from lessons.checks.tools import call
 from lessons.ctc import NEVER, collapse, extend, may_skip, min_frames
 
@@ -93,6 +94,21 @@ def _only_third(mask: Tensor) -> Tensor:
     return torch.stack((torch.zeros_like(mask), torch.zeros_like(mask), mask))
 
 
+@dataclass(frozen=True)
+class KeepsDtype(Exercise):
+    """An exercise whose result has the dtype of log_probs in float32, too."""
+
+    def __call__(self, function: Callable) -> None:
+        super().__call__(function)
+        log_probs, *others = converted(next(iter(self.cases())).arguments, torch.float32)
+        found = call(function, log_probs, *others)
+        if found.dtype != log_probs.dtype:
+            raise AssertionError(
+                f"{function.__name__}: right formula, but it gave {found.dtype} for log_probs of "
+                f"{log_probs.dtype}. Keep the dtype."
+            )
+
+
 # ---- what is known to go wrong in the recursions -----------------------------------------------------------
 
 
@@ -110,6 +126,15 @@ def _where(found: Tensor, expected: Tensor) -> tuple[int, int] | None:
     return tuple(wrong[0].tolist()) if len(wrong) else None
 
 
+ONE_TENSOR = (
+    "All rows are equal: is one tensor changed in each frame, and appended again? Append a new one per frame."
+)
+
+
+def _all_rows_equal(rows: Tensor) -> bool:
+    return bool((rows == rows[:1]).all())
+
+
 def _known_forward(found: Any, expected: Tensor, case: Case) -> str | None:
     log_probs, states, jumps = case.arguments
     emission = log_probs[:, states]  # (T, S)
@@ -124,7 +149,12 @@ def _known_forward(found: Any, expected: Tensor, case: Case) -> str | None:
             "NaN comes from -inf - (-inf) or from -inf times 0: mask with masked_fill or torch.where. "
             + case.hint
         )
-    first = "A path starts in the first two states."
+    if len(found) > 1 and _all_rows_equal(found) and not _all_rows_equal(expected):
+        return ONE_TENSOR
+    first = (
+        "A path starts in the first two states: in frame 0, ln alpha is ln y of their classes, and -inf for "
+        "all other states."
+    )
     return _sentence(_where(found, expected), jumps, "comes in", "from", case, first)
 
 
@@ -144,6 +174,8 @@ def _known_backward(found: Any, expected: Tensor, case: Case) -> str | None:
             "NaN comes from -inf - (-inf) or from -inf times 0: mask with masked_fill or torch.where. "
             + case.hint
         )
+    if len(found) > 1 and _all_rows_equal(found) and not _all_rows_equal(expected):
+        return ONE_TENSOR
     landing = torch.cat((jumps[2:], torch.zeros(2, dtype=torch.bool)))  # (S,) may a path jump out of s?
     first = "In the last frame, ln beta is 0 for the last two states, and -inf for all others."
     return _sentence(_where(found.flip(0), expected.flip(0)), landing, "goes on", "to", case, first)
@@ -160,11 +192,15 @@ def _sentence(
         return first
     sign = "-" if direction == "from" else "+"
     inside = s >= 1 if direction == "from" else s + 1 < len(jumps)
-    ways = f"{direction} s" + (f", s {sign} 1" if inside else "")
-    ways += f" and s {sign} 2" if jumps[s] else ""
-    place = "frame" if direction == "from" else "the frame"
-    place += f" {steps}" if direction == "from" else f" {steps} before the last one"
-    return f"It is first wrong in state {s} of {place}, where probability {what} {ways} only. {case.hint}"
+    ways = ["s"] + [f"s {sign} 1"] * inside + [f"s {sign} 2"] * bool(jumps[s])
+    listed = " and ".join([", ".join(ways[:-1]), ways[-1]] if len(ways) > 1 else ways)
+    frame = steps if direction == "from" else len(case.arguments[0]) - 1 - steps
+    factor = "times y of this frame" if direction == "from" else "times y of the frame that comes next"
+    start = "" if direction == "from" else ", counted from the end,"
+    return (
+        f"It is first wrong{start} in state {s} of frame {frame}, where probability {what} {direction} "
+        f"{listed} only, {factor}. {case.hint}"
+    )
 
 
 # ---- loss and gradient -------------------------------------------------------------------------------------
@@ -214,6 +250,8 @@ def _known_gradient(found: Any, expected: tuple, case: Case) -> str | None:
             return None
         if occupancy.isnan().any():
             return f"NaN comes from 0 / 0 or from -inf - (-inf). {case.hint}"
+        if _like(occupancy, expected[2]) or _like(occupancy, -expected[2]):
+            return "This is the gradient: is the order right, or was the occupancy changed in place?"
         posteriors = (alpha + beta + expected[0]).exp()  # (T, S)
         overwritten = torch.zeros_like(log_probs)
         overwritten[:, states] = posteriors
@@ -231,7 +269,9 @@ def _known_gradient(found: Any, expected: tuple, case: Case) -> str | None:
         sums = gradient.detach().double().sum(1).abs().max()
         if sums > 1e-3:
             return "Each frame's gradient sums to 0: both parts are probabilities of the classes."
-    return case.hint
+    return (
+        "The loss and the occupancy are right; step 2 makes the gradient from the softmax and the occupancy."
+    )
 
 
 # ---- shortest path -----------------------------------------------------------------------------------------
@@ -256,6 +296,10 @@ def shortest_path(function: Callable) -> None:
             raise AssertionError(f"{name} changed label, which belongs to its caller, to {given}.")
         if isinstance(found, str) or not hasattr(found, "__len__"):
             raise AssertionError(f"{name} gave {found!r}, expected a list of classes")
+        if getattr(found, "ndim", 1) != 1:
+            raise AssertionError(
+                f"{name} gave shape {tuple(found.shape)}, expected a list of classes, which has one axis"
+            )
         # Any path of the right length: only the kinds of its elements are compared here.
         path = [c.item() if hasattr(c, "item") else c for c in found]
         if any(isinstance(c, bool) or not isinstance(c, int) for c in path):
@@ -272,8 +316,8 @@ def shortest_path(function: Callable) -> None:
 # Gradients are not compared: with -inf among the terms, autograd gives NaN for right answers, too. The
 # notebook shows it, and derives the gradient by hand.
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "forward": Exercise(forward, _recursion_cases, gradients=False, diagnose=_known_forward),
-    "backward": Exercise(backward, _recursion_cases, gradients=False, diagnose=_known_backward),
+    "forward": KeepsDtype(forward, _recursion_cases, gradients=False, diagnose=_known_forward),
+    "backward": KeepsDtype(backward, _recursion_cases, gradients=False, diagnose=_known_backward),
     "loss_and_gradient": Exercise(
         loss_and_gradient,
         _gradient_cases,

@@ -38,8 +38,8 @@ alphabet = Alphabet()  # 28 classes: blank 0, space 1, a to z 2 to 27
 # %% [markdown]
 # ## 1. No labels per frame
 #
-# Here are ten consecutive frames of a talker who says *place*. In which frame does the *l* begin? In which
-# the *e*?
+# A talker says *place green at q three soon* (`sentence`). Here are ten frames of *place*. In which does the
+# *l* begin? In which the *e*?
 
 # %% tags=["hide-input"]
 # @title Plot: ten frames of a talker { display-mode: "form" }
@@ -110,11 +110,11 @@ assert len(paths) == 28 and 4**5 == 1024
 #
 # $$\text{number of paths} = \binom{T+L-R}{2L}$$
 #
-# **Predict**: a GRID sentence has about 24 characters, a clip has 75 frames. How many paths spell it?
+# **Predict**: a GRID sentence has about 25 characters, a clip has 75 frames. How many paths spell it?
 
 # %% tags=["predict"]
-many = math.log10(math.comb(75 + 24, 2 * 24))  # L = 24, R = 0
-print(f"24 letters in 75 frames: 10^{many:.1f} paths")
+many = math.log10(math.comb(75 + 25, 2 * 25))  # L = 25, R = 0
+print(f"25 letters in 75 frames: 10^{many:.1f} paths")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -122,22 +122,22 @@ for label in (list(p) for n in range(1, 4) for p in itertools.product((1, 2, 3),
     L, R = len(label), sum(a == b for a, b in itertools.pairwise(label))
     for T in range(1, 7):
         assert len(all_paths(label, T, classes=4)) == count_paths(T, label) == math.comb(T + L - R, 2 * L)
-assert round(many, 1) == 28.7 and 2 * 24 + 1 == 49
+assert round(many, 1) == 29.0 and 2 * 25 + 1 == 51
 
 # %% [markdown]
-# Section 4 computes the sum exactly, with about 75 × 49 × 3 additions.
+# Section 4 computes the sum exactly, with about 75 × 51 × 3 additions.
 #
 # ## 3. The definition, by brute force
 #
 # In frame $t$ the network gives class $k$ the probability $y^t_k$, the softmax of its logits. CTC assumes
-# that **the frames are conditionally independent, given the clip**. So a path has the product of its classes'
-# probabilities, and a label $\ell$ the sum over all paths $\pi$ that collapse to it ($\mathcal B$ is the
-# collapse):
+# that **the frames are conditionally independent, given the clip**. So the probability of a path is the
+# product of its classes' probabilities. That of a label $\ell$ is the sum over all paths $\pi$ that collapse
+# to it ($\mathcal B$ is the collapse):
 #
 # $$p(\ell) = \sum_{\pi:\ \mathcal{B}(\pi) = \ell}\ \prod_{t} y^t_{\pi_t}, \qquad
 #   \text{loss} = -\ln p(\ell)$$
 #
-# The independence is a real limit, and notebook 05 adds a language model because of it.
+# The independence is a real limitation, and notebook 05 adds a language model because of it.
 
 
 # %%
@@ -162,7 +162,7 @@ exact = loss_by_definition(log_probs, LABEL)
 agree("loss by definition against torch", exact.detach(), torch_loss(log_probs, LABEL).detach())
 (exact_gradient,) = torch.autograd.grad(exact, logits)  # (T, V)
 exact, log_probs = exact.detach(), log_probs.detach()
-print(f"{count_paths(8, LABEL)} paths; loss {exact.item():.3f}, so p = {(-exact).exp().item():.3f}")
+print(f"{count_paths(8, LABEL)} paths; loss {exact.item():.3f}, so p = {(-exact).exp().item():.4f}")
 
 # %% [markdown]
 # The definition is the ground truth here: we test every faster version against it.
@@ -224,16 +224,16 @@ for label in (list(p) for n in range(1, 5) for p in itertools.product((1, 2, 3),
 # ### Why logarithms
 #
 # An untrained network gives each of 28 classes a probability of about 1/28, so one path of 75 frames has
-# $28^{-75} \approx 10^{-109}$. The smallest number above 0 in float32 is about $10^{-45}$. The product is
-# stored as 0 (**underflow**) and the loss is infinite, although nothing is wrong with the network. In float64
-# the same happens at 400 frames, 16 seconds of video.
+# probability $28^{-75} \approx 10^{-109}$. The smallest number above 0 in float32 is about $10^{-45}$. The
+# product is stored as 0 (**underflow**) and the loss is infinite, although nothing is wrong with the network.
+# In float64 the same happens after about 220 frames, nine seconds of video.
 #
 # The usual remedy is to store $\ln\alpha$, to compute *in log space*. Products become sums. Sums become
 #
 # $$\ln(e^a + e^b) = m + \ln(e^{a-m} + e^{b-m}), \qquad m = \max(a, b)$$
 #
 # where the largest exponent is 0, so it cannot underflow. Torch has it as `logaddexp` (two numbers) and
-# `logsumexp` (along an axis). $\ln 0$ is `-inf`, and the *values* of both functions are right for it.
+# `logsumexp` (along an axis). $\ln 0$ is `-inf`, for which both return the right *value*.
 #
 # ### Exercise 1 · `forward` · difficulty ★★★ · 15 minutes
 #
@@ -327,7 +327,9 @@ assert torch.allclose(arriving, reached[1:])
 assert (reached[:2, 5] == 0).all() and reached[2, 5] > 0  # state 5 is the n
 assert (reached[:, 0] > 0).all() and reached[7, 4] > 0  # the first blank; the blank before the n, at the end
 assert count_paths(8, LABEL) == 462
-assert (torch.tensor(1 / 28) ** 75).item() == 0 and (torch.tensor(1 / 28).double() ** 400).item() == 0
+assert (torch.tensor(1 / 28) ** 75).item() == 0
+one_path = [(torch.tensor(1 / 28).double() ** T).item() for T in (210, 230)]
+assert one_path[0] > 0 == one_path[1]
 assert (torch.tensor(1 / 28).double() ** 75).item() > 0 and round(75 * math.log10(28)) == 109
 
 # %% [markdown]
@@ -347,7 +349,7 @@ assert (torch.tensor(1 / 28).double() ** 75).item() > 0 and round(75 * math.log1
 #
 # ### Exercise 2 · `backward` · difficulty ★★☆ · 8 minutes
 #
-# Again in log space. Mind where the mask belongs: `jumps[s]` speaks of the state where a jump *lands*.
+# Again in log space. Mind where the mask belongs: `jumps[s]` is about the state where a jump *lands*.
 
 
 # %%
@@ -392,17 +394,20 @@ backward = use("04.backward", backward, backward_solution)
 beta = backward(log_probs, states, jumps)  # (T, S) logarithms
 through = (alpha + beta).exp()  # (T, S)
 print("sum over the states, for each frame:", [f"{p:.4f}" for p in through.sum(1).tolist()])
-agree("the sum against p", through.sum(1), (-exact).exp().expand(8), tolerance=1e-12)
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
 # It is $p$ at every frame, since every path is in exactly one state at each frame.
 # </details>
-#
-# This is a good test of a CTC that you write yourself, but not a proof. A mistake in one of the two
-# directions shows. A mistake that both share may not: with the same wrong `jumps` in both, the sum is
-# constant, and wrong. So compare with an independent implementation as well.
+
+# %%
+agree("the sum against p", through.sum(1), (-exact).exp().expand(8), tolerance=1e-12)
+
+# %% [markdown]
+# This is a good test of your own CTC, but not a proof. It shows a mistake in one direction, but not always
+# one that both share: with the same wrong `jumps` in both, the sum is constant, and wrong. So compare with an
+# independent implementation as well.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -452,8 +457,8 @@ assert torch.allclose(current.sum((1, 2)), torch.ones(7).double())
 
 # %% [markdown]
 # Now a real network. The trained lip reader of notebook 00 sees the clip of section 1, and we look at the ten
-# frames of the word *three*, with the spaces around it. **Predict**: how does its trellis differ from that of
-# an untrained network? And what happens between the two *e*?
+# frames of the word *three*, with the spaces (␣) around it. **Predict**: how does its trellis differ from
+# that of an untrained network? And what happens between the two *e*?
 
 # %% tags=["hide-input"]
 # @title Plot: the trellis of “three” { display-mode: "form" }
@@ -596,7 +601,7 @@ loss_and_gradient = use("04.loss_and_gradient", loss_and_gradient, loss_and_grad
 
 # %% [markdown]
 # This is your CTC, three functions in a row. We test its gradient against autograd through the definition
-# and, on the whole sentence, against torch. (The folded claims compare it with finite differences, too.)
+# and, on the whole sentence, against torch.
 
 
 # %%
@@ -673,9 +678,9 @@ changed = (my_ctc(raised.log_softmax(-1), LABEL)[1] - occupancy).abs().amax(1)  
 assert (changed > 0.005).sum() >= 6
 
 # %% [markdown]
-# ## 7. Blanks first, then peaks
+# ## 7. Train with it
 #
-# Now train with your gradient. The model is the simplest there is: **no network**, just a table of 30 × 28
+# Now use your gradient. The model is the simplest there is: **no network**, just a table of 30 × 28
 # logits, all zero at the start, and the one label *bin*. **Predict**: what is the most probable path after 5
 # steps? After 400 steps, for how many frames does each letter last?
 
@@ -755,7 +760,8 @@ assert my_ctc(long_letters.log_softmax(-1), bin_label)[0] < 1e-6
 # %% [markdown]
 # So the first step raises the blank most. Paths with more blanks then get more weight, so the next target
 # asks for even more blanks. Later the same feedback favors, for each letter, the frame in which it is
-# slightly ahead. (Zeyer, Schlüter and Ney analyze this *peaky behavior* in theory.)
+# slightly ahead (two frames tie for the *i*). (Zeyer, Schlüter and Ney analyze this *peaky behavior* in
+# theory.)
 #
 # A network must also find out what tells frames apart. Until then it emits blanks only, and the loss hardly
 # falls: the **blank plateau**. A deeper section shows it, and notebook 08 meets it in a real training.
@@ -770,10 +776,10 @@ assert my_ctc(long_letters.log_softmax(-1), bin_label)[0] < 1e-6
 #
 # <details><summary><b>Help: "the loss is stuck"</b></summary>
 #
-# Stuck near the height of the plateau, with empty texts, is the box above. Stuck lower: compute the loss of a
-# *perfect* answer (a path that spells the text, with logits of 30). If that is not 0, the labels, their
-# lengths or the axes are wrong, and no training can get below it. If it is 0, the loss is fine: look at the
-# data and the network.
+# If it is stuck near the height of the plateau and the texts are empty, see the box above. If it is stuck
+# lower, compute the loss of a *perfect* answer (a path that spells the text, with logits of 30). If that is
+# not 0, the labels, their lengths or the axes are wrong, and no training can get below it. If it is 0, the
+# loss is fine: look at the data and the network.
 # </details>
 
 # %% [markdown]
@@ -837,7 +843,7 @@ except AssertionError as broken:
 # %% [markdown]
 # One optimizer step with this gradient makes every weight NaN. (The package's loss obeys the law: an
 # impossible clip gets the gradient 0.) The usual advice is `zero_infinity=True`, which repairs torch's
-# gradient. **Predict** what it does to the *number* that you watch.
+# gradient. **Predict** what it does to the reported loss.
 
 # %% tags=["predict"]
 value = F.ctc_loss(x.log_softmax(-1), *short, reduction="none", zero_infinity=True)  # (B,)
@@ -860,7 +866,7 @@ assert ctc.ctc_loss(x.log_softmax(-1), *short, reduction="none", zero_infinity=T
 # <details><summary><b>Answer</b></summary>
 #
 # The impossible clip counts as 0, like a perfect answer. The more clips are impossible, the *better* the mean
-# loss looks. (The package's loss does the same: it is what the option is for.)
+# loss looks. (With this option, the package's loss does the same.)
 # </details>
 #
 # So compare `min_frames` with the number of frames for the whole data set before training. The deeper
@@ -1088,7 +1094,8 @@ for loss, complaint in ((F.ctc_loss, RuntimeError), (ctc.ctc_loss, ValueError)):
 #
 # ### A convention: what `mean` means
 #
-# **Predict**: three losses, 4, 6 and 20, for labels of 1, 2 and 10 letters. What is their `mean`?
+# **Predict**: three losses, 4, 6 and 20, for labels of 1, 2 and 10 letters. What is their `mean`? (The cell
+# prints torch's for three other losses.)
 
 # %% tags=["predict"]
 counts = torch.tensor([1, 2, 10])  # (B,)
@@ -1097,8 +1104,17 @@ three = torch.randn(14, 3, 6, generator=generator, dtype=torch.float64).log_soft
 target = 1 + torch.arange(13) % 5  # (1 + 2 + 10,)
 each = F.ctc_loss(three, target, torch.tensor([14] * 3), counts, reduction="none")  # (B,)
 mean = F.ctc_loss(three, target, torch.tensor([14] * 3), counts, reduction="mean")  # ()
-agree("mean is the mean of loss / length", mean, (each / counts).mean())
-print("4, 6, 20 give", (4 / 1 + 6 / 2 + 20 / 10) / 3, "instead of", (4 + 6 + 20) / 3)
+print("losses:", [f"{loss:.1f}" for loss in each.tolist()], f"mean: {mean.item():.1f}")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# (4/1 + 6/2 + 20/10) / 3 = 3. Each loss is first divided by the length of its label, so the unit is *nats per
+# letter*.
+# </details>
+
+# %%
+agree("torch's mean is the mean of loss / length", mean, (each / counts).mean())
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -1106,13 +1122,8 @@ assert torch.isclose(ctc.ctc_loss(three, target, torch.tensor([14] * 3), counts)
 assert not torch.isclose(mean, each.mean())
 
 # %% [markdown]
-# <details><summary><b>Answer</b></summary>
-#
-# 3. Each loss is first divided by the length of its label, so the unit is *nats per letter*.
-# </details>
-#
 # A letter of a short label therefore has more weight than one of a long label. That is a choice, not a bug.
-# Other code sums, so compare the losses of two programs only after you know which reduction they use.
+# Other implementations sum, so compare the losses of two programs only if they use the same reduction.
 
 # %% [markdown]
 # ## Deeper: rescaling instead of logarithms
@@ -1173,8 +1184,9 @@ assert torch.isclose(finished, truth, rtol=1e-12, atol=0)
 # %% [markdown]
 # ## Deeper: the blank plateau of a network
 #
-# Make clips of 30 frames with 8 numbers each. Three of five signs appear in each clip, in noise, at unknown
-# times. The network is one convolution along time and one linear layer. We train it from three seeds.
+# Make clips of 30 frames with 8 numbers each. Each clip shows three signs, drawn from five, in noise and at
+# unknown times. A sign may occur twice. The network is one convolution along time and one linear layer. We
+# train it from three seeds.
 
 
 # %%

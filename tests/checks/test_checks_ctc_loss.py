@@ -5,6 +5,7 @@ That the shown solutions pass: tests/checks/test_solutions.py.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -160,6 +161,75 @@ def in_float32(function):
     return lambda log_probs, states, jumps: function(log_probs.float(), states, jumps)
 
 
+def in_float64(function):
+    return lambda log_probs, states, jumps: function(log_probs.double(), states, jumps)
+
+
+def by_one_row(log_probs, states, jumps):
+    """One row, changed in each frame and appended again."""
+    e = log_probs[:, states]
+    row = e[0].masked_fill(torch.arange(len(states)) >= 2, NEVER)
+    rows = [row]
+    for t in range(1, len(e)):
+        ways = [row, moved(row, 1), moved(row, 2).masked_fill(~jumps, NEVER)]
+        row.copy_(torch.stack(ways).logsumexp(0) + e[t])
+        rows.append(row)
+    return torch.stack(rows)
+
+
+def backward_by_one_row(log_probs, states, jumps):
+    e = log_probs[:, states]
+    row = torch.zeros_like(e[0]).masked_fill(torch.arange(len(states)) < len(states) - 2, NEVER)
+    rows = [row]
+    for t in reversed(range(len(e) - 1)):
+        row += e[t + 1]
+        ways = [row, moved(row, -1), moved(row.masked_fill(~jumps, NEVER), -2)]
+        row.copy_(torch.stack(ways).logsumexp(0))
+        rows.append(row)
+    return torch.stack(rows)
+
+
+def only_where_a_path_can_end(log_probs, states, jumps):
+    """p is right, alpha is not: states from which no path can end are left out."""
+    unfinished = references.backward(log_probs, states, jumps).isinf()
+    return forward()(log_probs, states, jumps).masked_fill(unfinished, NEVER)
+
+
+def emission_of_the_frame_before(log_probs, states, jumps):
+    return forward()(torch.cat((log_probs[:1], log_probs[:-1])), states, jumps)
+
+
+def by_memory(log_probs, states, jumps):
+    """Plain recursion over numbers, with a cache."""
+    e, allowed = log_probs[:, states].tolist(), jumps.tolist()
+
+    @functools.cache
+    def alpha(t, s):
+        if s < 0 or (t == 0 and s > 1):
+            return NEVER
+        if t == 0:
+            return e[0][s]
+        ways = [alpha(t - 1, s - by) for by in ((0, 1, 2) if allowed[s] else (0, 1))]
+        top = max(ways)
+        return top if top == NEVER else top + math.log(sum(math.exp(w - top) for w in ways)) + e[t][s]
+
+    rows = [[alpha(t, s) for s in range(len(states))] for t in range(len(e))]
+    return torch.tensor(rows, dtype=log_probs.dtype)
+
+
+def backward_by_matrix(log_probs, states, jumps):
+    size = len(states)
+    barrier = torch.full((size, size), NEVER).to(log_probs)  # from, to
+    for s, to in itertools.product(range(size), repeat=2):
+        if to - s in (0, 1) or (to - s == 2 and jumps[to]):
+            barrier[s, to] = 0
+    beta = [log_probs.new_full((size,), NEVER)]
+    beta[0][-2:] = 0
+    for row in reversed(log_probs[1:, states].unbind()):
+        beta.insert(0, torch.logsumexp(barrier + row + beta[0], dim=1))
+    return torch.stack(beta)
+
+
 def through_a_float32_buffer(function):
     def wrong(log_probs, states, jumps):
         result = torch.zeros(len(log_probs), len(states))
@@ -293,6 +363,21 @@ def total_in_place_of_log_probs(log_probs, states, alpha, beta):
     return loss, occupancy, log_probs.exp_().sub_(occupancy)
 
 
+def per_letter(log_probs, states, alpha, beta):
+    loss, *others = total()(log_probs, states, alpha, beta)
+    return loss / (len(states) // 2), *others
+
+
+def gradient_from(rule):
+    """Right loss and occupancy; the gradient by a rule from softmax and occupancy."""
+
+    def wrong(log_probs, states, alpha, beta):
+        loss, occupancy, _ = total()(log_probs, states, alpha, beta)
+        return loss, occupancy, rule(log_probs.exp(), occupancy)
+
+    return wrong
+
+
 def total_by_loops(log_probs, states, alpha, beta):
     p = torch.logsumexp(alpha[-1, -2:], 0)
     occupancy = torch.zeros_like(log_probs)
@@ -380,6 +465,7 @@ RIGHT = {
         forward(join=pairwise_sum),
         forward_by_loops,
         by_matrix,
+        by_memory,
         in_numpy,
         lambda x, z, j: (
             ctc.forward_backward(x, z[1::2]).alpha
@@ -393,6 +479,7 @@ RIGHT = {
         backward(join=pairwise_sum),
         backward_by_loops,
         backward_by_forward(added),
+        backward_by_matrix,
         lambda x, z, j: references.backward(x, z, j).clone(),
     ],
     "loss_and_gradient": [
@@ -429,10 +516,10 @@ WRONG = {
         ("step the wrong way", forward(step=-1), "of frame 1, where probability comes in from s only"),
         ("jump of three", forward(jump=3), "s - 2"),
         ("no jumps", forward(mask=lambda j, z: j & False), "s - 2"),
-        ("jumps everywhere", forward(mask=lambda j, z: j | True), "frame 1, .* comes in from s, s - 1"),
+        ("jumps everywhere", forward(mask=lambda j, z: j | True), "frame 1, .* from s and s - 1 only"),
         ("jumps into every letter", forward(mask=into_letters), "Equal letters"),
         ("the rule from states, not from jumps", forward(mask=from_states), "read jumps, not states"),
-        ("mask before the move", forward(mask_first=True), "comes in from s, s - 1"),
+        ("mask before the move", forward(mask_first=True), "comes in from s, s - 1 and s - 2 only"),
         ("starts in the first state only", forward(starts=1), "starts in the first two states"),
         ("starts anywhere", forward(starts=99), "starts in the first two states"),
         ("starts at ln 1", forward(first=torch.zeros_like), "starts in the first two states|own class"),
@@ -458,6 +545,12 @@ WRONG = {
         ("writes into log_probs", writes_into_log_probs(forward()), "changed log_probs"),
         ("writes into jumps", writes_into_jumps(forward()), "changed jumps"),
         ("float32", in_float32(forward()), "wrong dtype|float32 where the arguments are float64"),
+        ("always float64", in_float64(forward()), "gave torch.float64 for log_probs of"),
+        ("one row, appended again", by_one_row, "All rows are equal"),
+        ("only where a path can end", only_where_a_path_can_end, "state 0 of frame 3, .* from s only"),
+        ("the emission of the frame before", emission_of_the_frame_before, "of frame 1, .* y of this frame"),
+        ("normalized rows", forward(after=lambda a: a.log_softmax(1)), "in frame 0, ln alpha is ln y"),
+        ("logarithms to base 2", forward(after=lambda a: a / math.log(2)), "in frame 0, ln alpha is ln y"),
         ("a float32 buffer", through_a_float32_buffer(forward()), "wrong dtype|float32 where the arguments"),
         ("NaN", forward(after=lambda a: a * math.nan), "NaN"),
         ("a list", lambda *a: forward()(*a).tolist(), "expected a tensor"),
@@ -465,37 +558,39 @@ WRONG = {
         ("crashes", lambda *a: a["x"], "stopped with TypeError"),
     ],
     "backward": [
-        ("no stay", backward(stay=False), "1 before the last one, .* goes on to s"),
-        ("no step", backward(step=2), "1 before the last one, .* s \\+ 1"),
-        ("moved the wrong way", backward(step=-1), "1 before the last one, "),
-        ("jump of three", backward(jump=3), "goes on to s, s \\+ 1"),
+        ("no stay", backward(stay=False), "counted from the end, in state . of frame 4, .* goes on to s"),
+        ("no step", backward(step=2), "of frame 4, .* to s, s \\+ 1 and s \\+ 2 only"),
+        ("moved the wrong way", backward(step=-1), "of frame 4, "),
+        ("jump of three", backward(jump=3), "goes on to s and s \\+ 1 only"),
         ("no jumps", backward(mask=lambda j, z: j & False), "s \\+ 2"),
-        ("jumps everywhere", backward(mask=lambda j, z: j | True), "before the last one, .* s \\+ 1 only"),
+        ("jumps everywhere", backward(mask=lambda j, z: j | True), "counted from the end, .* s \\+ 1 only"),
         ("the rule from states, not from jumps", backward(mask=from_states), "read jumps, not states"),
         ("jumps into every letter", backward(mask=into_letters), "Equal letters"),
-        ("mask after the move", backward(mask_last=True), "before the last one, "),
+        ("mask after the move", backward(mask_last=True), "counted from the end"),
         ("ends in the last state only", backward(ends=1), "for the last two states"),
         ("ends anywhere", backward(ends=99), "for the last two states"),
         ("ends at 1, not at ln 1", backward(first=1.0), "for the last two states"),
         ("fills with 0", backward(fill=0.0), "for the last two states"),
         ("a large number for ln 0", backward(fill=-1e9), "expected -inf"),
         ("a floor", backward(join=floored), "expected -inf"),
-        ("the best path only", backward(join=lambda w: w.max(0).values), "before the last"),
+        ("the best path only", backward(join=lambda w: w.max(0).values), "counted from the end"),
         ("leaves log space", backward(join=leaves_log_space), "stay in log space"),
         ("one maximum for a whole frame", backward(join=row_maximum), "one maximum for all|log space"),
         ("the maximum of three -inf", backward(join=naive_maximum), "NaN comes from"),
-        ("this frame's class, not the next one's", backward(own=1), "before the last"),
-        ("forgets the emission", backward(emit=lambda row, e: row), "before the last"),
+        ("this frame's class, not the next one's", backward(own=1), "counted from the end"),
+        ("forgets the emission", backward(emit=lambda row, e: row), "counted from the end"),
         ("with its own class", lambda x, z, j: backward()(x, z, j) + x[:, z], "own class is to be left out"),
         ("plain probabilities", lambda *a: backward()(*a).exp(), "These are probabilities"),
         ("rows in reverse", backward(reverse=False), "in reverse order"),
-        ("the first state rolls in at the end", backward_by_roll, "before the last one, .* to s only"),
-        ("it is forward", references.forward, "for the last two states|before the last"),
+        ("the first state rolls in at the end", backward_by_roll, "counted from the end, .* to s only"),
+        ("it is forward", references.forward, "for the last two states|counted from the end"),
         ("transposed", backward(after=lambda a: a.T), "gave shape"),
         ("drops an axis of one frame", squeezed(backward()), "gave shape"),
         ("writes into log_probs", writes_into_log_probs(backward()), "changed log_probs"),
         ("writes into jumps", writes_into_jumps(backward()), "changed jumps"),
         ("float32", in_float32(backward()), "wrong dtype|float32 where the arguments are float64"),
+        ("always float64", in_float64(backward()), "gave torch.float64 for log_probs of"),
+        ("one row, appended again", backward_by_one_row, "All rows are equal"),
         ("a float32 buffer", through_a_float32_buffer(backward()), "wrong dtype|float32 where the arguments"),
         ("a list", lambda *a: backward()(*a).tolist(), "expected a tensor"),
         ("no return", lambda *a: None, "gave None"),
@@ -531,6 +626,10 @@ WRONG = {
         ("the posteriors for the occupancy",
          lambda x, z, a, b: (-(a + b)[0].logsumexp(0), (a + b).softmax(1), x), "gave shape"),
         ("a loss of shape (1,)", total(loss=lambda p: -p[None]), "gave shape"),
+        ("the mean over the letters", per_letter, "the loss .* but its value is wrong by [0-9.]+[.] p is"),
+        ("gradient before occupancy", lambda *a: [total()(*a)[i] for i in (0, 2, 1)], "is the order right"),
+        ("a one-hot target", gradient_from(lambda y, o: y - hard(o)), "the occupancy are right; step 2"),
+        ("softmax times 1 minus occupancy", gradient_from(lambda y, o: y * (1 - o)), "sums to 0"),
         ("a number for the loss", total(loss=lambda p: -p.item()), "the loss gave .* expected a tensor"),
         ("gradient only", lambda *a: total()(*a)[2], "expected a list or tuple of 3 values: the loss"),
         ("no occupancy", lambda *a: total()(*a)[::2], "gave 2 values, expected 3"),
@@ -559,6 +658,10 @@ WRONG = {
         ("a blank for no letters", lambda x: shortest(x) or [0], "no frame"),
         ("empties the label", pops_the_label, "changed label"),
         ("a number", lambda x: len(shortest(x)), "expected a list of classes"),
+        ("a batch of one path", lambda x: torch.tensor([shortest(x)], dtype=torch.long), "gave shape"),
+        ("a tensor of one number", lambda x: torch.tensor(len(shortest(x))), "gave shape"),
+        ("a generator", lambda x: (c for c in shortest(x)), "expected a list of classes"),
+        ("another mark for the blank", lambda x: [c or -1 for c in shortest(x)], "collapses to"),
         ("a string", lambda x: "a-a", "expected a list of classes"),
         ("floats", lambda x: [float(c) for c in shortest(x)], "which are integers"),
         ("no return", lambda x: None, "gave None"),
