@@ -298,6 +298,11 @@ def _expect_scalar(
     else:
         same = one == expected
     if not same:
+        if isinstance(expected, float) and abs(one - expected) <= ROUNDING * max(1.0, abs(expected)):
+            raise AssertionError(
+                f"{name}: right formula, but an error of {abs(one - expected):.1g}, as of float32 or of "
+                "rounding. Compute in float64 and round nothing."
+            )
         known = diagnose() if diagnose else None
         raise AssertionError(f"{name} gave {one!r}, which is wrong. {known or hint}".rstrip())
 

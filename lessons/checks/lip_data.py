@@ -26,6 +26,11 @@ FILES = [  # text, its rows, where to look
         [(0.0, 9.0, "sil"), (9.0, 9.5, "p"), (9.5, 10.25, "sp"), (10.25, 15.0, "two"), (15.0, 74.5, "sil")],
         "sil and sp are lines like any other.",
     ),
+    (
+        "500 2000 set\n4000 9500 please\n",
+        [(0.5, 2.0, "set"), (4.0, 9.5, "please")],
+        "A file may start after 0, and between two words there may be a gap.",
+    ),
     (" 0\t1000   a \n", [(0.0, 1.0, "a")], "Fields may be separated by any white space."),
 ]
 BAD_LINES = [
@@ -110,6 +115,10 @@ def _window_cases() -> Iterator[Case]:
         "The window and the way down to the mouth scale with the width of the face.",
     )
     yield Case(
+        (np.array([0, 4]), np.tile([5.0, 3.0, 60.0], (2, 1)), 6, 1.0),
+        "A window may reach beyond the edge of the frame: the crop deals with that.",
+    )
+    yield Case(
         (np.array([2]), still(1, 77.0), 5, 3.0),
         "One detection: every frame gets its position.",
     )
@@ -165,6 +174,8 @@ SEGMENTS: list[tuple[list[tuple[Any, Any, str]], str]] = [  # in thousandths of 
     ([(0, 5000, "green")], "CTC needs a blank between two equal letters."),
     ([(0, 6000, "green")], "Five letters and one blank fit into six frames."),
     ([(0, 5000, "seven")], "Equal letters that are not neighbors need no blank between them."),
+    ([(0, 7000, "coffee")], "Each pair of equal neighbors needs a blank of its own: coffee has two pairs."),
+    ([(0, 8000, "coffee")], "Six letters and two blanks fit into eight frames."),
     ([(0, 14_000, "sil"), (14_000, 19_000, "bin"), (19_000, 74_500, "sil")], "Silence is not a word."),
     ([(0, 9000, "two"), (9000, 12_000, "sp"), (12_000, 20_000, "now")], "A short pause is not a word."),
     ([(750, 4000, "bin")], "The center of frame 0 is at 500, before this word starts."),
@@ -175,6 +186,7 @@ SEGMENTS: list[tuple[list[tuple[Any, Any, str]], str]] = [  # in thousandths of 
     ([(9000, 12_000, "bin"), (0, 3000, "at")], "In the order given, whatever the times."),
     ([(0, 4000, "bin"), (4000, 8000, "bin")], "A word may occur twice."),
     ([(0.0, 2999.5, "bin"), (2999.5, 5250.25, "at")], "Times may have fractions."),
+    ([(70_000, 74_500, "now")], "A word may end with the clip."),
     ([], "No segment, no word."),
 ]
 

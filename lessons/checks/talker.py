@@ -56,6 +56,7 @@ LEXICONS = [  # lexicon, table, where to look
         "Each word in exactly one group, in the order of the lexicon; a word alone is a group of one.",
     ),
     ({"t": "T", "s": "S", "e": "IY", "tt": "T"}, SMALL, "A group may have three words."),
+    ({"e": "IY", "t": "T", "s": "S"}, SMALL, "A larger group does not come first."),
     ({}, SMALL, "No word, no group."),
 ]
 

@@ -47,8 +47,8 @@ from lessons.training.evaluation import evaluate
 # %% [markdown]
 # ## 1. From text to a moving mouth
 #
-# To understand *why* some words cannot be lip-read you want a mouth whose every part you know. No real mouth
-# is like that; the synthetic talker is. It works in four stages:
+# To understand *why* some words cannot be lip-read, you need a mouth whose every part is known. Of a real
+# mouth we do not know that much; of the synthetic talker we do. It works in four stages:
 #
 # text → phonemes → **visemes** → shapes of the mouth over time → frames
 #
@@ -68,8 +68,8 @@ print("\nphonemes of one viseme:", ", ".join("/".join(group) for group in table.
 # %% [markdown]
 # /p/, /b/ and /m/ all close the lips; what distinguishes them happens in the throat and the nose. /t d n s z/
 # are all made behind the teeth. There is no agreed list of visemes. Ours joins what looks alike on nearly
-# every face (after Fisher, 1968), and lets other phonemes show more than they often do. It is a model, and
-# real mouths are less distinct.
+# every face (after Fisher, 1968), and keeps the other phonemes more distinct than they are on real mouths. It
+# is a model.
 #
 # Each viseme is a target of eight numbers that the mouth moves towards:
 
@@ -93,8 +93,8 @@ figures.filmstrip(
 # $$s(t) = \frac{\sum_k D_k(t)\, s_k}{\sum_k D_k(t)}, \qquad D_k(t) = f_k \, e^{-(d_k(t)/0.65)^2}$$
 #
 # $d_k(t)$ is the distance in frames between $t$ and the interval of viseme $k$, so $D_k$ is largest inside
-# the interval and falls off quickly outside. $f_k$ is the firmness, and it differs between parts of the
-# mouth: a /t/ is firm about its teeth ($f = 2$), not about its lips ($f = 0.3$).
+# the interval and falls off quickly outside (to $1/e$ at 0.65 frames). $f_k$ is the firmness, and it differs
+# between parts of the mouth: a /t/ is firm for the teeth ($f = 2$), not for the lips ($f = 0.3$).
 
 # %%
 rng = np.random.default_rng(11)
@@ -277,7 +277,7 @@ assert math.isclose(floor, 2 / 75) and math.isclose(floor, error_floor().wer)
 assert math.isclose(float(bayes_wer(often_b, groups)), 1 / 50)
 
 # %% [markdown]
-# $\tfrac16 \cdot \tfrac{1 + 2 + 1}{25} = \tfrac{2}{75}$: in a group of $k$ equally likely words, $k - 1$ are
+# $\tfrac16 \cdot \tfrac{1 + 2 + 1}{25} = \tfrac{2}{75}$: in a group of $n$ equally likely words, $n - 1$ are
 # lost. The language model matters, too: if the prior prefers *b*, the ideal observer is right more often.
 #
 # ### Does a trained network reach it?
@@ -289,11 +289,11 @@ assert math.isclose(float(bayes_wer(often_b, groups)), 1 / 50)
 # The Bayes error is an average in two respects: over the letters that occur in a test set, and over the luck
 # of guessing. For *one* test set we compute both.
 #
-# - **Its letters.** A guess in a group of $k$ is wrong with probability $q = \tfrac{k-1}{k}$: $\tfrac12$ for
+# - **Its letters.** A guess in a group of $n$ is wrong with probability $q = \tfrac{n-1}{n}$: $\tfrac12$ for
 #   *b*, $\tfrac23$ for *c*, 0 for *a*. The sum of $q$ over the 200 letters of this test is the expected
 #   number of errors of the ideal observer.
-# - **Luck.** Each guess is an independent coin with variance $q\,(1-q)$. The variances add up, and the square
-#   root of the sum is the standard deviation.
+# - **Luck.** The guesses are independent, each wrong or not, with variance $q\,(1-q)$. The variances add up,
+#   and the square root of the sum is the standard deviation.
 
 # %% tags=["predict"]
 results = json.loads(
@@ -329,9 +329,9 @@ assert abs(in_groups - expected) < 2 * luck and round(expected) - in_groups == 6
 #
 # The total is 32, *exactly the Bayes error*. The rows tell a different story. On ambiguous letters the
 # network made six errors fewer than the ideal observer makes on average: less than two standard deviations,
-# so luck explains it. And it made eleven errors that the ideal observer never makes: nine in other words, and
-# two letters that were read as one outside of their group. So there is something left to learn. **Compare the
-# kinds of errors, not the total.**
+# so it may be luck. And it made eleven errors that the ideal observer never makes: nine in other words, and
+# two ambiguous letters that were read as a letter outside of their group. So there is something left to
+# learn. **Compare the kinds of errors, not the total.**
 # </details>
 #
 # For real mouths the Bayes error is unknown, because nobody knows their visemes exactly. LipNet's authors
@@ -343,7 +343,7 @@ assert abs(in_groups - expected) < 2 * luck and round(expected) - in_groups == 6
 # training, word error rate 4.8 %. *Unseen speakers*: four people whom the network has never seen, 11.4 %.
 # (These are two trainings on two training sets.)
 #
-# We study the difference with the simplest reader possible: a linear map from the pixels of one frame to its
+# We study the difference with a very simple reader: a linear map from the pixels of one frame to its
 # viseme, fitted by ridge regression. It is always trained on 40 clips; we vary **how many different people**
 # spoke them.
 
@@ -420,10 +420,10 @@ assert seen[:, -1].max() > unseen[:, -1].min() and seen[:, -1].min() < unseen[:,
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# With one person in training the accuracy on that person is about twice that on others: the model has
-# **overfitted** to a face, its lips, light and position. With forty people it is *worse* on people that it
-# knows (it cannot memorize forty faces), much better on unseen people, and the two ranges overlap. (Only the
-# ends of the curves differ in all four seeds.)
+# With one person in training the accuracy on that person is, on average, more than twice that on others: the
+# model has **overfitted** to a face, its lips, light and position. With forty people it is *worse* on people
+# that it knows (it cannot memorize forty faces), much better on unseen people, and the two ranges overlap.
+# (In all four seeds this holds for one person against forty; the points between have overlapping ranges.)
 # </details>
 #
 # **A model trained on one speaker, like the one of the next notebook, is at the left end of these curves.**
@@ -576,8 +576,9 @@ assert Fraction(mistakes, 6 * 64_000) == Fraction(2, 75)
 # %% [markdown]
 # ## Deeper: what does the network use?
 #
-# **Predict** the word error rate of the same clips mirrored, upside down, half occluded, as a negative, and
-# reversed in time. Write your six numbers down.
+# **Predict** the word error rate of the same clips mirrored, upside down, with the upper or the lower half
+# occluded, as a negative, and reversed in time. Write your six numbers down. (Here the network decodes
+# greedily, without the grammar, so it makes more errors than above on the original clips, too.)
 
 # %% tags=["predict"]
 model = checkpoint.load("lipnet_small_synthetic")
@@ -615,11 +616,14 @@ unreadable = [rates[name].min() for name in ("lower half occluded", "negative", 
 assert max(readable) < 0.25 and min(unreadable) > 0.6
 
 # %% [markdown]
-# It was trained with mirrored clips, never with clips upside down, and reads both. So it hardly relies on
-# "teeth above, tongue below". It does rely on light against dark (negative) and on the lower half, where a
-# mouth moves most. The reversed clips need care: compared with what was *said*, even a perfect reader of
-# reversed speech would be wrong, because it would write the words in reverse. More this figure does not show:
-# it is one network, trained on drawings, and changes whose ranges overlap are not distinguished.
+# <details><summary><b>Answer</b></summary>
+#
+# The network was trained with mirrored clips, never with clips upside down, and reads both. So it hardly
+# relies on "teeth above, tongue below". It does rely on light against dark (negative) and on the lower half,
+# where a mouth moves most. The reversed clips need care: compared with what was *said*, even a perfect reader
+# of reversed speech would be wrong, because it would write the words in reverse. The figure shows no more
+# than that: it is one network, trained on drawings, and it does not rank changes whose ranges overlap.
+# </details>
 #
 # <details><summary><b>Help: the network reads its validation clips too well</b></summary>
 #

@@ -216,6 +216,24 @@ def without_a_message(text):
         raise ValueError from None
 
 
+def fills_gaps(text):
+    """Each word lasts to the start of the next."""
+    rows = right_parse(text)
+    ends = [*(start for start, _, _ in rows[1:]), rows[-1][1]]
+    return [(start, end, word) for (start, _, word), end in zip(rows, ends, strict=True)]
+
+
+def requires_zero(text):
+    rows = right_parse(text)
+    if rows[0][0] != 0:
+        raise ValueError("expected 0 as the first time")
+    return rows
+
+
+def one_blank_at_most(word):
+    return len(word) + any(a == b for a, b in pairwise(word))
+
+
 def frame_by_frame(segments):
     """Every frame asks whose it is."""
     rows = []
@@ -291,6 +309,9 @@ WRONG = {
         ("below 0", parsed(negative=False), "negative time needs a ValueError"),
         ("empty is fine", parsed(empty=False), "without a line needs a ValueError"),
         ("returns None for it", lambda t: right_parse(t) if t else None, "without a line needs a ValueError"),
+        ("fills gaps", fills_gaps, "there may be a gap"),
+        ("requires 0 as first time", requires_zero, "stopped with ValueError.*500 2000 set"),
+        ("short words only", lambda t: [(a, b, w[:5]) for a, b, w in right_parse(t)], "which is wrong"),
         ("no return", lambda t: None, "gave None"),
         ("other error", lambda t: right_parse(t) if t else [][0], "a file without a line raise a ValueError"),
     ],
@@ -321,6 +342,7 @@ WRONG = {
         ("only the detected frames", lambda at, b, n, s: windows()(at, b, n, s)[at], "gave shape"),
         ("float32", windows(change=np.float32), "wrong dtype"),
         ("changes the boxes", changes_its_boxes, "changed boxes"),
+        ("cut at the edge", windows(change=lambda w: np.maximum(w, 0)), "beyond the edge of the frame"),
         ("NaN", windows(change=lambda w: w * NAN), "NaN"),
         ("text", lambda *a: "window", "expected an array"),
         ("no return", lambda *a: None, "gave None"),
@@ -330,6 +352,8 @@ WRONG = {
         ("no repeats", usable(need=len), "blank between two equal"),
         ("any repeat", usable(need=lambda word: 2 * len(word) - len(set(word))), "not neighbors"),
         ("to the nearest border", usable(frame=lambda m: round(m / 1000)), "3 is at 3500"),
+        ("one blank at most", usable(need=one_blank_at_most), "a blank of its own"),
+        ("stops at frame 70", usable(row=lambda w, a, b: (w, a, min(b, 70))), "end with the clip"),
         ("2 L + 1", usable(need=lambda word: 2 * len(word) + 1), "Three frames, three letters"),
         ("more than needed", usable(enough=lambda n, needed: n > needed), "Three frames, three letters"),
         ("keeps sil", usable(silences=("sp",)), "Silence is not a word"),

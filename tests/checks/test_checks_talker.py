@@ -157,6 +157,8 @@ WRONG = {
         ("no single", grouped(lambda s, _: flat(s), lambda g: [x for x in g if x[1:]]), "exactly one group"),
         ("backwards", grouped(lambda s, _: flat(s), lambda g: g[::-1]), "in another order"),
         ("words sorted", grouped(lambda s, _: flat(s), lambda g: [sorted(x) for x in g]), "in another order"),
+        ("larger groups first", grouped(lambda s, _: flat(s), lambda g: sorted(g, key=len, reverse=True)),
+         "in another order"),
         ("sets", grouped(lambda s, _: flat(s), lambda g: [set(x) for x in g]), "of length 2|exactly one"),
         ("a word twice", grouped(lambda s, _: flat(s), lambda g: g + g[:1]), "exactly one group"),
         ("neighbors only", runs_of_neighbors, "in the order of the lexicon"),
@@ -184,6 +186,8 @@ WRONG = {
         ("weighted by the words of a slot", lambda p, g: sum(len(a) * observer()([a], [b]) for a, b in
          zip(p, g, strict=True)) / sum(map(len, p)), "mean over the slots"),
         ("percent", observer(change=lambda wer: 100 * wer), "half of the guesses"),
+        ("float32", observer(change=lambda wer: float(np.float32(wer))), "right formula, but an error of"),
+        ("four digits", observer(change=lambda wer: round(float(wer), 4)), "two thirds"),
         ("rounded", observer(change=lambda wer: round(float(wer), 2)), "two thirds"),
         ("only groups of two", observer(right=lambda p: max(p) if len(p) < 3 else sum(p)), "two thirds"),
         ("some word of each slot wrong", observer(change=lambda wer: wer > 0), "expected a number"),
