@@ -39,9 +39,7 @@ COURSE: tuple[Notebook, ...] = (
         5, "ctc_decoding", "CTC, decoding", "greedy, prefix beam search, a language model, CER, WER", 1, True
     ),
     Notebook(6, "lipnet", "LipNet", "the whole model, 6,638,844 weights, layer by layer", 1, True),
-    Notebook(
-        7, "lip_data", "Lip data", "alignments, mouth crops, the synthetic talker, its Bayes error", 1, True
-    ),
+    Notebook(7, "lip_data", "Lip data", "GRID, word timings, mouth crops, corrupted clips", 1, True),
     Notebook(
         8, "train_lipnet", "Train LipNet", "a training run: plateau, fall, alignments, saliency", 2, True
     ),
@@ -54,6 +52,7 @@ COURSE: tuple[Notebook, ...] = (
         14, "scale_and_ship", "Scale and ship", "mixed precision, compile, many processes, export", 2, True
     ),
     Notebook(15, "strangers", "Strangers", "a lip reader for people whom it never saw", 2, True),
+    Notebook(16, "talker", "Words that look alike", "the synthetic talker, its Bayes error, splits", 1, True),
 )
 
 

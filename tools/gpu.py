@@ -113,7 +113,7 @@ def quick(out: Path, training: ClipSet, validation: ClipSet, data: str, dry: boo
     _, _, settings = train.PRESETS["quick"]
     if dry:
         settings = replace(settings, epochs=2)
-    found = train.run("quick", settings, training, validation, out, data)
+    found = train.run("quick", settings, train.Data(training, validation, data), out)
     rows = torch.load(out / "last.pt", map_location="cpu", weights_only=True)["rows"]
     reached = [row["seconds"] for row in rows if row["val_wer"] <= WER]
     return {"seconds_to_15_percent": min(reached, default=None), "wer": found["greedy"]["wer"]}
@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
     settings = full_settings(args.out / "full", *large[:2], left)
     if args.dry:
         settings = replace(settings, epochs=1)
-    found = train.run("full", settings, *large[:2], args.out / "full", large[2])
+    found = train.run("full", settings, train.Data(*large), args.out / "full")
     report.add("full", {key: found[key] for key in ("minutes", "greedy", "grammar", "settings")})
     return report.found["tests"]["exit"]
 

@@ -58,14 +58,17 @@ PATTERNS = {re.compile(pattern, flags=re.I): instead for pattern, instead in WOR
 def found(text: str) -> Iterator[tuple[int, str, str]]:
     """Line number, the words, and what to write instead, for each that is on the list.
 
-    A paragraph may be wrapped anywhere, so two lines are read as one; comment marks do not part words.
+    A paragraph may be wrapped anywhere, so each line is read with its neighbors, without comment marks.
     """
-    lines = [re.sub(r"^\s*# ?", "", line) for line in text.splitlines()]
-    for number, line in enumerate(lines, start=1):
-        after = lines[number] if number < len(lines) else ""
+    lines = [re.sub(r"^\s*# ?", "", line).rstrip() for line in text.splitlines()]
+    for number, (before, line, after) in enumerate(
+        zip(["", *lines[:-1]], lines, [*lines[1:], ""], strict=True), start=1
+    ):
+        start, joined = len(before) + 1, f"{before} {line} {after}"
         for pattern, instead in PATTERNS.items():
-            for match in pattern.finditer(f"{line} {after}"):
-                if match.start() < len(line) and not line.rstrip().endswith(("words: ok", "words: ok -->")):
+            for match in pattern.finditer(joined):
+                here = start <= match.start() < start + len(line)
+                if here and not line.endswith(("words: ok", "words: ok -->")):
                     yield number, match[0], instead
 
 

@@ -31,6 +31,7 @@ MODULES = {
     "13": "capstone",
     "14": "scale_and_ship",
     "15": "strangers",
+    "16": "talker",
 }
 
 

@@ -1,71 +1,95 @@
-"""Checks of notebook 00: collapsing a path, counting wrong words, and the frames a sentence needs."""
+"""Checks of notebook 00: collapsing a path, counting wrong words, and the frames that a sentence needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Iterator
+from typing import Any
 
 from lessons import ctc
-from lessons.checks.tools import call, expect_whole
+from lessons.checks.battery import Case, Exercise
 from lessons.ctc.alphabet import ALPHABET
 
 
-def collapse(function: Callable[[str], str]) -> None:
-    """A path of characters, ``-`` for the blank -> the text it spells."""
-    cases = {
-        "bbb-iin": "equal neighbors are one character",
-        "--bin--": "blanks vanish at both ends",
-        "thr-e-ee": "a blank between two equal characters keeps them apart",
-        "bin  blue": "a space is a character like any other: two neighbors become one",
-        "s-s-s": "no blank may be dropped before equal neighbors are joined",
-        "----": "nothing but blanks spells nothing",
-        "": "a path without frames spells nothing",
-    }
-    for path, hint in cases.items():
-        labels = [0 if c == "-" else int(ALPHABET.encode(c)[0]) for c in path]
-        expected = ALPHABET.decode(ctc.collapse(labels))
-        found = call(function, path)
-        if not isinstance(found, str):
-            raise AssertionError(f"collapse({path!r}) gave a {type(found).__name__}, expected a string")
-        if found != expected:
-            raise AssertionError(f"collapse({path!r}) gave {found!r}. Look here: {hint}")
+def collapse(path: str) -> str:
+    """A path of characters, ``-`` for the blank -> the text that it spells."""
+    labels = [0 if c == "-" else int(ALPHABET.encode(c)[0]) for c in path]
+    return ALPHABET.decode(ctc.collapse(labels))
 
 
-def word_errors(function: Callable[[str, str], int]) -> None:
-    """Two sentences of six words -> how many of the words differ."""
-    cases = {
-        ("bin blue at f two now", "bin blue at f two now"): (0, "the two sentences are the same"),
-        ("bin blue at f two now", "bin blue at s two now"): (1, "one letter, one word"),
-        ("bin blue at f two now", "lay red by s one soon"): (6, "every word is another"),
-        ("set white in b nine again", "set white in p nine a"): (2, "words are compared, not characters"),
-        ("bin blue at f two now", "blue bin at f two now"): (2, "it matters where a word stands"),
-    }
-    for (said, found), (expected, hint) in cases.items():
-        count = call(function, said, found)
-        expect_whole(count, "word_errors")
-        if count != expected:
-            raise AssertionError(f"word_errors({said!r}, {found!r}) gave {count}. Look here: {hint}")
+def frames_needed(sentence: str) -> int:
+    """The fewest frames from which CTC can spell the sentence."""
+    return ctc.min_frames(ALPHABET.encode(sentence))
 
 
-def frames_needed(function: Callable[[str], int]) -> None:
-    """A sentence -> the fewest frames from which CTC can spell it."""
-    cases = {
-        "bin": "three different letters, no blank needed between them",
-        "bin blue at f two now": "spaces are characters too",
-        "three": "two equal neighbors need something between them",
-        "green": "two equal neighbors need something between them",
-        "aaa": "three equal neighbors have two gaps",
-        "eve": "the two e are not neighbors",
-        "": "nothing to spell, no frame needed",
-    }
-    for sentence, hint in cases.items():
-        found = call(function, sentence)
-        expect_whole(found, "frames_needed")
-        if found != ctc.min_frames(ALPHABET.encode(sentence)):
-            raise AssertionError(f"frames_needed({sentence!r}) gave {found}. Look here: {hint}")
+def word_errors(said: str, read: str) -> int:
+    """How many words differ between two sentences of equally many words."""
+    return sum(a != b for a, b in zip(said.split(), read.split(), strict=True))
 
 
-CHECKS: dict[str, Callable[[Callable], None]] = {
-    "collapse": collapse,
-    "word_errors": word_errors,
-    "frames_needed": frames_needed,
+def _paths() -> Iterator[Case]:
+    for path, hint in {
+        "bbb-iin": "Equal neighbors are merged into one character.",
+        "--bin--": "Blanks are dropped at both ends.",
+        "aabaa": "Only neighbors are merged: the same character may come again later.",
+        "thr-e-ee": "A blank between two equal characters keeps them apart.",
+        "bin  blue": "A space is a character like any other: two neighbors become one.",
+        "s-s-s": "No blank may be dropped before equal neighbors are merged.",
+        "b": "A path may have a single frame.",
+        " - ": "Spaces at the ends stay.",
+        "----": "Blanks alone spell nothing.",
+        "": "A path without frames spells nothing.",
+    }.items():
+        yield Case((path,), hint)
+    rng = random.Random(0)
+    for _ in range(20):
+        yield Case(("".join(rng.choice("-ab e") for _ in range(rng.randint(1, 12))),), "Try it on paper.")
+
+
+def _about_collapse(found: Any, expected: Any, case: Case) -> str | None:
+    (path,) = case.arguments
+    dropped_first = [c for c in path if c != "-"]
+    merged = "".join(c for i, c in enumerate(dropped_first) if i == 0 or dropped_first[i - 1] != c)
+    if found == merged != expected:
+        return "The blanks were dropped before the neighbors were compared. Which step comes first?"
+    return None
+
+
+def _sentences() -> Iterator[Case]:
+    for sentence, hint in {
+        "bin": "Three different letters need no blank between them.",
+        "bin blue at f two now": "Spaces are characters, too.",
+        "three": "Two equal neighbors need something between them.",
+        "aaa": "Three equal neighbors have two gaps.",
+        "eve": "The two e are not neighbors.",
+        "a  b": "Two spaces are two equal neighbors.",
+        "see green": "Each pair of equal neighbors counts.",
+        "a": "One letter, one frame.",
+        "": "Nothing to spell, no frame needed.",
+    }.items():
+        yield Case((sentence,), hint)
+    rng = random.Random(0)
+    for _ in range(20):
+        yield Case(("".join(rng.choice("ab e") for _ in range(rng.randint(1, 12))),), "Try it on paper.")
+
+
+def _pairs() -> Iterator[Case]:
+    for said, read, hint in (
+        ("bin blue at f two now", "bin blue at f two now", "The two sentences are the same."),
+        ("bin blue at f two now", "bin blue at s two now", "One letter, one word."),
+        ("bin blue at f two now", "lay red by s one soon", "All six words differ."),
+        ("set white in p", "set white in b", "A sentence may have any number of words."),
+        ("red", "green", "A sentence may have one word."),
+        ("set white in b nine again", "set white in p nine a", "Words are compared, not characters."),
+        ("bin blue at f two now", "blue bin at f two now", "Words are compared position by position."),
+        ("a a b", "a b b", "The same word may come twice."),
+        ("one two three four five six seven", "one too three for five six even", "Compare up to the end."),
+    ):
+        yield Case((said, read), hint)
+
+
+CHECKS: dict[str, Exercise] = {
+    "collapse": Exercise(collapse, _paths, diagnose=_about_collapse),
+    "word_errors": Exercise(word_errors, _pairs),
+    "frames_needed": Exercise(frames_needed, _sentences),
 }

@@ -28,10 +28,16 @@ def call(function: Callable, *arguments: Any) -> Any:
 
 
 def describe(arguments: tuple) -> str:
-    """Arguments in short: tensors by their shape."""
-    return ", ".join(
-        f"a tensor of shape {tuple(a.shape)}" if isinstance(a, Tensor) else repr(a) for a in arguments
-    )
+    """Arguments in short: tensors by their shape, in lists as well."""
+    return ", ".join(map(_described, arguments))
+
+
+def _described(argument: Any) -> str:
+    if isinstance(argument, Tensor):
+        return f"a tensor of shape {tuple(argument.shape)}"
+    if isinstance(argument, list) and any(isinstance(item, Tensor) for item in argument):
+        return f"[{', '.join(map(_described, argument))}]"
+    return repr(argument)
 
 
 def expect_whole(found: Any, name: str, hint: str = "", tensor: bool = False) -> int:

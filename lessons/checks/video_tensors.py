@@ -1,159 +1,259 @@
-"""Checks of notebook 01, video tensors. What is right is computed by torch, not by a copy of the solution."""
+"""Checks of notebook 01, video tensors: change of layout, padding a batch, standardizing; strides."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
+import torch.nn.functional as F
+from torch import Tensor
 
-from lessons.checks.tools import call, expect_close, expect_pair, expect_tensor, expect_whole
+from lessons.checks.battery import Case, Exercise, converted, tensors
+from lessons.checks.tools import call
 
-
-def _whole_numbers(found: object, count: int, where: str) -> tuple[int, ...]:
-    """``found`` as a tuple of ``count`` whole numbers, or an AssertionError."""
-    if not isinstance(found, tuple | list) or len(found) != count:
-        raise AssertionError(f"{where} gave {found!r}, expected {count} whole numbers, one for each axis")
-    return tuple(expect_whole(n, where, "Steps in memory are whole numbers.") for n in found)
+BYTES = torch.uint8
 
 
-def strides_of(function: Callable) -> None:
-    """function(shape) -> the strides of a tensor of that shape that lies in the order of its index."""
-    cases = [  # from simple to mixed, so that the first failure points at one idea
+@dataclass(frozen=True)
+class OfPixels(Exercise):
+    """An exercise whose cases are bytes as well as floats.
+
+    Attributes:
+        of_bytes: the dtype of the (first) tensor that comes back when the pixels are bytes.
+    """
+
+    of_bytes: torch.dtype = torch.float32
+
+    def _compare_values(self, function: Callable, case: Case, dtype: torch.dtype, tolerance: float) -> None:
+        if any(tensor.is_floating_point() for _, tensor in tensors(case.arguments)):
+            super()._compare_values(function, case, dtype, tolerance)
+            return
+        super()._compare_values(function, case, torch.float32, self.float32 or tolerance)
+        _, result = next(tensors(call(function, *converted(case.arguments))))
+        if result.dtype != self.of_bytes:
+            raise AssertionError(
+                f"{self._called(function, case)}: right values, but {result.dtype}. "
+                f"Where the pixels are bytes, the docstring asks for {self.of_bytes}."
+            )
+
+    def _called(self, function: Callable, case: Case) -> str:
+        """Lists of clips by their shapes, and bytes named."""
+        given = []
+        for i, value in enumerate(case.arguments):
+            if isinstance(value, list):
+                given.append(f"{self._name(i)} {', '.join(str(tuple(one.shape)) for one in value)}")
+            elif isinstance(value, Tensor):
+                listed = value.tolist() if value.dim() == 1 else tuple(value.shape)
+                given.append(f"{self._name(i)} {listed}{' uint8' if value.dtype == BYTES else ''}")
+            else:
+                given.append(f"{self._name(i)} {value!r}")
+        return f"{function.__name__} for {', '.join(given)}"
+
+
+def _pixels(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    if dtype == BYTES:
+        return torch.randint(1, 256, shape, generator=generator, dtype=BYTES)
+    return torch.rand(shape, generator=generator, dtype=dtype)
+
+
+# ---- change_layout -----------------------------------------------------------------------------------------
+
+
+def change_layout(x: Tensor, old: str, new: str) -> Tensor:
+    """The elements of x, whose axes are ``old``, with the axes in the order ``new``."""
+    return torch.einsum(f"{old}->{new}", x)
+
+
+def _layouts() -> Iterator[Case]:
+    for shape, old, new, dtype, hint in (
+        ((4, 5, 6, 3), "THWC", "CTHW", torch.float64, "Which axis of x becomes the first of the result?"),
+        ((2, 4, 5, 6, 3), "BTHWC", "BCTHW", torch.float64, "Which axis of x becomes the second?"),
+        ((1, 3, 5, 2, 7), "BCTHW", "BTHWC", torch.float64, "Layouts are changed in both directions."),
+        ((3, 4, 2, 6, 5), "BTCHW", "BCTHW", torch.float64, "Each layout has its own order of axes."),
+        ((5, 1, 7, 1, 4), "BTCHW", "BTHWC", torch.float64, "Axes of size 1 stay where they are asked for."),
+        ((2, 3, 4, 5, 6), "BCTHW", "WHTCB", torch.float64, "Any order may be asked for."),
+        ((6, 2, 1), "TCB", "BTC", torch.float64, "Any axes may be there, not only those of a clip."),
+        ((3, 3, 3, 3), "THWC", "CTHW", torch.float64, "With equal sizes a wrong order keeps the shape."),
+        ((2, 3, 3, 2, 3), "BTHWC", "BTHWC", torch.float64, "The layout may be the right one already."),
+        ((1, 2, 3, 4, 1), "BTHWC", "BTCHW", BYTES, "Bytes stay bytes."),
+    ):
+        yield Case((_pixels(shape, len(hint), dtype), old, new), hint)
+
+
+def _about_layout(found: Any, expected: Any, case: Case) -> str | None:
+    x, old, new = case.arguments
+    if not isinstance(found, Tensor) or found.shape != expected.shape:
+        return None
+    if torch.equal(found.flatten(), x.to(found.dtype).flatten()):
+        return (
+            "The elements have the same order as before, under a new shape: that renames axes, it moves none."
+        )
+    inverse = x.permute([new.index(axis) for axis in old]).to(found.dtype)
+    if inverse.shape == found.shape and torch.equal(found, inverse):
+        return "This goes the other way. Axis k of the result: where does it lie in x?"
+    return None
+
+
+# ---- to_batch ----------------------------------------------------------------------------------------------
+
+
+def to_batch(clips: list[Tensor], n_frames: int) -> tuple[Tensor, Tensor]:
+    """Clips (T of their own, H, W, C) padded or cut to ``n_frames``: (B, C, n_frames, H, W), lengths (B,)."""
+    cut = [torch.einsum("thwc->cthw", clip[:n_frames]) for clip in clips]
+    missing = [n_frames - clip.shape[1] for clip in cut]
+    x = torch.stack([F.pad(clip, (0, 0, 0, 0, 0, m)) for clip, m in zip(cut, missing, strict=True)])
+    return x, torch.tensor([clip.shape[1] for clip in cut])
+
+
+def _ragged() -> Iterator[Case]:
+    for lengths, (height, width, channels), n_frames, dtype, hint in (
+        ([4], (2, 5, 3), 4, torch.float64, "One clip, nothing to pad: follow one pixel. Where did it go?"),
+        (
+            [3],
+            (4, 4, 3),
+            3,
+            torch.float64,
+            "Equal axes are easily exchanged: write their order beside each line.",
+        ),
+        ([2, 2], (3, 4, 1), 2, torch.float64, "Is each clip in its own row of the batch?"),
+        ([3, 5, 1], (2, 4, 3), 5, torch.float64, "Each clip starts at frame 0; zeros follow its last frame."),
+        ([2, 4], (3, 2, 2), 7, torch.float64, "The batch has n_frames frames, even if no clip is so long."),
+        ([6, 2, 4], (1, 3, 2), 4, torch.float64, "Of a clip that is longer, the first n_frames are kept."),
+        ([1], (1, 1, 1), 3, torch.float64, "Axes of size 1 stay."),
+        ([2, 1, 3, 7, 3], (2, 3, 2), 3, torch.float64, "Some clips are padded, some cut, in any order."),
+        ([5, 3, 2, 1], (5, 3, 3), 4, BYTES, "Bytes stay bytes: compute nothing with them."),
+    ):
+        clips = [_pixels((n, height, width, channels), 10 * i + n, dtype) for i, n in enumerate(lengths)]
+        yield Case((clips, n_frames), hint)
+
+
+def _about_batch(found: Any, expected: Any, case: Case) -> str | None:
+    (clips, n_frames), (x, lengths) = case.arguments, expected
+    if not isinstance(found, list | tuple) or not all(isinstance(part, Tensor) for part in found):
+        return None
+    if found[0].shape != x.shape:
+        return None
+    if torch.allclose(found[0].double(), x.double(), atol=1e-4):
+        if found[1].tolist() == [len(clip) for clip in clips] != lengths.tolist():
+            return "A clip that was cut off has n_frames valid frames."
+        if found[1].tolist() == [n_frames] * len(clips):
+            return "This counts the padding as well."
+        return "Expected the number of valid frames of each clip, in the order of the clips."
+    if torch.allclose(255 * found[0].double(), x.double(), atol=1e-3):
+        return "The values are 255 times too small: this function moves pixels and does not scale them."
+    if found[0].isnan().any():
+        return "What stands in the frames that no clip filled? torch.empty holds whatever was in memory."
+    return None
+
+
+# ---- standardize -------------------------------------------------------------------------------------------
+
+
+def standardize(x: Tensor, lengths: Tensor) -> Tensor:
+    """x (B, C, T, H, W) -> mean 0, standard deviation 1 per clip over its valid frames; padding 0."""
+    x = x if x.is_floating_point() else x.float()
+    return _standardized(x, lengths)
+
+
+def _standardized(
+    x: Tensor,
+    lengths: Tensor,
+    *,
+    axes: tuple[int, ...] = (1, 2, 3, 4),
+    padded: bool = False,
+    correction: int = 0,
+    epsilon: float = 1e-5,
+) -> Tensor:
+    """The formula, and its common mistakes: other axes, padding counted, n - 1, no epsilon."""
+    valid = (torch.arange(x.shape[2]) < lengths[:, None])[:, None, :, None, None]  # (B, 1, T, 1, 1)
+    counted = (torch.ones_like(valid) if padded else valid).expand_as(x)
+    n = counted.sum(axes, keepdim=True)
+    mean = torch.where(counted, x, 0.0).sum(axes, keepdim=True) / n
+    squares = torch.where(counted, (x - mean).square(), 0.0).sum(axes, keepdim=True)
+    return torch.where(valid, (x - mean) / ((squares / (n - correction)).sqrt() + epsilon), 0.0)
+
+
+def _clips() -> Iterator[Case]:
+    for (b, c, t, h, w), lengths, scale, hint in (
+        ((1, 1, 4, 2, 3), [4], 1.0, "One clip, one channel, no padding: write the two formulas for it."),
+        ((2, 1, 3, 4, 2), [3, 3], 1.0, "Each clip has a mean and a standard deviation of its own."),
+        ((1, 3, 2, 3, 4), [2], 1.0, "The channels of a clip share one mean and one standard deviation."),
+        (
+            (2, 2, 5, 2, 3),
+            [3, 5],
+            1.0,
+            "Which frames enter the mean, and by how many pixels is the sum divided?",
+        ),
+        ((3, 2, 6, 3, 5), [1, 6, 4], 255.0, "The padding may hold any number: which frames enter the sums?"),
+        ((2, 3, 5, 5, 5), [2, 5], 1.0, "Along which axis does your mask lie? Equal sizes hide it."),
+    ):
+        x = scale * _pixels((b, c, t, h, w), b + c + t)
+        for clip, n in zip(x, lengths, strict=True):
+            clip[:, n:] = 9.0  # padding, which must not matter
+        yield Case((x, torch.tensor(lengths)), hint)
+    flat = torch.full((2, 1, 3, 2, 4), 7.0, dtype=torch.float64)
+    flat[1, :, :2] = 0.0
+    yield Case((flat, torch.tensor([2, 2])), "A clip of one flat gray has a standard deviation of 0.")
+    x = _pixels((3, 3, 4, 4, 6), 5, BYTES)
+    yield Case((x, torch.tensor([2, 4, 1])), "Bytes wrap around below 0: with what do you subtract the mean?")
+
+
+def _about_standard(found: Any, expected: Any, case: Case) -> str | None:
+    x, lengths = case.arguments
+    x = x.double()
+    if not isinstance(found, Tensor) or found.shape != expected.shape:
+        return None
+    valid = (torch.arange(x.shape[2]) < lengths[:, None])[:, None, :, None, None].expand_as(x)
+    found = found.detach().double()
+    if found.isnan().any() or found.isinf().any():
+        return "A clip of one flat gray has a standard deviation of 0. What is divided by what there?"
+    if torch.allclose(found[valid], expected.double()[valid], atol=1e-4) and found[~valid].any():
+        return "The valid frames are right, but the padding is not 0."
+    slips = {
+        "Is the sum of squares divided by n, as the formula says, or by n - 1?": {"correction": 1},
+        "Is 10⁻⁵ added to the standard deviation, as the formula says?": {"epsilon": 0.0},
+        "The padding was counted among the pixels.": {"padded": True},
+        "All clips share one mean here: each has its own.": {"axes": (0, 1, 2, 3, 4)},
+        "Each channel has its own mean here: the channels of a clip share one.": {"axes": (2, 3, 4)},
+        "Each frame has its own mean here: the frames of a clip share one.": {"axes": (1, 3, 4)},
+    }
+    for sentence, slip in slips.items():
+        if torch.allclose(found, _standardized(x, lengths, **slip), rtol=0, atol=1e-6):
+            return sentence
+    return None
+
+
+# ---- strides_of --------------------------------------------------------------------------------------------
+
+
+def strides_of(shape: tuple[int, ...]) -> list[int]:
+    """The strides of a contiguous tensor of this shape."""
+    return list(torch.empty(shape, device="meta").stride())
+
+
+def _shapes() -> Iterator[Case]:
+    for shape, hint in (  # from simple to mixed, so that the first failure points at one idea
         ((5,), "With one axis, how far is it from one element to the next?"),
-        ((2, 3), "Number the six boxes of a 2 x 3 table line by line: how far apart are [0, 0] and [1, 0]?"),
+        ((2, 3), "Number the six cells of a 2 x 3 table row by row: how far apart are [0, 0] and [1, 0]?"),
         ((2, 3, 4), "One step along an axis skips everything that the axes after it span, and nothing else."),
         ((4, 1, 3), "An axis of one entry spans its one entry: multiply by 1."),
-        ((2, 3, 75, 64, 128), "Begin at the last axis and work toward the first."),
-    ]
-    rng = random.Random(0)
-    cases += [
-        (tuple(rng.randint(1, 6) for _ in range(rng.randint(1, 6))), "Try it on paper.") for _ in range(30)
-    ]
-    for shape, hint in cases:
-        where = f"strides_of({shape})"
-        found = _whole_numbers(call(function, shape), len(shape), where)
-        expected = torch.empty(shape, device="meta").stride()
-        wrong = [axis for axis, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b]
-        if wrong:
-            raise AssertionError(f"{where} gave {found}: wrong for axis {', '.join(map(str, wrong))}. {hint}")
-
-
-def address(function: Callable) -> None:
-    """function(index, shape) -> the place of x[b, c, t, h, w] in a memory of films (T, H, W, C)."""
-    cases = [
-        ((0, 0, 0, 0, 0), (1, 3, 2, 4, 5), "The first element lies at the beginning of the memory."),
-        ((0, 2, 0, 0, 0), (1, 3, 2, 4, 5), "Red, green and blue of one pixel are neighbors in memory."),
-        (
-            (0, 0, 0, 0, 1),
-            (1, 3, 2, 4, 5),
-            "From a pixel to the one on its right: how many places is that?",
-        ),
-        ((0, 0, 0, 1, 0), (1, 3, 2, 4, 5), "From a pixel to the one below it: a whole row of pixels, all C."),
-        ((0, 0, 1, 0, 0), (1, 3, 2, 4, 5), "From one frame to the next: a whole picture, all its channels."),
-        ((1, 0, 0, 0, 0), (3, 3, 2, 4, 5), "From one clip to the next: a whole film."),
-    ]
+        ((2, 3, 75, 64, 128), "Start at the last axis and work toward the first."),
+    ):
+        yield Case((shape,), hint)
     rng = random.Random(0)
     for _ in range(30):
-        shape = tuple(rng.randint(1, 5) for _ in range(5))
-        cases.append((tuple(rng.randrange(n) for n in shape), shape, "Add up the way of all five axes."))
-    for index, shape, hint in cases:
-        batch, channels, frames, height, width = shape
-        memory = torch.arange(batch * channels * frames * height * width)
-        decoded = memory.view(batch, frames, height, width, channels)  # (B, T, H, W, C)
-        expected = decoded.permute(0, 4, 1, 2, 3)[index].item()
-        where = f"address({index}, {shape})"
-        found = expect_whole(call(function, index, shape), where)
-        if found != expected:
-            raise AssertionError(f"{where} gave {found}, but something else lies there. {hint}")
+        yield Case((tuple(rng.randint(1, 6) for _ in range(rng.randint(1, 6))),), "Try it on paper.")
 
 
-def to_batch(function: Callable) -> None:
-    """function(films) -> x (B, C, T, H, W) float32 from 0 to 1, zeros past the end; lengths (B,)."""
-    cases = [  # frames of each film, height, width, what a failure here points at
-        ([4], 2, 5, "In a film of one color pixel after another, follow one pixel: where did it go?"),
-        ([3], 4, 4, "Equal axes are easily exchanged: write the order of the axes beside each line."),
-        ([2, 2], 3, 4, "Is each film in its own place of the batch?"),
-        (
-            [3, 5, 1],
-            2,
-            4,
-            "Films of several lengths: each begins at frame 0, zeros follow its last frame.",
-        ),
-    ]
-    generator = torch.Generator().manual_seed(0)
-    for frames, height, width, hint in cases:
-        films = [
-            torch.randint(1, 256, (n, height, width, 3), generator=generator, dtype=torch.uint8)
-            for n in frames
-        ]
-        before = [film.clone() for film in films]
-        expected = pad_sequence(films, batch_first=True).float() / 255  # (B, T, H, W, C)
-        expected = torch.einsum("bthwc->bcthw", expected)
-        found = call(function, films)
-        shapes = ", ".join(str(tuple(film.shape)) for film in films)
-        where = f"to_batch of films {shapes}"
-        found = expect_pair(found, where, "a pair: x, lengths")
-        x = expect_tensor(found[0], expected.shape, f"x, {where},", "The axes are (B, C, T, H, W).")
-        if x.dtype != torch.float32:
-            raise AssertionError(f"x, {where}, is {x.dtype}, expected torch.float32, as layers want it")
-        if x.max() > 1.5:
-            raise AssertionError(
-                f"x, {where}, goes up to {x.max():.0f}, expected 0 to 1: what is the largest byte?"
-            )
-        ratio = (x / expected)[expected > 0].double()
-        if torch.isfinite(ratio).all() and ratio.std(correction=0) < 1e-4 < (ratio - 1).abs().min():
-            raise AssertionError(
-                f"x, {where}: every pixel is {ratio[0]:.4g} times what it should be: "
-                "what becomes of the brightest byte?"
-            )
-        expect_close(x, expected, f"x, {where},", hint)
-        lengths = expect_tensor(found[1], (len(films),), "lengths", "One number for each film.")
-        if lengths.is_floating_point():
-            raise AssertionError(f"lengths is {lengths.dtype}: frames are counted in whole numbers")
-        if lengths.tolist() != frames:
-            raise AssertionError(
-                f"lengths, {where}, are {lengths.tolist()}: expected the frames before the padding"
-            )
-        if any(not torch.equal(a, b) for a, b in zip(films, before, strict=True)):
-            raise AssertionError("to_batch changed the films it was given: work on a copy")
-
-
-def masked_mean(function: Callable) -> None:
-    """function(x, lengths) -> (B, C): the mean of each clip's channels over its own frames, with gradient."""
-    cases = [  # (B, C, T, H, W), lengths, what stands in the padding, hint
-        ((1, 1, 4, 2, 3), [4], 0.0, "A clip without padding: the mean over time, height and width."),
-        ((1, 3, 4, 2, 3), [4], 0.0, "Each channel has a mean of its own."),
-        ((2, 2, 4, 2, 3), [4, 4], 0.0, "Each clip has a mean of its own."),
-        ((2, 2, 5, 2, 3), [3, 5], 0.0, "Zeros add nothing to a sum. By what is the sum divided?"),
-        ((3, 2, 5, 3, 2), [1, 5, 2], 9.0, "The padding may hold anything: which frames enter the sum?"),
-        ((2, 5, 5, 5, 5), [2, 5], 9.0, "Along which axis does the mask lie? Give it five axes by name."),
-    ]
-    generator = torch.Generator().manual_seed(0)
-    gradients = []
-    for shape, lengths, filling, hint in cases:
-        x = torch.rand(shape, generator=generator, dtype=torch.float64)
-        for clip, n in zip(x, lengths, strict=True):
-            clip[:, n:] = filling
-        x.requires_grad_()
-        expected = torch.stack([clip[:, :n].mean((1, 2, 3)) for clip, n in zip(x, lengths, strict=True)])
-        found = call(function, x, torch.tensor(lengths))
-        name = f"masked_mean of x {shape} with lengths {lengths}"
-        found = expect_tensor(found, expected.shape, name, "One mean for each clip and channel: (B, C).")
-        expect_close(found, expected, name, hint, tolerance=1e-12)
-        gradients.append((name, x, found, expected, hint))
-    for name, x, found, expected, hint in gradients:  # last: a wrong value says more than a wrong gradient
-        if not found.requires_grad:
-            raise AssertionError(f"{name} has lost its gradient: stay with tensors all the way")
-        weight = torch.rand(expected.shape, generator=generator, dtype=torch.float64)
-        found, expected = (torch.autograd.grad((y * weight).sum(), x)[0] for y in (found, expected))
-        expect_close(found, expected, f"The gradient of {name}", hint, tolerance=1e-12)
-
-
-CHECKS: dict[str, Callable[[Callable], None]] = {
-    "strides_of": strides_of,
-    "address": address,
-    "to_batch": to_batch,
-    "masked_mean": masked_mean,
+CHECKS: dict[str, Exercise] = {
+    "change_layout": OfPixels(change_layout, _layouts, diagnose=_about_layout, of_bytes=BYTES),
+    "to_batch": OfPixels(
+        to_batch, _ragged, gradients=False, diagnose=_about_batch, parts=("x", "lengths"), of_bytes=BYTES
+    ),
+    "standardize": OfPixels(standardize, _clips, diagnose=_about_standard),
+    "strides_of": Exercise(strides_of, _shapes),
 }

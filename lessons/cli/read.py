@@ -30,6 +30,7 @@ from lessons.data.video import write_gif
 from lessons.data.video_times import FPS
 from lessons.files import atomic, check_writable, printing_failed
 from lessons.lipreading import reading
+from lessons.lipreading.cascade import Cascade
 from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.reading import Decoder, SentenceSplitter, WindowReader, Word
 from lessons.lipreading.streaming import StableWord, Stream
@@ -57,7 +58,7 @@ class Reading:
 
 def read(
     path: str | Path,
-    model: LipNet,
+    model: LipNet | Cascade,
     decoder: Decoder = "greedy",
     *,
     face: int | None = None,
@@ -145,7 +146,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m lessons read", description=__doc__.split("\n")[0])
     parser.add_argument("clips", nargs="+", metavar="CLIP", help="a video of a face, or of a mouth")
-    parser.add_argument("--model", default=checkpoint.TRAINED[0], help="a .safetensors file, or %(default)s")
+    parser.add_argument("--model", default=checkpoint.DEFAULT, help="a .safetensors file, or %(default)s")
     parser.add_argument("--decoder", choices=get_args(Decoder), default="greedy")
     parser.add_argument("--stream", action="store_true", help="print each word as soon as it holds")
     parser.add_argument(
@@ -207,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _read_and_print(path: str, model: LipNet, args: argparse.Namespace) -> None:
+def _read_and_print(path: str, model: LipNet | Cascade, args: argparse.Namespace) -> None:
     """Read one clip; write all that the arguments ask for."""
     told: list[StableWord] = []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +19,9 @@ from torch import Tensor
 import lessons
 from lessons.ctc.alphabet import ALPHABET
 from lessons.ctc.decode import beam_search_decode
+from lessons.ctc.grammar import SLOT_NAMES
 from lessons.ctc.language_models import GridGrammar
-from lessons.ctc.metrics import cer, wer
+from lessons.ctc.metrics import cer, edits, wer
 from lessons.data import grid
 from lessons.data.augmentation import move
 from lessons.data.clips import ClipSet, joined
@@ -133,15 +134,37 @@ def misplaced_wer(model: LipNet, clips: ClipSet) -> dict[str, float]:
     return found
 
 
-def by_speaker(clips: ClipSet, readings: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+def by_speaker(
+    speakers: Sequence[str], said: Sequence[str], readings: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, float]]:
     """The number of clips of each speaker, and the WER of each reading of them."""
     table = {}
-    for speaker in sorted(set(clips.speakers)):
-        some = [i for i, name in enumerate(clips.speakers) if name == speaker]
-        said = [clips.transcripts[i] for i in some]
-        rates = {name: wer(said, [texts[i] for i in some]) for name, texts in readings.items()}
+    for speaker in sorted(set(speakers)):
+        some = [i for i, name in enumerate(speakers) if name == speaker]
+        theirs = [said[i] for i in some]
+        rates = {name: wer(theirs, [texts[i] for i in some]) for name, texts in readings.items()}
         table[speaker] = {"clips": len(some), **rates}
     return table
+
+
+def by_slot(said: Sequence[str], read: Sequence[str]) -> dict[str, float]:
+    """The fraction of wrong words in each slot of GRID's grammar: command, color, ..., adverb.
+
+    A word is wrong when it was replaced or dropped in the fewest edits that turn ``said`` into ``read``.
+    Words that were inserted belong to no slot, so WER can be above the mean of the slots. Sentences that
+    don't have six words are left out; empty when none is left.
+    """
+    pairs = [
+        (words, text.split())
+        for words, text in zip(map(str.split, said), read, strict=True)
+        if len(words) == len(SLOT_NAMES)
+    ]
+    wrong = dict.fromkeys(SLOT_NAMES, 0)
+    for words, found in pairs:
+        kept = [pair for pair in edits(words, found) if pair[0] is not None]  # without insertions
+        for slot, (wanted, word) in zip(SLOT_NAMES, kept, strict=True):
+            wrong[slot] += wanted != word
+    return {slot: count / len(pairs) for slot, count in wrong.items()} if pairs else {}
 
 
 def results(model: LipNet, clips: ClipSet) -> dict:
@@ -158,11 +181,24 @@ def results(model: LipNet, clips: ClipSet) -> dict:
             "cer": cer(clips.transcripts, grammatical),
             "wer": wer(clips.transcripts, grammatical),
         },
-        "speakers": by_speaker(clips, {"greedy": reading.texts, "grammar": grammatical}),
+        "speakers": by_speaker(
+            clips.speakers, clips.transcripts, {"greedy": reading.texts, "grammar": grammatical}
+        ),
+        "slots": {
+            "greedy": by_slot(clips.transcripts, reading.texts),
+            "grammar": by_slot(clips.transcripts, grammatical),
+        },
         "misplaced_greedy_wer": misplaced_wer(model, clips),
         "sentences": [
-            dict(zip(("id", "said", "greedy", "grammar"), texts, strict=True))
-            for texts in zip(clips.ids, clips.transcripts, reading.texts, grammatical, strict=True)
+            dict(zip(("id", "speaker", "said", "greedy", "grammar"), texts, strict=True))
+            for texts in zip(
+                clips.ids,
+                clips.speakers or ("",) * len(clips),
+                clips.transcripts,
+                reading.texts,
+                grammatical,
+                strict=True,
+            )
         ],
     }
 
@@ -196,17 +232,35 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def run(
-    preset: str,
-    settings: Settings,
-    training: ClipSet,
-    validation: ClipSet,
-    out: Path,
-    data: str,
-    processes: Processes = ALONE,
-    motions: Mapping[str, Motion] | None = None,
-    front: str | None = None,
-) -> dict | None:
+@dataclass(frozen=True)
+class Data:
+    """What a run learns from and is measured on.
+
+    Attributes:
+        training, validation: clips.
+        name: what to call them in the results.
+        motions: by clip id, for the preset ``strangers``; None for the others.
+        front: the trained model whose convolutions that preset starts from, or None.
+    """
+
+    training: ClipSet
+    validation: ClipSet
+    name: str
+    motions: Mapping[str, Motion] | None = None
+    front: str | None = None
+
+
+def load_data(args: argparse.Namespace) -> Data:
+    """What the command line names."""
+    size, name = PRESETS[args.preset][1], Path(args.data).name
+    if args.preset != STRANGERS:
+        return Data(*load_clips(args.data, size, args.clips), name)
+    people = load_people(args.data, args.speakers, args.hold_out, size, args.clips)
+    front = None if args.data == "synthetic" or "s1" in people.held_out else READS_S1
+    return Data(people.training, people.validation, name, people.motions, front)
+
+
+def run(preset: str, settings: Settings, data: Data, out: Path, processes: Processes = ALONE) -> dict | None:
     """Train ``preset`` with ``settings``; write ``model.safetensors`` and ``results.json`` beside the log.
 
     Returns:
@@ -218,16 +272,19 @@ def run(
         torch.backends.cudnn.benchmark = True  # try its convolutions once, keep the fastest
     torch.manual_seed(settings.seed)
     model = PRESETS[preset][0]()
-    if front is not None:
-        model.take_front(checkpoint.load(front))
+    if data.front is not None:
+        model.take_front(checkpoint.load(data.front))
     n_weights = sum(p.numel() for p in model.parameters())
     if processes.first:
-        print(f"{preset}: {n_weights:,} weights, {len(training)} + {len(validation)} clips", flush=True)
-    run_type = None if motions is None else partial(StrangerRun, motions=motions)
+        print(
+            f"{preset}: {n_weights:,} weights, {len(data.training)} + {len(data.validation)} clips",
+            flush=True,
+        )
+    run_type = None if data.motions is None else partial(StrangerRun, motions=data.motions)
     model, rows = train(
         model,
-        training,
-        validation,
+        data.training,
+        data.validation,
         settings,
         out,
         processes=processes,
@@ -237,11 +294,11 @@ def run(
     if not processes.first:
         return None
     device = lessons.device()
-    about = {"preset": preset, "data": data, "training_clips": str(len(training))}
+    about = {"preset": preset, "data": data.name, "training_clips": str(len(data.training))}
     weights = out / FILES[0]
     checkpoint.save(model, weights, about, half=True)
     # Measured on what was kept, half precision and all.
-    found = results(checkpoint.load(weights).to(device), validation)
+    found = results(checkpoint.load(weights).to(device), data.validation)
     report = {
         **about,
         "weights": n_weights,
@@ -262,7 +319,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train, then write ``model.safetensors`` and ``results.json`` beside the log."""
     args = arguments(argv)
     torch.set_num_threads(args.threads)
-    _, size, settings = PRESETS[args.preset]
+    settings = PRESETS[args.preset][2]
     settings = replace(
         settings,
         start=args.start,
@@ -270,22 +327,6 @@ def main(argv: list[str] | None = None) -> None:
         epochs=args.epochs or settings.epochs,
         batch_size=args.batch_size or settings.batch_size,
     )
-    motions = front = None
-    if args.preset == STRANGERS:
-        people = load_people(args.data, args.speakers, args.hold_out, size, args.clips)
-        training, validation, motions = people.training, people.validation, people.motions
-        front = None if args.data == "synthetic" or "s1" in people.held_out else READS_S1
-    else:
-        training, validation = load_clips(args.data, size, args.clips)
+    data = load_data(args)
     with join() as processes:
-        run(
-            args.preset,
-            settings,
-            training,
-            validation,
-            args.out,
-            Path(args.data).name,
-            processes,
-            motions,
-            front,
-        )
+        run(args.preset, settings, data, args.out, processes)

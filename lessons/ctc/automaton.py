@@ -1,4 +1,4 @@
-"""A language model as a table of states, so that a whole beam is one lookup."""
+"""A language model as a lookup table of its states, so that a whole beam takes one lookup."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lessons.ctc.language_models import LanguageModel
 
 
 class Automaton:
-    """A language model as a table: states are numbers, and each has a row over the classes.
+    """A language model as a lookup table: states are integers, and each has a row over the classes.
 
-    A decoder asks for 50 states in every frame, mostly the same ones again. Here the model itself is asked
-    once for each class of a state, when the state is first met; a whole beam is then one look into the table.
+    A decoder queries some 50 states per frame, mostly the same ones. The model itself is called only when a
+    state is first met, once per class; after that a whole beam takes one lookup.
 
     Args:
         lm: the language model.
         classes: V, the blank among them.
-        blank: the class that no text holds; its log probability is -inf.
+        blank: the class that no text contains; its log probability is -inf.
     """
 
     START = 0
@@ -86,5 +86,5 @@ class Automaton:
 
 @functools.lru_cache(maxsize=8)
 def automaton(lm: LanguageModel, classes: int, blank: int) -> Automaton:
-    """Return the table of a language model, one for all clips: what one clip asked for, the next one has."""
+    """Return the cached table of a language model, shared by all clips."""
     return Automaton(lm, classes, blank)

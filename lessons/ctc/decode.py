@@ -1,12 +1,12 @@
-"""From the network's distributions to text: the best path, and the best label by prefix beam search.
+"""CTC decoding: from per-frame distributions to labels, greedily or by prefix beam search.
 
-Prefix beam search keeps, frame by frame, the most probable prefixes. Each sums the probability of the paths
-that spell it, those ending in a blank apart from those ending in its last label: a repeated label starts a
-new character only after a blank. A label's probability is exact when the beam never dropped a prefix of it,
-else a lower bound. The language model counts once per new character and once at the end. When none of the
-surviving prefixes may end, as happens with a grammar on noise, the answer is one label: that of the most
-probable path among all that the model allows, found exactly (Viterbi). So a clip is never left without an
-answer.
+Prefix beam search keeps the most probable prefixes after each frame. For each it sums the probability of the
+paths that collapse to it, with those ending in a blank kept apart from those ending in its last label: a
+repeated label starts a new character only after a blank. A label's probability is exact when the beam never
+dropped a prefix of it, else a lower bound. The language model is charged once per new character and once at
+the end. When none of the surviving prefixes may end, as happens with a grammar on noise, the result is one
+label: that of the most probable path that the model allows, found exactly (Viterbi). So every clip gets a
+result.
 
 Source: Graves, "Supervised sequence labelling", 2012, section 7.5.3; with a language model Hannun et al.
 2014, arXiv 1408.2873, algorithm 1. There beta counts words, here characters.
@@ -35,13 +35,13 @@ __all__ = ["CharNGram", "GridGrammar", "LanguageModel", "beam_search_decode", "g
 def greedy_decode(
     log_probs: Tensor, lengths: Tensor | Sequence[int] | None = None, blank: int = 0
 ) -> list[list[int]]:
-    """Return the label that each sample's most probable path spells (Graves 2006, "best path decoding").
+    """Return the label of each sample's most probable path (Graves 2006, "best path decoding").
 
-    The best path is not always the best label: another label may gather more from many lesser paths, and
-    beam search can find it.
+    The most probable path need not give the most probable label: many less probable paths may sum to more for
+    another label. Beam search can find it.
 
     Args:
-        log_probs: (T, B, V); logits do as well, since only their order matters.
+        log_probs: (T, B, V); or logits, since only their order matters.
         lengths: (B,) valid frames of each sample; all T when None.
         blank: the class of the blank.
 
@@ -78,16 +78,15 @@ def beam_search_decode(
 
     Args:
         log_probs: (T, V) log probabilities of the classes.
-        beam_width: prefixes kept; wider is slower, and exhaustive when no prefix is dropped.
+        beam_width: prefixes kept; wider is slower, and exact when no prefix is dropped.
         lm: the language model, or None.
         alpha: its weight, at least 0; 0 switches it off.
-        beta: reward for each character, in nats; a language model makes short texts likely, this repairs it.
+        beta: bonus per character, in nats; compensates for the language model's preference for short texts.
         blank: the class of the blank.
 
     Raises:
-        ValueError: a wrong shape, rows that are no log probabilities, a beam below 1, weights out of range,
-        or
-            a language model that allows no text that T frames can spell.
+        ValueError: a wrong shape, rows that are no log probabilities, a beam below 1, weights out of
+            range, or a language model that allows no text that fits T frames.
     """
     _check_search(log_probs, beam_width, alpha, beta, blank)
     frames = log_probs.detach().cpu().double().numpy()  # (T, V); in this order, since mps has no float64
@@ -98,11 +97,11 @@ def beam_search_decode(
     # The beam: P prefixes. At first there is one, the empty prefix, as if a blank stood before the frames.
     tree = PrefixTree(frames.shape[1])
     nodes = np.array([tree.ROOT])  # (P,) the prefixes, as nodes of the tree
-    states = np.array([language.START])  # (P,) what the language model remembers of each
+    states = np.array([language.START])  # (P,) the language model's state after each
     last = np.array([blank])  # (P,) the last label
     after_blank = np.array([0.0])  # (P,) log probability of the prefix's paths that end in a blank
     after_label = np.array([NEVER])  # (P,) and of those that end in its last label
-    bonus = np.array([0.0])  # (P,) what language model and length add to the score
+    bonus = np.array([0.0])  # (P,) the language model's and the length's part of the score
 
     for frame in frames:  # (V,)
         stay_blank, stay_label, grow = extend_prefixes(
@@ -155,14 +154,16 @@ def extend_prefixes(
     """
     both = np.logaddexp(after_blank, after_label)  # (P,)
 
-    # A prefix stays what it is, by a blank or by its last label held on; or it grows by a label.
+    # A prefix stays as it is, by a blank or by its last label held; or it grows by a label.
     stay_blank = both + frame[blank]  # (P,)
     stay_label = after_label + frame[last]  # (P,)
     grow = both[:, None] + frame  # (P, V)
-    grow[np.arange(len(nodes)), last] = after_blank + frame[last]  # the same label anew: only after a blank
+    grow[np.arange(len(nodes)), last] = (
+        after_blank + frame[last]
+    )  # the same label as a new one: only after a blank
     grow[:, blank] = NEVER
 
-    # When it grows into a prefix that the beam holds already, its paths are added there.
+    # If the longer prefix is in the beam already, merge: add its paths there.
     parent_row = tree.parent_rows(nodes)  # (P,)
     child = np.flatnonzero(parent_row >= 0)
     meeting = parent_row[child], last[child]
@@ -172,7 +173,7 @@ def extend_prefixes(
 
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:
-    """Return the places of the ``count`` highest scores, in no order, without those that are -inf."""
+    """Return the positions of the ``count`` highest scores, in no order, without those that are -inf."""
     # The lowest of any `count` scores is a floor. The first ones are the beam as it is: a high floor, so that
     # few are left to be partitioned.
     places = np.flatnonzero((scores >= scores[:count].min()) & (scores > NEVER))

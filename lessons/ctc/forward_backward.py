@@ -24,7 +24,7 @@ from lessons.ctc.trellis import extend, may_skip
 def brute_force_loss(log_probs: Tensor, target: Tensor | Iterable[int], blank: int = 0) -> Tensor:
     """Return -log p(target) by the definition: walk all V**T paths and sum those that spell the target.
 
-    The oracle of everything below, and differentiable by autograd.
+    The reference for everything below, and differentiable by autograd.
 
     Args:
         log_probs: (T, V).
@@ -47,10 +47,10 @@ def brute_force_loss(log_probs: Tensor, target: Tensor | Iterable[int], blank: i
 
 
 class ForwardBackward(NamedTuple):
-    """What the forward-backward recursion knows of one label; S = 2L+1 states of the extended label.
+    """Result of the forward-backward algorithm for one label; S = 2L+1 states of the extended label.
 
     Attributes:
-        alpha: (T, S) log probability of all ways to reach state s by frame t, frame t included.
+        alpha: (T, S) log probability of all path prefixes in state s at frame t, frame t included.
         beta: (T, S) log probability of all ways to finish from state s after frame t, frame t excluded, so
             alpha + beta is the log probability of all paths through (t, s). (The 2006 paper counts frame t in
             both and divides once; leaving it out of beta is the convention of Graves' later book.)
@@ -173,11 +173,11 @@ def forced_align(log_probs: Tensor, target: Tensor | Iterable[int], blank: int =
         last -= 1
     if best[last] == NEVER:
         raise ValueError("every path that spells the target has probability 0: nothing to align")
-    way = [last]
+    visited = [last]
     for t in reversed(range(1, frames)):
-        way.append(way[-1] - int(back[t, way[-1]]))
-    visited = torch.tensor(way[::-1], device=log_probs.device)  # (T,)
-    return Alignment(states[visited], visited, best[last])
+        visited.append(visited[-1] - int(back[t, visited[-1]]))
+    path = torch.tensor(visited[::-1], device=log_probs.device)  # (T,)
+    return Alignment(states[path], path, best[last])
 
 
 def _shifted(row: Tensor, by: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a decoder may know of the language: the probability of the next label, given those before it."""
+"""Language models for decoding: the probability of the next label, given those before it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lessons.ctc.grammar import SLOTS
 class LanguageModel(Protocol):
     """A distribution over labels, read one class at a time.
 
-    A state is all that the model remembers. Model and state must be hashable, equal states must have equal
-    futures, and a model must not change: decoders ask once a state and keep the answer.
+    A state summarizes the labels read so far. Model and state must be hashable, equal states must give equal
+    probabilities, and a model must not change: decoders ask once per state and cache the answer.
     """
 
     def start(self) -> Hashable:
@@ -42,7 +42,7 @@ def text_log_prob(lm: LanguageModel, labels: Iterable[int]) -> float:
 
 
 class AnyText:
-    """What stands in where there is no language model: every label and every end is free."""
+    """The model that stands for no language model: every label and every end costs nothing."""
 
     def start(self) -> None:
         return None
@@ -57,19 +57,55 @@ class AnyText:
 ANY_TEXT = AnyText()
 
 
+class TextLM:
+    """A language model as a function of text: ``p("bin b", "l")`` is the probability of "l" after "bin b".
+
+    With "" instead of a character it is the probability that the text ends. States are kept, so a decoder
+    that asks for longer and longer prefixes pays for one step each time.
+
+    Args:
+        lm: a language model over the classes of ``alphabet``.
+        alphabet: turns characters into classes.
+    """
+
+    def __init__(self, lm: LanguageModel, alphabet: Alphabet | None = None) -> None:
+        self._lm = lm
+        self._alphabet = alphabet or Alphabet()
+        self._states: dict[str, Hashable] = {"": lm.start()}
+        self._known: dict[tuple[str, str], float] = {}
+
+    def __call__(self, text: str, character: str) -> float:
+        if (text, character) not in self._known:
+            state = self._state(text)
+            if character == "":
+                log_prob = self._lm.end(state)
+            else:
+                (label,) = self._alphabet.encode(character).tolist()
+                log_prob, self._states[text + character] = self._lm.step(state, label)
+            self._known[text, character] = math.exp(log_prob)
+        return self._known[text, character]
+
+    def _state(self, text: str) -> Hashable:
+        """Return the model's state after ``text``."""
+        if text not in self._states:
+            self(text[:-1], text[-1])
+        return self._states[text]
+
+
 class CharNGram:
     """A character n-gram model with Witten-Bell smoothing.
 
     p(c | h) = (n(hc) + u(h) p(c | h')) / (n(h) + u(h))
 
     n counts occurrences, u(h) is the number of different characters seen after the history h, and h' is h
-    without its oldest character: the more kinds of character have followed a history, the more is left to the
-    shorter one. Below the empty history stands 1/V for each character and the end, so nothing is forbidden.
+    without its oldest character: the more different characters have followed a history, the more weight the
+    shorter history gets. Below the empty history is a uniform 1/V for each character and the end, so nothing
+    is forbidden.
     (Witten and Bell, "The zero-frequency problem", 1991; in this form Chen and Goodman 1996, section 2.)
 
     A state is the longest history of at most order-1 characters that was seen: where h was not, p(c | h) is
-    p(c | h'), now and ever after. The edge of a text, before it and after it, counts as a character and is
-    written as class 0, which no character has.
+    p(c | h'), and so for all longer ones. The edge of a text, before it and after it, counts as a character
+    and is written as class 0, which no character has.
 
     Args:
         sentences: the texts to count.
@@ -131,7 +167,7 @@ def _followers(
 def _witten_bell(
     followers: dict[tuple[int, ...], Counter[int]], classes: int
 ) -> dict[tuple[int, ...], np.ndarray]:
-    """Return p(c | h) as a row (V,) for each counted history, short ones first: the long lean on them."""
+    """Return p(c | h) as a row (V,) for each counted history, each interpolated with the next shorter one."""
     rows: dict[tuple[int, ...], np.ndarray] = {}
     for history in sorted(followers, key=len):
         shorter = rows[history[1:]] if history else np.full(classes, 1 / classes)  # (V,)
@@ -146,9 +182,9 @@ def _witten_bell(
 class GridGrammar:
     """The 64,000 sentences of GRID, all equally likely, and nothing else.
 
-    A character has the share of its slot's words that go on with it: after "t" among the digits, "w" and "h"
-    have one half each. So every sentence has log probability -log 64000. A state is the slot and the part of
-    its word that has been read.
+    The probability of a character is the fraction of its slot's words that continue with it: after "t" among
+    the digits, "w" and "h" have one half each. So every sentence has log probability -log 64000. The
+    state is the slot and the part of its word that has been read.
     """
 
     def __init__(self, alphabet: Alphabet | None = None) -> None:

@@ -170,8 +170,10 @@ def log_forward_backward(
         torch.cat((states, states.flip(1))),  # (2B, S)
         torch.cat((first_states, final_states.flip(1))),  # (2B, S) backward starts where forward ends
     )  # (T, 2B, S)
-    before = arrivals[:, :batch]  # (T, B, S) all ways to get to state s at frame t
-    after = _reverse_frames(arrivals[:, batch:].flip(2), input_lengths)  # (T, B, S) all ways to go on from it
+    before = arrivals[:, :batch]  # (T, B, S) all ways to reach state s at frame t
+    after = _reverse_frames(
+        arrivals[:, batch:].flip(2), input_lengths
+    )  # (T, B, S) all ways to finish from it
     through = before + emission + after  # (T, B, S) all paths through (t, s)
 
     # Every path passes some state of the first frame. With no frames, the only label is the empty one.
@@ -194,19 +196,19 @@ def _reverse_frames(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def log_arrivals(emission: Tensor, states: Tensor, starts: Tensor) -> Tensor:
-    """Return the log probability of all ways to arrive in each state at each frame, before it emits.
+    """Return the log probability of all ways to arrive in each state at each frame, before its emission.
 
     Args:
         emission: (T, N, S) log probability of each state's class at each frame.
         states: (N, S) extended labels.
-        starts: (N, S) the states in which a path may begin.
+        starts: (N, S) the states in which a path may start.
     """
     frames, count, size = emission.shape
     barrier = torch.where(may_skip(states), 0.0, NEVER).to(emission)  # (N, S) added to a jump
 
     arrivals = torch.empty_like(emission)  # (T, N, S)
     arrivals[0] = torch.where(starts, 0.0, NEVER)
-    alpha = emission.new_full((count, size + 2), NEVER)  # two columns more on the left: s-1 and s-2 exist
+    alpha = emission.new_full((count, size + 2), NEVER)  # two extra columns on the left, for s-1 and s-2
     stay, step, jump = alpha[:, 2:], alpha[:, 1:-1], alpha[:, :-2]  # (N, S) three views of alpha
     for t in range(1, frames):
         torch.add(arrivals[t - 1], emission[t - 1], out=stay)

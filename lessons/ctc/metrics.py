@@ -1,4 +1,4 @@
-"""Character and word error rate: the fewest edits that turn what was read into what was said."""
+"""Character and word error rate (CER, WER): edit distances between references and hypotheses."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def edit_distance(reference: Sequence[Hashable], hypothesis: Sequence[Hashable])
 
 
 def edits(reference: Sequence[Unit], hypothesis: Sequence[Unit]) -> list[tuple[Unit | None, Unit | None]]:
-    """Return who became whom: pairs (wanted, found) of the fewest edits, in order.
+    """Return a minimum edit alignment: pairs (reference unit, hypothesis unit), in order.
 
-    A deletion is (wanted, None), an insertion (None, found). Where several ways are equally short, the last
-    units are paired rather than dropped: "at b two" read as "at two" loses "b", not "two".
+    A deletion is (unit, None), an insertion (None, unit). Where several alignments have the fewest edits, the
+    last units are paired rather than deleted: "at b two" decoded as "at two" loses "b", not "two".
     """
     rows, columns = len(reference), len(hypothesis)
     cost = [[i + j if i == 0 or j == 0 else 0 for j in range(columns + 1)] for i in range(rows + 1)]
@@ -38,7 +38,7 @@ def edits(reference: Sequence[Unit], hypothesis: Sequence[Unit]) -> list[tuple[U
             cost[i][j] = min(substitution, cost[i - 1][j] + 1, cost[i][j - 1] + 1)
     pairs: list[tuple[Unit | None, Unit | None]] = []
     i, j = rows, columns
-    while i or j:  # walk back along a cheapest way
+    while i or j:  # trace back along a cheapest path
         if i and j and cost[i][j] == cost[i - 1][j - 1] + (reference[i - 1] != hypothesis[j - 1]):
             i, j = i - 1, j - 1
             pairs.append((reference[i], hypothesis[j]))
@@ -58,7 +58,7 @@ def cer(references: str | Sequence[str], hypotheses: str | Sequence[str]) -> flo
 
     A fraction: 0 is perfect, and insertions can take it above 1. Sums over the corpus before dividing, so a
     long sentence weighs more than a short one; the mean of the sentences' rates is another number. An empty
-    reference among others is allowed: all that was read for it counts as insertions.
+    reference among others is allowed: its whole hypothesis counts as insertions.
 
     Raises:
         TypeError: when one is a string and the other a list.

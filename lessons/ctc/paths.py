@@ -27,7 +27,7 @@ def collapse(path: Tensor | Iterable[int], blank: int = 0) -> list[int]:
 def min_frames(target: Tensor | Iterable[int]) -> int:
     """Return the fewest frames that can spell ``target``: its length, and a blank between each equal pair.
 
-    It is not 2L+1: that is the number of states of the extended label, and a path may skip most blanks.
+    It is not 2L+1, the number of states of the extended label: a path may skip most blanks.
     """
     labels = as_integers(target)
     return len(labels) + sum(left == right for left, right in itertools.pairwise(labels))

@@ -1,4 +1,4 @@
-"""The prefixes that a beam search has met, as a tree in tables: a whole beam is looked up at once."""
+"""The prefixes of a beam search as a tree (trie) in arrays: a whole beam is looked up at once."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 
 
 class PrefixTree:
-    """Prefixes as nodes of a tree: the same prefix is always the same node, even when it left the beam.
+    """A trie of prefixes: the same prefix is always the same node, even after it left the beam.
 
-    Nodes are numbers and the tree is a few tables over them, so a whole beam is looked up at once.
+    Nodes are integers and the tree is a few arrays indexed by them, so a whole beam is looked up at once.
     """
 
     ROOT = 0
 
     def __init__(self, classes: int, room: int = 2048) -> None:
         self._size = 1  # N, the nodes that there are; the tables have room for more
-        self._child = np.zeros((room, classes), dtype=np.int32)  # (N, V) the root where there is none yet
+        self._child = np.zeros((room, classes), dtype=np.int32)  # (N, V) ROOT where there is no child yet
         self._parent = np.full(room, -1)  # (N,)
         self._label = np.full(room, -1)  # (N,) the last label of each prefix
         self._row = np.full(room, -1)  # (N,) scratch; the last entry, which is the root's parent, stays -1
 
     def parent_rows(self, nodes: np.ndarray) -> np.ndarray:
-        """Return (P,): the place in ``nodes`` (P,) of each node's parent, -1 where it is not among them."""
+        """Return (P,): positions in ``nodes`` (P,) of each node's parent, -1 where it is not among them."""
         self._row[nodes] = np.arange(len(nodes))
         found = self._row[self._parent[nodes]]  # (P,)
         self._row[nodes] = -1
@@ -43,7 +43,7 @@ class PrefixTree:
 
     def spell(self, nodes: Iterable[int]) -> list[list[int]]:
         """Return the prefix of each node."""
-        parent, label = self._parent.tolist(), self._label.tolist()  # lists: quicker one by one
+        parent, label = self._parent.tolist(), self._label.tolist()  # lists: faster one by one
         prefixes = []
         for node in nodes:
             prefix = []

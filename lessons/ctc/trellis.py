@@ -1,4 +1,4 @@
-"""The trellis of CTC: the extended label's states, and which steps from frame to frame a path may take.
+"""The trellis of CTC: the states of the extended label, and the moves that a path may make between frames.
 
 The states of a label are its characters with a blank before, between and after them. From frame to frame a
 path stays in its state, steps to the next, or skips a blank; :func:`may_skip` is the one rule that says
@@ -36,8 +36,8 @@ def extend_batch(targets: Tensor, blank: int) -> Tensor:
 def may_skip(states: Tensor | Sequence[int]) -> Tensor:
     """Return for each state s of extended labels (..., S) whether a path may step into it straight from s-2.
 
-    It skips the blank between them, which is allowed only between different labels: equal ones would merge
-    without it. From blank to blank there is no skip either, since it would leave out a label.
+    The skip leaves out the blank between them, which is allowed only between different labels: equal ones
+    would merge without it. A skip from blank to blank is not allowed, since it would leave out a label.
     """
     states = torch.as_tensor(states)
     allowed = torch.zeros_like(states, dtype=torch.bool)  # (..., S)

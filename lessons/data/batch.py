@@ -1,4 +1,4 @@
-"""From clips of bytes to what one step of training needs: normalized floats, targets, lengths."""
+"""Mini-batches for training: clips of bytes become normalized floats, with targets and lengths."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ CPU = torch.device("cpu")
 
 
 def normalize(clips: Tensor, lengths: Tensor | None = None, *, check: bool = True) -> Tensor:
-    """Give every clip mean 0 and standard deviation 1 over its own valid pixels; padding becomes 0.
+    """Standardize every clip: mean 0, standard deviation 1 over its own valid pixels; padding becomes 0.
 
-    One mean and one standard deviation per clip, not per frame: light and camera go, motion and its size
-    stay. The scale also decides whether the published LipNet's gates can move at all: raw 0-255 pixels
-    saturate nearly all of them (notebook 01).
+    One mean and one standard deviation per clip, not per frame: this removes differences of light and
+    camera, and keeps motion. It also fixes the scale of the input (notebook 01).
 
     Args:
         clips: (B, T, H, W) gray values, bytes or floats of any scale.
         lengths: (B,) valid frames; None means all.
-        check: look for NaN. Clips made of bytes hold none, and looking would stop a GPU at every step.
+        check: raise an error for NaN. Clips made of bytes have none, and this check would make the CPU wait
+            for a GPU at every step.
 
     Returns:
         (B, T, H, W) float32.
@@ -49,16 +49,16 @@ def normalize(clips: Tensor, lengths: Tensor | None = None, *, check: bool = Tru
     n_pixels = valid.sum((1, 2, 3), keepdim=True) * clips[0, 0].numel()  # (B, 1, 1, 1)
     mean = (clips * valid).sum((1, 2, 3), keepdim=True) / n_pixels  # (B, 1, 1, 1)
     clips = (clips - mean) * valid  # (B, T, H, W)
-    deviation = (clips.square().sum((1, 2, 3), keepdim=True) / n_pixels).sqrt()  # (B, 1, 1, 1)
-    return clips / (deviation + 1e-5)  # a clip of one flat gray becomes zeros, not NaN
+    std = (clips.square().sum((1, 2, 3), keepdim=True) / n_pixels).sqrt()  # (B, 1, 1, 1)
+    return clips / (std + 1e-5)  # a clip of one flat gray becomes zeros, not NaN
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step needs.
+    """A mini-batch for one training step.
 
-    Lengths stay on the CPU: they decide shapes and loops, and reading one back from a GPU would make the
-    program wait for all the work that is queued there.
+    Lengths stay on the CPU: they determine shapes and loops, and reading one from a GPU would make the
+    program wait for all work that is queued there.
 
     Attributes:
         x: (B, C, T, H, W) float, normalized, on the device.
@@ -66,8 +66,7 @@ class Batch:
         targets: (sum of target_lengths,) classes of all sentences, one after the other, on the device.
         target_lengths: (B,) characters of each sentence, on the CPU.
         frame_labels: (B, T) the class of each frame by the word timings (``lessons.data.grid.timings``), on
-        the
-            device.
+            the device.
     """
 
     x: Tensor
@@ -79,12 +78,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Collected:
-    """The clips of a batch as bytes on the CPU, before they travel to the device.
+    """The clips of a mini-batch as bytes on the CPU, before they are sent to the device.
 
     Attributes:
         frames: (B, T, H, W) uint8.
         lengths, targets, target_lengths, frame_labels: as in :class:`Batch`, all on the CPU.
-        rng: what the augmentation on the device draws from next; None for clips as they are.
+        rng: the generator of the augmentation on the device; None for no augmentation.
         places, n_clips: these clips are those at ``places`` of a batch of ``n_clips``.
     """
 
@@ -100,9 +99,8 @@ class Collected:
     def to(self, device: torch.device, channels: int) -> Batch:
         """Send the bytes to ``device``, and augment and normalize them there.
 
-        Bytes are a twelfth of the traffic that three channels of floats would be, and the device, not the
-        core that feeds it, does the arithmetic. A model with three input ``channels`` sees the gray image
-        three times.
+        Gray bytes are a twelfth of the size of three channels of floats, and the device does the arithmetic.
+        A model with three input ``channels`` gets the gray image three times.
         """
         x = _send(self.frames, device).float()  # (B, T, H, W)
         if self.rng is not None:
@@ -121,16 +119,30 @@ def _send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+def encode_labels(
+    transcript: str, segments: Sequence[tuple[float, float, str]], n_frames: int, shown: np.ndarray
+) -> tuple[Tensor, np.ndarray]:
+    """Return the classes of a sentence (L,), and the class of each shown frame by the word timings (T',).
+
+    Args:
+        transcript: what was said.
+        segments: its words in time, as in :class:`lessons.data.clips.ClipSet`.
+        n_frames: T, of the clip.
+        shown: (T',) which of its frames are shown.
+    """
+    return ALPHABET.encode(transcript), frame_labels(segments, n_frames, ALPHABET)[shown]
+
+
 def collect(
     clips: ClipSet,
     indices: Sequence[int],
     rng: np.random.Generator | None,
     places: Sequence[int] | None = None,
 ) -> Collected:
-    """Collect the clips at ``indices``, with frames dropped and doubled by ``rng`` unless it is None.
+    """Return the clips at ``indices``, with frames dropped and repeated by ``rng`` unless it is None.
 
-    With ``places`` only the clips at these places of ``indices`` are collected, but random numbers are drawn
-    for all of them: so several processes that share a batch change each clip just as one process would.
+    With ``places`` only the clips at these positions of ``indices`` are collected, but random numbers are
+    drawn for all of them. So several processes that share a batch augment each clip as one process would.
     """
     n_clips = len(indices)
     if n_clips == 0 or not 0 <= min(indices) <= max(indices) < len(clips):
@@ -142,11 +154,13 @@ def collect(
     shown = [np.arange(n) if rng is None else jitter_frames(n, rng) for n in lengths]  # (T,) each
     indices = [indices[place] for place in places]
     frames = np.zeros((len(indices), *clips.frames.shape[1:]), np.uint8)  # (B, T, H, W)
-    labels = np.zeros(frames.shape[:2], np.int64)  # (B, T)
+    labels, targets = np.zeros(frames.shape[:2], np.int64), []  # (B, T)
     for n, (i, chosen) in enumerate(zip(indices, (shown[place] for place in places), strict=True)):
         frames[n, : len(chosen)] = clips.frames[i, chosen]
-        labels[n, : len(chosen)] = frame_labels(clips.segments[i], len(chosen), ALPHABET)[chosen]
-    targets = [ALPHABET.encode(clips.transcripts[i]) for i in indices]  # (L,) each
+        target, labels[n, : len(chosen)] = encode_labels(
+            clips.transcripts[i], clips.segments[i], len(chosen), chosen
+        )
+        targets.append(target)  # (L,)
     return Collected(
         torch.from_numpy(frames),
         torch.from_numpy(clips.lengths[indices]),
@@ -167,9 +181,9 @@ def training_batch(
     places: Sequence[int] | None = None,
     device: torch.device = CPU,
 ) -> Batch:
-    """The clips at ``indices`` on ``device``, augmented by ``rng`` or as they are when it is None.
+    """Return the clips at ``indices`` on ``device``, augmented by ``rng`` unless it is None.
 
-    :func:`collect`, then :meth:`Collected.to`; a training loop calls the two apart, to collect the next batch
-    while the device computes.
+    :func:`collect`, then :meth:`Collected.to`. A training loop calls the two separately, to collect the next
+    batch while the device computes.
     """
     return collect(clips, indices, rng, places).to(device, channels)

@@ -1,4 +1,4 @@
-"""A set of mouth clips in memory, as bytes. No torch here: whoever only loads clips stays small."""
+"""A set of mouth clips in memory, as bytes. It needs no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SILENCES = ("sil", "sp")  # "words" of a ClipSet: silence around the sentence; a
 
 
 class SelectedFrames:
-    """Frames of clips that lie in several arrays, indexed like one: ``frames[i]``, ``frames[i, some]``.
+    """Frames of clips from several arrays, indexed like one array: ``frames[i]``, ``frames[i, some]``.
 
     Args:
         sources: arrays (N, T, H, W) uint8, of one H and W; shorter clips are padded with zeros when read.
@@ -102,7 +102,7 @@ class ClipSet:
 
 
 def joined(sets: Sequence[ClipSet], keep: Callable[[str, str], bool] = lambda name, who: True) -> ClipSet:
-    """Join sets of clips; of clips with one id, the last set's stays. No frame is copied.
+    """Join sets of clips; of clips with the same id, the last one is kept. No frame is copied.
 
     Args:
         sets: of clips with frames of one size.
@@ -123,10 +123,10 @@ def joined(sets: Sequence[ClipSet], keep: Callable[[str, str], bool] = lambda na
 
 
 def balanced_order(speakers: Sequence[str], rng: np.random.Generator) -> np.ndarray:
-    """Return the order of an epoch: as many clips as there are, each speaker as often as any other.
+    """Return the order of one epoch: as many clips as there are, with every speaker equally often.
 
-    Of a speaker with few clips each comes several times, of one with many only some come: others in the next
-    epoch. With one speaker, or none named, it is a permutation of all clips.
+    Clips of a speaker with few clips are repeated; of a speaker with many clips, only some are drawn, and
+    others in the next epoch. With one speaker, or none named, it is a permutation of all clips.
 
     Args:
         speakers: N names, one per clip.

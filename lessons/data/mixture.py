@@ -6,7 +6,7 @@ in proportion to the square root of n, so one with a thousand does not drown one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -14,14 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lessons.ctc.alphabet import ALPHABET
-from lessons.data.batch import normalize
+from lessons.data.batch import encode_labels, normalize
 from lessons.data.clips import ClipSet
 from lessons.data.disguise import disguise
-from lessons.data.grid.timings import frame_labels
 from lessons.data.motions import FRAMES, MEASURES, Motion, spoken_span, varied, warped_time
 
 Item = TypeVar("Item")
+Disguise = Callable[[Tensor, np.random.Generator], Tensor]  # clips (B, T, H, W), 0 to 255, and the same again
 SHARE = 0.5  # a speaker of n clips is drawn in proportion to n ** SHARE
 
 
@@ -75,7 +74,7 @@ class Examples:
     motions: list[Example]
     rng: np.random.Generator
 
-    def to(self, device: torch.device) -> MixedBatch:
+    def to(self, device: torch.device, disguise: Disguise = disguise) -> MixedBatch:
         """Send them to ``device``, and disguise and normalize the clips there."""
         both = self.clips + self.motions
         seen = {}
@@ -135,22 +134,15 @@ class Mixture:
             there = slice(motion.start, motion.start + len(spoken))
             measures[there], known[there] = spoken, True
         shown = self._shown(segments, length, rng)  # (T,)
-        labels = frame_labels(segments, length, ALPHABET)  # (T,)
-        return Example(
-            self.clips.frames[i, shown],
-            measures[shown],
-            known[shown],
-            ALPHABET.encode(self.clips.transcripts[i]),
-            labels[shown],
-        )
+        labels = encode_labels(self.clips.transcripts[i], segments, length, shown)  # (L,), (T,)
+        return Example(self.clips.frames[i, shown], measures[shown], known[shown], *labels)
 
     def motion(self, rng: np.random.Generator) -> Example:
         """A motion without a picture."""
         motion = _draw(self._motions, rng)
         measures, shown = varied(motion, rng, self.n_frames)  # (T, 9), (T,)
-        labels = frame_labels(motion.segments, self.n_frames, ALPHABET)[shown]  # (T,)
-        known = np.ones(self.n_frames, bool)
-        return Example(None, measures, known, ALPHABET.encode(motion.transcript), labels)
+        labels = encode_labels(motion.transcript, motion.segments, self.n_frames, shown)  # (L,), (T,)
+        return Example(None, measures, np.ones(self.n_frames, bool), *labels)
 
     def _shown(self, segments: tuple, length: int, rng: np.random.Generator) -> np.ndarray:
         """(T,) which of ``length`` frames to show when the sentence is timed anew."""

@@ -158,8 +158,8 @@ def _check_frames(frames: np.ndarray, fps: float) -> np.ndarray:
     return np.ascontiguousarray(frames)
 
 
-def write_video(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None:
-    """Write frames as H.264 mp4, near-lossless to the eye (CRF 18), as a whole or not at all.
+def write_video(path: str | Path, frames: np.ndarray, fps: float = 25.0, bit_rate: int | None = None) -> None:
+    """Write frames as H.264 mp4, as a whole or not at all.
 
     The same frames give the same file every time on one machine. On another, the turn from RGB to the colors
     of H.264 may round differently, and another release of PyAV may pack differently.
@@ -168,9 +168,10 @@ def write_video(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None
         path: the file to write, ending in .mp4.
         frames: (T, H, W, 3) RGB or (T, H, W) gray, uint8; H and W even, because color is kept at half size.
         fps: frames a second.
+        bit_rate: bits per second, the encoder's target on average; None is near-lossless to the eye (CRF 18).
 
     Raises:
-        ValueError: frames of another kind, odd sizes, or another suffix.
+        ValueError: frames of another kind, odd sizes, another suffix, or a bit rate that is not positive.
         OSError: the file cannot be written, for one when the disk is full; no partial file stays.
     """
     path = Path(path)
@@ -180,11 +181,14 @@ def write_video(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None
         raise ValueError(f"path: {path.name!r}, expected a name that ends in .mp4")
     if height % 2 or width % 2:
         raise ValueError(f"frames: {width}x{height}; H.264 needs even sizes, crop or pad one row or column")
+    if bit_rate is not None and not bit_rate > 0:
+        raise ValueError(f"bit_rate={bit_rate}: expected bits per second, above 0, or None")
+    quality = {"crf": "18"} if bit_rate is None else {"b": str(bit_rate)}
     with atomic(path) as part:
         try:
             with av.open(f"file:{part}", "w", format="mp4") as container:
                 rate = Fraction(fps).limit_denominator(1001)
-                stream = container.add_stream("libx264", rate=rate, options={"crf": "18", **REPEATABLE})
+                stream = container.add_stream("libx264", rate=rate, options={**quality, **REPEATABLE})
                 stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
                 stream.codec_context.thread_count = 1  # how many threads there are changes the file
                 for frame in frames:  # (H, W, 3)

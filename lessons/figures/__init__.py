@@ -15,6 +15,7 @@ from lessons.figures.clips import (
     boxed_frames,
     clip_rows,
     filmstrip,
+    frame_posterior,
     live_transcript,
     saliency_overlay,
     word_timeline,
@@ -22,15 +23,13 @@ from lessons.figures.clips import (
 from lessons.figures.cost import Layer, break_even, layer_costs, shape_ladder, weight_bars
 from lessons.figures.ctc import (
     alignment,
-    beam_search,
     ctc_gradient,
-    edit_table,
-    path_probabilities,
     posterior_curves,
     trellis,
     trellis_flow,
     trellis_steps,
 )
+from lessons.figures.decoding import beam_search, edit_table, hypotheses, path_probabilities
 from lessons.figures.detection import boolean_timeline, box_overlaps, center_maps, precision_recall
 from lessons.figures.diagrams import bottleneck_lstm_diagram, course_map, lstm_gru_diagram, pipeline_diagram
 from lessons.figures.recurrent import bidirectional_order, gate_activations, sigmoid_saturation, state_maps
@@ -44,17 +43,25 @@ from lessons.figures.training import (
     throughput,
     training_run,
 )
-from lessons.figures.volumes import kernels, memory_layout, space_time, space_time_cube, space_time_slices
+from lessons.figures.volumes import (
+    direction_tuning,
+    kernels,
+    memory_layout,
+    space_time,
+    space_time_cube,
+    space_time_slices,
+)
 
 __all__ = [
     "Layer", "alignment", "beam_search", "bidirectional_order", "boolean_timeline",
     "bottleneck_lstm_diagram", "box_overlaps", "boxed_clip_rows", "boxed_frames", "break_even",
     "center_maps", "clip_rows", "confusion_matrix", "count_bars", "course_map", "ctc_gradient", "curves",
-    "describe", "distance_matrix", "dot_plot", "edit_table", "error_rate_bars", "filmstrip",
-    "gantt_chart", "gate_activations", "intervals", "kernels", "layer_costs", "live_transcript",
-    "lstm_gru_diagram", "measure_courses", "memory_layout", "mouth_points", "number_bits", "number_range",
-    "path_probabilities", "pipeline_diagram", "posterior_curves", "precision_recall", "ring_all_reduce",
-    "saliency_overlay", "seed_spread", "shape_ladder", "sigmoid_saturation", "space_time",
-    "space_time_cube", "space_time_slices", "state_maps", "stranger_diagram", "strip_plot", "throughput",
-    "training_run", "trellis", "trellis_flow", "trellis_steps", "weight_bars", "word_timeline",
+    "describe", "direction_tuning", "distance_matrix", "dot_plot", "edit_table", "error_rate_bars",
+    "filmstrip", "frame_posterior", "gantt_chart", "gate_activations", "hypotheses", "intervals",
+    "kernels", "layer_costs", "live_transcript", "lstm_gru_diagram", "measure_courses", "memory_layout",
+    "mouth_points", "number_bits", "number_range", "path_probabilities", "pipeline_diagram",
+    "posterior_curves", "precision_recall", "ring_all_reduce", "saliency_overlay", "seed_spread",
+    "shape_ladder", "sigmoid_saturation", "space_time", "space_time_cube", "space_time_slices",
+    "state_maps", "stranger_diagram", "strip_plot", "throughput", "training_run", "trellis",
+    "trellis_flow", "trellis_steps", "weight_bars", "word_timeline",
 ]  # fmt: skip

@@ -38,8 +38,10 @@ from lessons.figures.style import (
     name_rows,
     new_figure,
     plural,
+    probabilities,
     to_numpy,
     trend,
+    visible,
     write,
 )
 
@@ -415,6 +417,33 @@ def _frames_in_time(ax: Axes, frames: np.ndarray, span: tuple[float, float]) -> 
     ax.set(ylim=(0, 1), yticks=[])
     ax.spines[:].set_visible(False)
     ax.tick_params(axis="x", length=0)
+
+
+@house_style()
+def frame_posterior(
+    frame: Any, posterior: Any, symbols: Sequence[str], *, title: str | None = None, width: float = 7.5
+) -> Figure:
+    """One frame, and beside it the probability of each class in this frame, the likeliest in orange.
+
+    Args:
+        frame: (H, W) gray or (H, W, 3) RGB.
+        posterior: (V,) probabilities.
+        symbols: V names, class 0 (the blank) first; a space is drawn as ␣.
+    """
+    p = probabilities(to_numpy(posterior, "posterior", 1)[None], "posterior")[0]  # (V,)
+    if len(p) != len(symbols):
+        raise ValueError(f"symbols: {len(symbols)} of them for {len(p)} classes")
+    image, best = as_clip(np.asarray(frame)[None], "frame"), int(p.argmax())
+    fig = new_figure(width, 2.3)
+    left, right = fig.subplots(1, 2, width_ratios=(1, 1.5))
+    frame_axes(left)
+    left.imshow(image[0], **gray_scale(image))
+    right.bar(range(len(p)), p, color=[VERMILION if v == best else FAINT for v in range(len(p))])
+    right.set_xticks(range(len(p)), [visible(symbol) for symbol in symbols], fontsize=8)
+    right.tick_params(axis="x", length=0)
+    right.set(ylim=(0, 1), yticks=[0, 0.5, 1], ylabel="probability", xlabel="class")
+    alt = f"A frame, and bars of the probability of {plural(len(p), 'class')}, highest for {symbols[best]!r}."
+    return finish(fig, alt, title)
 
 
 SPOKEN, UNSPOKEN, WHITE = (20, 20, 20), (190, 190, 190), (255, 255, 255)

@@ -8,7 +8,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 
 from lessons.figures.style import (
     BLUE,
@@ -19,6 +18,7 @@ from lessons.figures.style import (
     PAPER,
     VERMILION,
     describe,
+    draw_rounded_box,
     finish,
     house_style,
     listed,
@@ -28,11 +28,6 @@ from lessons.figures.style import (
 )
 
 Point = tuple[float, float]
-
-
-def _box(ax: Axes, middle: Point, size: Point, rounding: float = 0.08, **style: Any) -> None:
-    corner = (middle[0] - size[0] / 2, middle[1] - size[1] / 2)
-    ax.add_patch(FancyBboxPatch(corner, *size, boxstyle=f"round,pad=0,rounding_size={rounding}", **style))
 
 
 def _sign(ax: Axes, x: float, y: float, sign: str, drop: float = 0.0) -> None:
@@ -97,7 +92,7 @@ def course_map(notebooks: Sequence[tuple[int, str, bool]], *, here: int | None =
             (x, y), (title, written) = place[number], entries[number]
             face, ink = (color, "white") if written else ("white", FAINT)
             edge = {"edgecolor": INK, "lw": 2.2} if number == here else {"edgecolor": color, "lw": 0.9}
-            _box(ax, (x, y), (wide, high), facecolor=face, **edge)
+            draw_rounded_box(ax, (x, y), (wide, high), facecolor=face, **edge)
             write(ax, x, y + 0.1, f"{number:02d}", fontsize=9.5, color=ink)
             write(ax, x, y - 0.12, title, fontsize=7, color=ink)
     _map_arrows(ax, rows, place, wide, high)
@@ -141,7 +136,7 @@ def pipeline_diagram(parts: Sequence[tuple[str, str, str, str]], *, width: float
     for x, (half, name, output, built) in enumerate(parts):
         if half not in PART_COLORS:
             raise ValueError(f"parts[{x}]: half {half!r}, expected one of {', '.join(PART_COLORS)}")
-        _box(ax, (x, 0), (0.8, 0.6), lw=0, fc=PART_COLORS[half])
+        draw_rounded_box(ax, (x, 0), (0.8, 0.6), lw=0, fc=PART_COLORS[half])
         write(ax, x, 0, name, fontsize=8.5, color="white", linespacing=1.3)
         write(ax, x, 0.38, built, va="bottom", fontsize=8, color=FAINT)
         write(ax, x, -0.4, output, va="top", fontsize=8, color=INK, linespacing=1.3)
@@ -218,7 +213,9 @@ def _cell(ax: Axes, state: str, last: float, gates: Mapping[str, float]) -> None
     ax.text(-0.01, INPUT_Y, "x, h", ha="right", va="center", fontsize=11, color=INK)
     for name, x in gates.items():
         color, function = (GREEN, "tanh") if name in "gn" else (VERMILION, "σ")
-        _box(ax, (x, GATE_Y), (0.14, 0.17), 0.03, facecolor=PAPER, edgecolor=color, lw=1.4, zorder=3)
+        draw_rounded_box(
+            ax, (x, GATE_Y), (0.14, 0.17), 0.03, facecolor=PAPER, edgecolor=color, lw=1.4, zorder=3
+        )
         write(ax, x, GATE_Y + 0.035, name, fontsize=11, color=INK, zorder=4, weight="bold")
         write(ax, x, GATE_Y - 0.045, function, fontsize=8.5, color=color, zorder=4)
         ax.plot([x, x], [INPUT_Y, GATE_Y], color=FAINT, lw=1.2, zorder=1)
@@ -319,7 +316,7 @@ def _convolutions(ax: Axes, texts: Mapping[str, str], weights: Mapping[str, int]
     _flow(ax, "h", texts, [(0.0, OLD), (JOIN, OLD), (JOIN, ROW - 0.3)], (0.8, OLD + 0.5), color=BLUE)
     for name, (x, kernel, after, does) in LAYERS.items():
         color = ORANGE if "depthwise" in kernel else GREEN
-        _box(ax, (x, ROW), (WIDE, HIGH), 0.15, facecolor=PAPER, edgecolor=color, lw=1.6, zorder=3)
+        draw_rounded_box(ax, (x, ROW), (WIDE, HIGH), 0.15, facecolor=PAPER, edgecolor=color, lw=1.6, zorder=3)
         lines = [kernel, f"{weights[name]:,}", *([after] if after else [])]
         for k, line in enumerate(lines):
             size, weight = 7 if k == 0 else 8.5, "bold" if k == 1 else "normal"
@@ -339,7 +336,7 @@ def _gates(ax: Axes, texts: Mapping[str, str]) -> None:
     for name, x in SPLIT.items():
         color = GREEN if name == "g" else VERMILION
         _arrow(ax, [(x, BUS), (x, GATE - 0.4)], INK)
-        _box(ax, (x, GATE), (1.5, 0.8), 0.15, facecolor=PAPER, edgecolor=color, lw=1.6, zorder=3)
+        draw_rounded_box(ax, (x, GATE), (1.5, 0.8), 0.15, facecolor=PAPER, edgecolor=color, lw=1.6, zorder=3)
         label = {"f": "σ(f + 1)", "g": "φ(g)"}.get(name, f"σ({name})")
         write(ax, x, GATE, label, fontsize=9.5, color=INK, zorder=4)
         ax.text(x + 0.12, (BUS + GATE - 0.4) / 2, texts[name], ha="left", va="center", fontsize=7.5)

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from lessons.figures.diagrams import _box
 from lessons.figures.style import (
     BLUE,
     FAINT,
@@ -21,6 +20,7 @@ from lessons.figures.style import (
     VERMILION,
     as_clip,
     colored,
+    draw_rounded_box,
     finish,
     frame_axes,
     gray_scale,
@@ -155,7 +155,7 @@ def stranger_diagram(shapes: Mapping[str, Sequence[int]], *, width: float = 9.5)
     ax.set(xlim=(-0.5, 5.5), ylim=(-0.1, 3.1))
     ax.set_axis_off()
     for name, (label, at, color) in BOXES.items():
-        _box(ax, at, (0.72, 0.5), lw=0, fc=color)
+        draw_rounded_box(ax, at, (0.72, 0.5), lw=0, fc=color)
         write(ax, *at, label, fontsize=8.5, color="white", linespacing=1.2)
         write(ax, at[0], at[1] - 0.3, str(tuple(shapes[name])), va="top", fontsize=8, color=INK)
     for a, b in ARROWS:

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
 # The palette of Okabe and Ito, "Color Universal Design" (2008), yellow left out: too pale on white.
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -153,6 +153,14 @@ def draw_box(ax: Axes, box: Sequence[float], color: str, lw: float = 1.6, **styl
     """The outline of a box (left, top, right, bottom)."""
     left, top, right, bottom = box
     ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=color, lw=lw, **style))
+
+
+def draw_rounded_box(
+    ax: Axes, middle: tuple[float, float], size: tuple[float, float], rounding: float = 0.08, **style: Any
+) -> None:
+    """A filled box with rounded corners around ``middle``, of ``size`` (width, height)."""
+    corner = (middle[0] - size[0] / 2, middle[1] - size[1] / 2)
+    ax.add_patch(FancyBboxPatch(corner, *size, boxstyle=f"round,pad=0,rounding_size={rounding}", **style))
 
 
 def color_bar(fig: Figure, image: Any, ax: Any, ticks: Sequence[float] = (), **style: Any) -> None:

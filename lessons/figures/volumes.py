@@ -23,6 +23,7 @@ from lessons.figures.style import (
     SIGNED,
     VERMILION,
     as_clip,
+    at_least,
     finish,
     frame_axes,
     gray_scale,
@@ -65,8 +66,8 @@ def space_time_slices(
     right.axvline(t, color=GREEN, **line)
     for ax, pixels, color, name in (
         (frame, clip[t], GREEN, f"frame {t}"),  # (H, W)
-        (below, clip[:, row], VERMILION, f"x–t cut: row {row}"),  # (T, W)
-        (right, clip[:, :, column].swapaxes(0, 1), BLUE, f"y–t cut: column {column}"),  # (H, T)
+        (below, clip[:, row], VERMILION, f"x–t slice: row {row}"),  # (T, W)
+        (right, clip[:, :, column].swapaxes(0, 1), BLUE, f"y–t slice: column {column}"),  # (H, T)
     ):
         ax.imshow(pixels, cmap="gray", vmin=0, vmax=top, aspect="auto")
         ax.spines[:].set(visible=True, color=color, linewidth=1.6)
@@ -275,7 +276,7 @@ def kernels(
         if names is not None:
             axes[0, o].set_title(names[o], fontsize=9, loc="center", pad=4)
     for row, ax in enumerate(axes[:, 0]):
-        label = f"frame {row - taps // 2:+d}" if row < taps else "x–t cut"
+        label = f"frame {row - taps // 2:+d}" if row < taps else "x–t slice"
         label = label.replace("+0", "0").replace("-", "−")
         ax.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
     called = f": {listed(names)}" if names else ""
@@ -334,3 +335,37 @@ def memory_layout(walks: Mapping[str, Any], memory: Sequence[str], *, width: flo
     axes[0].set_ylabel("elements in order, downwards", fontsize=9)
     orders = [f"{name} {listed(walk.ravel(), 6)}" for name, walk in addresses.items()]
     return finish(fig, f"Order in which tensors visit {cells} addresses of memory; {'; '.join(orders)}.")
+
+
+@house_style()
+def direction_tuning(
+    responses: Mapping[str, Any], *, title: str | None = None, width: float | None = None
+) -> Figure:
+    """Direction tuning curves: the response of filters to motion in each direction, as polar plots.
+
+    The angle is the direction in which the texture moves, to the right at 0° and up at 90°; the radius is the
+    response, relative to the filter's largest one.
+
+    Args:
+        responses: name -> (N,) responses, at least 0, to N directions evenly spaced from 0° counterclockwise.
+    """
+    if not responses:
+        raise ValueError("responses: expected at least one filter, found none")
+    fig = new_figure(width or 2.6 * len(responses), 2.9)
+    axes = fig.subplots(1, len(responses), squeeze=False, subplot_kw={"projection": "polar"})[0]
+    strongest = []
+    for ax, (name, values) in zip(axes, responses.items(), strict=True):
+        r = at_least(to_numpy(values, f"responses[{name!r}]", 1).astype(float), 0, f"responses[{name!r}]")
+        r = r / max(float(r.max()), 1e-12)
+        angles = np.arange(len(r)) * 2 * np.pi / len(r)
+        ax.plot(np.append(angles, angles[0]), np.append(r, r[0]), color=BLUE, marker="o", markersize=4)
+        ax.fill(angles, r, color=BLUE, alpha=0.15)
+        ax.set_xticks(np.arange(0, 2 * np.pi, np.pi / 2), ["right", "up", "left", "down"], fontsize=8)
+        ax.set_yticks([0.5, 1.0], ["", ""])
+        ax.set_ylim(0, 1.08)
+        ax.grid(color=RULE, lw=0.7)
+        ax.spines["polar"].set_color(RULE)
+        ax.set_title(name, loc="center", fontsize=9, pad=8)
+        strongest.append(f"{name} at {round(float(np.degrees(angles[int(r.argmax())])))}°")
+    alt = f"Response to motion in each direction, as polar plots; strongest: {listed(strongest)}."
+    return finish(fig, alt, title)

@@ -4,7 +4,7 @@ An image filter slides over height and width. A spatiotemporal filter slides ove
 can respond to "the lower lip is moving down", which no single frame shows (LipNet, arXiv 1611.01599, §3.1).
 Shapes throughout: B clips, C channels, T frames, H rows, W columns; O filters.
 
-These two are here to be read. :func:`lessons.layers.conv3d_fast.conv3d` is faster and has the same arguments.
+Both are written for reading. :func:`lessons.layers.conv3d_fast.conv3d` is faster, with the same arguments.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def check_conv3d(
     dilation: Size3,
     groups: int,
 ) -> tuple[int, ...]:
-    """Refuse what cannot be convolved, by name; return (T', H', W')."""
+    """Check the arguments of a convolution, naming what is wrong; return (T', H', W')."""
     check_rank("x", x)
     check_rank("weight", weight, "(O, C / groups, kt, kh, kw)")
     check_at_least(1, stride=triple(stride, "stride"), dilation=triple(dilation, "dilation"))
@@ -142,7 +142,7 @@ def check_conv3d(
             f"(groups={groups}), but x of shape {tuple(x.shape)} has {n_in}"
         )
     if bias is not None and bias.shape != (n_out,):
-        raise ValueError(f"bias has shape {tuple(bias.shape)}, expected ({n_out},): one for each filter")
+        raise ValueError(f"bias has shape {tuple(bias.shape)}, expected ({n_out},): one per filter")
     autocast = under_autocast(x)  # which brings all to one dtype
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is None:

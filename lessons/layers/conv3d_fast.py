@@ -8,7 +8,7 @@ backward pass. Most of its time goes into fetching columns from memory. Here the
   another. Each of the kt image filters in a filter is multiplied with these frames' columns, and each product
   is added to the output frame that it belongs to;
 * **computed again in the backward pass**, which costs less than to keep them and fetch them;
-* **multiplied twice more for the gradients** (derived in notebook 02, section 6). Let δ be the gradient of
+* **multiplied twice more for the gradients** (derived in notebook 02). Let δ be the gradient of
   the loss with respect to the output. Each frame met the kt slices of a filter on its way into up to kt
   output frames; with the δ of these gathered in the same order,
 

@@ -18,9 +18,9 @@ from lessons.layers.conv3d_fast import conv3d
 class STCNN(nn.Module):
     """One block of LipNet's front: convolution, ReLU, spatial max-pool, channel dropout (Table 3, §A.1).
 
-    The pool halves height and width and leaves time alone: CTC needs every frame. Dropout takes whole
-    channels, because neighboring pixels of one channel say the same and dropping some of them hides
-    nothing. (Channel dropout and max-pool give the same in either order; after the pool it has less to do.)
+    The pool halves height and width and keeps every frame, so that the output has one step per frame. Dropout
+    takes whole channels, because neighboring pixels of a channel are correlated: the others would give away
+    a single one that was dropped. (Channel dropout and max-pool commute; after the pool it is cheaper.)
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding: of the convolution.
@@ -28,7 +28,7 @@ class STCNN(nn.Module):
         norm: batch normalization between convolution and ReLU. LipNet has none.
         dropout: the probability of dropping a channel.
         layers: ``"lessons"`` computes convolution and pool with this file, ``"torch"`` with torch's own,
-            which is faster. Both have the same state_dict and give the same output.
+            which is faster. Both have the same state_dict and the same output.
 
     Raises:
         ValueError: ``layers`` is neither of the two.
@@ -66,9 +66,9 @@ class STCNN(nn.Module):
 
 
 class Conv3d(nn.Module):
-    """:func:`conv3d` with its weights: parameters, shapes and first values are those of ``nn.Conv3d``.
+    """:func:`conv3d` with its weights: parameters, shapes and initialization are those of ``nn.Conv3d``.
 
-    A state_dict goes both ways between the two, and after the same ``torch.manual_seed`` both start equal.
+    A state_dict goes both ways between the two; after the same ``torch.manual_seed`` both have equal weights.
     """
 
     def __init__(

@@ -14,8 +14,10 @@ def from_config(compact: bool = False, projection: int = 160, **config: Any) -> 
 
     Raises:
         TypeError: an argument that this LipNet does not have.
-        ValueError: a value that it refuses.
+        ValueError: a value that it refuses, or the configuration of a cascade, which is two models.
     """
+    if "familiar" in config:
+        raise ValueError("the model is a cascade: expected a single LipNet; take its parts one by one")
     if not compact:
         return LipNet(**config)
     kind = StrangerLipNet if "neck" in config else SmallLipNet

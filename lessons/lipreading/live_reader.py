@@ -18,6 +18,7 @@ from lessons.data.box_crop import crop_box
 from lessons.data.image import resize_area
 from lessons.detection.center_points import decode
 from lessons.detection.detector import Detector, State, to_input
+from lessons.lipreading.cascade import Cascade
 from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.streaming import StableWord, Stream
 
@@ -116,7 +117,7 @@ class LiveReader:
         boxes: the smoothed box of every frame so far, None before the first.
     """
 
-    def __init__(self, finder: Finder, reader: LipNet, share: float = SHARE) -> None:
+    def __init__(self, finder: Finder, reader: LipNet | Cascade, share: float = SHARE) -> None:
         self.finder, self.smoother, self.stream = finder, Smoother(share), Stream(reader)
         self.size = reader.frame_size
         self.found: list[np.ndarray | None] = []
@@ -175,7 +176,7 @@ class LiveReader:
         return self.stream.push(torch.from_numpy(pictures), last)
 
 
-def read_film(film: np.ndarray, finder: Finder, reader: LipNet, share: float = SHARE) -> LiveReader:
+def read_film(film: np.ndarray, finder: Finder, reader: LipNet | Cascade, share: float = SHARE) -> LiveReader:
     """Watch a whole film (T, H, W) as if it were just arriving; what was told and found is in the answer."""
     live = LiveReader(finder, reader, share)
     live.push(film, last=True)

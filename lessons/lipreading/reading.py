@@ -27,6 +27,7 @@ from lessons.ctc.language_models import GridGrammar
 from lessons.data.batch import normalize
 from lessons.data.grid.faults import broken_frames
 from lessons.data.image import resize_area
+from lessons.lipreading.cascade import Cascade
 from lessons.lipreading.lipnet import LipNet
 
 WINDOW = 100  # frames read at once, 4 s; a clip that is no longer is one sentence, whatever its pauses
@@ -56,7 +57,7 @@ class Word:
     confidence: float
 
 
-def log_probabilities(model: LipNet, gray: np.ndarray) -> Tensor:
+def log_probabilities(model: LipNet | Cascade, gray: np.ndarray) -> Tensor:
     """(T, H, W) uint8 gray frames of a mouth -> (T * upsample, V) log-probabilities of the classes."""
     gray = resize_area(gray, model.frame_size)  # (T, H, W)
     x = normalize(torch.from_numpy(gray)[None])[:, None]  # (1, 1, T, H, W)
@@ -100,7 +101,7 @@ class WindowReader:
         broken: those that were damaged; the nearest good frame was read instead.
     """
 
-    def __init__(self, model: LipNet) -> None:
+    def __init__(self, model: LipNet | Cascade) -> None:
         self.model = model
         self.broken: list[int] = []
         self.seen = 0

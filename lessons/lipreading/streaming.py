@@ -23,6 +23,7 @@ from torch import Tensor
 
 from lessons.ctc.alphabet import ALPHABET
 from lessons.layers.stcnn import STCNN
+from lessons.lipreading.cascade import Cascade
 from lessons.lipreading.lipnet import LipNet
 
 WINDOW = 150  # frames that the GRUs read at once: 6 seconds, twice what they were trained on
@@ -86,24 +87,34 @@ class StreamingBlock:
 
 
 class FrontEnd:
-    """LipNet's convolutions over a clip that arrives in pieces, each frame computed once.
+    """The convolutions of a LipNet, or of both in a cascade, over a clip that arrives in pieces.
+
+    Each frame is computed once.
 
     Args:
         model: in ``eval`` mode.
     """
 
-    def __init__(self, model: LipNet) -> None:
-        self.model = model
-        self.blocks = [StreamingBlock(block) for block in (model.stcnn1, model.stcnn2, model.stcnn3)]
+    def __init__(self, model: LipNet | Cascade) -> None:
+        parts = [model.familiar, model.general] if isinstance(model, Cascade) else [model]
+        self.parts = [
+            (part, [StreamingBlock(block) for block in (part.stcnn1, part.stcnn2, part.stcnn3)])
+            for part in parts
+        ]
 
     def __call__(self, x: Tensor | None, last: bool = False) -> Tensor:
         """The next piece (1, C, N, H, W), or None -> the features that are known by it (N', 1, F)."""
-        for block in self.blocks:
-            x = block(x, last) if x is not None or last else None
-        if x is None:
-            weight = self.model.gru1.weight_ih_l0
-            return weight.new_empty(0, 1, weight.shape[1])  # (0, 1, F)
-        return self.model.flatten(x)  # (N', 1, F)
+        return torch.cat([_features(part, blocks, x, last) for part, blocks in self.parts], dim=-1)
+
+
+def _features(model: LipNet, blocks: list[StreamingBlock], x: Tensor | None, last: bool) -> Tensor:
+    """The features of one model that are known by the next piece: (N', 1, F)."""
+    for block in blocks:
+        x = block(x, last) if x is not None or last else None
+    if x is None:
+        weight = model.gru1.weight_ih_l0
+        return weight.new_empty(0, 1, weight.shape[1])  # (0, 1, F)
+    return model.flatten(x)  # (N', 1, F)
 
 
 class RunningNormalizer:
@@ -159,7 +170,7 @@ class Stream:
         ValueError: a model in training mode, or fewer than 1 reading.
     """
 
-    def __init__(self, model: LipNet, agree: int = 3) -> None:
+    def __init__(self, model: LipNet | Cascade, agree: int = 3) -> None:
         if model.training:
             raise ValueError("model is in training mode: call model.eval() first")
         if agree < 1:

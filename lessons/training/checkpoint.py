@@ -19,10 +19,14 @@ from torch.overrides import TorchFunctionMode
 
 from lessons.files import atomic
 from lessons.lipreading.build import from_config
+from lessons.lipreading.cascade import Cascade
 from lessons.lipreading.lipnet import Layers, LipNet
 
 Model = TypeVar("Model", bound=nn.Module)
-TRAINED = ("lipnet_small_grid_s1", "lipnet_small_synthetic")  # what comes with the course: lessons/trained/
+# What comes with the course, in lessons/trained/. The last is a cascade of two others and has no weights.
+TRAINED = ("lipnet_small_grid_s1", "lipnet_small_synthetic", "lipnet_strangers", "lipnet_anyone")
+DEFAULT = "lipnet_small_grid_s1"  # TODO-final: "lipnet_anyone", once lipnet_strangers has weights
+CASCADE_KEYS = {"familiar", "general", "max_entropy"}
 MAX_UPSAMPLE = 16  # no weight shows it, and each clip takes so many times as long
 
 
@@ -46,11 +50,12 @@ def save(
         part.write_bytes(_sorted_header(data))
 
 
-def load(path: str | Path, layers: Layers = "torch") -> LipNet:
-    """Rebuild a LipNet from its file, ready to read (``eval`` mode, on the CPU).
+def load(path: str | Path, layers: Layers = "torch") -> LipNet | Cascade:
+    """Rebuild a LipNet, or a cascade of two, from its file, ready to read (``eval`` mode, on the CPU).
 
     Args:
-        path: a file that :func:`save` wrote, or one of the names in ``TRAINED``.
+        path: a file that :func:`save` wrote, a ``.json`` that names two of them (:func:`load_cascade`), or
+            one of the names in ``TRAINED``.
         layers: what the model computes with, see :class:`lessons.lipreading.lipnet.LipNet`.
 
     Raises:
@@ -63,10 +68,48 @@ def load(path: str | Path, layers: Layers = "torch") -> LipNet:
             raise ValueError(f"upsample={upsample!r}: expected an integer from 1 to {MAX_UPSAMPLE}")
         return from_config(upsample=upsample, layers=layers, **config)
 
-    path = trained_folder(str(path)) / "model.safetensors" if str(path) in TRAINED else Path(path)
+    path = _trained_file(str(path)) if str(path) in TRAINED else Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the course's own models are {', '.join(TRAINED)}")
+    if path.suffix == ".json":
+        return load_cascade(path, layers)
     return rebuild(path, make, "LipNet")
+
+
+def load_cascade(path: str | Path, layers: Layers = "torch") -> Cascade:
+    """Rebuild the two models that a JSON file names, and join them.
+
+    Args:
+        path: holds ``{"familiar": ..., "general": ..., "max_entropy": ...}``, the arguments of
+            :class:`lessons.lipreading.cascade.Cascade`; a model is a name in ``TRAINED`` or a
+            ``.safetensors`` file, its path relative to this file's folder.
+        layers: as in :func:`load`.
+
+    Raises:
+        FileNotFoundError: no such file, or no file of one of the models.
+        ValueError: another content, or models that don't fit together.
+    """
+    path = Path(path)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # neither UTF-8 nor JSON
+        raise ValueError(f"{path}: not a JSON text ({error})") from error
+    if not isinstance(config, dict) or set(config) != CASCADE_KEYS:
+        found = sorted(config) if isinstance(config, dict) else f"a {type(config).__name__}"
+        raise ValueError(f"{path}: holds {found}, expected an object with {sorted(CASCADE_KEYS)}")
+    parts = []
+    for key in ("familiar", "general"):
+        name = config[key]
+        file = _trained_file(name) if name in TRAINED else path.parent / str(name)
+        if file.suffix != ".safetensors":  # a cascade in a cascade included
+            raise ValueError(
+                f"{path}: {key}={name!r}, expected a .safetensors file or a LipNet of the course"
+            )
+        parts.append(load(file, layers))
+    try:
+        return Cascade(*parts, max_entropy=config["max_entropy"]).eval()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def rebuild(path: str | Path, make: Callable[..., Model], kind: str) -> Model:
@@ -111,6 +154,13 @@ def rebuild(path: str | Path, make: Callable[..., Model], kind: str) -> Model:
 def trained_folder(name: str) -> Path:
     """The folder of a model that comes with the course: weights, learning curve, results, model card."""
     return Path(str(resources.files("lessons"))) / "trained" / name
+
+
+def _trained_file(name: str) -> Path:
+    """The file of a model that comes with the course: its weights, or the names of the parts of a cascade."""
+    folder = trained_folder(name)
+    cascade = folder / "cascade.json"
+    return cascade if cascade.is_file() else folder / "model.safetensors"
 
 
 def _fill(path: Path, build: Callable[[], Model], state: Mapping[str, Tensor]) -> Model:

@@ -11,7 +11,7 @@ that mouth did. It asks for the course of each measure, not for its scale or off
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lessons.data.mixture import Examples, Mixture
+from lessons.data.disguise import disguise
+from lessons.data.mixture import Disguise, Examples, Mixture
 from lessons.data.motions import FRAMES, Motion
 from lessons.lipreading.lipnet_stranger import StrangerLipNet
 from lessons.training.distributed import ALONE
@@ -31,6 +32,37 @@ from lessons.training.settings import StrangerSettings
 from lessons.training.steps import Step, collected_ahead
 
 
+def measure_loss(seen: Tensor, true: Tensor, known: Tensor) -> Tensor:
+    """How differently two courses of measures run: 0 when one is the other, stretched and moved.
+
+    One minus the correlation of each measure over time, and half the mean squared difference of its steps
+    from frame to frame, both after each course was given mean 0 and deviation 1 over the known frames.
+
+    Args:
+        seen: (T, B, 9) what the network measures.
+        true: (T, B, 9) what it should.
+        known: (T, B) in which frames ``true`` is known; what stands in the others must be finite. Clips
+            where it is known in fewer than 6 do not count.
+
+    Returns:
+        a scalar; 0 when nothing is known.
+    """
+    known = known[:, :, None].to(seen)  # (T, B, 1)
+    n = known.sum(0).clamp_min(1)  # (B, 1)
+
+    def course(values: Tensor) -> Tensor:
+        values = (values - (values * known).sum(0) / n) * known  # (T, B, 9)
+        return values / (values.square().sum(0) / n + 1e-6).sqrt()
+
+    seen, true = course(seen), course(true)
+    correlation = (seen * true).sum(0) / n  # (B, 9)
+    both = known[1:] * known[:-1]  # (T - 1, B, 1)
+    steps = (seen.diff(dim=0) - true.diff(dim=0)).square() * both  # (T - 1, B, 9)
+    losses = 1 - correlation + 0.5 * steps.sum(0) / both.sum(0).clamp_min(1)  # (B, 9)
+    enough = (known.sum(0) > 5).to(seen)  # (B, 1); weights, for choosing clips would stop a GPU
+    return (losses.mean(1) * enough[:, 0]).sum() / enough.sum().clamp_min(1)
+
+
 @dataclass(eq=False)
 class StrangerRun(Run):
     """A run that learns from motions, then from clips and motions.
@@ -38,6 +70,8 @@ class StrangerRun(Run):
     Attributes:
         motions: by clip id.
         n_frames: T, of every example.
+        disguise: how clips are changed, (B, T, H, W) from 0 to 255 and a generator -> (B, T, H, W).
+        teach: the loss of the measures, as :func:`measure_loss`.
 
     Raises:
         ValueError: several processes, or no motions.
@@ -47,6 +81,8 @@ class StrangerRun(Run):
     settings: StrangerSettings
     motions: Mapping[str, Motion] | None = None
     n_frames: int = FRAMES
+    disguise: Disguise = disguise
+    teach: Callable[[Tensor, Tensor, Tensor], Tensor] = measure_loss
 
     def __post_init__(self) -> None:
         if self.processes.size > 1:
@@ -97,7 +133,7 @@ class StrangerRun(Run):
 
     def losses(self, step: Step, collected: Examples) -> dict[str, Tensor]:
         """The parts of the loss; ``"loss"`` is CTC's on clips, 0 in stage 1."""
-        batch, model = collected.to(self.device), self.model
+        batch, model = collected.to(self.device, self.disguise), self.model
         parts = {}
         if batch.x is None:
             logits = model.classify_motions(batch.motions)  # (T * upsample, M, V)
@@ -109,7 +145,7 @@ class StrangerRun(Run):
             # Some clips are read by their measures alone, as motions are: so the measures must be enough.
             keep = (torch.rand(x.shape[0], device=self.device) < self.settings.keep).float()  # (B,)
             logits = model.classify_mixed(features, seen, batch.motions, keep)  # (T * upsample, B + M, V)
-            parts["measures"] = measure_loss(seen, batch.measures, batch.known)
+            parts["measures"] = self.teach(seen, batch.measures, batch.known)
         losses = F.ctc_loss(
             logits.log_softmax(-1),
             batch.targets,
@@ -131,34 +167,3 @@ class StrangerRun(Run):
         self.rows[-1] |= {
             f"train_{part}": losses.get(part, 0.0) for part in ("motions", "timings", "measures")
         }
-
-
-def measure_loss(seen: Tensor, true: Tensor, known: Tensor) -> Tensor:
-    """How differently two courses of measures run: 0 when one is the other, stretched and moved.
-
-    One minus the correlation of each measure over time, and half the mean squared difference of its steps
-    from frame to frame, both after each course was given mean 0 and deviation 1 over the known frames.
-
-    Args:
-        seen: (T, B, 9) what the network measures.
-        true: (T, B, 9) what it should.
-        known: (T, B) in which frames ``true`` is known; what stands in the others must be finite. Clips
-            where it is known in fewer than 6 do not count.
-
-    Returns:
-        a scalar; 0 when nothing is known.
-    """
-    known = known[:, :, None].to(seen)  # (T, B, 1)
-    n = known.sum(0).clamp_min(1)  # (B, 1)
-
-    def course(values: Tensor) -> Tensor:
-        values = (values - (values * known).sum(0) / n) * known  # (T, B, 9)
-        return values / (values.square().sum(0) / n + 1e-6).sqrt()
-
-    seen, true = course(seen), course(true)
-    correlation = (seen * true).sum(0) / n  # (B, 9)
-    both = known[1:] * known[:-1]  # (T - 1, B, 1)
-    steps = (seen.diff(dim=0) - true.diff(dim=0)).square() * both  # (T - 1, B, 9)
-    losses = 1 - correlation + 0.5 * steps.sum(0) / both.sum(0).clamp_min(1)  # (B, 9)
-    enough = (known.sum(0) > 5).to(seen)  # (B, 1); weights, for choosing clips would stop a GPU
-    return (losses.mean(1) * enough[:, 0]).sum() / enough.sum().clamp_min(1)

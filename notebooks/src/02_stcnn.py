@@ -1,23 +1,25 @@
 # %% [markdown]
 # # 02 · STCNN: convolution over space and time
 #
-# **You will build, by hand, the layer that lets LipNet see movement, and prove that yours equals PyTorch's:
-# values and gradients.**
+# **You will write the convolution that lets LipNet see motion, and show that its values and gradients equal
+# PyTorch's. Then you use it to tell in which direction things move.**
 #
-# *About 75 minutes to read and solve; all cells together run in about a minute on one CPU core.*
+# *Core path: about 60 minutes; deeper sections: about 35; all cells together run in
+# about 40 seconds on one CPU core.*
 #
 # **You need**: Python, basic PyTorch (tensors, `backward`), and a rough idea of what an image convolution
-# does. Shapes are written `(B, C, T, H, W)`: clips, channels, frames, rows, columns, as in notebook 01.
+# does. Shapes are written `(B, C, T, H, W)`: batch, channels, frames, rows, columns, as in notebook 01.
 #
 # **You will be able to**
-# - say what a frame-by-frame network cannot see, and prove it;
-# - write a convolution over space and time as loops and as a matrix product;
-# - derive both of its gradients by hand;
-# - predict output sizes, weights, multiply-adds and receptive fields, and catch a misprint in a famous
+# - explain what a frame-by-frame network cannot see, and prove it;
+# - write a 3D convolution with stride and padding;
+# - compute output sizes, weights, multiply-adds and receptive fields, and catch a misprint in a well-known
 #   table;
-# - train a layer that tells left from right, and read what it has learned.
+# - design a filter that responds to one direction of motion, and recognize such filters in a trained layer;
+# - (deeper) derive and write the backward pass of a convolution.
 
 # %%
+import itertools
 import math
 
 import torch
@@ -27,20 +29,20 @@ from tqdm.auto import tqdm
 
 import lessons
 from lessons import figures
-from lessons.checks import agree, check
+from lessons.checks import agree, check, use
 from lessons.layers import conv3d_fast, stcnn
 from lessons.source import show
 
 # %% [markdown]
 # ## 1. What a single frame cannot tell
 #
-# Here is a toy mouth: a dark ellipse that opens and closes. (The proper synthetic talker comes in
-# notebook 07.)
+# Here is a toy mouth: a dark ellipse that opens and closes.
 
 
-# %%
+# %% tags=["hide-input"]
+# @title Plot: the function that draws it { display-mode: "form" }
 def draw_mouth(openness: torch.Tensor, height: int = 24, width: int = 32) -> torch.Tensor:
-    """openness (T,), 0 closed … 1 open -> film (T, H, W): 1 is skin, 0 the dark inside of the mouth."""
+    """openness (T,), 0 closed … 1 open -> clip (T, H, W): 1 is skin, 0 the dark inside of the mouth."""
     y = torch.linspace(-1, 1, height).view(1, -1, 1)  # (1, H, 1)
     x = torch.linspace(-1, 1, width).view(1, 1, -1)  # (1, 1, W)
     half_height = 0.08 + 0.6 * openness.view(-1, 1, 1)  # (T, 1, 1)
@@ -48,190 +50,231 @@ def draw_mouth(openness: torch.Tensor, height: int = 24, width: int = 32) -> tor
     return torch.sigmoid(6 * (distance - 1))  # (T, H, W)
 
 
+# %%
 openness = 1 - (torch.arange(13) - 6).abs() / 6  # (13,): 0, 1/6, …, 1, …, 1/6, 0
-film = draw_mouth(openness)  # (13, 24, 32)
-figures.filmstrip(film, range(13), columns=7, title="A mouth opens and closes")
+clip = draw_mouth(openness)  # (13, 24, 32)
+figures.filmstrip(clip, range(13), columns=7, title="A mouth opens and closes")
 
 # %% [markdown]
-# **Predict.** Frame 3 belongs to an opening mouth, frame 9 to a closing one. To a lip reader that is the
-# difference between the start and the end of a syllable. How different are the two frames, and how
-# different is what an image convolution, with any weights at all, can say about them?
+# **Predict.** Frame 3 belongs to an opening mouth, frame 9 to a closing one. How different are the two
+# frames? And how different are the outputs of an image convolution for them?
 
-# %%
+# %% tags=["predict"]
 _ = torch.manual_seed(0)
 image_filters = nn.Conv2d(1, 8, kernel_size=5, padding=2)  # 8 filters with random weights
-answers = image_filters(film[:, None])  # (13, 1, 24, 32) -> (13, 8, 24, 32)
-
-assert torch.equal(film[3], film[9])  # the same picture, to the last bit …
-assert torch.allclose(answers[3], answers[9])  # … so the same answer from every filter
-print("largest difference between the frames:", (film[3] - film[9]).abs().max().item())
+features = image_filters(clip[:, None])  # (13, 1, 24, 32) -> (13, 8, 24, 32)
+print(f"frames:  largest difference {(clip[3] - clip[9]).abs().max().item():.1f}")
+print(f"outputs: largest difference {(features[3] - features[9]).abs().max().item():.1f}")
 
 # %% [markdown]
-# None at all. No image filter, however clever and however many, can tell opening from closing: **movement
-# is not in a frame, it is between frames.** Stack the frames into a block and it becomes visible. Below,
-# the block is cut open along column 16. On the cut time runs to the back, and the lips draw slanted lines:
-# apart while the mouth opens, together while it closes.
+# <details><summary><b>Answer</b></summary>
+#
+# The two frames are identical, so every image filter gives them identical outputs. This holds for all
+# weights and for any number of filters.
+# </details>
+#
+# **Motion is not in a frame. It is in the differences between frames.** Stack the frames into a block, and
+# the motion becomes visible. Below, the block is cut open along column 16. On this slice, time runs to the
+# back. The lips draw slanted lines: they part while the mouth opens and meet again while it closes.
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert torch.equal(clip[3], clip[9])
+assert torch.allclose(features[3], features[9], rtol=0, atol=1e-6)
 
 # %%
-figures.space_time_cube(film, cut=(0, 16), title="The film as a block, cut open through the mouth")
+figures.space_time_cube(clip, cut=(0, 16), title="The clip as a block, cut open through the mouth")
 
 # %% [markdown]
-# An image filter finds slanted lines in height and width. So let us give the filter a third axis, time,
-# and let it find slants there: a **spatiotemporal convolution**. LipNet calls a network of them an
-# **STCNN**.
-
-# %% [markdown]
+# An image filter can detect slanted lines in height and width. With a third axis, time, it can detect
+# slanted lines there, too. This is a **spatiotemporal convolution**, or 3D convolution. LipNet calls a
+# network of them a **spatiotemporal CNN (STCNN)**.
+#
 # ## 2. Along time: one pixel
 #
-# Take a single pixel just below the lips, and follow its brightness $x_t$. A filter over three frames
-# with weights $w_0, w_1, w_2$ gives
+# Take one pixel below the lips, and follow its brightness $x_t$ over time. A filter over three frames with
+# weights $K_0, K_1, K_2$ gives
 #
-# $$y_t = \sum_{i=0}^{2} w_i\, x_{t+i}$$
+# $$y_t = \sum_{i=0}^{2} K_i\, x_{t+i}$$
 #
-# With $w = (-\tfrac12, 0, \tfrac12)$ this is "the frame after minus the frame before", a derivative in
-# time. (Mathematicians flip the kernel and write $x_{t-i}$. Deep learning does not flip, and says
-# *convolution* for what they call *cross-correlation*. The weights are learned, so it does not matter,
-# until you design one by hand.)
+# With $K = (-\tfrac12, 0, \tfrac12)$, the output is half the difference between the next frame and the
+# previous one. That is the central difference, an estimate of the derivative in time.
+#
+# (In mathematics, a convolution flips the kernel: $x_{t-i}$. Without the flip, as in deep learning, it is
+# called *cross-correlation*.)
 
 
 # %%
-def temporal_conv(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    """x (T,), w (k,) -> y (T - k + 1,)."""
-    y = torch.zeros(len(x) - len(w) + 1)  # (T',)
-    for t in range(len(y)):
-        for i in range(len(w)):
-            y[t] += w[i] * x[t + i]
+def temporal_conv(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """x (T,), kernel (k,) -> y (T - k + 1,)."""
+    y = torch.zeros(len(x) - len(kernel) + 1)  # (T',)
+    for i in range(len(kernel)):
+        y = y + kernel[i] * x[i : i + len(y)]  # all output times at once
     return y
 
 
-pixel = film[:, 16, 15]  # (13,)
-change = temporal_conv(pixel, torch.tensor([-0.5, 0.0, 0.5]))  # (11,)
-expected = F.conv1d(pixel[None, None], torch.tensor([[[-0.5, 0.0, 0.5]]]))[0, 0]  # (1, 1, 13) -> (11,)
-agree("temporal_conv against F.conv1d", change, expected, tolerance=1e-6)
-assert change[3 - 1] < 0 < change[9 - 1]  # y_t is centered on frame t + 1
+pixel, central_difference = clip[:, 16, 15], torch.tensor([-0.5, 0.0, 0.5])  # (13,), (3,)
+change = temporal_conv(pixel, central_difference)  # (11,)
 figures.curves(
     {"brightness": (range(13), pixel), "change": (range(1, 12), change)},
     xlabel="frame",
-    ylabel="",
+    ylabel="brightness, and its change per frame",
     level=0.0,
     title="One pixel below the lips: dark means open",
 )
 
 # %% [markdown]
-# At frame 3 the change is negative (getting darker: opening), at frame 9 positive (closing). Three
-# weights along time tell what any number of weights within a frame could not.
+# At frame 3 the change is negative: the pixel gets darker, so the mouth opens. At frame 9 it is positive:
+# the mouth closes. No filter within one frame can separate these two moments.
+#
+# Note the loop. It goes over the **offsets of the kernel**: for each $i$, one weight times a shifted slice
+# of the whole input. You will do the same in three dimensions.
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert change[3 - 1] < 0 < change[9 - 1]  # y_t is centered on frame t + 1
+expected = F.conv1d(pixel[None, None], central_difference[None, None])[0, 0]  # (1, 1, 13) -> (11,)
+assert torch.allclose(change, expected, rtol=0, atol=1e-6)
 
 # %% [markdown]
-# ## 3. Over space and time: `conv3d` by loops
+# ## 3. Over space and time: write the convolution
 #
-# Now let the filter cover $k_t$ frames, $k_h$ rows, $k_w$ columns and all $C$ input channels. Filter
-# number $o$ with bias $b_o$ answers
+# Now the filter covers $k_T$ frames, $k_H$ rows, $k_W$ columns and all $C$ input channels. With **stride**
+# $(s_T, s_H, s_W)$, filter $o$ with bias $b_o$ gives
 #
-# $$y_{o,t,h,w} = b_o + \sum_{c}\sum_{i=0}^{k_t-1}\sum_{j=0}^{k_h-1}\sum_{k=0}^{k_w-1}
-# W_{o,c,i,j,k}\; x_{c,\;t s_t+i,\;h s_h+j,\;w s_w+k}$$
+# $$y_{o,t,h,w} = b_o + \sum_{c}\sum_{i=0}^{k_T-1}\sum_{j=0}^{k_H-1}\sum_{m=0}^{k_W-1}
+# K_{o,c,i,j,m}\; x_{c,\;t s_T+i,\;h s_H+j,\;w s_W+m}$$
 #
-# with a **stride** of $(s_t, s_h, s_w)$ steps from one place to the next. **Padding** puts zeros around
-# the clip first. In code, the four sums are one product of the filter with the window under it:
+# **Padding** $(p_T, p_H, p_W)$ puts zeros around the clip before that, on both ends of each axis.
+#
+# **Output size.** An axis of size $n$ has $n + 2p$ positions once it is padded. The first window always
+# fits. Every further one needs $s$ more of the $n + 2p - k$ positions that are left. So
+#
+# $$n' = \left\lfloor \frac{n + 2p - k}{s} \right\rfloor + 1$$
+#
+# ### Exercise 1 · `conv3d_forward` · difficulty ★★★ · 18 minutes
+#
+# Write the forward pass for a batch. Loop over the offsets $(i, j, m)$ of the kernel, not over the
+# positions of the output: a 3 × 5 × 5 kernel has 75 offsets, an output has many thousands of positions. For
+# each offset, take the part of the padded clip that this weight meets (a strided slice), multiply, sum over
+# the input channels, and add the result to the output. `F.pad` and `torch.einsum` are useful. Do not call a
+# convolution of torch.
 
 
 # %%
-def conv3d_plain(x, weight, bias, stride=(1, 1, 1), padding=(0, 0, 0)):
-    """x (C, T, H, W), weight (O, C, kt, kh, kw), bias (O,) -> (O, T', H', W')."""
-    (pt, ph, pw), (st, sh, sw), (kt, kh, kw) = padding, stride, weight.shape[2:]
-    x = F.pad(x, (pw, pw, ph, ph, pt, pt))  # (C, T+2pt, H+2ph, W+2pw); F.pad counts from the last axis
-    T, H, W = ((n - k) // s + 1 for n, k, s in zip(x.shape[1:], weight.shape[2:], stride, strict=True))
-    y = torch.empty(len(weight), T, H, W, dtype=x.dtype)  # (O, T', H', W')
-    for o in range(len(weight)):
-        for t in range(T):
-            for h in range(H):
-                for w in range(W):
-                    window = x[:, t * st : t * st + kt, h * sh : h * sh + kh, w * sw : w * sw + kw]
-                    y[o, t, h, w] = bias[o] + (weight[o] * window).sum()  # both (C, kt, kh, kw)
+def conv3d_forward(x, weight, bias, stride, padding):
+    """The 3D convolution of a batch of clips.
+
+    x (B, C, T, H, W), weight (O, C, kT, kH, kW) and bias (O,) are tensors of one floating dtype.
+    stride and padding are tuples of three integers: (time, height, width).
+    Returns a tensor (B, O, T', H', W') of the same dtype.
+    """
+    raise NotImplementedError
+
+
+check("02.conv3d_forward", conv3d_forward)
+
+# %% [markdown]
+# <details><summary><b>Help: F.pad pads the wrong axes</b></summary>
+#
+# `F.pad` counts axes from the last one: `F.pad(x, (left, right, top, bottom, front, back))` pads width,
+# then height, then time.
+# </details>
+#
+# <details><summary><b>Help: the strided slice has one element too many</b></summary>
+#
+# The slice starts at offset $i$ and takes $T'$ elements, $s$ apart. The last of them is at $i + s\,(T' -
+# 1)$, so the slice may end right after it.
+# </details>
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def conv3d_forward_solution(x, weight, bias, stride, padding):
+    """One weight per offset, times the part of the clip that it meets."""
+    (sT, sH, sW), (pT, pH, pW), (kT, kH, kW) = stride, padding, weight.shape[2:]
+    x = F.pad(x, (pW, pW, pH, pH, pT, pT))  # (B, C, T + 2pT, H + 2pH, W + 2pW)
+    T, H, W = ((n - k) // s + 1 for n, k, s in zip(x.shape[2:], (kT, kH, kW), stride, strict=True))
+    y = bias.view(1, -1, 1, 1, 1).expand(len(x), -1, T, H, W)  # (B, O, T', H', W')
+    for i, j, m in itertools.product(range(kT), range(kH), range(kW)):
+        frames = slice(i, i + sT * (T - 1) + 1, sT)
+        rows = slice(j, j + sH * (H - 1) + 1, sH)
+        columns = slice(m, m + sW * (W - 1) + 1, sW)
+        met = x[:, :, frames, rows, columns]  # (B, C, T', H', W')
+        y = y + torch.einsum("oc,bcthw->bothw", weight[:, :, i, j, m], met)
     return y
 
 
-_ = torch.manual_seed(0)
-x = torch.randn(3, 5, 8, 9, dtype=torch.float64)  # (C, T, H, W)
-weight, bias = torch.randn(4, 3, 3, 5, 5).double(), torch.randn(4).double()  # (O, C, kt, kh, kw), (O,)
-for stride, padding in [((1, 1, 1), (0, 0, 0)), ((1, 2, 2), (1, 2, 2)), ((2, 1, 3), (0, 1, 2))]:
-    ours = conv3d_plain(x, weight, bias, stride, padding)
-    theirs = F.conv3d(x[None], weight, bias, stride, padding)[0]
-    agree(f"stride {stride}, padding {padding}", ours, theirs)
+# %%
+conv3d_forward = use("02.conv3d_forward", conv3d_forward, conv3d_forward_solution)
 
 # %% [markdown]
-# Watch one at work. The filter below smooths over 3 × 3 pixels and takes the difference in time: its
-# weights are $-\tfrac19$ in its first frame, 0 in its second, $+\tfrac19$ in its third. Red: it got
-# brighter; blue: it got darker. While the mouth opens, its edges are blue; at the turning point nothing
-# changes; while it closes, they are red.
+# From here on, `conv3d_forward` is the function named in the line above. Compare it with torch, in values
+# and in gradients. Autograd differentiates your loop:
 
 # %%
-change_filter = torch.zeros(1, 1, 3, 3, 3)  # (O, C, kt, kh, kw)
+_ = torch.manual_seed(0)
+for kernel, stride, padding in [
+    ((3, 5, 5), (1, 1, 1), (0, 0, 0)),
+    ((3, 5, 5), (1, 2, 2), (1, 2, 2)),
+    ((2, 1, 4), (2, 1, 3), (0, 1, 2)),
+]:
+    x = torch.randn(2, 3, 5, 8, 9).double().requires_grad_()  # (B, C, T, H, W)
+    weight = torch.randn(4, 3, *kernel).double().requires_grad_()  # (O, C, kT, kH, kW)
+    bias = torch.randn(4).double().requires_grad_()  # (O,)
+    ours, theirs = (f(x, weight, bias, stride, padding) for f in (conv3d_forward, F.conv3d))
+    agree(f"kernel {kernel}, stride {stride}, against torch", ours, theirs)
+    delta = torch.randn_like(theirs)  # (B, O, T', H', W'): an arbitrary gradient from above
+    gradients = (torch.autograd.grad(y, (x, weight, bias), delta) for y in (ours, theirs))
+    for name, our_gradient, their_gradient in zip(("x", "weight", "bias"), *gradients, strict=True):
+        agree(f"    gradient of {name}", our_gradient, their_gradient)
+
+# %% [markdown]
+# The filter below averages over 3 × 3 pixels and takes the difference in time: its weights are $-\tfrac19$
+# in its first frame, 0 in its second, $+\tfrac19$ in its third. Red means that it got brighter, blue that
+# it got darker. While the mouth opens, its edges are blue.
+
+# %%
+change_filter = torch.zeros(1, 1, 3, 3, 3)  # (O, C, kT, kH, kW)
 change_filter[:, :, 0], change_filter[:, :, 2] = -1 / 9, 1 / 9
 small = draw_mouth(openness[3:10], 13, 16)  # (7, 13, 16)
-response = F.conv3d(small[None, None], change_filter)[0, 0]  # (5, 11, 14)
-assert response[0].sum() < 0 < response[4].sum() and response[2].abs().max() < 1e-6
-figures.space_time(small, response, kernel=(3, 3, 3), position=(0, 8, 6))
-
-# %%
-figures.space_time(small, response, kernel=(3, 3, 3), position=(4, 8, 6))
+response = conv3d_forward(small[None, None], change_filter, torch.zeros(1), (1, 1, 1), (0, 0, 0))[0, 0]
+figures.space_time(small, response, kernel=(3, 3, 3), position=(0, 8, 6))  # response: (5, 11, 14)
 
 # %% [markdown]
-# In Jupyter or Colab, slide it yourself:
+# In the middle frame nothing changes, and while the mouth closes the edges are red. In Jupyter or Colab,
+# slide the kernel through the clip yourself:
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert response.shape == (5, 11, 14)
+assert response[0].sum() < 0 < response[4].sum() and response[2].abs().max() < 1e-6
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: the slider is a widget, which lives only while the notebook runs
-from ipywidgets import interact
+from ipywidgets import FloatSlider, Play, interact
 
 
 @interact(t=(0, 4), y=(0, 10), x=(0, 13))
-def slide(t=2, y=2, x=7):
+def slide(t=4, y=8, x=6):
     return figures.space_time(small, response, kernel=(3, 3, 3), position=(t, y, x))
 
 
 # %% [markdown]
 # <details><summary><b>Help: wrong shape, "expected input to have 3 channels, but got 75"</b></summary>
 #
-# Your clip is `(B, T, C, H, W)`, the order in which video decoders think. Convolutions want the channels
-# first: `x.transpose(1, 2)` swaps the two axes. If both happened to be 3, nothing would warn you.
+# Your clip is `(B, T, C, H, W)`, the order that video decoders use. Convolutions need the channels first:
+# `x.transpose(1, 2)` swaps the two axes. If both happened to be 3, nothing would warn you.
 # </details>
-
-# %% [markdown]
-# ## 4. How large is the output?
 #
-# ### Exercise 1 · `output_shape` · difficulty ★☆☆ · 5 minutes
+# ## 4. LipNet's three layers
 #
-# Along one axis of $n$ places with padding $p$ on both ends, how often does a kernel of $k$ fit when it
-# moves by $s$? Write the answer for all three axes. If in doubt, draw 5 boxes and slide a kernel of 3
-# along them.
-
+# LipNet has three spatiotemporal convolutions. Each is followed by ReLU and a **max-pool**, which keeps the
+# largest value of each 2 × 2 pixels. The formulas of section 3 give all the shapes for a clip of 75 frames
+# of 64 × 128 pixels. A **multiply-add** is one weight times one input, added to a sum.
 
 # %%
-def output_shape(size, kernel, stride, padding):
-    """Each argument is (time, height, width). Return (T', H', W')."""
-    raise NotImplementedError
-
-
-check("02.output_shape", output_shape)
-
-
-# %% tags=["hide-input"]
-# @title Solution { display-mode: "form" }
-def output_shape_solution(size, kernel, stride, padding):
-    """The first place is always there; every further one needs s more of the n + 2p - k that are left."""
-    return tuple((n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True))
-
-
-# %%
-check("02.output_shape", output_shape_solution)
-
-# %% [markdown]
-# ### LipNet's three layers
-#
-# LipNet has three spatiotemporal convolutions, each followed by a max-pool over 2 × 2 pixels. With your
-# formula the way of a clip of 75 frames at 64 × 128 can be worked out on paper:
-
-# %%
-# name, channels out, kernel, stride, padding; a pool keeps its channels
+# name, output channels, kernel, stride, padding; a pool keeps its channels
 LIPNET = [
     ("conv1", 32, (3, 5, 5), (1, 2, 2), (1, 2, 2)),
     ("pool1", None, (1, 2, 2), (1, 2, 2), (0, 0, 0)),
@@ -242,382 +285,293 @@ LIPNET = [
 ]
 
 
-def ladder(size, layers=LIPNET, channels=3):
+def shape_table(size, layers=LIPNET, channels=3):
     """Rows (name, (C, T, H, W), weights, multiply-adds), the input first."""
     rows = [("input", (channels, *size), 0, 0)]
     for name, out, kernel, stride, padding in layers:
-        size = output_shape_solution(size, kernel, stride, padding)
-        volume = channels * math.prod(kernel)  # weights of one filter = multiply-adds of one output value
-        weights = out * volume + out if out else 0  # + out: one bias for each filter
+        axes = zip(size, kernel, stride, padding, strict=True)
+        size = tuple((n + 2 * p - k) // s + 1 for n, k, s, p in axes)
+        per_output = channels * math.prod(kernel)  # weights of one filter = multiply-adds of one output value
+        weights = out * per_output + out if out else 0  # + out: one bias per filter
         channels = out or channels
-        rows.append((name, (channels, *size), weights, channels * math.prod(size) * volume if out else 0))
+        multiply_adds = channels * math.prod(size) * per_output if out else 0
+        rows.append((name, (channels, *size), weights, multiply_adds))
     return rows
 
 
-rows = ladder((75, 64, 128))
-for name, shape, weights, work in rows:
-    print(f"{name:6} {shape!s:18} {weights:8,} weights {work / 1e9:6.3f} G multiply-adds")
-
-assert [weights for _, _, weights, _ in rows if weights] == [7_232, 153_664, 165_984]
-assert rows[1][1] == (32, 75, 32, 64) and rows[-1][1] == (96, 75, 4, 8)
-assert {shape[1] for _, shape, _, _ in rows} == {75}
-figures.shape_ladder(rows, title="LipNet's front: where weights and multiply-adds sit")
+rows = shape_table((75, 64, 128))
+for name, shape, weights, multiply_adds in rows:
+    print(f"{name:6} {shape!s:18} {weights:8,} weights {multiply_adds / 1e9:6.3f} G multiply-adds")
+figures.shape_ladder(rows, title="LipNet's convolutions: weights and multiply-adds per layer")
 
 # %% [markdown]
-# Two things to keep:
-# - **Time is never shortened.** 75 frames go in, 75 come out of every layer. CTC (notebook 04) will need
-#   each of them, so strides and pools work on height and width only.
-# - **Weights and work sit in different places.** `conv2` and `conv3` have about as many weights, but
-#   `conv2` does 3.7 times the multiply-adds, because it works on pictures four times as large.
-
-# %%
-work = {name: work for name, _, _, work in rows}
-pixels = {name: math.prod(shape[2:]) for name, shape, _, _ in rows}
-assert round(work["conv2"] / work["conv3"], 1) == 3.7 and pixels["conv2"] == 4 * pixels["conv3"]
-
-# %% [markdown]
+# - **No layer shortens the time axis.** 75 frames go in and 75 come out; strides and pools act on height
+#   and width only. The CTC loss (notebook 04) needs one output step per letter, plus one between two equal
+#   letters in a row: at most 33 for a sentence of the GRID corpus. So 75 leave plenty of room.
+# - **Weights and multiply-adds are in different layers.** `conv2` and `conv3` have about as many weights,
+#   but `conv2` does 3.7 times the multiply-adds, because it uses its weights at four times as many
+#   positions.
+#
 # ### A misprint, caught by arithmetic
 #
-# Table 3 of the LipNet paper prints a stride of 1, 2, 2 for **all three** convolutions. The same table
-# says that for its 50 × 100 crops, `conv2` takes 12 × 25 to 12 × 25 and `conv3` takes 6 × 12 to 6 × 12.
-# **Predict**: can both be true?
-
-# %%
-as_printed = [(n, c, k, (1, 2, 2), p) for n, c, k, _, p in LIPNET]  # stride 1, 2, 2 everywhere
-print("layer   stride 1,2,2 everywhere   stride 1 in conv2, conv3")
-for printed, ours in zip(ladder((75, 50, 100), as_printed), ladder((75, 50, 100)), strict=True):
-    print(f"{printed[0]:7} {printed[1]!s:25} {ours[1]}")
-
-sizes = {name: shape[2:] for name, shape, _, _ in ladder((75, 50, 100))}
-assert sizes["pool1"] == sizes["conv2"] == (12, 25) and sizes["pool2"] == sizes["conv3"] == (6, 12)
-assert math.prod(ladder((75, 50, 100))[-1][1]) // 75 == 1728  # features of a frame
-assert math.prod(ladder((75, 50, 100), as_printed)[-1][1]) // 75 == 96
-assert [row[2] for row in ladder((75, 50, 100), as_printed)] == [row[2] for row in rows]  # weights
-
-# %% [markdown]
-# They cannot. Only a stride of 1 in the last two convolutions gives the sizes in the table, and the
-# authors' own code has it so. Taken at its word, the printed stride would shrink a whole mouth to a
-# single pixel, 96 numbers in place of 1,728. The number of weights would not change by one, so comparing
-# weights would not have told you.
-
-# %% [markdown]
-# ## 5. The same as one matrix product
-#
-# Loops over every output value are slow. The window under the filter and the filter are both just lists
-# of $C k_t k_h k_w$ numbers, and their product is a dot product. Write every window as one **row** of a
-# matrix and every filter as one **column** of another, and the whole convolution is a single matrix
-# product. (The trick is known as *im2col*.)
-
-
-# %%
-def conv3d_matmul(x, weight, bias):
-    """The same as conv3d_plain, for stride 1 and no padding."""
-    out, _, kt, kh, kw = weight.shape
-    windows = x.unfold(1, kt, 1).unfold(2, kh, 1).unfold(3, kw, 1)  # (C, T', H', W', kt, kh, kw), no copy yet
-    places = windows.shape[1:4]  # (T', H', W')
-    rows = windows.permute(1, 2, 3, 0, 4, 5, 6).reshape(math.prod(places), -1)  # (T'H'W', C kt kh kw)
-    columns = weight.reshape(out, -1).T  # (C kt kh kw, O)
-    y = rows @ columns + bias  # (T'H'W', O)
-    return y.T.reshape(out, *places)  # (O, T', H', W')
-
-
-agree("matrix product against loops", conv3d_matmul(x, weight, bias), conv3d_plain(x, weight, bias))
-
-# %% [markdown]
-# The price is memory: a pixel that lies under many windows is copied into each of them.
-#
-# **Predict**: for a 3 × 5 × 5 kernel, how many times as large as the clip is the matrix of windows?
-
-# %%
-kernel = (3, 5, 5)
-for name, size in [("this small clip", (5, 8, 9)), ("conv2's padded input", (77, 20, 36))]:
-    places = math.prod(output_shape_solution(size, kernel, (1, 1, 1), (0, 0, 0)))  # T' H' W'
-    print(f"{name}: {places * math.prod(kernel) / math.prod(size):.0f} times")
-
-assert math.prod(kernel) == 75
-
-# %% [markdown]
-# Up to $k_t k_h k_w = 75$ times; less for a small clip, where few windows fit. The finished version in
-# `lessons.layers.stcnn` has a trick against this. Look for it in section 10.
-
-# %% [markdown]
-# ## 6. The gradient, by hand
-#
-# A loss $L$ comes back through the layer as $\delta_{t,h,w} = \partial L / \partial y_{t,h,w}$. Take one
-# input channel, one filter, stride 1, no padding:
-#
-# $$y_{t,h,w} = \sum_{i,j,k} W_{i,j,k}\; x_{t+i,\,h+j,\,w+k}$$
-#
-# **Weight.** $W_{i,j,k}$ was multiplied by $x_{t+i,h+j,w+k}$ on its way into $y_{t,h,w}$, for every
-# $t,h,w$. So
-#
-# $$\frac{\partial L}{\partial W_{i,j,k}} = \sum_{t,h,w} \delta_{t,h,w}\; x_{t+i,\,h+j,\,w+k}$$
-#
-# Look at it again: $\delta$ slides over $x$. **The gradient of the weight is a convolution of the input
-# with the incoming gradient.**
-#
-# **Input.** $x_{a,b,c}$ went into $y_{t,h,w}$ with the weight $W_{a-t,\,b-h,\,c-w}$, wherever that
-# exists. So
-#
-# $$\frac{\partial L}{\partial x_{a,b,c}} = \sum_{t,h,w} \delta_{t,h,w}\; W_{a-t,\,b-h,\,c-w}$$
-#
-# In code: every $\delta$ **stamps** a copy of the kernel, times itself, onto the place that it came from.
-
-
-# %%
-def conv3d_backward(x, weight, delta):
-    """One channel, one filter: x (T, H, W), weight (kt, kh, kw), delta (T', H', W') -> both gradients."""
-    grad_x, grad_weight = torch.zeros_like(x), torch.zeros_like(weight)  # (T, H, W), (kt, kh, kw)
-    kt, kh, kw = weight.shape
-    for t in range(delta.shape[0]):
-        for h in range(delta.shape[1]):
-            for w in range(delta.shape[2]):
-                window = slice(t, t + kt), slice(h, h + kh), slice(w, w + kw)
-                grad_weight += delta[t, h, w] * x[window]  # what this place multiplied
-                grad_x[window] += delta[t, h, w] * weight  # stamp the kernel
-    return grad_x, grad_weight
-
-
-_ = torch.manual_seed(0)
-x1 = torch.randint(-3, 4, (4, 6, 7)).double().requires_grad_()  # (T, H, W)
-w1 = torch.randint(-3, 4, (3, 3, 2)).double().requires_grad_()  # (kt, kh, kw)
-delta = torch.randint(-3, 4, (2, 4, 6)).double()  # (T', H', W')
-F.conv3d(x1[None, None], w1[None, None]).backward(delta[None, None])
-
-grad_x, grad_weight = conv3d_backward(x1, w1, delta)
-for name, ours, theirs in [("input", grad_x, x1.grad), ("weight", grad_weight, w1.grad)]:
-    exact, approximate = torch.equal(ours, theirs), torch.allclose(ours, theirs)
-    largest = (ours - theirs).abs().max().item()
-    print(f"gradient of the {name:6}: exact {exact}, approximate {approximate}, largest difference {largest}")
-    assert exact
-
-# %% [markdown]
-# Exact, because we used whole numbers, whose sums need no rounding. With random floats the two sums run
-# in another order and differ in the last bit or so; that is rounding, not a mistake.
-#
-# Stamping kernels is a convolution as well: pad $\delta$ by $k-1$, flip the kernel on all three axes, and
-# slide. (Here is the flip that section 2 left out.)
-
-# %%
-flipped = w1.detach().flip(0, 1, 2)  # (kt, kh, kw)
-padded = F.pad(delta, (1, 1, 2, 2, 2, 2))  # (2 + 2·2, 4 + 2·2, 6 + 2·1)
-assert torch.equal(F.conv3d(padded[None, None], flipped[None, None])[0, 0], x1.grad)
-print("stamping = sliding the flipped kernel over the padded gradient")
-
-# %% [markdown]
-# ### Exercise 2 · `weight_gradient` · difficulty ★★★ · 15 minutes
-#
-# Now for real layers: a batch, several input channels, several filters (stride 1, no padding). Loops over
-# the kernel's places are fine. Hint: `torch.einsum` reads like the equation.
-
-
-# %%
-def weight_gradient(x, grad_output):
-    """x (B, C, T, H, W), grad_output (B, O, T', H', W') -> gradient of the weight (O, C, kt, kh, kw)."""
-    raise NotImplementedError
-
-
-check("02.weight_gradient", weight_gradient)
-
+# Table 3 of the LipNet paper prints a stride of 1, 2, 2 for **all three** convolutions. The same table says
+# that for the paper's crops of 50 × 100, `conv2` maps 12 × 25 to 12 × 25, and `conv3` maps 6 × 12 to 6 ×
+# 12. **Predict**: can both be true?
 
 # %% tags=["hide-input"]
-# @title Solution { display-mode: "form" }
-def weight_gradient_solution(x, grad_output):
-    """For each place (i, j, k) of the kernel: the part of x that it met, times the gradient, summed."""
-    T, H, W = grad_output.shape[2:]
-    kt, kh, kw = (a - b + 1 for a, b in zip(x.shape[2:], grad_output.shape[2:], strict=True))
-    grad = torch.empty(grad_output.shape[1], x.shape[1], kt, kh, kw, dtype=x.dtype)  # (O, C, kt, kh, kw)
-    for i in range(kt):
-        for j in range(kh):
-            for k in range(kw):
-                met = x[:, :, i : i + T, j : j + H, k : k + W]  # (B, C, T', H', W')
-                grad[:, :, i, j, k] = torch.einsum("bothw,bcthw->oc", grad_output, met)
-    return grad
+# @title Claims { display-mode: "form" }
+assert [weights for _, _, weights, _ in rows if weights] == [7_232, 153_664, 165_984]
+assert sum(weights for _, _, weights, _ in rows) == 326_880
+assert rows[1][1] == (32, 75, 32, 64) and rows[-1][1] == (96, 75, 4, 8)
+assert {shape[1] for _, shape, _, _ in rows} == {75}
+cost = {name: (math.prod(shape[2:]), multiply_adds) for name, shape, _, multiply_adds in rows}
+assert cost["conv2"][0] == 4 * cost["conv3"][0] and round(cost["conv2"][1] / cost["conv3"][1], 1) == 3.7
 
-
-# %%
-check("02.weight_gradient", weight_gradient_solution)
+# %% tags=["predict"]
+as_printed = [(n, c, k, (1, 2, 2), p) for n, c, k, _, p in LIPNET]  # stride 1, 2, 2 everywhere
+print("layer   stride 1,2,2 everywhere   stride 1 in conv2, conv3")
+for printed, ours in zip(shape_table((75, 50, 100), as_printed), shape_table((75, 50, 100)), strict=True):
+    print(f"{printed[0]:7} {printed[1]!s:25} {ours[1]}")
 
 # %% [markdown]
-# ## 7. Pooling, and a dropout that commutes
+# <details><summary><b>Answer</b></summary>
 #
-# After each convolution LipNet keeps the largest value of every 2 × 2 pixels: a **max-pool** with kernel
-# `(1, 2, 2)`. That makes the answer robust to a shift by a pixel and quarters the work of the next layer.
+# No. Only a stride of 1 in the last two convolutions gives the sizes in the table, and the authors' code
+# has stride 1 there. With the printed stride, the last layer would have one position per frame: 96 numbers
+# instead of 1,728. The number of weights is the same in both cases, so comparing weights would not find the
+# misprint.
+# </details>
 
-
-# %%
-def max_pool_plain(x):
-    """x (C, T, H, W) -> (C, T, H // 2, W // 2)."""
-    channels, frames, height, width = x.shape
-    x = x[:, :, : height // 2 * 2, : width // 2 * 2]  # an odd last row or column is left out
-    blocks = x.reshape(channels, frames, height // 2, 2, width // 2, 2)  # rows and columns in pairs
-    return blocks.amax(dim=(3, 5))  # (C, T, H // 2, W // 2)
-
-
-assert torch.equal(max_pool_plain(x), F.max_pool3d(x, (1, 2, 2)))
-
-# %% [markdown]
-# In training, LipNet also drops whole channels at random (**channel dropout**) and scales up those that
-# remain. The paper's text puts this *before* the pool, its appendix *after* it, and public code does
-# either. **Predict**: how much does the order change the result?
-
-# %%
-_ = torch.manual_seed(0)
-scale = torch.tensor([0.0, 2.0, 2.0]).double().view(3, 1, 1, 1)  # drop channel 0, double the others (p = 1/2)
-before, after = F.max_pool3d(x * scale, (1, 2, 2)), F.max_pool3d(x, (1, 2, 2)) * scale
-assert torch.equal(before, after)
-
-pixels = 2.0 * torch.randint(0, 2, x.shape)  # ordinary dropout: each pixel for itself
-before_pixels = F.max_pool3d(x * pixels, (1, 2, 2))  # (C, T, H // 2, W // 2)
-after_pixels = F.max_pool3d(x, (1, 2, 2)) * pixels[:, :, :4, :4]
-assert not torch.allclose(before_pixels, after_pixels)
-print("channels:", torch.equal(before, after), "· pixels:", torch.allclose(before_pixels, after_pixels))
-assert 4 * F.max_pool3d(torch.zeros(1, 1, 64, 128), (1, 2, 2)).numel() == 64 * 128
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+sizes = {name: shape[2:] for name, shape, _, _ in shape_table((75, 50, 100))}
+assert sizes["pool1"] == sizes["conv2"] == (12, 25) and sizes["pool2"] == sizes["conv3"] == (6, 12)
+assert math.prod(shape_table((75, 50, 100))[-1][1]) // 75 == 1728  # features per frame
+assert math.prod(shape_table((75, 50, 100), as_printed)[-1][1]) // 75 == 96
+assert [row[2] for row in shape_table((75, 50, 100), as_printed)] == [row[2] for row in rows]  # weights
 
 # %% [markdown]
-# Not by a bit. A channel is multiplied as a whole by one number $a \ge 0$, and $\max(a x) = a \max(x)$.
-# So the argument about the order is about nothing but speed: after the pool there is a quarter of the
-# values to multiply. For ordinary dropout, which picks single pixels, the order does matter.
-
-# %% [markdown]
-# ## 8. Receptive field: what one output sees
+# ## 5. The receptive field
 #
-# ### Exercise 3 · `receptive_field` · difficulty ★★☆ · 10 minutes
-#
-# Follow one output value back through layers of (kernel, stride) along one axis. How many places of the
-# input does it see, counted from the first to the last? Two helpful questions: by how many does one more
-# layer widen the view? And how far apart, in input places, are two neighbors in the layer that you are
-# looking at?
+# The **receptive field** of an output is the part of the input that can influence it. Along one axis, start
+# with a single position. A layer with kernel $k$ adds $k - 1$ neighbors. How far apart are neighbors? One
+# input position at first, and a stride of $s$ multiplies this distance by $s$ for all later layers.
 
 
 # %%
 def receptive_field(layers):
-    """layers [(kernel, stride), …], first layer first -> how many inputs one output sees."""
-    raise NotImplementedError
-
-
-check("02.receptive_field", receptive_field)
-
-
-# %% tags=["hide-input"]
-# @title Solution { display-mode: "form" }
-def receptive_field_solution(layers):
-    """A kernel of k adds k - 1 neighbors, each `spread` inputs apart; a stride multiplies the spread."""
-    field, spread = 1, 1
+    """layers [(kernel, stride), …] along one axis, first layer first -> how many inputs one output sees."""
+    field, distance = 1, 1
     for kernel, stride in layers:
-        field += (kernel - 1) * spread
-        spread *= stride
+        field += (kernel - 1) * distance
+        distance *= stride
     return field
 
 
-# %%
-check("02.receptive_field", receptive_field_solution)
-
-# %%
-time_axis = [(kernel[0], stride[0]) for _, _, kernel, stride, _ in LIPNET]
-height_axis = [(kernel[1], stride[1]) for _, _, kernel, stride, _ in LIPNET]
-frames_seen, rows_seen = receptive_field_solution(time_axis), receptive_field_solution(height_axis)
-print(f"one output of LipNet's front sees {frames_seen} frames and {rows_seen} x {rows_seen} pixels")
-assert (frames_seen, rows_seen) == (7, 51)
+frames_seen = receptive_field([(kernel[0], stride[0]) for _, _, kernel, stride, _ in LIPNET])
+rows_seen = receptive_field([(kernel[1], stride[1]) for _, _, kernel, stride, _ in LIPNET])
+print(f"one output of LipNet's convolutions sees {frames_seen} frames of {rows_seen} × {rows_seen} pixels")
 
 # %% [markdown]
-# Seven frames are 0.28 s at 25 frames a second, roughly a syllable. Everything longer (words, sentences) is
-# left to the GRUs of notebook 03.
+# Seven frames are 0.28 s at 25 frames per second. Everything that lasts longer is left to the GRUs of
+# notebook 03.
 #
-# Do you believe the formula? **Measure it**: an input belongs to the receptive field of an output exactly
-# if the gradient of that output with respect to it is not zero. For a clean measurement, use positive
-# weights and average pools, so that nothing cancels and no maximum hides its neighbors.
+# Now **measure it** with your convolution. An input whose gradient is not zero influences the output. (The
+# converse fails: contributions can cancel, and a max-pool passes on one value only. So this probe has
+# positive weights and average pools.)
 
 # %%
-probe = torch.zeros(1, 1, 11, 128, 128, requires_grad=True)  # (B, C, T, H, W), one channel is enough
+probe = torch.zeros(1, 1, 9, 80, 80, requires_grad=True)  # (B, C, T, H, W), one channel is enough
 y = probe
 for _, out, kernel, stride, padding in LIPNET:
-    ones = torch.ones(1, 1, *kernel)  # (O, C, kt, kh, kw)
-    y = F.conv3d(y, ones, stride=stride, padding=padding) if out else F.avg_pool3d(y, kernel)
-y[0, 0, 5, 4, 4].backward()  # one output in the middle of (1, 1, 11, 8, 8)
-seen = probe.grad[0, 0] > 0  # (T, H, W)
+    ones = torch.ones(1, 1, *kernel)  # (O, C, kT, kH, kW)
+    y = conv3d_forward(y, ones, torch.zeros(1), stride, padding) if out else F.avg_pool3d(y, kernel)
+y[0, 0, 4, 2, 2].backward()  # one output in the middle of (1, 1, 9, 5, 5)
+gradient = probe.grad[0, 0]  # (T, H, W)
+seen = gradient > 0
 measured = tuple(int(seen.any(dim=other).sum()) for other in [(1, 2), (0, 2), (0, 1)])
+center = gradient[:, 27:52, 27:52].sum() / gradient.sum()  # the middle 25 x 25 of the 51 x 51 pixels
 print("measured: frames, rows, columns =", measured)
+print(f"share of the gradient in the middle quarter of the area: {center:.2f}")
+figures.filmstrip(gradient.sqrt(), range(1, 8), columns=7, title="Square root of the gradient of one output")
+
+# %% [markdown]
+# The formula is right. The gradient also shows that the field has soft edges. Few paths reach the corners
+# and many the center, so the middle quarter of the area has more than half of the gradient. The part of the
+# input that matters in practice is called the **effective receptive field**.
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert (frames_seen, rows_seen) == (7, 51) and frames_seen / 25 == 0.28  # seconds
 assert measured == (frames_seen, rows_seen, rows_seen)
-assert frames_seen / 25 == 0.28  # seconds
-around = probe.grad[0, 0, :, 40:104, 40:104].sqrt()  # (T, 64, 64); the root brings out the faint edges
-figures.filmstrip(around, range(2, 9), columns=7, title="What one output of frame 5 sees of frames 2 to 8")
+assert 25**2 / 51**2 < 0.25 and 0.55 < center < 0.65
 
 # %% [markdown]
-# The formula is right, and the picture says more than the formula: the field has soft edges. Far corners
-# are reached by few paths, the center by many, so in practice an output sees less than 7 × 51 × 51.
-
-# %% [markdown]
-# ## 9. Left or right? A real training
+# ## 6. A detector of motion, by hand
 #
-# Random textures move by one pixel a frame, to the left or to the right, under noise as strong as the
-# texture itself. Here are two films, one of each. A single frame is random all over: there is nothing in it
-# that could tell the direction.
+# Take random textures that move by one pixel per frame. A single frame is noise. Here are two clips, moving
+# to the left and to the right.
 
 
 # %%
-def moving_textures(count, generator, frames=6, size=16, noise=1.0):
-    """Films (B, 1, T, H, W) and labels (B,): 0 moves to the left, 1 to the right."""
-    texture = torch.randn(count, 1, size, size, generator=generator)  # (B, 1, H, W)
-    label = torch.randint(0, 2, (count,), generator=generator)  # (B,)
-    step = (2 * label - 1).view(-1, 1, 1) * torch.arange(frames).view(1, -1, 1)  # (B, T, 1), to the right
-    column = (torch.arange(size) - step) % size  # (B, T, W): where a pixel comes from; edges wrap round
-    column = column[:, :, None].expand(-1, -1, size, -1)  # (B, T, H, W)
-    film = texture.expand(-1, frames, -1, -1).gather(3, column)  # (B, T, H, W)
-    return (film + noise * torch.randn(film.shape, generator=generator))[:, None], label
+def moving_textures(steps, generator, size=16, frames=6, noise=0.0):
+    """A random texture per step (rows, columns), moved by it from frame to frame -> clips (B, 1, T, H, W)."""
+    clips = torch.empty(len(steps), 1, frames, size, size)
+    for b, (dy, dx) in enumerate(steps):
+        texture = torch.randn(size, size, generator=generator)  # (H, W)
+        for t in range(frames):
+            clips[b, 0, t] = texture.roll((t * dy, t * dx), dims=(0, 1))  # what leaves on one side comes back
+    return clips + noise * torch.randn(clips.shape, generator=generator)
 
 
-films, labels = moving_textures(2, torch.Generator().manual_seed(0), noise=0.0)
-assert labels.tolist() == [0, 1]  # so the first moves to the left, the second to the right
-assert torch.equal(films[1, 0, 0, :, :-1], films[1, 0, 1, :, 1:])  # moved by one pixel
-strip = films[:, 0].flatten(0, 1)  # (2 films of 6 frames, H, W)
-figures.filmstrip(
-    strip, range(12), columns=6, title="0–5 move to the left, 6–11 to the right (shown without noise)"
-)
+two = moving_textures([(0, -1), (0, 1)], torch.Generator().manual_seed(0))  # (2, 1, 6, 16, 16)
+both = two[:, 0].flatten(0, 1)  # (2 clips of 6 frames, H, W)
+figures.filmstrip(both, range(12), columns=6, title="Frames 0–5 move to the left, frames 6–11 to the right")
 
 # %% [markdown]
-# ### Exercise 4 · `right_detector` · difficulty ★★☆ · 10 minutes
+# Press play (Jupyter or Colab) to see the motion:
+
+
+# %% tags=["hide-input"]
+# @title Interaction { display-mode: "form" }
+def play(t):
+    clips = moving_textures([(0, -1), (0, 1)], torch.Generator().manual_seed(0), frames=16)
+    return figures.filmstrip(clips[:, 0, t], [0, 1], ["to the left", "to the right"], columns=2, width=4.5)
+
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: the player is a widget, which lives only while the notebook runs
+_ = interact(play, t=Play(min=0, max=15, interval=250, repeat=True))
+
+# %% [markdown]
+# ### Exercise 2 · `motion_detector` · difficulty ★★☆ · 10 minutes
 #
-# Before a network learns one, design one. Choose the 27 weights of a single 3 × 3 × 3 filter that answers
-# a texture moving to the right by one pixel a frame more strongly than the same texture standing still or
-# moving in any other direction. (Answer = mean of ReLU of the convolution; "more strongly" = at least 1.3
-# times.) Hint: where will a dot be in the second frame, if it was in the left column in the first?
+# Design a single 3 × 3 × 3 filter per direction. `motion_detector(dy, dx)` returns weights that respond to
+# a texture that moves by `dy` rows and `dx` columns per frame. The response is the mean of ReLU of the
+# convolution. It must be at least 1.5 times the response to the same texture when it moves in any of the
+# other seven directions, **diagonals included**, and when it stands still. Hint: in each of the three
+# frames, where is a point that passes through the center?
 
 
 # %%
-def right_detector():
-    """Return a weight of shape (1, 1, 3, 3, 3): (out, in, time, height, width)."""
+def motion_detector(dy, dx):
+    """A filter for motion by (dy, dx), each -1, 0 or 1 and not both 0; dy > 0 is down, dx > 0 to the right.
+
+    Returns a floating-point tensor (1, 1, 3, 3, 3): (out, in, time, height, width).
+    """
     raise NotImplementedError
 
 
-check("02.right_detector", right_detector)
+check("02.motion_detector", motion_detector)
 
 
 # %% tags=["hide-input"]
 # @title Solution { display-mode: "form" }
-def right_detector_solution():
-    """+1 in the column where the dot is at time t, -1/2 beside it, so that even areas give nothing."""
-    weight = torch.full((1, 1, 3, 3, 3), -0.5)
+def motion_detector_solution(dy, dx):
+    """One weight per frame, where a point that moves by (dy, dx) through the center is."""
+    weight = torch.zeros(1, 1, 3, 3, 3)
     for t in range(3):
-        weight[0, 0, t, :, t] = 1.0  # the column moves on with the dot
+        weight[0, 0, t, 1 + (t - 1) * dy, 1 + (t - 1) * dx] = 1.0
     return weight
 
 
 # %%
-check("02.right_detector", right_detector_solution)
-figures.kernels(right_detector_solution()[0], ["by hand"], width=2.4)
+motion_detector = use("02.motion_detector", motion_detector, motion_detector_solution)
 
 # %% [markdown]
-# A slanted line in the x–t cut: the same slant that you saw in the block of section 1.
+# Measure the response to all eight directions with your convolution. Plotted over the angle, it is a
+# **direction tuning curve**. Beside your detector are two other filters: a column of three weights that
+# moves to the right, and a single point that stands still. **Predict** their curves.
+
+# %%
+DIRECTIONS = [(0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1)]  # counterclockwise
+eight = torch.cat(  # (8, 1, 6, 32, 32): the same texture in each direction
+    [moving_textures([step], torch.Generator().manual_seed(0), size=32) for step in DIRECTIONS]
+)
+
+
+def tuning(filters):
+    """filters (O, 1, 3, 3, 3) -> mean response to each direction (O, 8)."""
+    with torch.no_grad():
+        y = conv3d_forward(eight, filters.float(), torch.zeros(len(filters)), (1, 1, 1), (0, 0, 0))
+    return y.relu().mean(dim=(2, 3, 4)).T  # (8, O, T', H', W') -> (O, 8)
+
+
+column, point = torch.zeros(1, 1, 3, 3, 3), torch.zeros(1, 1, 3, 3, 3)
+for t in range(3):
+    column[0, 0, t, :, t] = 1.0
+    point[0, 0, t, 1, 1] = 1.0
+bank = torch.cat([motion_detector(0, 1), column, point])  # (3, 1, 3, 3, 3)
+names = ["motion_detector(0, 1)", "a moving column", "a point at rest"]
+
+# %% tags=["predict"]
+figures.direction_tuning(dict(zip(names, tuning(bank), strict=True)), title="Direction tuning curves")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
 #
-# ### Two networks with the same number of weights
+# The point at rest responds to all directions alike. The moving column prefers the right, but the two
+# diagonals beside it come close: a long edge that moves along itself hardly changes. Seen through a small
+# window, only the motion across an edge can be measured. This is the **aperture problem**.
+# </details>
 #
-# One layer of filters, ReLU, the mean over the whole film, and a linear layer that votes. The first
-# network has image filters (1 × 5 × 5), the second filters of three frames (3 × 5 × 5), but three times
-# fewer of them, so that both have 600 filter weights. **Predict** the accuracy of each. Chance is 50 %.
+# Are all eight detectors selective? For each one, print the direction with the largest response:
+
+# %%
+detectors = torch.cat([motion_detector(dy, dx) for dy, dx in DIRECTIONS])  # (8, 1, 3, 3, 3)
+strongest = tuning(detectors).argmax(dim=1)  # (8,)
+print(f"{int((strongest == torch.arange(8)).sum())} of 8 detectors respond most to their own direction")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+detector_curve, column_curve, point_curve = tuning(bank)
+assert detector_curve.argmax() == 0 and detector_curve[0] > 1.2 * detector_curve[1:].max()
+assert column_curve.argmax() == 0 and column_curve[[1, 7]].min() > 0.75 * column_curve[0]
+assert column_curve[2:7].max() < 0.7 * column_curve[0]
+assert point_curve.min() > 0.8 * point_curve.max()
+assert torch.equal(strongest, torch.arange(8))
+
+# %% [markdown]
+# Now move the weights yourself. Each slider is one weight of an x–t slice: a frame $t$ and a column $x$.
+# Start with three weights on the diagonal. Try a negative weight, a filter that is a pattern in space times
+# a pattern in time (it cannot prefer one of two opposite directions), and all three rows instead of one.
+
+
+# %% tags=["hide-input"]
+# @title Interaction { display-mode: "form" }
+def explore(three_rows, **weights):
+    xt = torch.tensor(list(weights.values())).view(3, 3)  # (t, x)
+    filters = torch.zeros(1, 1, 3, 3, 3)
+    filters[0, 0, :, slice(0, 3) if three_rows else slice(1, 2)] = xt[:, None]
+    return figures.direction_tuning({"your filter": tuning(filters)[0]}, width=3.5)
+
+
+sliders = {
+    f"t{t}_x{x}": FloatSlider(float(t == x), min=-1, max=1, step=0.5, description=f"t = {t}, x = {x}")
+    for t in range(3)
+    for x in range(3)
+}
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: the sliders are widgets, which live only while the notebook runs
+_ = interact(explore, three_rows=False, **sliders)
+
+# %% [markdown]
+# ## 7. Left or right? A network learns it
+#
+# Now a network finds the weights. The textures move to the left or to the right, under noise as strong as
+# the texture. The network has one layer of filters, ReLU, the mean over the clip, and a linear layer. We
+# compare 24 image filters (1 × 5 × 5) with 8 filters of three frames (3 × 5 × 5): 600 filter weights each.
+# **Predict** the accuracy of each. Guessing gives 50 %.
 
 
 # %%
+def left_or_right(count, generator):
+    """Noisy clips (B, 1, T, H, W) and labels (B,): 0 moves to the left, 1 to the right."""
+    labels = torch.randint(0, 2, (count,), generator=generator)  # (B,)
+    return moving_textures([(0, 2 * y - 1) for y in labels.tolist()], generator, noise=1.0), labels
+
+
 def direction_network(frames, filters):
     """(B, 1, T, H, W) -> logits (B, 2)."""
     return nn.Sequential(
@@ -631,7 +585,7 @@ def direction_network(frames, filters):
 
 device = lessons.device()
 GPU = device.type == "cuda"
-STEPS = 300 if GPU else 60  # these networks are so small that a GPU is hardly faster; it can wait longer
+STEPS = 300 if GPU else 60
 
 
 def train(frames, filters, seed):
@@ -640,8 +594,8 @@ def train(frames, filters, seed):
     network = network.to(device)
     optimizer, losses = torch.optim.Adam(network.parameters(), lr=0.02), []
     for _ in range(STEPS):
-        films, labels = (t.to(device) for t in moving_textures(32, generator))
-        loss = F.cross_entropy(network(films), labels)
+        clips, labels = (t.to(device) for t in left_or_right(32, generator))  # new clips in every step
+        loss = F.cross_entropy(network(clips), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -650,29 +604,26 @@ def train(frames, filters, seed):
 
 
 SETTINGS = {"1 × 5 × 5": (1, 24), "3 × 5 × 5": (3, 8)}
-weights = {name: direction_network(*setting)[0].weight.numel() for name, setting in SETTINGS.items()}
-assert weights == {"1 × 5 × 5": 600, "3 × 5 × 5": 600}
-
-# %% [markdown]
-# Each network is trained from three seeds on films made afresh at every step, so nothing can be learned by
-# heart.
-
-# %%
 runs = [(name, seed) for name in SETTINGS for seed in range(3)]
 trained = {(name, seed): train(*SETTINGS[name], seed) for name, seed in tqdm(runs, desc="training")}
 
-# %%
-test_films, test_labels = moving_textures(200, torch.Generator().manual_seed(1000))  # never seen in training
-accuracy = {name: [] for name in SETTINGS}
-for (name, _), (network, _) in trained.items():
-    with torch.no_grad():
-        right_answers = network(test_films).argmax(1) == test_labels
-    accuracy[name].append(right_answers.float().mean().item())
-for name, values in accuracy.items():
-    print(f"{name}: above 0.9 in each of {len(values)} seeds: {min(values) > 0.9}")
+# %% [markdown]
+# (Training uses `nn.Conv3d`, which is faster and computes the same as your function.)
 
-assert max(abs(a - 0.5) for a in accuracy["1 × 5 × 5"]) < 0.15 and min(accuracy["3 × 5 × 5"]) > 0.9
-smooth = torch.ones(1, 1, 10) / 10  # mean of 10 steps
+# %% tags=["predict"]
+test_clips, test_labels = left_or_right(200, torch.Generator().manual_seed(1000))  # not seen in training
+accuracy = {name: [] for name in SETTINGS}
+with torch.no_grad():
+    for (name, _), (network, _) in trained.items():
+        correct = network(test_clips).argmax(1) == test_labels  # (200,)
+        accuracy[name].append(correct.double().mean().item())
+for name, values in accuracy.items():
+    print(f"{name}: accuracy above 0.9 in {sum(a > 0.9 for a in values)} of {len(values)} seeds")
+
+
+# %% tags=["hide-input"]
+# @title Plot: learning curves { display-mode: "form" }
+smooth = torch.ones(1, 1, 10) / 10  # moving average over 10 steps
 curves = {}
 for name in SETTINGS:
     losses = torch.tensor([trained[name, seed][1] for seed in range(3)])  # (3, STEPS)
@@ -682,176 +633,124 @@ figures.curves(
     steps=range(10, STEPS + 1),
     level=math.log(2),
     level_label="guessing: ln 2",
-    ylabel="loss, mean of 10 steps",
+    ylabel="loss, moving average over 10 steps",
     ylim=(0, 0.8),
     title="Left or right: mean and range of three seeds",
 )
 
 # %% [markdown]
-# The image filters guess, whatever the seed. That is not for want of training; it can be **proved**. Play
-# a film backwards: left becomes right, but the *set* of frames stays the same, and a network that
-# averages what it says about single frames cannot notice. So it gives a film and its reverse the same
-# answer, and one of the two is wrong. On films together with their reverses it must get exactly half.
+# <details><summary><b>Answer</b></summary>
+#
+# The image filters stay near 50 % in all three seeds; the filters of three frames get above 90 % in all
+# three.
+# </details>
+#
+# Longer training would not help the image filters. This can be **proved**. Reverse a clip in time: left
+# becomes right, but the *set* of frames stays the same. A network that averages over single frames gives a
+# clip and its reverse the same logits, so one of the two answers is wrong. On clips together with their
+# reverses, its accuracy is exactly one half. Here is the check, with the logits computed by your
+# convolution:
 
 # %%
-both_ways = torch.cat([test_films, test_films.flip(2)])  # (400, 1, 6, 16, 16); axis 2 is time
-both_labels = torch.cat([test_labels, 1 - test_labels])  # (400,)
-for name in SETTINGS:
-    network = trained[name, 0][0].double()
+clips = torch.cat([test_clips[:12], test_clips[:12].flip(2)]).double()  # (24, 1, 6, 16, 16); axis 2 is time
+clip_labels = torch.cat([test_labels[:12], 1 - test_labels[:12]])  # (24,)
+
+
+def logits_of(network):
+    """The logits (24, 2) of a trained network, its convolution computed by conv3d_forward."""
+    conv, *others = network.double()
     with torch.no_grad():
-        logits = network(both_ways.double())  # (400, 2)
-    forwards, backwards = logits.chunk(2)  # (200, 2) each
-    gap = (forwards - backwards).abs().max().item()
-    half = (logits.argmax(1) == both_labels).double().mean().item()
-    print(f"{name}: film and reverse differ by {'nothing' if gap < 1e-12 else 'a lot'}, accuracy {half:.2f}")
-    assert (gap < 1e-12 and half == 0.5) if name == "1 × 5 × 5" else (gap > 1 and half > 0.9)
+        y = conv3d_forward(clips, conv.weight, conv.bias, conv.stride, conv.padding)  # (24, O, 6, 16, 16)
+        return nn.Sequential(*others)(y)
+
+
+for name in SETTINGS:
+    logits = logits_of(trained[name, 0][0])  # seed 0
+    same = torch.allclose(logits[:12], logits[12:], rtol=0, atol=1e-9)
+    correct = int((logits.argmax(1) == clip_labels).sum())
+    print(f"{name}: clip and reverse have equal logits: {same}; exactly half correct: {correct == 12}")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert {name: direction_network(*setting)[0].weight.numel() for name, setting in SETTINGS.items()} == {
+    "1 × 5 × 5": 600, "3 × 5 × 5": 600
+}  # fmt: skip
+assert max(abs(a - 0.5) for a in accuracy["1 × 5 × 5"]) < 0.15 and min(accuracy["3 × 5 × 5"]) > 0.9
+for (name, _), (network, _) in trained.items():
+    logits = logits_of(network)
+    correct = int((logits.argmax(1) == clip_labels).sum())
+    assert torch.allclose(logits[:12], logits[12:], rtol=0, atol=1e-9) == (name == "1 × 5 × 5")
+    assert correct == 12 if name == "1 × 5 × 5" else correct >= 20
 
 # %% [markdown]
 # ### What has it learned?
 #
-# Below are the eight learned filters of the 3 × 5 × 5 network (seed 0), and which way the linear layer
-# lets each one vote. **Predict** the slant of the x–t cuts before you look.
+# Below are the eight learned filters (seed 0), and the direction for which the linear layer lets each one
+# vote. **Predict** the slant of the x–t slices.
 
 # %%
 network = trained["3 × 5 × 5", 0][0]
 filters = network[0].weight.detach()[:, 0]  # (8, 3, 5, 5)
 vote = (network[4].weight[1] - network[4].weight[0]).detach()  # (8,), above 0: votes for "right"
 order = vote.argsort(descending=True)  # (8,)
-names = ["right" if vote[o] > 0 else "left" for o in order]
-figures.kernels(filters[order], names, title="Learned filters, and the direction that each votes for")
+votes = ["right" if vote[o] > 0 else "left" for o in order]
+
+# %% tags=["predict"]
+figures.kernels(filters[order].float(), votes, title="Learned filters, and the direction that each votes for")
 
 # %% [markdown]
-# Red and blue lines slant through time the way that the filter votes: to the lower right for "right", to
-# the lower left for "left". Do not trust your eye alone, put a number on it. Slide the three frames of
-# each filter against each other by a speed $v$ and add them up. If the filter is a pattern that moves at
-# speed $v$, the three lie on top of each other and the sum is large.
-
-
-# %%
-def energy(filter3, speed):
-    """filter3 (3, 5, 5): its frames, each moved back by the way of a pattern, summed and squared."""
-    lined_up = sum(F.pad(frame, (4 - speed * t, 4 + speed * t)) for t, frame in enumerate(filter3))  # (5, 13)
-    return lined_up.square().sum().item()
-
-
-speeds = [-2, -1, 0, 1, 2]
-best = [max(speeds, key=lambda v: energy(f, v)) for f in filters[order]]
-for name, speed in zip(names, best, strict=True):
-    print(f"votes {name:5}  strongest at {speed:+d} pixel a frame")
-assert all(speed == (1 if name == "right" else -1) for name, speed in zip(names, best, strict=True))
-
-# %% [markdown]
-# Every filter is a detector of the very speed that was in the data: +1 or −1 pixel a frame, and the linear
-# layer subtracts the left-goers from the right-goers. Adelson and Bergen proposed in 1985 that animals see
-# motion in just this way: slanted filters in space-time, and opposites subtracted.
+# <details><summary><b>Answer</b></summary>
 #
-# And in lip reading? LipNet's authors took the time axis out of their filters, too. They call it
-# Baseline-2D. It still has its GRUs to look across time; even so its word error rate on unseen speakers
-# is more than twice as high.
-
-# %%
-word_error_rate = {"LipNet": 11.4, "Baseline-2D": 26.7}  # per cent, unseen speakers, Table 2 of the paper
-print(f"{word_error_rate['Baseline-2D'] / word_error_rate['LipNet']:.1f} times as many word errors")
-assert word_error_rate["Baseline-2D"] > 2 * word_error_rate["LipNet"]
-
-# %% [markdown]
-# ## 10. The finished version
+# In most of the slices, red and blue lines slant in the direction of the vote: to the lower right for
+# "right", to the lower left for "left". The weights are noisy, so do not trust your eye alone.
+# </details>
 #
-# This is the matrix product as the package has it, for batches, strides, padding, dilation (gaps between
-# the places of a filter) and groups. It is yours from section 5 with one difference. Find it before you read
-# on: how large is its matrix of windows?
+# To measure this, shift the three frames of a filter back by a speed $v$ (in pixels per frame) and add them
+# up. If the filter is a pattern that moves at this speed, the three frames line up and the sum is large.
+
 
 # %%
-show(conv3d_fast.conv3d_matmul)
+def energy(filter3, v):
+    """filter3 (3, 5, 5) -> energy of the sum of its frames, each shifted back by v pixels per frame."""
+    aligned = sum(F.pad(frame, (4 - v * t, 4 + v * t)) for t, frame in enumerate(filter3))  # (5, 13)
+    return aligned.square().sum().item()
+
+
+def matching(network):
+    """How many of the eight filters match the speed that they vote for: +1 or -1 pixel per frame."""
+    vote = (network[4].weight[1] - network[4].weight[0]).tolist()
+    filters = network[0].weight.detach()[:, 0]  # (8, 3, 5, 5)
+    speeds = [max(range(-2, 3), key=lambda v, f=f: energy(f, v)) for f in filters]
+    return sum(speed == math.copysign(1, v) for speed, v in zip(speeds, vote, strict=True))
+
+
+for seed in range(3):
+    count = matching(trained["3 × 5 × 5", seed][0])
+    print(f"seed {seed}: {count} of 8 filters match the speed that they vote for")
 
 # %% [markdown]
-# It lays out the windows of *single frames* ($k_h k_w$ copies of each pixel, not $k_t k_h k_w$), multiplies
-# each of the $k_t$ slices of the filter with every frame, and adds up the products of neighboring
-# frames. For LipNet's `conv2` that is up to 25 copies in place of 75.
-
-# %%
-clip = math.prod((77, 20, 36))  # conv2's padded input, one channel
-for name, copied in [("all windows", 75 * 16 * 32 * 75), ("windows of frames", 77 * 16 * 32 * 25)]:
-    print(f"{name:17} {copied / clip:.0f} times the clip")
-assert math.prod((3, 5, 5)) == 3 * 25
-
-# %% [markdown]
-# Still, 25 copies of a whole batch fit into no cache, and autograd keeps them all until the way back. So
-# `conv3d`, which the layer `stcnn.Conv3d` calls, takes the same product **a few frames at a time**, and
-# it has its own `backward`: the one that you derived in section 6. Where is the sum of $\delta$ times $x$,
-# and where are the kernels added onto the frames? (`deltas` is $\delta$, in the order in which the $k_t$
-# slices of the filters meet each frame.)
-
-# %%
-show(conv3d_fast.Conv3dColumns.forward)
-
-# %%
-show(conv3d_fast.Conv3dColumns.backward)
-
-# %% [markdown]
-# (`.mT` turns a matrix's rows into columns.) `deltas @ columns.mT` is the first: each $\delta$ times the
-# pixels that it met, added up over all places. `filters.mT @ deltas` is a patch for every place, the sum of
-# the kernels, each times its $\delta$, and `col2im` adds the patches onto the frames. `backward`
-# computes the columns again, since that takes less time than to keep them in memory and fetch them. (With
-# `create_graph=True` somebody will differentiate this gradient again; then autograd's own comes from
-# `conv3d_matmul`.)
+# In all three seeds, every filter is matched to the speed in the data and votes for its direction. The
+# linear layer subtracts the responses of the filters for one direction from those for the other.
 #
-# All versions, one meaning. Values and gradients, on random shapes:
-
-# %%
-_ = torch.manual_seed(0)
-for channels, out, size, kernel, stride, padding in [
-    (3, 4, (5, 8, 9), (3, 5, 5), (1, 2, 2), (1, 2, 2)),
-    (4, 2, (4, 6, 5), (3, 3, 3), (1, 1, 1), (1, 1, 1)),
-    (1, 3, (6, 4, 7), (2, 1, 4), (2, 1, 3), (0, 0, 1)),
-]:
-    x = torch.randn(channels, *size).double().requires_grad_()  # (C, T, H, W)
-    weight = torch.randn(out, channels, *kernel).double().requires_grad_()  # (O, C, kt, kh, kw)
-    bias = torch.randn(out).double().requires_grad_()  # (O,)
-    results = [
-        conv3d_plain(x, weight, bias, stride, padding),  # yours
-        conv3d_fast.conv3d_matmul(x[None], weight, bias, stride, padding)[0],  # the package's two
-        conv3d_fast.conv3d(x[None], weight, bias, stride, padding)[0],
-        F.conv3d(x[None], weight, bias, stride, padding)[0],  # torch's
-    ]
-    delta = torch.randn_like(results[0])  # (O, T', H', W'): an arbitrary gradient from above
-    gradients = [torch.autograd.grad(y, (x, weight, bias), delta) for y in results]
-    for name, y, gradient in zip(("loops", "product", "by chunks"), results, gradients, strict=False):
-        agree(f"{name:9} kernel {kernel}", y, results[-1])
-        for ours, theirs in zip(gradient, gradients[-1], strict=True):
-            assert torch.allclose(ours, theirs, rtol=0, atol=1e-10)
-
-# %% [markdown]
-# One block of LipNet is convolution, ReLU, max-pool, channel dropout:
-
-# %%
-show(stcnn.STCNN.forward)
-
-# %% [markdown]
-# What does the front cost? `lessons.measure.counting` runs a model once and counts what each layer does. It
-# must agree with the table that you worked out on paper in section 4.
-
-# %%
-from lessons.measure.counting import count
-
-front = nn.Sequential(
-    stcnn.STCNN(3, 32, (3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2)),
-    stcnn.STCNN(32, 64, (3, 5, 5), padding=(1, 2, 2)),
-    stcnn.STCNN(64, 96, (3, 3, 3), padding=(1, 1, 1)),
-)
-costs = count(front, torch.zeros(1, 3, 75, 64, 128))
-print(costs)
-
-by_hand = [(weights, work) for _, _, weights, work in rows if weights]
-counted = [(row.weights, row.multiply_adds) for row in costs.rows if row.weights]
-assert counted == by_hand
-
-# %% [markdown]
-# ## 11. Bug hunt: the hook that saw something else
+# Adelson and Bergen proposed a similar model of how animals see motion in 1985: filters that are slanted in
+# space-time, and the difference between opposite directions. (Their *motion energy* squares and adds the
+# outputs of pairs of filters; ours has a ReLU and a mean.)
 #
-# To look inside a network, people put a **forward hook** on a layer and keep what it gives. This block does
-# it as a widely copied public LipNet does. Somebody reports: *"My convolution never gives a negative value.
-# Is it broken?"* Find the bug before you read on.
+# And in lip reading? LipNet's authors also trained a model without the time axis in its filters,
+# Baseline-2D. It still has GRUs to combine frames over time. Yet on unseen speakers its word error rate is
+# 26.7 %, more than twice LipNet's 11.4 % (Table 2 of the paper).
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert all(matching(trained["3 × 5 × 5", seed][0]) == 8 for seed in range(3))
+assert 26.7 > 2 * 11.4
+
+# %% [markdown]
+# ## 8. Bug hunt: the hook that saw something else
+#
+# To inspect a network, people put a **forward hook** on a layer and keep its output. This block does it as
+# a widely copied public LipNet does. A user reports: *"My convolution never gives a negative value. Is it
+# broken?"* Find the bug before you read on.
 
 
 # %%
@@ -880,56 +779,248 @@ def smallest_values(block):
 
 _ = torch.manual_seed(0)
 at_hook, afterwards = smallest_values(Block())
-print(f"smallest output of the convolution: {at_hook:.2f} when the hook ran, {afterwards:.2f} afterwards")
-assert at_hook < -1 and afterwards == 0
+print(f"smallest output of the convolution: {at_hook:.1f} when the hook ran, {afterwards:.1f} afterwards")
 
 # %% [markdown]
-# The hook kept the tensor, not a copy. `inplace=True` then let the ReLU write its zeros **into that
-# tensor**. The convolution is fine; the evidence was overwritten. The same thing spoils saliency maps and
-# activation statistics, and no error is raised, since autograd does not need the convolution's output to
-# compute gradients.
+# <details><summary><b>Answer</b></summary>
 #
-# The remedy is one word, and the package's block has it:
+# The hook kept the tensor, not a copy. Then the ReLU with `inplace=True` wrote its zeros **into that
+# tensor**. The convolution is fine, but the evidence was overwritten. The same bug corrupts saliency maps
+# and activation statistics. No error is raised, because autograd does not need the convolution's output for
+# its gradients.
+# </details>
+#
+# The fix is an ordinary ReLU, which makes a new tensor. The package's block has one. This is its whole
+# forward pass:
+
+# %%
+show(stcnn.STCNN.forward)
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert at_hook < -1 and afterwards == 0
+_ = torch.manual_seed(0)
+block = Block()
+block.relu = nn.ReLU()  # not in place
+assert smallest_values(block) == (at_hook, at_hook)
+assert not stcnn.STCNN(3, 4, 3).relu.inplace
+
+# %% [markdown]
+# ## Deeper: one matrix product
+#
+# The window under a filter and the filter are both lists of $C\,k_T k_H k_W$ numbers, and one output value
+# is their dot product. Write every window as one **row** of a matrix and every filter as one **column** of
+# another. Then the whole convolution is a single matrix product. This is known as **im2col**.
+
+
+# %%
+def conv3d_im2col(x, weight, bias):
+    """x (B, C, T, H, W) -> (B, O, T', H', W'), for stride 1 without padding."""
+    windows = x
+    for axis, k in enumerate(weight.shape[2:], start=2):
+        windows = windows.unfold(axis, k, 1)  # a view, no copy: (B, C, T', H', W', kT, kH, kW) in the end
+    size = windows.shape[2:5]  # (T', H', W')
+    matrix = windows.permute(0, 2, 3, 4, 1, 5, 6, 7).reshape(
+        len(x), math.prod(size), -1
+    )  # (B, T'H'W', C kT kH kW)
+    y = matrix @ weight.flatten(1).T + bias  # (B, T'H'W', O)
+    return y.transpose(1, 2).reshape(len(x), -1, *size)  # (B, O, T', H', W')
+
+
+_ = torch.manual_seed(0)
+x = torch.randn(2, 3, 5, 8, 9, dtype=torch.float64)  # (B, C, T, H, W)
+weight = torch.randn(4, 3, 3, 5, 5, dtype=torch.float64)  # (O, C, kT, kH, kW)
+bias = torch.randn(4, dtype=torch.float64)  # (O,)
+agree(
+    "im2col against yours",
+    conv3d_im2col(x, weight, bias),
+    conv3d_forward(x, weight, bias, (1, 1, 1), (0, 0, 0)),
+)
+
+# %% [markdown]
+# The price is memory: a pixel is copied into every window that covers it. **Predict**: for a 3 × 5 × 5
+# kernel, how many times as large as the padded clip is the matrix?
+
+# %% tags=["predict"]
+for name, (T, H, W) in [("the clip above", (5, 8, 9)), ("input of LipNet's conv2", (77, 20, 36))]:
+    windows = (T - 2) * (H - 4) * (W - 4)  # T' H' W'
+    per_frame = T * (H - 4) * (W - 4)  # the 5 x 5 windows of single frames
+    copies, by_frame = windows * 75 / (T * H * W), per_frame * 25 / (T * H * W)
+    print(f"{name}: all windows {copies:.0f} times, windows of single frames {by_frame:.0f} times")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# At most 75 times, the number of offsets. Fewer windows fit near the borders: it is 52 times for `conv2`,
+# and 12 times for the small clip. The package's version lays out only the 5 × 5 windows of single frames,
+# 18 times the clip for `conv2`. It multiplies them with each of the three slices of the filter and adds up
+# the products of neighboring frames.
+# </details>
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert round(75 * 16 * 32 * 75 / math.prod((77, 20, 36))) == 52
+assert round(77 * 16 * 32 * 25 / math.prod((77, 20, 36))) == 18
+assert round(3 * 4 * 5 * 75 / math.prod((5, 8, 9))) == 12
+
+# %% [markdown]
+# ## Deeper: the backward pass, by hand
+#
+# Let $\delta_{o,t,h,w} = \partial L / \partial y_{o,t,h,w}$ be the gradient of the loss $L$ with respect to
+# the output. For one channel, one filter and stride 1, the forward pass is
+#
+# $$y_{t,h,w} = \sum_{i,j,m} K_{i,j,m}\; x_{t+i,\,h+j,\,w+m}$$
+#
+# **Weight.** $K_{i,j,m}$ was multiplied by $x_{t+i,h+j,w+m}$ at every output position. So
+#
+# $$\frac{\partial L}{\partial K_{i,j,m}} = \sum_{t,h,w} \delta_{t,h,w}\; x_{t+i,\,h+j,\,w+m}$$
+#
+# Here $\delta$ slides over $x$: the gradient of the weight is itself a convolution.
+#
+# **Input.** $x_{t',h',w'}$ went into $y_{t,h,w}$ with the weight $K_{t'-t,\,h'-h,\,w'-w}$, wherever that
+# exists:
+#
+# $$\frac{\partial L}{\partial x_{t',h',w'}} = \sum_{t,h,w} \delta_{t,h,w}\; K_{t'-t,\,h'-h,\,w'-w}$$
+#
+# Now the index runs the other way. In code, for each offset, $\delta$ times one weight is added onto the
+# slice of $x$ that this weight met. This scatter-add is known as **col2im**.
+#
+# ### Exercise 3 · `conv3d_backward` · difficulty ★★★ · 20 minutes
+#
+# Write both gradients for a batch, with several channels and filters, and with a stride (no padding). The
+# loop is the one of your forward pass. At each offset, one line updates each gradient.
+
+
+# %%
+def conv3d_backward(x, weight, grad_output, stride):
+    """The gradients of a 3D convolution without padding.
+
+    x (B, C, T, H, W), weight (O, C, kT, kH, kW) and grad_output (B, O, T', H', W') have one floating dtype.
+    stride is a tuple of three integers: (time, height, width).
+    Returns a tuple (grad_x, grad_weight) of tensors, shaped like x and weight.
+    """
+    raise NotImplementedError
+
+
+check("02.conv3d_backward", conv3d_backward)
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def conv3d_backward_solution(x, weight, grad_output, stride):
+    """At each offset: what this weight met, times delta; and this weight times delta, added where it met."""
+    grad_x, grad_weight = torch.zeros_like(x), torch.zeros_like(weight)
+    for i, j, m in itertools.product(*map(range, weight.shape[2:])):
+        sizes = zip((i, j, m), grad_output.shape[2:], stride, strict=True)
+        met = (..., *(slice(first, first + s * (n - 1) + 1, s) for first, n, s in sizes))  # along T, H, W
+        grad_weight[:, :, i, j, m] = torch.einsum("bothw,bcthw->oc", grad_output, x[met])
+        grad_x[met] += torch.einsum("bothw,oc->bcthw", grad_output, weight[:, :, i, j, m])
+    return grad_x, grad_weight
+
+
+# %%
+conv3d_backward = use("02.conv3d_backward", conv3d_backward, conv3d_backward_solution)
+
+# %% [markdown]
+# Compare it with autograd through your own forward pass. With small integers nothing is rounded, so the two
+# must be equal exactly:
 
 # %%
 _ = torch.manual_seed(0)
-block = Block()
-block.relu = nn.ReLU()  # not in place: a new tensor
-at_hook, afterwards = smallest_values(block)
-print(f"smallest output of the convolution: {at_hook:.2f} when the hook ran, {afterwards:.2f} afterwards")
-assert at_hook == afterwards
-assert not any(layer.inplace for layer in front.modules() if isinstance(layer, nn.ReLU))
+x = torch.randint(-3, 4, (2, 3, 6, 7, 8)).double().requires_grad_()  # (B, C, T, H, W)
+weight = torch.randint(-3, 4, (4, 3, 3, 2, 3)).double().requires_grad_()  # (O, C, kT, kH, kW)
+stride = (1, 2, 2)
+y = conv3d_forward(x, weight, torch.zeros(4).double(), stride, (0, 0, 0))  # (2, 4, 4, 3, 3)
+delta = torch.randint(-3, 4, y.shape).double()
+by_autograd = torch.autograd.grad(y, (x, weight), delta)
+by_hand = conv3d_backward(x.detach(), weight.detach(), delta, stride)
+for name, ours, theirs in zip(("x", "weight"), by_hand, by_autograd, strict=True):
+    print(f"gradient of {name:6}: exactly equal: {torch.equal(ours, theirs)}")
 
 # %% [markdown]
-# ### And one more: a clip lying on its side
-#
-# The same public code hands the features of each frame to a layer of a fixed size, 3072. Three clips
-# arrive: a good one, one with height and width swapped, and one of the paper's size, 50 × 100.
-# **Predict** which of them are refused.
+# With stride 1, the input's gradient is a convolution, too: pad $\delta$ by $k - 1$ on both ends, flip the
+# kernel along all three axes, swap its channel axes, and convolve. This is the flip that section 2 left
+# out. The operation has a name: **transposed convolution**.
 
 # %%
-head = nn.Linear(3072, 28)
-front = front.eval()
+y = conv3d_forward(x, weight, torch.zeros(4).double(), (1, 1, 1), (0, 0, 0))  # (2, 4, 4, 6, 6)
+delta = torch.randint(-3, 4, y.shape).double()
+flipped = weight.detach().flip(2, 3, 4).transpose(0, 1)  # (C, O, kT, kH, kW)
+as_convolution = conv3d_forward(delta, flipped, torch.zeros(3).double(), (1, 1, 1), (2, 1, 2))
+print(
+    "equal:", torch.equal(as_convolution, conv3d_backward(x.detach(), weight.detach(), delta, (1, 1, 1))[0])
+)
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert all(torch.equal(ours, theirs) for ours, theirs in zip(by_hand, by_autograd, strict=True))
+assert torch.equal(as_convolution, torch.autograd.grad(y, x, delta)[0])
+
+# %% [markdown]
+# ## Deeper: pooling and channel dropout commute
+#
+# In training, LipNet also drops whole channels at random (**channel dropout**) and scales up the others.
+# The paper's text puts this *before* the max-pool, its appendix *after* it. **Predict**: how much does the
+# order change the result? And with ordinary dropout, which drops single values?
+
+# %% tags=["predict"]
+_ = torch.manual_seed(0)
+maps = torch.randn(3, 5, 8, 10)  # (C, T, H, W)
+scale = torch.tensor([0.0, 2.0, 2.0]).view(3, 1, 1, 1)  # drop channel 0, double the others (p = 1/2)
+channels_equal = torch.equal(F.max_pool3d(maps * scale, (1, 2, 2)), F.max_pool3d(maps, (1, 2, 2)) * scale)
+mask = 2.0 * torch.randint(0, 2, maps.shape)  # ordinary dropout
+pooled_mask = mask[:, :, ::2, ::2]  # (C, T, H / 2, W / 2): a mask for the pooled values
+values_equal = torch.equal(F.max_pool3d(maps * mask, (1, 2, 2)), F.max_pool3d(maps, (1, 2, 2)) * pooled_mask)
+print("the order makes no difference: channel dropout", channels_equal, "· ordinary dropout", values_equal)
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# For channel dropout the results are equal to the last bit. A channel is multiplied by one number $a \ge
+# 0$, and $\max(a x) = a \max(x)$. The only difference is speed: after the pool there is a quarter of the
+# values to multiply. For ordinary dropout the order matters.
+# </details>
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert channels_equal and not values_equal
+
+# %% [markdown]
+# ## Deeper: a clip with height and width swapped
+#
+# The public LipNet of the bug hunt flattens the features of each frame for a layer with 3,072 inputs. Three
+# clips arrive: one as expected, one with height and width swapped, and one of the paper's size, 50 × 100.
+# **Predict** which of them raise an error.
+
+# %% tags=["predict"]
+front = nn.Sequential(
+    stcnn.STCNN(3, 32, (3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2)),
+    stcnn.STCNN(32, 64, (3, 5, 5), padding=(1, 2, 2)),
+    stcnn.STCNN(64, 96, (3, 3, 3), padding=(1, 1, 1)),
+).eval()
+head, verdicts = nn.Linear(3072, 28), []
 for name, size in [("64 × 128", (64, 128)), ("128 × 64, swapped", (128, 64)), ("50 × 100", (50, 100))]:
     with torch.no_grad():
         features = front(torch.zeros(1, 3, 3, *size))  # (1, 96, 3, h, w)
     per_frame = features.transpose(1, 2).flatten(2)  # (1, 3, 96 h w)
     try:
         _ = head(per_frame)  # (1, 3, 28)
-        verdict = "accepted"
+        verdicts.append("accepted")
     except RuntimeError:
-        verdict = "refused"
-    print(f"{name:18} features {tuple(features.shape[1:])!s:14} {per_frame.shape[2]:5} a frame: {verdict}")
-    assert verdict == ("refused" if size == (50, 100) else "accepted")
-
-assert 4 * 8 == 8 * 4 == 3072 // 96
+        verdicts.append("RuntimeError")
+    shape = tuple(features.shape[1:])
+    print(f"{name:18} features {shape!s:14} {per_frame.shape[2]:5} per frame: {verdicts[-1]}")
 
 # %% [markdown]
-# The swapped clip is accepted, since $4 \cdot 8 = 8 \cdot 4$, and every feature reaches a weight that was
-# trained for another place of the mouth: garbage without a word of warning. A good clip of another size
-# is refused with an error about matrix shapes. Flattening forgets which number was the height. The
-# remedy: **check the shape where it still has names**, at the door of the model, as
-# `lessons.lipreading.lipnet` does:
+# <details><summary><b>Answer</b></summary>
+#
+# The swapped clip is accepted, because $4 \cdot 8 = 8 \cdot 4$. Of the 32 positions of a channel, only two
+# keep their place in the flattened vector; the other 30 reach weights trained for another position. There
+# is no warning. A correct clip of another size raises an error about matrix shapes.
+# </details>
+#
+# Flattening forgets which number was the height. So **validate the shape where its axes still have names**,
+# at the input of the model, as `lessons.lipreading.lipnet` does:
 
 # %%
 from lessons.lipreading.lipnet import LipNet
@@ -938,50 +1029,96 @@ try:
     LipNet(channels=(4, 4, 4), hidden_size=8)(torch.zeros(1, 3, 3, 128, 64))  # (B, C, T, W, H): swapped
 except ValueError as error:
     print(error)
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert verdicts == ["accepted", "accepted", "RuntimeError"]
+there = torch.arange(32).view(4, 8)  # position of (row, column) in the flattened vector
+swapped = torch.arange(32).view(8, 4).T  # and of the same (row, column) in a swapped clip
+assert int((there == swapped).sum()) == 2
+try:
+    LipNet(channels=(4, 4, 4), hidden_size=8)(torch.zeros(1, 3, 3, 128, 64))
+except ValueError as error:
     assert "swapped" in str(error)
 else:
     raise AssertionError("the swapped clip was accepted")
 
 # %% [markdown]
-# ## Recap
+# ## Deeper: the package's version
 #
-# - Movement is between frames. A network that looks at frames one by one and averages is blind to its
-#   direction; a filter of three frames is not.
-# - A spatiotemporal convolution is a dot product at every place of a space-time block. Loops, a matrix
-#   product, the package and torch give the same values and the same gradients.
-# - The weight's gradient is a convolution of the input with the incoming gradient; the input's gradient
-#   stamps kernels.
-# - Along each axis: output $= \lfloor (n + 2p - k)/s \rfloor + 1$; the receptive field grows by $(k - 1)$
-#   × the product of the strides before.
-# - LipNet's front: 75 frames in, 75 out; 326,880 weights; one output sees 7 frames of 51 × 51 pixels.
+# `lessons.layers.conv3d_fast` uses the matrix product a few frames at a time, so that its columns fit into
+# the cache. Its backward pass computes the columns again instead of storing them. Find the two products of
+# the backward pass above: `deltas @ im2col(…).mT` for the weight, `filters.mT @ deltas` and `col2im` for
+# the input.
 
 # %%
-assert sum(weights for _, _, weights, _ in rows) == 326_880
+show(conv3d_fast.Conv3dColumns.backward)
+
+# %%
+bias = torch.zeros(4).double()
+for stride, padding in [((1, 1, 1), (0, 0, 0)), ((1, 2, 2), (1, 0, 2))]:
+    ours = conv3d_forward(x, weight, bias, stride, padding)
+    agree(
+        f"package against yours, stride {stride}", conv3d_fast.conv3d(x, weight, bias, stride, padding), ours
+    )
 
 # %% [markdown]
+# `lessons.measure.counting` runs a model once and counts what each layer does. It must agree with the table
+# of section 4.
+
+# %%
+from lessons.measure.counting import count
+
+costs = count(front, torch.zeros(1, 3, 75, 64, 128))
+counted = [(row.weights, row.multiply_adds) for row in costs.rows if row.weights]
+print("the same as by hand:", counted == [(w, work) for _, _, w, work in rows if w])
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert counted == [(w, work) for _, _, w, work in rows if w]
+
+# %% [markdown]
+# ## Recap
+#
+# - Motion is in the differences between frames. A network that averages over single frames cannot tell its
+#   direction. A filter of three frames can.
+# - A 3D convolution adds up, for each offset of the kernel, one weight times a strided slice of the clip.
+#   Your version, the package's and torch's have the same values and gradients.
+# - Along each axis, the output has $\lfloor (n + 2p - k)/s \rfloor + 1$ positions. A layer widens the
+#   receptive field by $(k - 1)$ times the product of all earlier strides.
+# - LipNet's convolutions keep all 75 frames and have 326,880 weights; one output sees 7 frames of 51 × 51
+#   pixels.
+# - A filter whose pattern moves through its frames is selective for a direction. A long edge shows only the
+#   motion across it: the aperture problem.
+#
 # ## Glossary
 #
-# | word | meaning |
-# |---|---|
-# | spatiotemporal convolution | a filter that slides over time, height and width |
-# | STCNN | a network of them; in LipNet a block of convolution, ReLU, max-pool and channel dropout |
-# | kernel, filter | the weights that slide; one filter spans all input channels, gives one output channel |
-# | stride, padding | the step between two places; zeros put around the clip |
-# | im2col | writing all windows as rows of a matrix, so that convolution becomes a product |
-# | max-pool | keep the largest value of each window |
-# | channel dropout | in training, set whole channels to zero at random and scale up the rest |
-# | receptive field | the part of the input that one output depends on |
-# | forward hook | a function that a layer calls with what it has just computed |
+# | word | meaning | also called |
+# |---|---|---|
+# | spatiotemporal convolution | a filter that slides over time, height and width | 3D convolution |
+# | STCNN | a network of spatiotemporal convolutions; in LipNet its block with ReLU, pool, dropout | 3D CNN |
+# | kernel, filter | the weights that slide; a filter spans all input channels, gives one output channel | |
+# | cross-correlation | what deep learning calls convolution: the kernel is not flipped | |
+# | stride, padding | the step from one window to the next; zeros put around the clip | |
+# | im2col | writing all windows as rows of a matrix, so that convolution becomes a matrix product | unfold |
+# | col2im | adding windows back onto the positions they came from | fold, scatter-add |
+# | max-pool | keep the largest value of each window | |
+# | channel dropout | in training, drop whole channels at random and scale up the rest | spatial dropout |
+# | receptive field | the part of the input that can influence one output | field of view |
+# | effective receptive field | the part of it that influences the output much | |
+# | direction tuning curve | a filter's response, plotted over the direction of motion | |
+# | aperture problem | through a small window, only the motion across an edge can be measured | |
+# | forward hook | a function that a layer calls with its output | |
 #
 # ## Sources
 #
-# - Y. Assael, B. Shillingford, S. Whiteson, N. de Freitas, *LipNet: End-to-End Sentence-level
-#   Lipreading*, [arXiv 1611.01599](https://arxiv.org/abs/1611.01599): §3.1 (the convolution), Table 2
-#   (Baseline-2D), Table 3 and appendix A.1 (the layers; see section 4 for the stride); the authors' code:
+# - Y. Assael, B. Shillingford, S. Whiteson, N. de Freitas, *LipNet: End-to-End Sentence-level Lipreading*,
+#   [arXiv 1611.01599](https://arxiv.org/abs/1611.01599): §3.1 (the convolution), Table 2 (Baseline-2D),
+#   Table 3 and appendix A.1 (the layers; see section 4 for the stride); the authors' code:
 #   [bshillingford/LipNet](https://github.com/bshillingford/LipNet).
 # - E. Adelson, J. Bergen, *Spatiotemporal energy models for the perception of motion*, Journal of the
 #   Optical Society of America A 2(2), 1985.
 # - M. Okabe, K. Ito, *Color Universal Design*, 2008: the colors of our figures.
 #
-# **Next**: notebook 03 gives the network a memory for everything that lasts longer than seven frames: the
-# GRU.
+# **Next**: notebook 03 gives the network a hidden state for everything that lasts longer than seven frames:
+# the GRU.

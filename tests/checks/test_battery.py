@@ -91,7 +91,10 @@ def test_right_in_any_style(right):
         (lambda x, h, w: (torch.tanh(x @ w - h), h.shape[1]), "values are wrong.* Look at the sum"),
         (lambda x, h, w: (torch.tanh(x @ w + h), float(h.shape[1])), "its size gave .* expected an integer"),
         (lambda x, h, w: (torch.tanh(x @ w + h), True), "its size gave True .* expected an integer"),
-        (lambda x, h, w: torch.tanh(x @ w + h), "expected a list or tuple of 2 values: the state, its size"),
+        (
+            lambda x, h, w: torch.tanh(x @ w + h),
+            r"expected a list or tuple of length 2 \(the state, its size\)",
+        ),
         (lambda x, h, w: (torch.tanh(x @ w + h).tolist(), h.shape[1]), "expected a tensor"),
         (lambda x, h, w: (torch.tanh(x @ w + h) * math.nan, h.shape[1]), "holds NaN"),
         (lambda x, h, w: (torch.tanh(x @ w + h) / 0, h.shape[1]), "expected a finite number"),
@@ -128,6 +131,15 @@ def test_lists_of_numbers_may_be_arrays_and_integers_of_any_kind():
     expect_equal(torch.tensor([True]), [True], "f")
     with pytest.raises(AssertionError, match="expected True or False"):
         expect_equal([1], [True], "f")
+
+
+def test_an_array_may_be_a_list_or_a_tensor():
+    right = np.array([[1.0, 2.0], [3.0, 4.0]])
+    for found in (right, right.tolist(), torch.from_numpy(right), [right[0], right[1]]):
+        expect_equal(found, right, "f")
+    for found in (right.T, right[:1], right + 1, {"a": 1}, [[1.0], [2.0, 3.0]], "text"):
+        with pytest.raises(AssertionError, match="f"):
+            expect_equal(found, right, "f")
 
 
 def test_dicts_are_compared_key_by_key():

@@ -15,146 +15,325 @@ import torch.nn.functional as F
 
 from lessons import ctc
 from lessons.checks import check
+from lessons.checks import ctc_loss as references
 from lessons.checks.ctc_loss import CHECKS
-from tests.checks.exercises import each_wrong_answer
+from tests.checks.exercises import each_right_answer, each_wrong_answer, sizes_that_never_vary
 
 NEVER = -math.inf
 
 
-# ---- answers that are right in another way -----------------------------------------------------------------
+# ---- forward and backward, with one slip each --------------------------------------------------------------
 
 
-def as_tensors(label):
-    states = torch.tensor(ctc.extend(label))
-    return states, ctc.may_skip(states)
+def moved(row, by, fill=NEVER):
+    """A row (S,) moved to the right by ``by`` states."""
+    return F.pad(row, (by, -by), value=fill)
 
 
-def step_by_loops(alpha, emission, jumps):
-    new = torch.empty_like(alpha)
-    for s in range(len(alpha)):
-        ways = [alpha[s]] + [alpha[s - 1]] * (s >= 1) + [alpha[s - 2]] * bool(s >= 2 and jumps[s])
-        new[s] = torch.stack(ways).logsumexp(0) + emission[s]
-    return new
+def added(ways):
+    return ways.logsumexp(0)
 
 
-def gradient_by_matrix(log_probs, states, posteriors):
-    return log_probs.softmax(-1) - posteriors @ F.one_hot(states, log_probs.shape[1]).to(posteriors)
+def forward(
+    stay=True, step=1, jump=2, fill=NEVER, mask=lambda j, z: j, mask_first=False, join=added, starts=2,
+    emit=lambda row, e: row + e, first=lambda e: e, after=lambda x: x,
+):  # fmt: skip
+    """The forward recursion with a slip in one of its parts."""
 
-
-RIGHT = {
-    "extended_label": as_tensors,
-    "forward_step": step_by_loops,
-    "logits_gradient": gradient_by_matrix,
-    "shortest_path": lambda label: torch.tensor(
-        [c for a, b in itertools.zip_longest(label, label[1:]) for c in ([a, 0] if a == b else [a])],
-        dtype=torch.long,
-    ),
-}
-
-
-def test_arrays_are_as_good_as_lists(capsys):
-    check("04.extended_label", lambda label: tuple(np.array(x.tolist()) for x in as_tensors(label)))
-    check("04.shortest_path", lambda label: RIGHT["shortest_path"](label).numpy())
-    assert capsys.readouterr().out.count("correct") == 2
-
-
-@pytest.mark.parametrize("exercise", CHECKS)
-def test_another_right_answer_passes(exercise, capsys):
-    check(f"04.{exercise}", RIGHT[exercise])
-    assert "correct" in capsys.readouterr().out
-
-
-# ---- wrong answers -----------------------------------------------------------------------------------------
-
-
-def extended(states=ctc.extend, jump=lambda z, s: s >= 2 and z[s] != 0 and z[s] != z[s - 2]):
-    """The extended label with a slip in the states or in the rule for jumps."""
-
-    def function(label):
-        z = states(label)
-        return z, [bool(jump(z, s)) for s in range(len(z))]
+    def function(log_probs, states, jumps):
+        e, jumps = log_probs[:, states], mask(jumps, states)
+        rows = [first(e[0]).masked_fill(torch.arange(len(states)) >= starts, fill)]
+        for t in range(1, len(log_probs)):
+            last = rows[-1]
+            if mask_first:
+                leap = moved(last.masked_fill(~jumps, NEVER), jump, fill)
+            else:
+                leap = moved(last, jump, fill).masked_fill(~jumps, NEVER)
+            ways = torch.stack(([last] if stay else []) + [moved(last, step, fill), leap])
+            rows.append(emit(join(ways), e[t]))
+        return after(torch.stack(rows))
 
     return function
 
 
-def leaves(z, s):
-    return s + 2 < len(z) and z[s] != 0 and z[s] != z[s + 2]
+def backward(
+    stay=True, step=1, jump=2, fill=NEVER, mask=lambda j, z: j, mask_last=False, join=added, ends=2,
+    emit=lambda row, e: row + e, own=0, first=0.0, after=lambda x: x, reverse=True,
+):  # fmt: skip
+    """The backward recursion with a slip in one of its parts."""
 
-
-def clears_its_label(label):
-    result = ctc.extend(label), ctc.may_skip(ctc.extend(label))
-    label.clear()
-    return result
-
-
-def stepping(stay=True, step=1, jump=2, fill=NEVER, mask=True, join=None, emit=torch.add):
-    """The forward step with a slip in one of its parts."""
-
-    def moved(alpha, by):
-        return F.pad(alpha, (by, -by), value=fill)
-
-    def function(alpha, emission, jumps):
-        leap = moved(alpha, jump)
-        leap = leap.masked_fill(~jumps, NEVER) if mask else leap
-        ways = torch.stack(([alpha] if stay else []) + [moved(alpha, step), leap])
-        return emit(ways.logsumexp(0) if join is None else join(ways), emission)
+    def function(log_probs, states, jumps):
+        e, jumps = log_probs[:, states], mask(jumps, states)
+        end = torch.arange(len(states)) >= len(states) - ends
+        rows = [torch.full_like(e[0], first).masked_fill(~end, fill)]
+        for t in reversed(range(len(log_probs) - 1)):
+            onward = emit(rows[-1], e[t + 1 - own])
+            if mask_last:
+                leap = moved(onward, -jump, fill).masked_fill(~jumps, NEVER)
+            else:
+                leap = moved(onward.masked_fill(~jumps, NEVER), -jump, fill)
+            rows.append(join(torch.stack(([onward] if stay else []) + [moved(onward, -step, fill), leap])))
+        return after(torch.stack(rows[::-1] if reverse else rows))
 
     return function
 
 
-def step_in_place(alpha, emission, jumps):
-    alpha += emission
+def row_maximum(ways):
+    """One maximum for all states of a frame: the small ones underflow."""
+    top = ways.max()
+    top = torch.where(top.isfinite(), top, 0.0)
+    return top + (ways - top).exp().sum(0).log()
+
+
+def naive_maximum(ways):
+    """The maximum of three -inf is -inf, and -inf - (-inf) is NaN."""
+    top = ways.max(0).values
+    return top + (ways - top).exp().sum(0).log()
+
+
+def own_maximum(ways):
+    """As it is right: a maximum for each state, replaced by 0 where it is -inf."""
+    top = ways.max(0).values
+    top = torch.where(top.isfinite(), top, 0.0)
+    return top + (ways - top).exp().sum(0).log()
+
+
+def pairwise_sum(ways):
+    return torch.logaddexp(torch.logaddexp(ways[0], ways[1]), ways[2])
+
+
+def floored(ways):
+    return ways.logsumexp(0).clamp(min=-1e4)
+
+
+def leaves_log_space(ways):
+    return ways.exp().sum(0).log()
+
+
+def from_states(jumps, states):
+    """The rule from the states, whatever jumps says."""
+    return ctc.may_skip(states)
+
+
+def into_letters(jumps, states):
+    return (states != 0) & (torch.arange(len(states)) >= 2)
+
+
+def by_roll(log_probs, states, jumps):
+    e = log_probs[:, states]
+    rows = [e[0].masked_fill(torch.arange(len(states)) >= 2, NEVER)]
+    for t in range(1, len(e)):
+        leap = rows[-1].roll(2).masked_fill(~jumps, NEVER)
+        rows.append(torch.stack([rows[-1], rows[-1].roll(1), leap]).logsumexp(0) + e[t])
+    return torch.stack(rows)
+
+
+def backward_by_roll(log_probs, states, jumps):
+    e = log_probs[:, states]
+    rows = [torch.zeros_like(e[0]).masked_fill(torch.arange(len(states)) < len(states) - 2, NEVER)]
+    for t in reversed(range(len(e) - 1)):
+        onward = rows[-1] + e[t + 1]
+        leap = onward.masked_fill(~jumps, NEVER).roll(-2)
+        rows.append(torch.stack([onward, onward.roll(-1), leap]).logsumexp(0))
+    return torch.stack(rows[::-1])
+
+
+def writes_into_log_probs(function):
+    def wrong(log_probs, states, jumps):
+        result = function(log_probs, states, jumps)
+        log_probs[0].sub_(1.0)
+        return result
+
+    return wrong
+
+
+def writes_into_jumps(function):
+    def wrong(log_probs, states, jumps):
+        jumps[:2] = True
+        jumps[2:] = jumps[2:].clone()
+        return function(log_probs, states, jumps.masked_fill(torch.arange(len(jumps)) < 2, False))
+
+    return wrong
+
+
+def in_float32(function):
+    return lambda log_probs, states, jumps: function(log_probs.float(), states, jumps)
+
+
+def through_a_float32_buffer(function):
+    def wrong(log_probs, states, jumps):
+        result = torch.zeros(len(log_probs), len(states))
+        result[:] = function(log_probs, states, jumps)
+        return result
+
+    return wrong
+
+
+def squeezed(function):
+    return lambda log_probs, states, jumps: function(log_probs, states, jumps).squeeze()
+
+
+def forward_by_loops(log_probs, states, jumps):
+    frames, size = len(log_probs), len(states)
+    alpha = log_probs.new_full((frames, size), NEVER)
+    for t in range(frames):
+        for s in range(size):
+            e = log_probs[t, states[s]]
+            if t == 0:
+                alpha[t, s] = e if s < 2 else NEVER
+                continue
+            ways = [alpha[t - 1, s]] + [alpha[t - 1, s - 1]] * (s >= 1)
+            ways += [alpha[t - 1, s - 2]] * bool(s >= 2 and jumps[s])
+            alpha[t, s] = torch.stack(ways).logsumexp(0) + e
     return alpha
 
 
-def step_by_roll(alpha, emission, jumps):
-    leap = alpha.roll(2).masked_fill(~jumps, NEVER)
-    return torch.stack([alpha, alpha.roll(1), leap]).logsumexp(0) + emission
+def backward_by_loops(log_probs, states, jumps):
+    frames, size = len(log_probs), len(states)
+    beta = log_probs.new_full((frames, size), NEVER)
+    beta[-1, -2:] = 0
+    for t in range(frames - 2, -1, -1):
+        for s in range(size):
+            ways = [
+                beta[t + 1, to] + log_probs[t + 1, states[to]]
+                for to in (s, s + 1, s + 2)
+                if to < size and (to < s + 2 or jumps[to])
+            ]
+            beta[t, s] = torch.stack(ways).logsumexp(0)
+    return beta
 
 
-def step_mask_first(alpha, emission, jumps):
-    leap = F.pad(alpha.masked_fill(~jumps, NEVER), (2, -2), value=NEVER)
-    return torch.stack([alpha, F.pad(alpha, (1, -1), value=NEVER), leap]).logsumexp(0) + emission
+def by_matrix(log_probs, states, jumps):
+    """All moves in one matrix of log 0 and log 1."""
+    size = len(states)
+    s = torch.arange(size)
+    by = s[None, :] - s[:, None]  # from, to
+    allowed = (by == 0) | (by == 1) | ((by == 2) & jumps[None, :])
+    barrier = torch.where(allowed, 0.0, NEVER).to(log_probs)
+    e = log_probs.index_select(1, states)
+    alpha = e.clone()
+    alpha[0, 2:] = NEVER
+    for t in range(1, len(e)):
+        alpha[t] = (alpha[t - 1][:, None] + barrier).logsumexp(0) + e[t]
+    return alpha
 
 
-def step_own_maximum(alpha, emission, jumps):
-    leap = F.pad(alpha, (2, -2), value=NEVER).masked_fill(~jumps, NEVER)
-    ways = torch.stack([alpha, F.pad(alpha, (1, -1), value=NEVER), leap])
-    top = ways.max(0).values
-    return top + (ways - top).exp().sum(0).log() + emission
+def in_numpy(log_probs, states, jumps):
+    e = log_probs.numpy()[:, states.numpy()]
+    alpha = np.full_like(e, NEVER)
+    alpha[0, :2] = e[0, :2]
+    for t in range(1, len(e)):
+        new = alpha[t - 1].copy()
+        new[1:] = np.logaddexp(new[1:], alpha[t - 1, :-1])
+        leap = np.where(jumps.numpy()[2:], alpha[t - 1, :-2], NEVER)
+        new[2:] = np.logaddexp(new[2:], leap)
+        alpha[t] = new + e[t]
+    return torch.from_numpy(alpha)
 
 
-def gradient(given=torch.exp, sign=1, add=True, classes=lambda z: z, change=lambda p: p, scale=1.0):
-    """Softmax minus occupancy with a slip in one of its parts."""
+def backward_by_forward(function):
+    """Backward is forward on reversed frames and states, without each frame's own class."""
 
-    def function(log_probs, states, posteriors):
-        occupancy, states = torch.zeros_like(log_probs), classes(states)
+    def right(log_probs, states, jumps):
+        e = log_probs[:, states].flip(0, 1)  # (T, S) reversed
+        size = len(states)
+        leave = torch.cat((jumps[2:], jumps.new_zeros(2))).flip(0)  # (S,)
+        start = torch.full_like(e[:1], NEVER)
+        start[0, :2] = 0
+        rows = [start[0]]
+        for t in range(1, len(e)):
+            given = rows[-1] + e[t - 1]
+            ways = [given, moved(given, 1), moved(given, 2).masked_fill(~leave, NEVER)]
+            rows.append(function(torch.stack(ways)))
+        assert rows[0].shape == (size,)
+        return torch.stack(rows).flip(0, 1)
+
+    return right
+
+
+# ---- loss and gradient, with one slip each -----------------------------------------------------------------
+
+
+def total(
+    log_p=lambda a, b: (a + b)[0].logsumexp(0), posterior=lambda a, b, p: (a + b - p).exp(), add=True,
+    given=torch.exp, sign=1, loss=lambda p: -p, occupancy=lambda o: o, gradient=lambda g, x: g,
+    classes=lambda z: z, change=lambda g: g,
+):  # fmt: skip
+    """Loss, occupancy and gradient with a slip in one of its parts."""
+
+    def function(log_probs, states, alpha, beta):
+        p, z = log_p(alpha, beta), classes(states)
+        gamma = change(posterior(alpha, beta, p))
+        o = torch.zeros_like(log_probs)
         if add:
-            occupancy.index_add_(1, states, change(posteriors))
+            o.index_add_(1, z, gamma.to(o))
         else:
-            occupancy[:, states] = change(posteriors)
-        return sign * scale * (given(log_probs) - occupancy)
+            o[:, z] = gamma
+        o = occupancy(o)
+        return loss(p), o, gradient(sign * (given(log_probs) - o), log_probs)
 
     return function
 
 
-def gradient_in_place(log_probs, states, posteriors):
-    return log_probs.exp_().index_add_(1, states, -posteriors)
+def hard(gamma):
+    return F.one_hot(gamma.argmax(1), gamma.shape[1]).to(gamma)
 
 
-def largest_state(log_probs, states, posteriors):
-    index = states.expand_as(posteriors)
-    return log_probs.exp() - torch.zeros_like(log_probs).scatter_reduce(1, index, posteriors, "amax")
+def letters_only(gamma):
+    return gamma * (torch.arange(gamma.shape[1]) % 2)
 
 
-def hard_label(log_probs, states, posteriors):
-    return log_probs.exp() - F.one_hot(states[posteriors.argmax(1)], log_probs.shape[1])
+def total_in_place(log_probs, states, alpha, beta):
+    alpha += beta
+    return total()(log_probs, states, alpha, torch.zeros_like(beta))
 
 
-def letters_only(posteriors):
-    posteriors = posteriors.clone()
-    posteriors[:, ::2] = 0
-    return posteriors
+def total_in_place_of_log_probs(log_probs, states, alpha, beta):
+    loss, occupancy, _ = total()(log_probs, states, alpha, beta)
+    return loss, occupancy, log_probs.exp_().sub_(occupancy)
+
+
+def total_by_loops(log_probs, states, alpha, beta):
+    p = torch.logsumexp(alpha[-1, -2:], 0)
+    occupancy = torch.zeros_like(log_probs)
+    for s, c in enumerate(states.tolist()):
+        occupancy[:, c] += (alpha[:, s] + beta[:, s] - p).exp()
+    return [-p, occupancy, log_probs.exp() - occupancy]
+
+
+def total_by_matrix(log_probs, states, alpha, beta):
+    gamma = (alpha + beta).softmax(1)
+    occupancy = gamma @ F.one_hot(states, log_probs.shape[1]).to(gamma)
+    return -(alpha + beta).logsumexp(1).mean(), occupancy, log_probs.softmax(-1) - occupancy
+
+
+def total_by_log_space(log_probs, states, alpha, beta):
+    rows = []
+    for c in range(log_probs.shape[1]):
+        those = (alpha + beta)[:, states == c]
+        rows.append(those.logsumexp(1) if those.shape[1] else torch.full_like(log_probs[:, 0], NEVER))
+    p = (alpha + beta)[-1].logsumexp(0)
+    occupancy = (torch.stack(rows, 1) - p).exp()
+    return -p, occupancy, log_probs.exp() - occupancy
+
+
+def total_by_scatter(log_probs, states, alpha, beta):
+    p = torch.logaddexp(alpha[-1, -1], alpha[-1, -2])
+    gamma = torch.exp(alpha + beta - p)
+    occupancy = torch.zeros_like(log_probs).scatter_add_(1, states.expand(len(gamma), -1), gamma)
+    return p.neg(), occupancy, torch.exp(log_probs) - occupancy
+
+
+def total_by_definition_of_torch(log_probs, states, alpha, beta):
+    leaf = log_probs.clone().requires_grad_()
+    log_probs = leaf.log_softmax(-1)
+    target = states[1::2][None]
+    loss = F.ctc_loss(log_probs[:, None], target, [len(leaf)], [target.shape[1]], reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, leaf)
+    return loss.detach(), leaf.detach().exp() - gradient, gradient
+
+
+# ---- shortest path -----------------------------------------------------------------------------------------
 
 
 def path(between):
@@ -176,79 +355,193 @@ def before_any_repeat(label):
     return [c for i, a in enumerate(label) for c in ([0, a] if a in label[:i] else [a])]
 
 
+def pops_the_label(label):
+    found = []
+    while label:
+        letter = label.pop(0)
+        found += [0, letter] if found and found[-1] == letter else [letter]
+    return found
+
+
+def by_zip(label):
+    return [c for a, b in itertools.zip_longest(label, label[1:]) for c in ([a, 0] if a == b else [a])]
+
+
+def recursive(label):
+    if len(label) < 2:
+        return tuple(label)
+    return (label[0], *([0] if label[0] == label[1] else []), *recursive(label[1:]))
+
+
+RIGHT = {
+    "forward": [
+        forward(),
+        forward(join=own_maximum),
+        forward(join=pairwise_sum),
+        forward_by_loops,
+        by_matrix,
+        in_numpy,
+        lambda x, z, j: (
+            ctc.forward_backward(x, z[1::2]).alpha
+            if torch.equal(j, ctc.may_skip(z)) and len(z) > 1
+            else forward()(x, z, j)
+        ),
+    ],
+    "backward": [
+        backward(),
+        backward(join=own_maximum),
+        backward(join=pairwise_sum),
+        backward_by_loops,
+        backward_by_forward(added),
+        lambda x, z, j: references.backward(x, z, j).clone(),
+    ],
+    "loss_and_gradient": [
+        total(),
+        total_by_loops,
+        total_by_matrix,
+        total_by_log_space,
+        total_by_scatter,
+        lambda *a: tuple(x.clone() for x in total()(*a)),
+    ],
+    "shortest_path": [
+        shortest,
+        by_zip,
+        recursive,
+        lambda label: torch.tensor(by_zip(label), dtype=torch.long),
+        lambda label: np.array(by_zip(label), dtype=np.int64),
+        lambda label: [torch.tensor(c) for c in by_zip(label)],
+    ],
+}
+
+
+@each_right_answer(RIGHT)
+def test_another_right_answer_passes(exercise, function, capsys):
+    check(f"04.{exercise}", function)
+    assert "correct" in capsys.readouterr().out
+
+
+# ---- wrong answers -----------------------------------------------------------------------------------------
+
 WRONG = {
-    "extended_label": [
-        ("no blank in front", extended(lambda x: ctc.extend(x)[1:]), "expected 2L \\+ 1"),
-        ("no blank at the end", extended(lambda x: ctc.extend(x)[:-1]), "expected 2L \\+ 1"),
-        ("no blanks", extended(list), "expected 2L \\+ 1"),
-        ("blanks only", extended(lambda x: [0] * (2 * len(x) + 1)), "which letters"),
-        ("reversed", extended(lambda x: ctc.extend(x)[::-1]), "which letters"),
-        ("no jumps", extended(jump=lambda z, s: False), "collapses to both"),
-        ("jumps into every letter", extended(jump=lambda z, s: s >= 2 and z[s] != 0), "'aa' collapse to"),
-        ("jumps from the first letter", extended(jump=lambda z, s: z[s] != 0), "no state two before"),
-        ("jumps into blanks", extended(jump=lambda z, s: s >= 2 and z[s] == 0), "which letter would be left"),
-        ("jumps everywhere", extended(jump=lambda z, s: s >= 2), "which letter would be left out"),
-        ("the flag at the state it leaves", extended(jump=leaves), "where the jump lands"),
-        ("jumps is a number", lambda x: (ctc.extend(x), 3), "for jumps, gave a int"),
-        ("no jumps given", lambda x: (ctc.extend(x), None), "for jumps, gave a NoneType"),
-        ("compares with the neighbor", extended(jump=lambda z, s: s and z[s] != z[s - 1]), "two before it"),
-        ("compares with all", extended(jump=lambda z, s: s >= 2 and z[s] not in z[:s]), "no neighbors"),
-        ("states only", ctc.extend, "expected two lists"),
-        ("numbers for jumps", lambda x: (ctc.extend(x), [1] * len(ctc.extend(x))), "only True and False"),
-        ("one jump short", lambda x: (ctc.extend(x), ctc.may_skip(ctc.extend(x))[1:]), "One for each state"),
-        ("floats", lambda x: ([float(c) for c in ctc.extend(x)], [False]), "whole number"),
-        ("a string", lambda x: ("-b-", [False] * 3), "expected a list of classes"),
-        ("empties the label", clears_its_label, "changed the label"),
-        ("no return", lambda x: None, "gave None"),
-        ("crashes", lambda x: x["label"], "stopped with TypeError"),
+    "forward": [
+        ("no stay", forward(stay=False), "state 0 of frame 1, .* from s only"),
+        ("no step", forward(step=2), "state 1 of frame 1, .* s - 1"),
+        ("step the wrong way", forward(step=-1), "of frame 1, where probability comes in from s only"),
+        ("jump of three", forward(jump=3), "s - 2"),
+        ("no jumps", forward(mask=lambda j, z: j & False), "s - 2"),
+        ("jumps everywhere", forward(mask=lambda j, z: j | True), "frame 1, .* comes in from s, s - 1"),
+        ("jumps into every letter", forward(mask=into_letters), "Equal letters"),
+        ("the rule from states, not from jumps", forward(mask=from_states), "read jumps, not states"),
+        ("mask before the move", forward(mask_first=True), "comes in from s, s - 1"),
+        ("starts in the first state only", forward(starts=1), "starts in the first two states"),
+        ("starts anywhere", forward(starts=99), "starts in the first two states"),
+        ("starts at ln 1", forward(first=torch.zeros_like), "starts in the first two states|own class"),
+        ("fills with 0, that is ln 1", forward(fill=0.0), "starts in the first two states"),
+        ("a large number for ln 0", forward(fill=-1e9), "expected -inf"),
+        ("a floor", forward(join=floored), "expected -inf"),
+        ("the best path only", forward(join=lambda w: w.max(0).values), "of frame 1, "),
+        ("adds logarithms", forward(join=lambda w: w.sum(0)), "frame 1, "),
+        ("leaves log space", forward(join=leaves_log_space), "stay in log space"),
+        ("one maximum for a whole frame", forward(join=row_maximum), "one maximum for all|log space"),
+        ("the maximum of three -inf", forward(join=naive_maximum), "NaN comes from"),
+        ("forgets the emission", forward(emit=lambda row, e: row), "of frame 1, "),
+        ("multiplies by the emission", forward(emit=torch.mul), "of frame 1, "),
+        ("plain probabilities", lambda *a: forward()(*a).exp(), "These are probabilities"),
+        ("without its own class", lambda x, z, j: forward()(x, z, j) - x[:, z], "own class included"),
+        ("the last state rolls in at the front", by_roll, "state 0 of frame .* from s only"),
+        ("reversed frames", forward(after=lambda a: a.flip(0)), "starts in the first two states|frame 1"),
+        ("transposed", forward(after=lambda a: a.T), "gave shape"),
+        ("one row short", forward(after=lambda a: a[1:]), "gave shape"),
+        ("the last row only", forward(after=lambda a: a[-1]), "gave shape"),
+        ("drops an axis of one frame", squeezed(forward()), "gave shape"),
+        ("the classes for the states", lambda x, z, j: x, "gave shape"),
+        ("writes into log_probs", writes_into_log_probs(forward()), "changed log_probs"),
+        ("writes into jumps", writes_into_jumps(forward()), "changed jumps"),
+        ("float32", in_float32(forward()), "wrong dtype|float32 where the arguments are float64"),
+        ("a float32 buffer", through_a_float32_buffer(forward()), "wrong dtype|float32 where the arguments"),
+        ("NaN", forward(after=lambda a: a * math.nan), "NaN"),
+        ("a list", lambda *a: forward()(*a).tolist(), "expected a tensor"),
+        ("no return", lambda *a: None, "gave None"),
+        ("crashes", lambda *a: a["x"], "stopped with TypeError"),
     ],
-    "forward_step": [
-        ("no stay", stepping(stay=False), "only stay and step"),
-        ("no step", stepping(step=2), "only stay and step"),
-        ("jumps are always allowed", stepping(mask=False), "No jump is allowed here|state"),
-        ("moved the wrong way", stepping(step=-1), "nor from the end"),
-        ("jump of three", stepping(jump=3), "into state 3"),
-        ("fills with 0, that is ln 1", stepping(fill=0.0), "nothing comes in from before"),
-        ("the best way only", stepping(join=lambda w: w.max(0).values), "is off by"),
-        ("adds logarithms", stepping(join=lambda w: w.sum(0)), "cannot|can be reached|off by"),
-        ("leaves log space", stepping(join=lambda w: w.exp().sum(0).log()), "do not leave log space"),
-        ("its own maximum of -inf", step_own_maximum, "NaN"),
-        ("multiplies by the mask", lambda a, e, j: a * j + e, "off by|NaN"),
-        ("forgets the emission", stepping(emit=lambda a, e: a), "off by"),
-        ("multiplies by the emission", stepping(emit=torch.mul), "off by"),
-        ("in place", step_in_place, "changed the alpha"),
-        ("plain probabilities", lambda a, e, j: stepping()(a, e, j).exp(), "off by"),
-        ("the last state rolls in at the front", step_by_roll, "In state 0 a walk can only stay"),
-        ("mask before the move", step_mask_first, "into state 3"),
-        ("emission before the move", lambda a, e, j: stepping()(a + e, 0 * e, j), "off by"),
-        ("a large number for ln 0", stepping(fill=-1e9), "cannot be reached"),
-        ("a list", lambda a, e, j: stepping()(a, e, j).tolist(), "expected a tensor"),
-        ("one number", lambda a, e, j: stepping()(a, e, j).logsumexp(0), "gave shape"),
-        ("NaN", lambda a, e, j: a * math.nan, "NaN"),
-        ("plus infinity", lambda a, e, j: a * 0 + math.inf, "NaN|state 0 is inf"),
-        ("no return", lambda a, e, j: None, "gave None"),
+    "backward": [
+        ("no stay", backward(stay=False), "1 before the last one, .* goes on to s"),
+        ("no step", backward(step=2), "1 before the last one, .* s \\+ 1"),
+        ("moved the wrong way", backward(step=-1), "1 before the last one, "),
+        ("jump of three", backward(jump=3), "goes on to s, s \\+ 1"),
+        ("no jumps", backward(mask=lambda j, z: j & False), "s \\+ 2"),
+        ("jumps everywhere", backward(mask=lambda j, z: j | True), "before the last one, .* s \\+ 1 only"),
+        ("the rule from states, not from jumps", backward(mask=from_states), "read jumps, not states"),
+        ("jumps into every letter", backward(mask=into_letters), "Equal letters"),
+        ("mask after the move", backward(mask_last=True), "before the last one, "),
+        ("ends in the last state only", backward(ends=1), "for the last two states"),
+        ("ends anywhere", backward(ends=99), "for the last two states"),
+        ("ends at 1, not at ln 1", backward(first=1.0), "for the last two states"),
+        ("fills with 0", backward(fill=0.0), "for the last two states"),
+        ("a large number for ln 0", backward(fill=-1e9), "expected -inf"),
+        ("a floor", backward(join=floored), "expected -inf"),
+        ("the best path only", backward(join=lambda w: w.max(0).values), "before the last"),
+        ("leaves log space", backward(join=leaves_log_space), "stay in log space"),
+        ("one maximum for a whole frame", backward(join=row_maximum), "one maximum for all|log space"),
+        ("the maximum of three -inf", backward(join=naive_maximum), "NaN comes from"),
+        ("this frame's class, not the next one's", backward(own=1), "before the last"),
+        ("forgets the emission", backward(emit=lambda row, e: row), "before the last"),
+        ("with its own class", lambda x, z, j: backward()(x, z, j) + x[:, z], "own class is to be left out"),
+        ("plain probabilities", lambda *a: backward()(*a).exp(), "These are probabilities"),
+        ("rows in reverse", backward(reverse=False), "in reverse order"),
+        ("the first state rolls in at the end", backward_by_roll, "before the last one, .* to s only"),
+        ("it is forward", references.forward, "for the last two states|before the last"),
+        ("transposed", backward(after=lambda a: a.T), "gave shape"),
+        ("drops an axis of one frame", squeezed(backward()), "gave shape"),
+        ("writes into log_probs", writes_into_log_probs(backward()), "changed log_probs"),
+        ("writes into jumps", writes_into_jumps(backward()), "changed jumps"),
+        ("float32", in_float32(backward()), "wrong dtype|float32 where the arguments are float64"),
+        ("a float32 buffer", through_a_float32_buffer(backward()), "wrong dtype|float32 where the arguments"),
+        ("a list", lambda *a: backward()(*a).tolist(), "expected a tensor"),
+        ("no return", lambda *a: None, "gave None"),
     ],
-    "logits_gradient": [
-        ("the other sign", gradient(sign=-1), "wrong sign"),
-        ("minus occupancy", gradient(given=torch.zeros_like), "sums to"),
-        ("softmax alone", gradient(change=torch.zeros_like), "sums to"),
-        ("log_probs for softmax", gradient(given=lambda x: x), "a logarithm"),
-        ("overwrites in place of adding", gradient(add=False), "added up over its states"),
-        ("letters, no blanks", gradient(change=letters_only), "sums to"),
-        ("divided by T", lambda *a: gradient()(*a) / len(a[0]), "values are wrong"),
-        ("divided by V", lambda *a: gradient()(*a) / a[0].shape[1], "values are wrong"),
-        ("with respect to y", lambda *a: (gradient()(*a) - a[0].exp()) / a[0].exp(), "sums to"),
-        ("the largest of a class's states", largest_state, "added up over its states"),
-        ("the likeliest class, hard", hard_label, "values are wrong"),
-        ("softmax over time", gradient(given=lambda x: x.softmax(0)), "sums to"),
-        ("softmax of the exponentials", gradient(given=lambda x: x.exp().softmax(-1)), "values are wrong"),
-        ("frames reversed", gradient(change=lambda p: p.flip(0)), "values are wrong"),
-        ("states reversed", gradient(change=lambda p: p.flip(1)), "values are wrong"),
-        ("all states blank", gradient(classes=torch.zeros_like), "values are wrong"),
-        ("transposed", lambda *a: gradient()(*a).T, "like the logits"),
-        ("in place", gradient_in_place, "changed one of its arguments"),
-        ("NaN", lambda *a: gradient()(*a) * math.nan, "NaN"),
-        ("a list", lambda *a: gradient()(*a).tolist(), "expected a tensor"),
+    "loss_and_gradient": [
+        ("plus ln p", total(loss=lambda p: p), "minus the logarithm"),
+        ("p for the loss", total(loss=lambda p: p.exp()), "This is p"),
+        ("p from the whole last row", total(log_p=lambda a, b: a[-1].logsumexp(0)), "sum over the states"),
+        ("p from the last state only", total(log_p=lambda a, b: a[-1, -1]), "sum over the states"),
+        ("p summed over all frames", total(log_p=lambda a, b: (a + b).logsumexp((0, 1))), "at any one frame"),
+        ("not divided by p", total(posterior=lambda a, b, p: (a + b).exp()), "sums to 1"),
+        ("alpha alone", total(posterior=lambda a, b, p: (a - p).exp()), "sums to 1"),
+        ("alpha minus beta", total(posterior=lambda a, b, p: (a - b - p).exp()), "sums to 1|NaN|sum over"),
+        ("alpha as a fraction", total(posterior=lambda a, b, p: a.softmax(1)), "Which class|sums"),
+        ("leaves log space too early",
+         total(posterior=lambda a, b, p: a.exp() * b.exp() / p.exp()), "sums to 1|NaN|underflow"),
+        ("p outside of log space", total(log_p=lambda a, b: (a + b)[0].exp().sum().log()), "finite number"),
+        ("overwrites instead of adding", total(add=False), "must be added up"),
+        ("the blanks are left out", total(change=letters_only), "sums to 1"),
+        ("the most probable state, hard", total(change=hard), "Which class"),
+        ("states reversed", total(change=lambda g: g.flip(1)), "Which class"),
+        ("frames reversed", total(change=lambda g: g.flip(0)), "Which class"),
+        ("all states blank", total(classes=torch.zeros_like), "Which class"),
+        ("normalized over time", total(change=lambda g: g / g.sum(0).clamp(min=1e-300)), "sums to 1"),
+        ("the other sign", total(sign=-1), "The sign"),
+        ("with respect to ln y", total(given=torch.zeros_like), "step 2"),
+        ("log_probs for softmax", total(given=lambda x: x), "sums to 0|finite"),
+        ("softmax of the exponentials", total(given=lambda x: x.exp().softmax(-1)), "the gradient has"),
+        ("softmax over time", total(given=lambda x: x.softmax(0)), "sums to 0"),
+        ("divided by T", total(gradient=lambda g, x: g / len(x)), "the gradient has"),
+        ("divided by V", total(gradient=lambda g, x: g / x.shape[1]), "the gradient has"),
+        ("occupancy transposed", total(occupancy=lambda o: o.T, given=lambda x: x.exp().T), "gave shape"),
+        ("the posteriors for the occupancy",
+         lambda x, z, a, b: (-(a + b)[0].logsumexp(0), (a + b).softmax(1), x), "gave shape"),
+        ("a loss of shape (1,)", total(loss=lambda p: -p[None]), "gave shape"),
+        ("a number for the loss", total(loss=lambda p: -p.item()), "the loss gave .* expected a tensor"),
+        ("gradient only", lambda *a: total()(*a)[2], "expected a list or tuple of 3 values: the loss"),
+        ("no occupancy", lambda *a: total()(*a)[::2], "gave 2 values, expected 3"),
+        ("changes alpha", total_in_place, "changed alpha"),
+        ("changes log_probs", total_in_place_of_log_probs, "changed log_probs"),
+        ("float32", lambda x, z, a, b: total()(x.float(), z, a.float(), b.float()), "wrong dtype|float32"),
+        ("occupancy in a float32 buffer", total(occupancy=lambda o: o.float()), "wrong dtype|float32"),
+        ("adds a small number to p",
+         total(posterior=lambda a, b, p: (a + b).exp() / ((a + b).exp().sum(1, keepdim=True) + 1e-6)),
+         "sums to 1"),
+        ("NaN", total(occupancy=lambda o: o * math.nan), "NaN"),
         ("no return", lambda *a: None, "gave None"),
     ],
     "shortest_path": [
@@ -264,9 +557,10 @@ WRONG = {
         ("only one blank", lambda x: shortest(x[:2]) + list(x[2:]), "Three equal letters"),
         ("a blank at the end", lambda x: [*shortest(x), 0], "fewer than"),
         ("a blank for no letters", lambda x: shortest(x) or [0], "no frame"),
+        ("empties the label", pops_the_label, "changed label"),
         ("a number", lambda x: len(shortest(x)), "expected a list of classes"),
         ("a string", lambda x: "a-a", "expected a list of classes"),
-        ("floats", lambda x: [float(c) for c in shortest(x)], "whole number"),
+        ("floats", lambda x: [float(c) for c in shortest(x)], "which are integers"),
         ("no return", lambda x: None, "gave None"),
     ],
 }  # fmt: skip
@@ -278,6 +572,27 @@ def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
         check(f"04.{exercise}", wrong)
 
 
-def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
-    assert WRONG.keys() == CHECKS.keys()
-    assert all(len(answers) >= 8 for answers in WRONG.values())
+def test_every_exercise_is_tried_with_at_least_ten_wrong_answers_and_five_right_ones():
+    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
+    assert all(len(answers) >= 10 for answers in WRONG.values())
+    assert all(len(answers) >= 5 for answers in RIGHT.values())
+
+
+@pytest.mark.parametrize("exercise", ["forward", "backward", "loss_and_gradient"])
+def test_every_size_varies(exercise):
+    assert sizes_that_never_vary(CHECKS[exercise]) == []
+
+
+def test_the_references_are_the_packages_recursion_and_torchs_loss():
+    for case in CHECKS["loss_and_gradient"].cases():
+        log_probs, states, alpha, beta = case.arguments
+        if log_probs.isinf().any():
+            continue  # torch's gradient is NaN there
+        package = ctc.forward_backward(log_probs, states[1::2])
+        assert torch.allclose(alpha, package.alpha) and torch.allclose(beta, package.beta)
+        for found, right in zip(
+            references.loss_and_gradient(*case.arguments),
+            total_by_definition_of_torch(*case.arguments),
+            strict=True,
+        ):
+            assert torch.allclose(found, right, rtol=1e-9, atol=1e-9)

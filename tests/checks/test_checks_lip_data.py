@@ -6,14 +6,17 @@ That the shown solutions pass: tests/checks/test_solutions.py.
 from __future__ import annotations
 
 import math
+import re
 from itertools import groupby, pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from lessons.checks import check
 from lessons.checks.lip_data import CHECKS
-from tests.checks.exercises import each_wrong_answer
+from lessons.data.grid.mouth_crop import smooth
+from tests.checks.exercises import each_right_answer, each_wrong_answer
 
 NAN = float("nan")
 
@@ -59,53 +62,185 @@ def parsed(
 right_parse = parsed()
 
 
-def window(down=0.32, wide=0.60, high=0.30, shift=0.0):
-    """crop_window with one slip."""
+def windows(
+    width=lambda boxes: np.median(boxes[:, 2]),
+    fill=np.interp,
+    smoothing=smooth,
+    down=0.32,
+    wide=0.60,
+    high=0.30,
+    change=lambda found: found,
+):
+    """mouth_windows with one slip."""
 
-    def function(x, y, width):
-        middle = y + down * width
-        return (
-            x + shift - wide / 2 * width,
-            middle - high / 2 * width,
-            x + shift + wide / 2 * width,
-            middle + high / 2 * width,
-        )
-
-    return function
-
-
-right_window = window()
-
-
-def grouped(key, change=lambda groups: groups):
-    """homopheme_groups by another idea of what looks alike; the key gets the list of visemes."""
-
-    def function(lexicon, visemes):
-        groups: dict = {}
-        for word, phonemes in lexicon.items():
-            groups.setdefault(key([visemes[p] for p in phonemes.split()], phonemes), []).append(word)
-        return change(list(groups.values()))
+    def function(at, boxes, n_frames, sigma):
+        size = width(boxes)
+        x, y = (smoothing(fill(np.arange(n_frames), at, boxes[:, i]), sigma) for i in (0, 1))
+        y = y + down * size
+        half_x, half_y = wide / 2 * size + 0 * x, high / 2 * size + 0 * x
+        return change(np.stack((x - half_x, y - half_y, x + half_x, y + half_y), axis=1))
 
     return function
 
 
-def flat(shown):
-    return tuple(v for phoneme in shown for v in phoneme)
+def nearest_box(frames, at, values):
+    return values[np.abs(frames[:, None] - at).argmin(1)]
 
 
-def looks(lexicon, visemes):
-    return {word: flat([visemes[p] for p in sounds.split()]) for word, sounds in lexicon.items()}
+def last_box(frames, at, values):
+    return values[np.maximum(np.searchsorted(at, frames, side="right") - 1, 0)]
 
 
-def runs_of_neighbors(lexicon, visemes):
-    """groupby without sorting first."""
-    return [list(run) for _, run in groupby(lexicon, key=looks(lexicon, visemes).get)]
+def evenly_spread(frames, at, values):
+    return np.interp(frames, np.linspace(0, len(frames) - 1, len(at)), values)
 
 
-def for_every_word(lexicon, visemes):
-    """The group of each word, so that a group of two comes twice."""
-    shown = looks(lexicon, visemes)
-    return [[b for b in lexicon if shown[a] == shown[b]] for a in lexicon]
+def own_widths(at, boxes, n_frames, sigma):
+    size = np.interp(np.arange(n_frames), at, boxes[:, 2])
+    return windows(width=lambda boxes: size)(at, boxes, n_frames, sigma)
+
+
+def zero_padded(values, sigma):
+    reach = int(np.ceil(4 * sigma))
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return np.convolve(np.pad(values, reach), weights / weights.sum(), mode="valid")
+
+
+def changes_its_boxes(at, boxes, n_frames, sigma):
+    boxes[:, 1] += 0.32 * np.median(boxes[:, 2])
+    return windows(down=0.0)(at, boxes, n_frames, sigma)
+
+
+def by_frame(at, boxes, n_frames, sigma):
+    """A loop over the frames, rows of lists."""
+    width = sorted(boxes[:, 2].tolist())
+    width = (width[len(width) // 2] + width[(len(width) - 1) // 2]) / 2
+    x = smooth(np.interp(range(n_frames), at, boxes[:, 0]), sigma)
+    y = smooth(np.interp(range(n_frames), at, boxes[:, 1]), sigma)
+    rows = []
+    for t in range(n_frames):
+        top = y[t] + 0.32 * width - 0.15 * width
+        rows.append([x[t] - 0.3 * width, top, x[t] + 0.3 * width, top + 0.3 * width])
+    return rows
+
+
+def in_torch(at, boxes, n_frames, sigma):
+    found = windows()(at, boxes, n_frames, sigma)
+    return torch.from_numpy(found)
+
+
+def in_one_array(at, boxes, n_frames, sigma):
+    width = np.quantile(boxes[:, 2], 0.5)
+    track = np.apply_along_axis(
+        lambda v: smooth(np.interp(np.arange(n_frames), at, v), sigma), 0, boxes[:, :2]
+    )
+    return np.tile(track, 2) + width * np.array([-0.3, 0.17, 0.3, 0.47])
+
+
+def mouth_first(at, boxes, n_frames, sigma):
+    """The way down to the mouth before interpolating."""
+    width = np.median(boxes, axis=0)[2]
+    mouth = boxes[:, :2] + [0.0, 0.32 * width]
+    x, y = (smooth(np.interp(np.arange(n_frames), at, mouth[:, i]), sigma) for i in range(2))
+    return np.column_stack((x - 0.3 * width, y - 0.15 * width, x + 0.3 * width, y + 0.15 * width))
+
+
+def by_regex(text):
+    rows = []
+    for number, line in enumerate(re.split(r"\r?\n", text)):
+        if not line.strip():
+            continue
+        match = re.fullmatch(r"\s*(\d+)\s+(\d+)\s+(\S+)\s*", line)
+        if not match or int(match[1]) >= int(match[2]):
+            raise ValueError(f"line {number} is wrong: {line}")
+        rows.append([int(match[1]) / 1000, int(match[2]) / 1000, match[3]])
+    if not rows:
+        raise ValueError("nothing in it")
+    return rows
+
+
+def by_conversion(text):
+    """int() raises the error by itself for what is not an integer."""
+    rows = []
+    for line in filter(str.strip, text.splitlines()):
+        start, end, word = line.split()
+        start, end = int(start), int(end)
+        if not 0 <= start < end:
+            raise ValueError(f"{word}: {start} to {end}")
+        rows.append((start / 1e3, end / 1e3, word))
+    if len(rows) == 0:
+        raise ValueError("empty")
+    return tuple(rows)
+
+
+def by_numpy(text):
+    lines = [line.split() for line in text.split("\n") if line.split()]
+    if not lines or any(len(line) != 3 for line in lines):
+        raise ValueError("expected three fields in each line")
+    times = np.array([[int(a), int(b)] for a, b, _ in lines])
+    if (times < 0).any() or (np.diff(times) <= 0).any():
+        raise ValueError("times must rise from 0")
+    return [(a, b, line[2]) for (a, b), line in zip(times / 1000, lines, strict=True)]
+
+
+def skips_bad_lines(text):
+    rows = []
+    for line in text.splitlines():
+        try:
+            rows += right_parse(line)
+        except ValueError:
+            continue
+    if not rows:
+        raise ValueError("no line")
+    return rows
+
+
+def stops_at_a_bad_line(text):
+    rows = []
+    for line in filter(str.strip, text.splitlines()):
+        try:
+            rows += right_parse(line)
+        except ValueError:
+            if not rows:
+                raise
+            break
+    if not rows:
+        raise ValueError("no line")
+    return rows
+
+
+def without_a_message(text):
+    try:
+        return right_parse(text)
+    except ValueError:
+        raise ValueError from None
+
+
+def frame_by_frame(segments):
+    """Every frame asks whose it is."""
+    rows = []
+    for start, end, word in segments:
+        mine = [t for t in range(80) if start <= 1000 * t + 500 < end]
+        need = len(word) + len([1 for k in range(1, len(word)) if word[k] == word[k - 1]])
+        if len(mine) >= need and word not in {"sil", "sp"}:
+            rows.append((word, mine[0], mine[-1] + 1))
+    return rows
+
+
+def with_runs(segments):
+    """L + R as letters plus repeats, by groupby."""
+    return usable(need=lambda word: sum(2 * len(list(run)) - 1 for _, run in groupby(word)))(segments)
+
+
+def with_numpy(segments):
+    centers = 1000 * np.arange(100) + 500
+    rows = []
+    for start, end, word in segments:
+        mine = np.flatnonzero((centers >= start) & (centers < end))
+        if word in ("sil", "sp") or len(mine) < len(word) + sum(map(str.__eq__, word, word[1:])):
+            continue
+        rows.append((word, mine[0], mine[-1] + 1))
+    return rows
 
 
 def usable(
@@ -131,98 +266,86 @@ def usable(
 
 WRONG = {
     "parse_align": [
-        ("keeps the unit", parsed(unit=1), "1000 times too large"),
-        ("takes it for milliseconds", parsed(unit=40), "25 times too large"),
-        ("seconds", parsed(unit=25_000), "times of .* are wrong"),
+        ("keeps the unit", parsed(unit=1), "1000 units are one frame"),
+        ("takes it for milliseconds", parsed(unit=40), "gave 25.0.* 1000 units are one frame"),
+        ("seconds", parsed(unit=25_000), "which is wrong"),
         ("whole frames", lambda t: [(a // 1, b, w) for a, b, w in right_parse(t)], "Keep the fractions"),
         ("rounds", lambda text: [(round(a), round(b), w) for a, b, w in right_parse(text)], "fractions"),
         ("LF only", parsed(split=lambda t: t.split("\n"), fields=lambda r: r.split(" ")), "CRLF"),
         ("stops at an empty line", parsed(skip=False), "stopped with ValueError|Empty lines"),
-        ("leaves out sil", parsed(silences=("sil",)), "gave 1 rows, expected 2"),
+        ("leaves out sil", parsed(silences=("sil",)), "gave 1 of them, expected 2"),
         ("leaves out sp", parsed(silences=("sp",)), "sil and sp are lines"),
-        ("cuts the last line", lambda t: right_parse(t.rpartition("\n")[0] or t), "without a newline"),
-        ("word first", lambda t: [(w, a, b) for a, b, w in right_parse(t)], "its word should be"),
-        ("text for times", lambda t: [(str(a), str(b), w) for a, b, w in right_parse(t)], "finite numbers"),
-        ("a dictionary", lambda t: {w: (a, b) for a, b, w in right_parse(t)}, "gave a dict"),
-        ("fractions", parsed(number=float), "no whole number needs a ValueError"),
-        ("a length", lambda t: [(a, b - a, w) for a, b, w in right_parse(t)], "times of .* are wrong"),
-        ("pairs", lambda t: [(a, w) for a, b, w in right_parse(t)], "expected three things"),
-        ("NaN", lambda t: [(NAN, b, w) for a, b, w in right_parse(t)], "finite numbers"),
+        ("cuts the last line", lambda t: right_parse(t.rpartition("\n")[0] or t), "no newline"),
+        ("word first", lambda t: [(w, a, b) for a, b, w in right_parse(t)], "expected a number"),
+        ("text for times", lambda t: [(str(a), str(b), w) for a, b, w in right_parse(t)], "number|nan"),
+        ("a dictionary", lambda t: {w: (a, b) for a, b, w in right_parse(t)}, "dict"),
+        ("fractions", parsed(number=float), "not an integer needs a ValueError"),
+        ("a length", lambda t: [(a, b - a, w) for a, b, w in right_parse(t)], "which is wrong"),
+        ("pairs", lambda t: [(a, w) for a, b, w in right_parse(t)], "of them, expected|of length 3"),
+        ("NaN", lambda t: [(NAN, b, w) for a, b, w in right_parse(t)], "number|nan"),
+        ("skips bad lines", skips_bad_lines, "after good lines needs a ValueError"),
+        ("stops at a bad line", stops_at_a_bad_line, "after good lines needs a ValueError"),
+        ("an error without a message", without_a_message, "without a message"),
         ("no check of fields", parsed(careful=False), "A line without a word needs a ValueError"),
         ("ends before it starts", parsed(equal=False), "ends before it starts needs a ValueError"),
-        ("below 0", parsed(negative=False), "below 0 needs a ValueError"),
+        ("below 0", parsed(negative=False), "negative time needs a ValueError"),
         ("empty is fine", parsed(empty=False), "without a line needs a ValueError"),
         ("returns None for it", lambda t: right_parse(t) if t else None, "without a line needs a ValueError"),
         ("no return", lambda t: None, "gave None"),
         ("other error", lambda t: right_parse(t) if t else [][0], "a file without a line raise a ValueError"),
     ],
-    "crop_window": [
-        ("around the face", window(down=0.0), "at the middle of the face"),
-        ("above the face", window(down=-0.32), "above the middle of the face"),
-        ("fixed way down", lambda x, y, w: right_window(x, y + 32 - 0.32 * w, w), "grows with the face"),
-        ("square", window(high=0.60), "twice as wide as high"),
-        ("sides swapped", window(wide=0.30, high=0.60), "twice as wide as high"),
-        ("half sizes for whole", window(wide=1.2, high=0.6), "read its share of the face"),
-        ("too small", window(wide=0.3, high=0.15), "read its share of the face"),
-        ("from the left edge", lambda x, y, w: right_window(x + 0.3 * w, y, w), "middle is at x"),
-        ("top is the mouth", lambda x, y, w: right_window(x, y + 0.15 * w, w), "middle is at y"),
-        ("x, y, w, h", lambda x, y, w: (x - 0.3 * w, y + 0.17 * w, 0.6 * w, 0.3 * w), "left must be less"),
-        ("order of numpy", lambda x, y, w: tuple(right_window(x, y, w)[i] for i in (1, 0, 3, 2)), "twice as"),
-        ("bottom first", lambda *a: tuple(right_window(*a)[i] for i in (0, 3, 2, 1)), "top than bottom"),
-        ("whole pixels", lambda x, y, w: tuple(map(round, right_window(x, y, w))), "twice as|share|middle"),
-        ("two numbers", lambda x, y, w: (x, y), "a tuple"),
-        ("an array", lambda *a: np.array(right_window(*a)), "expected a tuple"),
-        ("a share of the window", window(high=0.60 * 0.30), "twice as wide as high"),
-        ("NaN", lambda x, y, w: (NAN,) * 4, "finite"),
-        ("text", lambda x, y, w: ("0", "0", "1", "1"), "finite"),
-        ("no return", lambda x, y, w: None, "gave None"),
-        ("crashes", lambda x, y, w: x[0], "stopped with TypeError"),
-    ],
-    "homopheme_groups": [
-        ("by phonemes", grouped(lambda shown, sounds: sounds), "differ in their phonemes, not"),
-        ("by length", grouped(lambda shown, sounds: len(flat(shown))), "p and t show different"),
-        ("by the set", grouped(lambda shown, sounds: frozenset(flat(shown))), "order of the visemes"),
-        ("sorted", grouped(lambda shown, sounds: tuple(sorted(flat(shown)))), "order of the visemes"),
-        ("first visemes", grouped(lambda s, _: tuple(v[0] for v in s)), "diphthong|One phoneme of two"),
-        ("last viseme of each", grouped(lambda s, _: tuple(v[-1] for v in s)), "two visemes"),
-        ("first phoneme", grouped(lambda shown, sounds: shown[0]), "whole word counts"),
-        ("no repeats", grouped(lambda shown, _: tuple(dict.fromkeys(flat(shown)))), "twice is not"),
-        ("tuples of tuples", grouped(lambda shown, sounds: tuple(shown)), "looks like two phonemes"),
-        ("glued", grouped(lambda shown, _: "".join(flat(shown))), "do not glue"),
-        ("no single", grouped(lambda s, _: flat(s), lambda g: [x for x in g if x[1:]]), "exactly one group"),
-        ("backwards", grouped(lambda s, _: flat(s), lambda g: g[::-1]), "not in order"),
-        ("words sorted", grouped(lambda s, _: flat(s), lambda g: [sorted(x) for x in g]), "not in order"),
-        ("sets", grouped(lambda s, _: flat(s), lambda g: [set(x) for x in g]), "each a list of words"),
-        ("a word twice", grouped(lambda s, _: flat(s), lambda g: g + g[:1]), "exactly one group"),
-        ("neighbors only", runs_of_neighbors, "'s' and 't' apart"),
-        ("a group for every word", for_every_word, "exactly one group"),
-        ("one word a group", lambda lexicon, visemes: [[word] for word in lexicon], "'p' and 'b' apart"),
-        ("one group", lambda lexicon, visemes: [list(lexicon)], "together"),
-        ("a dictionary", lambda lexicon, visemes: {"p": ["p"]}, "expected a list of groups"),
-        ("numbers", lambda lexicon, visemes: [[1.0], [NAN]], "each a list of words"),
-        ("no return", lambda lexicon, visemes: None, "gave None"),
+    "mouth_windows": [
+        ("around the face", windows(down=0.0), "its mouth is at"),
+        ("above the face", windows(down=-0.32), "its mouth is at"),
+        ("a square", windows(high=0.60), "60 wide"),
+        ("sides swapped", windows(wide=0.30, high=0.60), "60 wide"),
+        ("full sizes for halves", windows(wide=1.2, high=0.6), "60 wide"),
+        ("a fixed way down", windows(down=0.0, change=lambda w: w + np.array([0, 32, 0, 32])), "scale"),
+        ("the mean width", windows(width=lambda b: b[:, 2].mean()), "the median of the detected widths"),
+        ("the largest width", windows(width=lambda b: b[:, 2].max()), "the median of the detected"),
+        ("a width per frame", own_widths, "One width for the whole clip"),
+        ("no smoothing", windows(smoothing=lambda v, sigma: v), "σ is an argument|moves linearly"),
+        ("a fixed sigma", windows(smoothing=lambda v, sigma: smooth(v)), "σ is an argument"),
+        ("zeros at the ends", windows(smoothing=zero_padded), "values are wrong"),
+        ("nothing is interpolated", windows(fill=lambda f, at, v: np.resize(v, len(f))), "moves linearly"),
+        ("the nearest box", windows(fill=nearest_box), "moves linearly"),
+        ("the last box seen", windows(fill=last_box), "moves linearly"),
+        ("detections spread evenly", windows(fill=evenly_spread), "any frames|One detection"),
+        ("x, y, width, height", windows(change=lambda w: np.c_[w[:, :2], w[:, 2:] - w[:, :2]]), "wrong"),
+        ("rows first", windows(change=lambda w: w[:, [1, 0, 3, 2]]), "values are wrong"),
+        ("corners swapped", windows(change=lambda w: w[:, [2, 3, 0, 1]]), "values are wrong"),
+        ("transposed", windows(change=lambda w: w.T), "gave shape"),
+        ("integers", windows(change=lambda w: w.round().astype(int)), "floating-point"),
+        ("rounded", windows(change=np.round), "values are wrong"),
+        ("one frame short", windows(change=lambda w: w[:-1]), "gave shape"),
+        ("only the detected frames", lambda at, b, n, s: windows()(at, b, n, s)[at], "gave shape"),
+        ("float32", windows(change=np.float32), "wrong dtype"),
+        ("changes the boxes", changes_its_boxes, "changed boxes"),
+        ("NaN", windows(change=lambda w: w * NAN), "NaN"),
+        ("text", lambda *a: "window", "expected an array"),
+        ("no return", lambda *a: None, "gave None"),
     ],
     "usable_words": [
         ("keeps all", usable(need=lambda word: 1), "Two frames cannot spell three"),
         ("no repeats", usable(need=len), "blank between two equal"),
         ("any repeat", usable(need=lambda word: 2 * len(word) - len(set(word))), "not neighbors"),
-        ("to the nearest border", usable(frame=lambda m: round(m / 1000)), "3500|middle"),
+        ("to the nearest border", usable(frame=lambda m: round(m / 1000)), "3 is at 3500"),
         ("2 L + 1", usable(need=lambda word: 2 * len(word) + 1), "Three frames, three letters"),
         ("more than needed", usable(enough=lambda n, needed: n > needed), "Three frames, three letters"),
-        ("keeps sil", usable(silences=("sp",)), "Silence is no word"),
-        ("keeps sp", usable(silences=("sil",)), "pause is no word"),
-        ("rounds down", usable(frame=lambda m: m // 1000), "frame 0 lies at 500|middle"),
-        ("every frame touched", usable(last=lambda m: -(-m // 1000), frame=lambda m: m // 1000), "middle"),
-        ("a frame twice", usable(last=lambda m: math.ceil((m - 500) / 1000) + 1), "not the right|cannot"),
-        ("milliseconds", usable(frame=lambda m: round(m / 40)), "not the right frames|`first` counts"),
-        ("end at its last frame", usable(row=lambda w, a, b: (w, a, b - 1)), "not the right frames"),
+        ("keeps sil", usable(silences=("sp",)), "Silence is not a word"),
+        ("keeps sp", usable(silences=("sil",)), "pause is not a word"),
+        ("rounds down", usable(frame=lambda m: m // 1000), "0 is at 500"),
+        ("every frame touched", usable(last=lambda m: -(-m // 1000), frame=lambda m: m // 1000), "frame 0"),
+        ("a frame twice", usable(last=lambda m: math.ceil((m - 500) / 1000) + 1), "which is wrong"),
+        ("milliseconds", usable(frame=lambda m: round(m / 40)), "which is wrong"),
+        ("end at its last frame", usable(row=lambda w, a, b: (w, a, b - 1)), "which is wrong"),
         ("first at 0", usable(row=lambda w, a, b: (w, 0, b - a)), "`first` counts"),
         ("end is a length", usable(row=lambda w, a, b: (w, a, b - a)), "`first` counts"),
-        ("floats", usable(row=lambda w, a, b: (w, float(a), float(b))), "whole numbers"),
-        ("start first", usable(row=lambda w, a, b: (a, b, w)), "expected \\(word, first, end\\)"),
-        ("words only", usable(row=lambda w, a, b: w), "expected three things"),
-        ("NaN", usable(row=lambda w, a, b: (w, NAN, NAN)), "whole numbers"),
-        ("inclusive end", usable(frame=lambda m: math.floor((m - 500) / 1000) + 1), "middle|3500"),
+        ("floats", usable(row=lambda w, a, b: (w, float(a), float(b))), "expected an integer"),
+        ("start first", usable(row=lambda w, a, b: (a, b, w)), "expected a str"),
+        ("words only", usable(row=lambda w, a, b: w), "of them, expected|of length 3"),
+        ("NaN", usable(row=lambda w, a, b: (w, NAN, NAN)), "expected an integer"),
+        ("inclusive end", usable(frame=lambda m: math.floor((m - 500) / 1000) + 1), "3 is at 3500"),
         ("no return", lambda segments: None, "gave None"),
     ],
 }  # fmt: skip
@@ -234,16 +357,31 @@ def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
         check(f"07.{exercise}", wrong)
 
 
-def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
-    assert WRONG.keys() == CHECKS.keys()
-    assert all(len(answers) >= 8 for answers in WRONG.values())
+RIGHT = {
+    "parse_align": [
+        right_parse,
+        by_regex,
+        by_conversion,
+        by_numpy,
+        lambda text: list(map(list, by_regex(text))),
+    ],
+    "mouth_windows": [windows(), by_frame, in_torch, in_one_array, mouth_first],
+    "usable_words": [
+        usable(),
+        frame_by_frame,
+        with_runs,
+        with_numpy,
+        usable(frame=lambda moment: int(np.ceil(moment / 1000 - 0.5)), row=lambda *row: list(row)),
+    ],
+}
 
 
-def test_the_slips_are_slips_of_something_right():
-    for exercise, right in {
-        "parse_align": right_parse,
-        "crop_window": right_window,
-        "homopheme_groups": grouped(lambda shown, sounds: flat(shown)),
-        "usable_words": usable(),
-    }.items():
-        check(f"07.{exercise}", right)
+@each_right_answer(RIGHT)
+def test_a_right_answer_in_another_style_is_accepted(exercise, function, capsys):
+    check(f"07.{exercise}", function)
+    assert capsys.readouterr().out == f"07.{exercise}: correct\n"
+
+
+def test_every_exercise_is_tried_with_at_least_ten_wrong_answers():
+    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
+    assert all(len(answers) >= 10 for answers in WRONG.values())

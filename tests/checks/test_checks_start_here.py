@@ -1,86 +1,158 @@
-"""Notebook 00's checks accept the solutions and reject what a learner may well write instead."""
+"""Notebook 00's checks tell a learner what is wrong, and accept right answers in other styles.
+
+That the shown solutions pass: tests/checks/test_solutions.py.
+"""
 
 from __future__ import annotations
 
+import re
 from itertools import groupby, pairwise
 
+import numpy as np
 import pytest
+import torch
 
 from lessons.checks import check
+from tests.checks.exercises import each_right_answer, each_wrong_answer
 
 
-def solution_collapse(path: str) -> str:
+def collapsed(path: str) -> str:
     return "".join(c for c, _ in groupby(path) if c != "-")
 
 
-def solution_word_errors(said: str, found: str) -> int:
-    return sum(a != b for a, b in zip(said.split(), found.split(), strict=True))
+def by_loop(path: str) -> str:
+    text, before = "", "-"
+    for c in path:
+        if c != before and c != "-":
+            text += c
+        before = c
+    return text
 
 
-def solution_frames_needed(sentence: str) -> int:
+def by_index(path: str) -> str:
+    return "".join(path[i] for i in range(len(path)) if path[i] != "-" and (i == 0 or path[i] != path[i - 1]))
+
+
+def never_twice(path: str) -> str:
+    return "".join(dict.fromkeys(path.replace("-", "")))
+
+
+def merges_across_blanks(path: str) -> str:
+    text = ""
+    for c in path:
+        if c != "-" and not text.endswith(c):
+            text += c
+    return text
+
+
+def pairs_only(path: str) -> str:
+    return re.sub(r"(.)\1", r"\1", path).replace("-", "")
+
+
+def needed(sentence: str) -> int:
     return len(sentence) + sum(a == b for a, b in pairwise(sentence))
 
 
-SOLUTIONS = {
-    "collapse": solution_collapse,
-    "word_errors": solution_word_errors,
-    "frames_needed": solution_frames_needed,
-}
+def differing(said: str, read: str) -> int:
+    return sum(a != b for a, b in zip(said.split(), read.split(), strict=True))
+
+
+def first_six(said: str, read: str) -> int:
+    a, b = said.split(), read.split()
+    return sum(a[i] != b[i] for i in range(6))
+
 
 WRONG = {
-    "collapse": {
-        "blanks first": lambda p: "".join(c for c, _ in groupby(p.replace("-", ""))),
-        "blanks kept": lambda p: "".join(c for c, _ in groupby(p)),
-        "repeats kept": lambda p: p.replace("-", ""),
-        "each character once": lambda p: "".join(dict.fromkeys(p.replace("-", ""))),
-        "spaces dropped": lambda p: solution_collapse(p).replace(" ", ""),
-        "spaces never joined": lambda p: "".join(
-            c for i, c in enumerate(p) if c != "-" and (c == " " or p[i - 1 : i] != c)
-        ),
-        "first character lost": lambda p: "".join(b for a, b in pairwise(p) if b not in (a, "-")),
-        "a list": lambda p: list(solution_collapse(p)),
-        "fails on nothing": lambda p: p[0] and solution_collapse(p),
-        "no return": lambda p: None,
-    },
-    "word_errors": {
-        "characters": lambda s, f: sum(a != b for a, b in zip(s, f, strict=False)),
-        "right words": lambda s, f: sum(a == b for a, b in zip(s.split(), f.split(), strict=True)),
-        "sets": lambda s, f: len(set(s.split()) - set(f.split())),
-        "a rate": lambda s, f: solution_word_errors(s, f) / 6,
-        "any": lambda s, f: s != f,
-        "whole sentence": lambda s, f: int(s != f),
-        "number of words": lambda s, f: abs(len(s.split()) - len(f.split())),
-        "first letters": lambda s, f: sum(a[0] != b[0] for a, b in zip(s.split(), f.split(), strict=True)),
-    },
-    "frames_needed": {
-        "characters": len,
-        "2L + 1": lambda s: 2 * len(s) + 1,
-        "letters without spaces": lambda s: solution_frames_needed(s.replace(" ", "")),
-        "repeats anywhere": lambda s: len(s) + len(s) - len(set(s)),
-        "blank between all": lambda s: max(0, 2 * len(s) - 1),
-        "one repeat at most": lambda s: len(s) + any(a == b for a, b in pairwise(s)),
-        "repeats taken off": lambda s: len(s) - sum(a == b for a, b in pairwise(s)),
-        "a float": lambda s: float(solution_frames_needed(s)),
-    },
+    "collapse": [
+        ("blanks first", lambda p: "".join(c for c, _ in groupby(p.replace("-", ""))), "step comes first"),
+        ("merges across blanks", merges_across_blanks, "step comes first"),
+        ("blanks kept", lambda p: "".join(c for c, _ in groupby(p)), "merged into one"),
+        ("repeats kept", lambda p: p.replace("-", ""), "merged into one"),
+        ("each character once", never_twice, "Only neighbors"),
+        ("pairs only", pairs_only, "merged into one"),
+        ("spaces dropped", lambda p: collapsed(p).replace(" ", ""), "A space is a character"),
+        ("ends stripped", lambda p: collapsed(p).strip(), "Spaces at the ends"),
+        ("spaces never merged", lambda p: "".join(
+            c for i, c in enumerate(p) if c != "-" and (c == " " or p[i - 1 : i] != c)), "two neighbors"),
+        ("first character lost", lambda p: "".join(b for a, b in pairwise(p) if b not in (a, "-")), "wrong"),
+        ("last character lost", lambda p: "".join(a for a, b in pairwise(p) if a not in (b, "-")), "wrong"),
+        ("spaces for blanks", lambda p: collapsed(p.replace("-", " ")), "is wrong"),
+        ("a list", lambda p: list(collapsed(p)), "expected a str"),
+        ("its length", lambda p: len(collapsed(p)), "expected a str"),
+        ("None for nothing", lambda p: collapsed(p) or None, "gave None"),
+        ("stops on nothing", lambda p: p[0] and collapsed(p), "stopped with IndexError"),
+        ("prints", lambda p: None, "gave None"),
+    ],
+    "word_errors": [
+        ("characters", lambda s, r: sum(a != b for a, b in zip(s, r, strict=False)), "is wrong"),
+        ("right words", lambda s, r: sum(a == b for a, b in zip(s.split(), r.split(), strict=True)), "same"),
+        ("sets", lambda s, r: len(set(s.split()) - set(r.split())), "position by position"),
+        ("a rate", lambda s, r: differing(s, r) / len(s.split()), "expected an integer"),
+        ("a float", lambda s, r: float(differing(s, r)), "expected an integer"),
+        ("different or not", lambda s, r: s != r, "expected an integer"),
+        ("one at most", lambda s, r: int(s != r), "All six"),
+        ("numbers of words", lambda s, r: abs(len(s.split()) - len(r.split())), "One letter, one word"),
+        ("first letters", lambda s, r: sum(a[0] != b[0] for a, b in zip(s.split(), r.split(), strict=True)),
+         "is wrong"),
+        ("always six words", first_six, "stopped with IndexError"),
+        ("the last word left out", lambda s, r: differing(s[: s.rindex(" ")], r[: r.rindex(" ")])
+         if " " in s else 0, "is wrong"),
+        ("a list of words", lambda s, r: [a for a, b in zip(s.split(), r.split(), strict=True) if a != b],
+         "expected an integer"),
+        ("no return", lambda s, r: None, "gave None"),
+    ],
+    "frames_needed": [
+        ("characters", len, "need something between"),
+        ("2L + 1", lambda s: 2 * len(s) + 1, "no blank between"),
+        ("spaces left out", lambda s: needed(s.replace(" ", "")), "Spaces are characters"),
+        ("repeats anywhere", lambda s: 2 * len(s) - len(set(s)), "is wrong"),
+        ("a blank between all", lambda s: max(0, 2 * len(s) - 1), "no blank between"),
+        ("one repeat at most", lambda s: len(s) + any(a == b for a, b in pairwise(s)), "is wrong"),
+        ("repeats taken off", lambda s: len(s) - sum(a == b for a, b in pairwise(s)), "need something"),
+        ("two blanks per pair", lambda s: 2 * needed(s) - len(s), "need something"),
+        ("a run counts once", lambda s: len(s) + sum(len(list(g)) > 1 for _, g in groupby(s)), "two gaps"),
+        ("spaces never need a blank", lambda s: len(s) + sum(a == b != " " for a, b in pairwise(s)),
+         "Two spaces"),
+        ("a float", lambda s: float(needed(s)), "expected an integer"),
+        ("a frame for nothing", lambda s: max(1, needed(s)), "Nothing to spell"),
+        ("a string", lambda s: str(needed(s)), "expected an integer"),
+        ("no return", lambda s: None, "gave None"),
+    ],
+}  # fmt: skip
+
+RIGHT = {
+    "collapse": [
+        collapsed,
+        by_loop,
+        by_index,
+        lambda p: re.sub(r"(.)\1+", r"\1", p).replace("-", ""),
+        lambda p: "".join(b for a, b in zip("-" + p, p, strict=False) if b not in ("-", a)),
+        lambda p: "".join([c for c, _ in groupby(p)]).replace("-", ""),
+    ],
+    "word_errors": [
+        differing,
+        lambda s, r: len([1 for a, b in zip(s.split(), r.split(), strict=True) if a != b]),
+        lambda s, r: np.sum(np.array(s.split()) != np.array(r.split())),
+        lambda s, r: torch.tensor([a != b for a, b in zip(s.split(), r.split(), strict=True)]).sum(),
+        lambda s, r: sum(map(str.__ne__, s.split(" "), r.split(" "))),
+    ],
+    "frames_needed": [
+        needed,
+        lambda s: sum(1 + (a == b) for a, b in zip(s, " " * bool(s) + s, strict=False)) - (s[:1] == " "),
+        lambda s: len(s) + len(re.findall(r"(?=(.)\1)", s)),
+        lambda s: sum(2 * len(list(group)) - 1 for _, group in groupby(s)),
+        lambda s: np.int64(len(s) + sum(s[i] == s[i - 1] for i in range(1, len(s)))),
+        lambda s: torch.tensor(needed(s)),
+    ],
 }
 
 
-@pytest.mark.parametrize("exercise", SOLUTIONS)
-def test_the_solution_is_accepted(exercise, capsys):
-    check(f"00.{exercise}", SOLUTIONS[exercise])
-    assert capsys.readouterr().out == f"00.{exercise}: correct\n"
+@each_wrong_answer(WRONG)
+def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
+    with pytest.raises(AssertionError, match=message):
+        check(f"00.{exercise}", wrong)
 
 
-@pytest.mark.parametrize(("exercise", "wrong"), [(e, w) for e, wrongs in WRONG.items() for w in wrongs])
-def test_wrong_answers_are_rejected(exercise, wrong):
-    with pytest.raises(AssertionError):
-        check(f"00.{exercise}", WRONG[exercise][wrong])
-
-
-@pytest.mark.parametrize("exercise", SOLUTIONS)
-def test_the_stub_is_not_an_error(exercise, capsys):
-    def stub(*_arguments):
-        raise NotImplementedError
-
-    check(f"00.{exercise}", stub)
-    assert "not solved yet" in capsys.readouterr().out
+@each_right_answer(RIGHT)
+def test_right_answers_in_other_styles_pass(exercise, function):
+    check(f"00.{exercise}", function)

@@ -33,6 +33,6 @@ def test_the_shown_solution_passes_and_the_stub_is_not_solved_yet(name, capsys):
     assert capsys.readouterr().out == f"{name}: not solved yet\n"
 
 
-def test_every_notebook_has_three_exercises():
+def test_every_notebook_has_exercises():
     counts = {number: sum(name.startswith(number) for name in EXERCISES) for number in MODULES}
-    assert min(counts.values()) >= 3, counts
+    assert min(counts.values()) >= 2, counts

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lessons.ctc.alphabet import Alphabet
 from lessons.ctc.automaton import Automaton, automaton
 from lessons.ctc.grammar import LETTERS, SLOTS, random_sentence
-from lessons.ctc.language_models import CharNGram, GridGrammar, text_log_prob
+from lessons.ctc.language_models import CharNGram, GridGrammar, TextLM, text_log_prob
 
 AB = Alphabet("ab")
 texts = st.text(alphabet="ab", max_size=6)
@@ -176,3 +176,13 @@ def test_each_class_of_a_state_is_asked_once():
         table.log_probs(state)
     assert len(asked) == len(set(asked)) == 2 * 3  # two classes; states: start, after a, after b
     assert automaton(lm, 3, 0) is table and automaton(lm, 3, 1) is not table
+
+
+def test_a_model_as_a_function_of_text_gives_the_same_probabilities_in_any_order_of_asking():
+    for lm, text in ((CharNGram(["bin blue", "bin by"]), "bin bl"), (GridGrammar(), "bin blue at f two now")):
+        p = TextLM(lm)
+        last = p(text[:-1], text[-1])  # asked before anything shorter
+        product = math.prod(p(text[:i], character) for i, character in enumerate(text)) * p(text, "")
+        expected = text_log_prob(lm, Alphabet().encode(text).tolist())
+        assert product == pytest.approx(math.exp(expected)) and p(text[:-1], text[-1]) == last
+    assert TextLM(GridGrammar())("bin", "z") == 0.0

@@ -373,6 +373,19 @@ def test_other_suffixes_and_rates_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_lower_bit_rate_gives_a_smaller_file(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (25, 96, 96, 3), dtype=np.uint8)
+    sizes = []
+    for bit_rate in (None, 400_000, 100_000):
+        write_video(tmp_path / "a.mp4", noise, bit_rate=bit_rate)
+        sizes.append((tmp_path / "a.mp4").stat().st_size)
+        assert read_video(tmp_path / "a.mp4").shape == noise.shape
+    assert sizes[0] > 2 * sizes[1] > 3 * sizes[2]
+    with pytest.raises(ValueError, match="bit_rate=0: expected bits per second"):
+        write_video(tmp_path / "b.mp4", noise, bit_rate=0)
+    assert not (tmp_path / "b.mp4").exists()
+
+
 def test_a_gif_shows_every_frame_at_its_rate(tmp_path: Path) -> None:
     frames = ramp()
     write_gif(tmp_path / "a.gif", frames, fps=25)

@@ -247,3 +247,14 @@ def test_boxed_clip_rows_without_boxes_has_no_legend():
 def test_boxed_clip_rows_refuses(boxes, message):
     with pytest.raises(ValueError, match=message):
         figures.boxed_clip_rows({"film": EMPTY}, boxes)
+
+
+def test_a_frame_stands_beside_the_probabilities_of_its_classes():
+    frame, posterior = RNG.integers(0, 256, (4, 6, 3), np.uint8), torch.tensor([0.2, 0.1, 0.7])
+    left, right = figures.frame_posterior(frame, posterior, ["-", " ", "a"]).axes
+    np.testing.assert_array_equal(left.images[0].get_array(), frame)
+    np.testing.assert_allclose([bar.get_height() for bar in right.patches], posterior, rtol=1e-6)
+    assert [to_hex(bar.get_facecolor()) == VERMILION.lower() for bar in right.patches] == [False, False, True]
+    assert [label.get_text() for label in right.get_xticklabels()] == ["-", "␣", "a"]
+    with pytest.raises(ValueError, match="2 of them for 3 classes"):
+        figures.frame_posterior(frame, posterior, ["-", "a"])

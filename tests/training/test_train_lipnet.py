@@ -132,7 +132,7 @@ def test_the_command_tries_all_its_files_before_the_first_step(tmp_path, no_step
     for name in ("model.safetensors", "results.json"):
         (tmp_path / name / name).mkdir(parents=True)
         with pytest.raises(OSError, match=name):
-            command.run("small", QUICK, bars(8, 0), bars(4, 1), tmp_path / name, "bars")
+            command.run("small", QUICK, command.Data(bars(8, 0), bars(4, 1), "bars"), tmp_path / name)
 
 
 def test_a_folder_has_one_training(tmp_path, no_step):

@@ -280,6 +280,10 @@ def test_the_command_trains_on_drawn_people(tmp_path, quick_preset, capsys):
     assert (settings["epochs"], settings["seed"], settings["motions"], settings["keep"]) == (2, 3, 2, 0.6)
     assert found["speakers"]["talker"]["clips"] == 4
     assert found["speakers"]["talker"]["greedy"] == found["greedy"]["wer"]
+    assert {row["speaker"] for row in found["sentences"]} == {"talker"}
+    for decoder in ("greedy", "grammar"):
+        read = [row[decoder] for row in found["sentences"]]
+        assert found["slots"][decoder] == command.by_slot([row["said"] for row in found["sentences"]], read)
     model = checkpoint.load(out / "model.safetensors")
     assert type(model) is StrangerLipNet
     assert evaluate(model, synthetic_clips(4, 1, SIZE)).wer == found["greedy"]["wer"]
@@ -287,13 +291,27 @@ def test_the_command_trains_on_drawn_people(tmp_path, quick_preset, capsys):
 
 
 def test_speakers_are_counted_each_for_themselves():
-    clips = replace(UNSEEN, speakers=("s1", "s2", "s1", "s2"), transcripts=("a b", "a b", "a b", "a b"))
     texts = {"greedy": ["a b", "a c", "a d", "e f"], "grammar": ["a b"] * 4}
-    assert command.by_speaker(clips, texts) == {
+    assert command.by_speaker(("s1", "s2", "s1", "s2"), ("a b",) * 4, texts) == {
         "s1": {"clips": 2, "greedy": 0.25, "grammar": 0.0},
         "s2": {"clips": 2, "greedy": 0.75, "grammar": 0.0},
     }
-    assert command.by_speaker(replace(clips, speakers=()), texts) == {}
+    assert command.by_speaker((), ("a b",) * 4, texts) == {}
+
+
+def test_errors_are_counted_by_slot():
+    said = ["bin blue at f two now"] * 4
+    read = [
+        "bin blue at f two now",
+        "bin red at two now",  # a color replaced, the letter dropped
+        "bin blue at f two two now",  # a word inserted: of no slot
+        "",
+    ]
+    found = command.by_slot(said, read)
+    assert list(found) == ["command", "color", "preposition", "letter", "digit", "adverb"]
+    assert list(found.values()) == [0.25, 0.5, 0.25, 0.5, 0.25, 0.25]
+    assert command.by_slot([*said, "three words only"], [*read, "bin"]) == found
+    assert command.by_slot(["three words only"], ["three words only"]) == command.by_slot([], []) == {}
 
 
 @pytest.mark.parametrize(
