@@ -1235,15 +1235,16 @@ captions = ["original", "half of the values dropped", "mean of the neighbors", "
 figures.clip_rows(examples, captions, title="What dropout hides in a feature map")
 
 # %% [markdown]
-# In an untrained network, dropping single values removes little information: the neighbors explain about
-# three quarters of what is missing. Training makes the maps less smooth, and still the neighbors explain
-# about half. **Channel dropout** drops a whole map in all frames, so that nothing of that channel is left.
+# In an untrained network, dropping single values removes little information: the neighbors explain most of
+# what is missing. Training makes the maps less smooth, and still the neighbors explain a large part.
+# **Channel dropout** drops a whole map in all frames, so that nothing of that channel is left.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert min(fractions["the clips"]) > 0.9
-assert all(0.65 < x < 0.85 for x in fractions["untrained maps"])
-assert all(0.4 < x < 0.6 for x in fractions["trained maps"])
+assert min(fractions["the clips"]) > 0.7 and min(fractions["untrained maps"]) > 0.5
+assert 0.2 < min(fractions["trained maps"]) and max(fractions["trained maps"]) < min(
+    fractions["untrained maps"]
+)
 
 # %% [markdown]
 # ## Deeper: two options that people add
