@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lessons.checks.battery import Case, Exercise
+from lessons.checks.tools import call
 from lessons.layers.stcnn import STCNN
 
 # ---- forward -----------------------------------------------------------------------------------------------
@@ -27,7 +28,7 @@ class _Mask(nn.Module):
 
 
 class _TinyLipNet(nn.Module):
-    """The submodules of LipNet, small, without a forward of its own."""
+    """The submodules of LipNet, small; its forward is the exercise."""
 
     def __init__(self, seed: int, clip: tuple, channels: tuple, kernels: tuple, sizes: tuple) -> None:
         super().__init__()
@@ -49,6 +50,12 @@ class _TinyLipNet(nn.Module):
             self.gru2 = nn.GRU(2 * hidden1, hidden2, bidirectional=True)
             self.dropout = _Mask()
             self.head = nn.Linear(2 * hidden2, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError("forward called itself; build the logits from self's layers")
+
+    def __repr__(self) -> str:
+        return "a small LipNet"
 
 
 def _maps(model: nn.Module, x: Tensor) -> Tensor:
@@ -82,6 +89,7 @@ def _mixed(maps: Tensor) -> Iterator[tuple[Tensor, str]]:
     )
     elsewhere += "few frames on paper: which axes must trade places before the flattening?"
     yield maps.reshape(frames, clips, -1), elsewhere.format("several frames")
+    yield maps.reshape(clips, -1, frames).permute(2, 0, 1), elsewhere.format("several frames")
     yield maps.transpose(1, 2).reshape(frames, clips, -1), elsewhere.format("another frame or clip")
     yield maps.permute(2, 1, 0, 3, 4).reshape(frames, clips, -1), elsewhere.format("several clips")
     inside = "Each row holds one frame of one clip, but in another order than trained weights expect: which "
@@ -122,7 +130,8 @@ def _forward_cases() -> Iterator[Case]:
     axes = "The axes are (T, B, V): frames, clips, classes."
     dropped = "This is the training mode: is self.dropout where the docstring puts it?"
     frames = (
-        "Is each row of the sequence one frame of one clip, its values in the order channel, row, column?"
+        "Does x pass through the layers in the docstring's order, and through nothing else? Is each row of "
+        "the sequence one frame of one clip, its values in the order channel, row, column?"
     )
     for seed, (training, clip, channels, kernels, sizes, hint) in enumerate(
         (
@@ -140,6 +149,21 @@ def _forward_cases() -> Iterator[Case]:
         model = _TinyLipNet(seed, clip, channels, kernels, sizes).double().train(training)
         x = torch.randn(clip, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         yield Case((model, x), hint)
+
+
+class _ForwardExercise(Exercise):
+    """The battery, and then two calls of one model: nothing may stay in it from call to call."""
+
+    def __call__(self, function: Callable) -> None:
+        super().__call__(function)
+        for case in self.cases():
+            model, x = case.arguments
+            first, second = call(function, model, x), call(function, model, x)
+            if not torch.equal(first, second):
+                raise AssertionError(
+                    f"{function.__name__} gives other logits when it is called a second time with the same "
+                    "clips. Does something stay in self, such as a hidden state? Each call starts from zero."
+                )
 
 
 # ---- rename_keys -------------------------------------------------------------------------------------------
@@ -169,7 +193,8 @@ def _rename_cases() -> Iterator[Case]:
     ]
     head = ["FC.weight", "FC.bias"]
     compare = "Compare the two printed lists: which part of the name differs, and where does a part come in?"
-    others = ["aux.FC.weight", "submodule.conv2.bias", "conv10.weight", "FC2.bias", "epoch"]
+    others = ["aux.FC.weight", "submodule.conv2.bias", "conv10.weight", "conv4.bias", "FC2.bias", "epoch"]
+    prefixed = ["module.aux.FC.weight", "module.epoch", "aux.module.bias"]
     for k, (names, hint) in enumerate(
         (
             (convs[:2], compare),
@@ -180,7 +205,9 @@ def _rename_cases() -> Iterator[Case]:
             ([f"module.{name}" for name in (*convs, *grus, *head)],
              "Data parallel training puts a prefix before every name."),
             (others,
-             "Only the whole layer at the beginning of a name counts: these names stay."),
+             "Only the whole layer at the beginning of a name counts, and the port has no conv4: these names "
+             "stay."),
+            (prefixed, "The prefix goes whatever follows it, and only at the beginning of a name."),
             ([], "A file without tensors gives a dict without entries."),
         )
     ):  # fmt: skip
@@ -273,7 +300,7 @@ def _known_std(found: Any, expected: float, case: Case) -> str:
 
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "forward": Exercise(_forward, _forward_cases, diagnose=_known_forward),
+    "forward": _ForwardExercise(_forward, _forward_cases, diagnose=_known_forward),
     "bigru_weights": Exercise(_bigru_weights, _bigru_cases, diagnose=_known_bigru),
     "rename_keys": Exercise(_rename_keys, _rename_cases, gradients=False),
     "initial_std": Exercise(_initial_std, _std_cases, tolerance=1e-6, diagnose=_known_std),

@@ -2,18 +2,19 @@
 # # 06 · LipNet
 #
 # **You will write LipNet's forward pass, account for every one of its 6,638,844 weights, and prove that your
-# model is the public one: loaded with the public port's weights, it gives the port's numbers.**
+# model computes the same function as a public port: with equal weights, both give equal logits and
+# gradients.**
 #
 # *Core path: about 60 minutes; deeper sections: about 35; all cells together run in about
 # 40 seconds on one CPU core.*
 #
-# **You need**: the STCNN (notebook 02), the GRU (notebook 03), and of CTC (notebook 04) that it needs one
-# distribution per frame. `nn.Module`, and what a `state_dict` is.
+# **You need**: the STCNN (notebook 02), the GRU (notebook 03), `nn.Module`, and one fact about CTC (notebook
+# 04): it reads one distribution over the classes per frame.
 #
 # **You will be able to**
 # - write the forward pass of a network that joins convolutions to recurrent layers;
-# - say where its weights are and where its multiply-adds are, and why these are two different layers;
-# - load somebody else's checkpoint into your own model, and prove that both are the same model;
+# - say which layer has most of the weights and which does most of the work, and why they differ;
+# - load another implementation's weights into your own model, and prove that both are the same model;
 # - review public model code: tell its bugs from what only looks like a bug.
 
 # %%
@@ -55,7 +56,7 @@ clip = torch.from_numpy(frames).permute(3, 0, 1, 2)[None] / 255  # (1, 3, 75, 64
 figures.filmstrip(frames, range(14, 54, 5), columns=8, title="8 of the clip's 75 frames")
 
 # %% [markdown]
-# The architecture has seven rows (Table 3 of the paper; the strides as corrected in notebook 02):
+# The architecture in seven rows (after Table 3 of the paper; the strides as corrected in notebook 02):
 #
 # | layer | output | kernel | stride | padding |
 # |---|---|---|---|---|
@@ -82,8 +83,8 @@ figures.filmstrip(frames, range(14, 54, 5), columns=8, title="8 of the clip's 75
 #
 # Feature $(c \cdot H + h) \cdot W + w$ of frame $t$ is the value at channel $c$, row $h$, column $w$ of that
 # frame. Trained weights rely on this order. A plain `view` or `reshape` also returns the *shape* that you ask
-# for, but it fills each row with numbers of several frames (notebook 01). There is no error message, only a
-# model that never learns.
+# for, but it fills each row with numbers of several frames (notebook 01). There is no error message: the GRU
+# reads each row as if it were one frame.
 #
 # ## 2. The forward pass
 #
@@ -136,8 +137,8 @@ check("06.forward", forward)
 #
 # <details><summary><b>Help: "mat1 and mat2 shapes cannot be multiplied", wrong shape</b></summary>
 #
-# Or, from a GRU, "input.size(-1) must be equal to input_size. Expected 3072, got 1728". The crop has another
-# size than the one that the layer was made for: 1728 belongs to the paper's 50 × 100, 3072 to 64 × 128. Print
+# Or, from a GRU, "input.size(-1) must be equal to input_size. Expected 3072, got 1728". The crop does not
+# have the size that the layer was built for: 1728 belongs to the paper's 50 × 100, 3072 to 64 × 128. Print
 # the shape after the third STCNN. Either resize the crop, or construct the GRU for the shape that you
 # computed. Trained weights fit one size only.
 #
@@ -192,7 +193,7 @@ assert model.gru1.input_size == 96 * 4 * 8 == 3072
 #
 # ### Exercise 2 · `bigru_weights` · difficulty ★★☆ · 8 minutes
 #
-# How many weights has one bidirectional GRU layer with $F$ inputs and a hidden state of size $D$ per
+# How many weights does one bidirectional GRU layer have, with $F$ inputs and a hidden state of size $D$ per
 # direction, biases included? As in notebook 03, every gate has two biases, one beside the input matrix and
 # one beside the recurrent matrix.
 
@@ -291,9 +292,9 @@ assert sum(p.numel() for p in model.parameters()) == total_weights
 # compare the outputs. A slip in the order of gates, axes or layers would show, with random weights as well as
 # with trained ones.
 #
-# Below is a public PyTorch port of LipNet that is widely copied. We rebuilt it in our own words from torch's
-# layers, with its names and its order of operations. Read it once as a reviewer: which lines would you object
-# to? Section 5 asks you.
+# Below is a public PyTorch port of LipNet that is widely copied. The code is ours; the layers, their names
+# and the order of operations are the port's. Read it once as a reviewer: which lines would you object to?
+# Section 5 asks you.
 
 
 # %%
@@ -333,9 +334,9 @@ for theirs, ours in zip(port.state_dict(), model.state_dict(), strict=True):
 # ### Exercise 3 · `rename_keys` · difficulty ★☆☆ · 8 minutes
 #
 # Write the function that turns the port's names into ours. Two cases need care. A model trained with
-# `DataParallel` stores every name with the prefix `module.`; remove it. And only the layer at the *beginning*
-# of a name counts: `aux.FC.weight` and `conv10.weight` belong to no layer of the port, so they keep their
-# names.
+# `DataParallel` stores every name with the prefix `module.`; remove it at the beginning, nowhere else. And
+# only the layer at the *beginning* of a name counts: `aux.FC.weight` and `conv10.weight` belong to no layer
+# of the port, so they keep their names.
 
 
 # %%
@@ -363,9 +364,9 @@ def rename_keys_solution(state):
 rename_keys = use("06.rename_keys", rename_keys, rename_keys_solution)
 
 # %% [markdown]
-# Now the proof: the port's weights, through your names, into your model, through your forward pass. We
-# compare the logits of two short clips and the gradients of all 24 weight tensors in float64. The package's
-# `LipNet` gets the same weights.
+# Now the proof: your function renames the port's weights, your model loads them, and your `forward` uses
+# them. We compare the logits of two short clips and the gradients of all 24 weight tensors in float64. The
+# package's `LipNet` gets the same weights.
 
 # %%
 state = rename_keys(port.state_dict())
@@ -419,7 +420,9 @@ assert calls["yours"] in (0, 2)  # 0: a forward that asks for the mode itself
 # ## 5. Bug hunt in the wild
 #
 # Here are twelve objections that a careful reviewer might raise, to the port above and to a write-up that
-# prints it with comments. Some are bugs, some are not. **Decide on all twelve before you read on.**
+# prints it with comments. (Lines 8 and 10 are the port's initialization, which we left out above.) A *bug*
+# gives an error or wrong numbers; a *trap* is right only if the caller takes care; a *slip* is wrong, but of
+# limited effect. **Decide on all twelve before you read on.**
 #
 # | | the line | the objection |
 # |---|---|---|
@@ -542,8 +545,9 @@ test("3 ours", "   with lengths, the package's LipNet", torch.allclose(ours_alon
 # %% [markdown]
 # The backward direction of each GRU starts in the padding and carries its hidden state into the valid frames
 # (notebook 03). How much does it matter in a *trained* network? Here is the small trained model of notebook
-# 00 on three groups of 8 clips. Each clip has 60 frames and is padded to 75 or 150. We measure the root mean
-# square (RMS) of the change of the logits per frame, in standard deviations of the logits.
+# 00 on three groups of 8 clips. Each clip is cut after 60 frames (some lose the end of their sentence) and
+# padded to 75 or 150. We measure the root mean square (RMS) of the change of the logits per frame, in
+# standard deviations of the logits.
 #
 # **Predict**: by how much do the logits change at the last valid frame, and at frame 30?
 
@@ -587,8 +591,8 @@ def texts(logits):
 
 alone, behind, fixed = texts(outputs[60]), texts(outputs[150]), texts(with_lengths)
 different = [i for i in range(24) if alone[i] != behind[i]]
-print("more than half of the 24 sentences change:", len(different) > 12)
-print("with lengths, no sentence changes:        ", fixed == alone)
+print("padded to 150, more than half of the 24 sentences change:", len(different) > 12)
+print("padded to 150, with lengths, no sentence changes:        ", fixed == alone)
 i = different[0]
 print(
     f"\nreference:        {some.transcripts[i]}\n60 frames alone:  {alone[i]}\npadded to 150:    {behind[i]}"
@@ -675,9 +679,9 @@ test("12", "12. 2L + 1 = T = 75 for some sentence of GRID", 75 in {2 * len(s) + 
 # First check whether the clips reach the outputs at all: take two different clips and print
 # `(model(a) - model(b)).abs().max()`. If it is (nearly) 0, the input is at fault: all zeros, one clip
 # repeated, or pixels of 0 to 255 that saturate every gate. If the logits differ and the text does not, the
-# model has learned the average sentence and not yet to look: train on. Notebook 08 shows this phase and how
-# long it takes. If the model came with trained weights, your clips are not preprocessed as in its training
-# (notebook 00).
+# model has learned which letters are frequent, and does not use the frames yet: train longer. Notebook 08
+# shows this phase and how long it takes. If the model came with trained weights, your clips are not
+# preprocessed as in its training (notebook 00).
 #
 # </details>
 
@@ -729,24 +733,27 @@ show(LipNet.features)
 show(LipNet.classify)
 
 # %% [markdown]
-# Find the lines of your `forward` in it. New are the mask (padded frames are set to zero before each
-# convolution, so that the end of a clip looks the same alone and in a batch) and the line about autocast,
-# which notebook 14 explains.
+# Find the lines of your `forward` in it. Two things are new: the mask (padded frames are set to zero before
+# each convolution, so that the end of a clip looks the same alone and in a batch) and the line about
+# autocast, which notebook 14 explains.
 #
 # The weights that this course ships belong to a small form of this class, `SmallLipNet`: narrower, gray,
 # 32 × 64 pixels, strides instead of pools, normalization layers, and a linear layer that narrows the features
-# before the GRUs. You now know why that layer is there: without it, `gru1` would hold most of the weights.
+# before the GRUs. Without that layer, `gru1` would hold most of the weights:
 
 # %%
 parts = {name: sum(p.numel() for p in layer.parameters()) for name, layer in trained.named_children()}
 total = sum(parts.values())
 for name in ("projection", "gru1", "gru2"):
-    print(f"{name:10} {parts[name]:7,} weights, {parts[name] / total:3.0%} of {total:,}")
+    print(f"{name:10} {parts[name]:9,} weights, {parts[name] / total:3.0%} of {total:,}")
+direct = int(bigru_weights(trained.projection[0].in_features, trained.gru1.hidden_size))
+without = total - parts["projection"] - parts["gru1"] + direct
+print(f"without the projection\ngru1       {direct:9,} weights, {direct / without:3.0%} of {without:,}")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 assert isinstance(trained, SmallLipNet) and type(package) is LipNet
-assert sum(parts.values()) == 925_068 and parts["gru1"] / 925_068 < 0.3
+assert sum(parts.values()) == 925_068 and parts["gru1"] / 925_068 < 0.3 and direct / without > 0.8
 
 # %% [markdown]
 # ## Deeper: three ways to count
@@ -772,24 +779,24 @@ for name, (n_weights, n_work) in counters.items():
 
 # %% tags=["predict"]
 sizes = {row[0]: math.prod(row[1]) for row in rows}
-biases = sum(sizes[name] for name in ("conv1", "conv2", "conv3", "head"))  # one bias per output value
-biases += 2 * 75 * (2 * 3 * 256) * 2  # two GRUs; frames; units of three gates, two directions; two biases
-print(f"additions of biases: {biases:,}, {biases / total_work:.1%} of the multiply-adds")
+additions = sum(sizes[name] for name in ("conv1", "conv2", "conv3", "head"))  # one per output value
+additions += 2 * 75 * (2 * 3 * 256) * 2  # two GRUs; frames; units of three gates, two directions; two each
+print(f"{additions:,} additions, {additions / total_work:.1%} of the multiply-adds")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The biases. Both counts are right by their own convention. When two cost tables differ by a tenth of a
-# percent, it is a convention of this kind. When they differ by a factor of two, one of them counts a
-# multiply-add as two operations (FLOPs).
+# It counts the additions of the biases. Both counts are right by their own convention. When two cost tables
+# differ by a tenth of a percent, it is a convention of this kind. When they differ by a factor of two, one of
+# them counts a multiply-add as two operations (FLOPs).
 #
 # </details>
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 assert counters["by hand"] == counters["lessons.measure"] and info.total_params == total_weights
-assert info.total_mult_adds - total_work == biases == 8_757_300
-assert round(100 * biases / total_work, 1) == 0.1
+assert info.total_mult_adds - total_work == additions == 8_757_300
+assert round(100 * additions / total_work, 1) == 0.1
 
 # %% [markdown]
 # ## Deeper: another crop
@@ -814,7 +821,7 @@ figures.layer_costs(list(tables), LAYERS, amounts, title="The same network on cr
 #
 # 4,574,460 weights (−31 %) and 5.34 G multiply-adds (−41 %). The convolutions' weights do not depend on the
 # size of the frame; only `gru1`'s do. At 32 × 64 `gru1` is half of the network, at 96 × 192 nine tenths. This
-# is the cost of flattening: one weight per position, and none shared.
+# is the cost of flattening: every position has weights of its own.
 #
 # </details>
 #
@@ -876,7 +883,7 @@ print("one position of the last map sees {} frames of {} x {} pixels".format(*fi
 
 # %% [markdown]
 # How much of a mouth is that? In GRID's videos (360 pixels wide) we found mouths about 40 pixels wide, and
-# cutting the crop of 64 × 128 enlarges them by about 1.5, to 60 pixels. So a field of 51 pixels covers about
+# resizing the crop to 64 × 128 enlarges them by about 1.5, to 60 pixels. So a field of 51 pixels covers about
 # 85 % of the mouth's width, for $7 / 25 = 0.28$ s. The next position looks 16 pixels further on (one stride
 # and three pools). Positions near the edge of the field count little: notebook 02 showed how soft the edges
 # are.
@@ -886,8 +893,8 @@ print("one position of the last map sees {} frames of {} x {} pixels".format(*fi
 # The GRUs carry information from every frame to every other, so one output *can* depend on all 75 frames.
 # **Predict**: how far does it *really* look? We measure the gradient of the best logit of frame 30 with
 # respect to each input frame, relative to the largest: in an untrained LipNet, and in the small trained one.
-# Its line is the mean of six clips; the largest frame is not the same in all of them, so the line stays below
-# 1.
+# The trained model's line is the mean of six clips; the largest frame is not the same in all of them, so this
+# line stays below 1.
 
 
 # %%
@@ -934,9 +941,9 @@ assert reach["trained"].max() < 1 == reach["untrained"].max()
 # %% [markdown]
 # ## Deeper: initial weights, and a constant that was copied
 #
-# How large should initial weights be? A unit that adds up $n$ inputs of scale 1, each times a weight of
-# standard deviation $\sigma$, gives a sum of scale $\sigma\sqrt n$. Two rules keep the scale of signals from
-# layer to layer:
+# How large should initial weights be? A unit that adds up $n$ inputs of scale 1, each times an independent
+# weight of standard deviation $\sigma$, gives a sum of scale $\sigma\sqrt n$. Two rules keep the scale of
+# signals from layer to layer:
 #
 # - **He initialization (2015)**, for a layer before a ReLU, which sets half of the values to 0:
 #   $\sigma = \sqrt{2 / n_\text{in}}$.
@@ -1038,10 +1045,11 @@ for name, features in (("gru1", 3072), ("gru2", 512)):
 #
 # ### Does it matter?
 #
-# Look at the sum before the sigmoid of `gru1`'s gates, the **pre-activation**. Beyond about ±3 a sigmoid has
-# less than a fifth of its steepest slope: the gate **saturates** and hardly learns (notebook 01). **Predict**
-# which moves the gates further: the copied constant, or a clip standardized (mean 0, variance 1) instead of
-# pixels from 0 to 1? We draw the network three times.
+# The sum before the sigmoid of a gate is its **pre-activation**. Beyond about ±3 a sigmoid has less than a
+# fifth of its steepest slope: the gate **saturates** and hardly learns (notebook 01). Look at the input's
+# part of this sum in the two gates of `gru1`. **Predict** which moves them further: the copied constant, or a
+# clip standardized (mean 0, variance 1) instead of pixels from 0 to 1? We initialize the network with three
+# seeds.
 
 # %%
 standardized = (clip - clip.mean()) / clip.std()
@@ -1050,17 +1058,18 @@ with torch.no_grad():
     for seed in seeds:
         _ = torch.manual_seed(seed)
         fresh = LipNet().eval()  # the package: convolutions by He's rule, GRUs by Glorot's, biases 0
-        weight = fresh.gru1.weight_ih_l0  # (3D, F)
+        weight = fresh.gru1.weight_ih_l0[: 2 * 256]  # (2D, F), reset and update gate
         for name, x in (("0 to 1", clip), ("standardized", standardized)):
             rms[name, seed] = [x.square().mean().sqrt().item()]
             for block in (fresh.stcnn1, fresh.stcnn2, fresh.stcnn3):
                 x = block(x)  # (B, C', T, H', W')
                 rms[name, seed].append(x.square().mean().sqrt().item())
-            sums[f"{name}, Glorot", seed] = fresh.flatten(x) @ weight.T  # (T, B, 3D)
+            sums[f"{name}, Glorot", seed] = fresh.flatten(x) @ weight.T  # (T, B, 2D)
         slip = math.sqrt(ratios["gru1"])
         sums["0 to 1, the copied constant", seed] = slip * sums["0 to 1, Glorot", seed]
         small = SmallLipNet().eval()
-        sums["standardized, SmallLipNet", seed] = small.features(six[:2]) @ small.gru1.weight_ih_l0.T
+        weight = small.gru1.weight_ih_l0[: 2 * small.gru1.hidden_size]
+        sums["standardized, SmallLipNet", seed] = small.features(six[:2]) @ weight.T
 saturated = {}
 for name in dict.fromkeys(name for name, _ in sums):
     saturated[name] = [(sums[name, seed].abs() > 3).float().mean().item() for seed in seeds]
@@ -1087,8 +1096,8 @@ figures.curves(
 )
 
 # %% [markdown]
-# The copied constant widens the sums by $\sqrt{1.68} = 1.3$, and no gate leaves the gray range. Standardizing
-# widens them about three times, and a tenth to a quarter of the gates saturate.
+# The copied constant widens the sums by $\sqrt{1.68} = 1.3$, and hardly any leaves the gray range.
+# Standardizing widens them about three times, and a tenth to a quarter of the gates saturate.
 #
 # **Why then does this course standardize its clips (notebook 07)?** Standardized pixels have the scale for
 # which He's rule was made. What grows is the scale *inside* the network. Look at the RMS before and after
@@ -1106,8 +1115,8 @@ for name in ("0 to 1", "standardized"):
 # happens to compensate.
 #
 # `SmallLipNet`, which this course trains, has no pools, and normalization layers set the scale before the
-# GRUs. With standardized clips none of its gates saturates at the start. For the full LipNet a saturated
-# start is a handicap and not a verdict: the authors standardized, too, and reported the results of the paper.
+# GRUs. With standardized clips hardly any of its gates saturates at the start. Nor does a saturated start
+# rule out success for the full LipNet: the authors standardized, too, and report the results of the paper.
 #
 # ### And `gru2`?
 #
@@ -1129,7 +1138,7 @@ with torch.no_grad():
         ("the constant in both", enlarged, math.sqrt(ratios["gru2"])),
     ):
         hidden, _ = gru1(features)  # (T, B, 2D)
-        sums2[name] = hidden @ (factor * fresh.gru2.weight_ih_l0).T  # (T, B, 3D)
+        sums2[name] = hidden @ (factor * fresh.gru2.weight_ih_l0[: 2 * 256]).T  # (T, B, 2D)
 
 # %% tags=["predict"]
 for name, values in sums2.items():
@@ -1176,10 +1185,10 @@ for name, features in (("gru1", 3072), ("gru2", 512)):
 # %% [markdown]
 # ## Deeper: why whole channels are dropped
 #
-# **Dropout** hides part of a layer's values in training, so that the next layer cannot rely on any one of
-# them. Ordinary dropout hides single values. But in a feature map, as in a video, a value is similar to its
-# neighbors. **Predict**: if half of the values are hidden, how much of their variance can the remaining
-# neighbors explain?
+# **Dropout** sets a random part of a layer's values to 0 in training, so that the next layer cannot rely on
+# any one of them. Ordinary dropout drops single values. But in a feature map, as in a video, a value is
+# similar to its neighbors. **Predict**: if half of the values are dropped, how much of their variance can the
+# remaining neighbors explain? We try three pairs of clips and three untrained networks.
 
 
 # %%
@@ -1201,24 +1210,23 @@ def explained(maps):
     return 1 - left.item(), kept, rebuilt
 
 
-_ = torch.manual_seed(0)
-small = SmallLipNet().eval()
+maps = {"the clips": [], "untrained maps": [], "trained maps": []}
 with torch.no_grad():
-    maps = {
-        "the clip": six[:2],  # (2, 1, 75, 32, 64)
-        "untrained maps": small.stcnn1(six[:2]),  # (2, 16, 75, 16, 32)
-        "trained maps": trained.stcnn1(six[:2]),
-    }
-fractions = {name: explained(x)[0] for name, x in maps.items()}
+    for seed, pair in enumerate(six.split(2)):
+        _ = torch.manual_seed(seed)
+        maps["the clips"].append(pair)  # (2, 1, 75, 32, 64)
+        maps["untrained maps"].append(SmallLipNet().eval().stcnn1(pair))  # (2, 16, 75, 16, 32)
+        maps["trained maps"].append(trained.stcnn1(pair))
+fractions = {name: [explained(x)[0] for x in several] for name, several in maps.items()}
 
 # %% tags=["predict"]
-for name, fraction in fractions.items():
-    print(f"{name:15} the neighbors explain {fraction:.0%} of the variance")
+for name, values in fractions.items():
+    print(f"{name:15} the neighbors explain {min(values):.0%} to {max(values):.0%} of the variance")
 
 # %% tags=["hide-input"]
 # @title Plot { display-mode: "form" }
 examples = {}
-for name, x in list(maps.items())[1:]:
+for name, (x, *_) in list(maps.items())[1:]:
     _, kept, rebuilt = explained(x)
     c = x[0].flatten(1).std(dim=1).argmax()  # the channel that varies most
     original, half, again = x[0, c, 30], (x * kept)[0, c, 30], rebuilt[0, c, 30]  # (16, 32) each
@@ -1227,14 +1235,16 @@ captions = ["original", "half of the values dropped", "mean of the neighbors", "
 figures.clip_rows(examples, captions, title="What dropout hides in a feature map")
 
 # %% [markdown]
-# In an untrained network, dropping single values hides little: the neighbors explain four fifths of what is
-# missing. Training makes the maps less smooth, and still the neighbors explain about half. **Channel
-# dropout** drops a whole map in all frames, so that nothing of that channel is left.
+# In an untrained network, dropping single values removes little information: the neighbors explain most of
+# what is missing. Training makes the maps less smooth, and still the neighbors explain a large part.
+# **Channel dropout** drops a whole map in all frames, so that nothing of that channel is left.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert fractions["the clip"] > 0.9 and round(fractions["untrained maps"], 1) == 0.8
-assert 0.45 < fractions["trained maps"] < 0.57
+assert min(fractions["the clips"]) > 0.7 and min(fractions["untrained maps"]) > 0.5
+assert 0.2 < min(fractions["trained maps"]) and max(fractions["trained maps"]) < min(
+    fractions["untrained maps"]
+)
 
 # %% [markdown]
 # ## Deeper: two options that people add
@@ -1254,8 +1264,8 @@ print(f"weights: {twice.weights - once.weights:+,}")
 print(f"multiply-adds: +{extra / 1e9:.2f} G, {extra / once.multiply_adds:.0%}")
 
 # %% [markdown]
-# It makes room. CTC needs one frame per letter, and one more between two equal letters (notebook 04). GRID's
-# 75 frames are enough for each of its sentences. A clip of one second is not:
+# It gives CTC more frames. CTC needs one frame per letter, and one more between two equal letters (notebook
+# 04). GRID's 75 frames are enough for each of its sentences. A clip of one second is not:
 
 # %%
 needed = [len(s) + sum(a == b for a, b in itertools.pairwise(s)) for s in sentences]
@@ -1322,6 +1332,7 @@ for name, network in (("your layers", model), ("torch's layers", package)):
 #
 # | word | meaning | also called |
 # |---|---|---|
+# | weights | all numbers that training changes, biases included | parameters |
 # | head | the last layer, from hidden state to one logit per class | output layer, classifier, projection |
 # | logits | unnormalized scores, before `log_softmax` turns them into log probabilities | scores |
 # | multiply-add | one product and its addition to a sum; some count it as two FLOPs | MAC |
@@ -1331,7 +1342,7 @@ for name, network in (("your layers", model), ("torch's layers", package)):
 # | checkpoint | a file of trained weights, usually a state_dict | weights file |
 # | state_dict | a dict from the names of a model's weights to tensors | |
 # | port | a program rewritten for another language or library | reimplementation |
-# | temporal upsampling | repeating every frame, so that CTC has more room | frame repetition |
+# | temporal upsampling | repeating every frame, so that CTC has more frames | frame repetition |
 #
 # ## Sources
 #

@@ -125,6 +125,31 @@ def always_dropped(self, x):
     return self.head(nn.functional.dropout(x))
 
 
+def keeps_its_state(self, x):
+    states = getattr(self, "states", None)
+    x, self.states = self.gru1(maps_of(self, x).permute(2, 0, 1, 3, 4).flatten(2), states)
+    return self.head(self.dropout(self.gru2(self.dropout(x))[0]))
+
+
+def one_gru_starts_the_other(self, x):
+    x, last = self.gru1(maps_of(self, x).permute(2, 0, 1, 3, 4).flatten(2))
+    x, _ = self.gru2(self.dropout(x), last if self.gru1.hidden_size == self.gru2.hidden_size else None)
+    return self.head(self.dropout(x))
+
+
+def recur_and_drop_logits(self, x):
+    x = self.gru1(maps_of(self, x).permute(2, 0, 1, 3, 4).flatten(2))[0]
+    return self.dropout(self.head(self.gru2(self.dropout(x))[0]))
+
+
+def discards_the_dropout(self, x):
+    x, _ = self.gru1(maps_of(self, x).permute(2, 0, 1, 3, 4).flatten(2))
+    self.dropout(x)
+    x, _ = self.gru2(x)
+    self.dropout(x)
+    return self.head(x)
+
+
 # ---- right answers -----------------------------------------------------------------------------------------
 
 
@@ -178,6 +203,13 @@ def head_by_hand(self, x):
     return x @ self.head.weight.T + self.head.bias
 
 
+def frames_unbound(self, x):
+    x = nn.Sequential(self.stcnn1, self.stcnn2, self.stcnn3)(x)
+    x = torch.stack([frame.flatten(1) for frame in x.unbind(2)])
+    x, *_ = self.gru2(self.dropout(self.gru1(x)[0]))
+    return torch.stack([self.head(frame) for frame in self.dropout(x)])
+
+
 # ---- rename_keys -------------------------------------------------------------------------------------------
 
 LAYERS = {"conv1": "stcnn1.conv", "conv2": "stcnn2.conv", "conv3": "stcnn3.conv", "FC": "head"}
@@ -207,6 +239,21 @@ def scales_the_tensors(state):
 def replaced(name):
     name = re.sub(r"conv(\d)", r"stcnn\1.conv", name.replace("module.", ""))
     return name.replace("FC", "head")
+
+
+def without_module(name):
+    layer, *others = [part for part in name.split(".") if part != "module"]
+    return ".".join([LAYERS.get(layer, layer), *others])
+
+
+def any_digit(name):
+    name = re.sub(r"^conv(\d)\.", r"stcnn\1.conv.", name.removeprefix("module."))
+    return re.sub(r"^FC\.", "head.", name)
+
+
+def prefix_of_known_layers_only(name):
+    known = [*LAYERS, "gru1", "gru2"]
+    return one_name(name) if name.removeprefix("module.").split(".")[0] in known else name
 
 
 def by_regex(name):
@@ -286,6 +333,21 @@ WRONG = {
             lipnet(lambda m: m.transpose(1, 2).reshape(m.shape[2], m.shape[0], -1)),
             "another frame or clip",
         ),
+        (
+            "reshape with time last",
+            lipnet(lambda m: m.reshape(len(m), -1, m.shape[2]).permute(2, 0, 1)),
+            "several frames",
+        ),
+        ("a state kept from call to call", keeps_its_state, "called a second time"),
+        ("the first GRU's state starts the second", one_gru_starts_the_other, "through nothing else"),
+        (
+            "a ReLU after the GRUs",
+            lipnet(rest=lambda self, x: self.head(self.gru2(self.gru1(x)[0].relu())[0])),
+            "through nothing else",
+        ),
+        ("the result of dropout discarded", discards_the_dropout, "no feature is dropped"),
+        ("dropout of the logits", recur_and_drop_logits, "is self.dropout where"),
+        ("calls itself", lambda self, x: self(x), "called itself"),
         (
             "clips and channels mixed",
             lipnet(lambda m: m.permute(2, 1, 0, 3, 4).reshape(m.shape[2], m.shape[0], -1)),
@@ -406,6 +468,9 @@ WRONG = {
             "whole layer at",
         ),
         ("submodule cut", keys(lambda n: one_name(n.replace("module.", ""))), "beginning of a name"),
+        ("module cut anywhere", keys(without_module), "only at the beginning"),
+        ("conv4 taken for a layer", keys(any_digit), "no conv4"),
+        ("prefix left at unknown names", keys(prefix_of_known_layers_only), "whatever follows"),
         ("strips letters", keys(lambda n: one_name(n.lstrip("module."))), "not expected"),
         ("a sequence of names", lambda state: [one_name(n) for n in state], "expected a dict"),
         ("pairs", lambda state: list(keys()(state).items()), "expected a dict"),
@@ -512,6 +577,7 @@ RIGHT = {
         asks_for_the_mode,
         clip_by_clip,
         head_by_hand,
+        frames_unbound,
     ],
     "rename_keys": [
         keys(),
