@@ -26,10 +26,11 @@ def _forward_cases() -> Iterator[Case]:
     one, none = (1, 1, 1), (0, 0, 0)
     shape = "Work out (T', H', W') on paper, one axis at a time."
     pads = "Each axis has its own padding, on both of its ends. F.pad counts axes from the last."
+    sizes = "Each axis has its own kernel size, and every offset from 0 to k - 1 adds one product."
     strides = "Each axis has its own stride: how far apart are the inputs that one weight multiplies?"
     listed = [  # (B, C, T, H, W), (O, kt, kh, kw), stride, padding: simple to mixed, so one idea fails first
         ((1, 1, 4, 5, 6), (1, 1, 1, 1), one, none, "A kernel of one weight: y = weight * x + bias."),
-        ((1, 1, 4, 5, 6), (1, 2, 3, 2), one, none, f"{shape} Each axis has its own kernel size."),
+        ((1, 1, 4, 5, 6), (1, 2, 3, 2), one, none, f"{sizes} {shape}"),
         ((1, 1, 4, 5, 6), (1, 4, 5, 6), one, none, "The kernel is as large as the clip: one output value."),
         ((1, 3, 3, 5, 4), (1, 2, 2, 3), one, none, "Each input channel has its own weights: sum over c."),
         ((1, 2, 4, 4, 5), (3, 3, 2, 2), one, none, "Each filter o has its own weights and its own bias."),
@@ -85,10 +86,13 @@ def _diagnose_forward(found: object, expected: Tensor, case: Case) -> str | None
     extra = (found - expected) / per_filter
     if extra.std() < 1e-4 and extra.mean().round().item() >= 1:
         return "The bias is added more than once. Does it stand inside the loop over the offsets?"
-    if is_like(F.conv3d(x, weight.flip(2, 3, 4), bias, stride, padding)):
-        return (
-            "The kernel is flipped. Deep learning does not flip it: offset i multiplies the input at t + i."
-        )
+    for axes in ((2, 3, 4), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4)):
+        if is_like(F.conv3d(x, weight.flip(axes), bias, stride, padding)):
+            return (
+                "The kernel is flipped along "
+                f"{' and '.join({2: 'time', 3: 'height', 4: 'width'}[axis] for axis in axes)}. Deep learning "
+                "does not flip it: offset i multiplies the input at t + i."
+            )
     last = torch.zeros_like(weight)
     last[..., -1, -1, -1] = weight[..., -1, -1, -1]
     if is_like(F.conv3d(x, last, bias, stride, padding)):
@@ -128,8 +132,26 @@ def _described(step: tuple[int, int]) -> str:
     return "a texture that stands still" if step == (0, 0) else f"motion by {step}"
 
 
-def _where_to_look(wanted: tuple[int, int], strongest: tuple[int, int]) -> str:
+def _where_to_look(wanted: tuple[int, int], right: float, others: dict[tuple[int, int], float]) -> str:
+    """Where to look if ``right``, the response to the motion that is wanted, does not exceed the others."""
     dy, dx = wanted
+    strongest = max(others, key=others.get)
+    if right < 0.8 * min(others.values()):
+        return (
+            "It responds less to this motion than to any other: along the path of the moving point, weights "
+            "of different signs cancel each other."
+        )
+    if strongest == (-dy, -dx) and 0.9 * others[strongest] < right:
+        return (
+            "It responds alike to opposite directions: a texture is bright and dark, so a negative weight "
+            "along the opposite path is matched as well as a positive one."
+        )
+    if right > others[strongest]:
+        return (
+            "It prefers the right direction, but not by enough. Where is the moving point in each of the "
+            "three frames? A wide shape also matches next to its place, and a shape that is long in one "
+            "direction hardly changes when it moves along itself (the aperture problem)."
+        )
     if strongest == (0, 0):
         return "Three frames that look at the same pixels match what stands still. Where is a point in each?"
     if strongest == (-dy, -dx) and dx == 0:
@@ -150,6 +172,7 @@ def _where_to_look(wanted: tuple[int, int], strongest: tuple[int, int]) -> str:
 
 def motion_detector(function: Callable) -> None:
     """function(dy, dx) -> weight (1, 1, 3, 3, 3) that responds most to motion by (dy, dx)."""
+    earlier: list[tuple[str, Tensor, Tensor]] = []
     for dy, dx in [(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]:
         name = f"motion_detector({dy}, {dx})"
         found = call(function, dy, dx)
@@ -168,8 +191,14 @@ def motion_detector(function: Callable) -> None:
             raise AssertionError(
                 f"{name}: the mean response to {_described((dy, dx))} is {right:.3g}, to "
                 f"{_described(strongest)} {responses[strongest]:.3g}. The first must be at least "
-                f"{TIMES_STRONGER} times the second. {_where_to_look((dy, dx), strongest)}"
+                f"{TIMES_STRONGER} times the second. {_where_to_look((dy, dx), right, responses)}"
             )
+        for name_before, before, copy in earlier:
+            if not torch.equal(before, copy):
+                raise AssertionError(
+                    f"{name} changed the weights that {name_before} had returned. Make a new tensor per call."
+                )
+        earlier.append((name, weight.detach(), weight.detach().clone()))
 
 
 # ---- Exercise 3: the backward pass -------------------------------------------------------------------------

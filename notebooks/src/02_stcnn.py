@@ -74,8 +74,8 @@ print(f"outputs: largest difference {(features[3] - features[9]).abs().max().ite
 # </details>
 #
 # **Motion is not in a frame. It is in the differences between frames.** Stack the frames into a block, and
-# the motion becomes visible. Below, the block is cut open along column 16. On this slice, time runs to the
-# back. The lips draw slanted lines: they part while the mouth opens and meet again while it closes.
+# the motion becomes visible. Below, the block is cut open along column 16; time runs to the back. The edges
+# of the mouth trace slanted lines, which part while it opens and meet while it closes.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -124,8 +124,9 @@ figures.curves(
 )
 
 # %% [markdown]
-# At frame 3 the change is negative: the pixel gets darker, so the mouth opens. At frame 9 it is positive:
-# the mouth closes. No filter within one frame can separate these two moments.
+# (We draw $y_t$ at frame $t + 1$.) At frame 3 the change is negative: the pixel gets darker, so the mouth
+# opens. At frame 9 it is positive: the mouth closes. No filter within one frame can separate these two
+# moments.
 #
 # Note the loop. It goes over the **offsets of the kernel**: for each $i$, one weight times a shifted slice
 # of the whole input. You will do the same in three dimensions.
@@ -147,8 +148,8 @@ assert torch.allclose(change, expected, rtol=0, atol=1e-6)
 #
 # **Padding** $(p_T, p_H, p_W)$ puts zeros around the clip before that, on both ends of each axis.
 #
-# **Output size.** An axis of size $n$ has $n + 2p$ positions once it is padded. The first window always
-# fits. Every further one needs $s$ more of the $n + 2p - k$ positions that are left. So
+# **Output size.** An axis of size $n$ has $n + 2p$ positions once it is padded. The first window takes $k$ of
+# them, and each further window needs $s$ of the remaining $n + 2p - k$. So
 #
 # $$n' = \left\lfloor \frac{n + 2p - k}{s} \right\rfloor + 1$$
 #
@@ -157,8 +158,8 @@ assert torch.allclose(change, expected, rtol=0, atol=1e-6)
 # Write the forward pass for a batch. Loop over the offsets $(i, j, m)$ of the kernel, not over the
 # positions of the output: a 3 × 5 × 5 kernel has 75 offsets, an output has many thousands of positions. For
 # each offset, take the part of the padded clip that this weight meets (a strided slice), multiply, sum over
-# the input channels, and add the result to the output. `F.pad` and `torch.einsum` are useful. Do not call a
-# convolution of torch.
+# the input channels, and add the result to the output. `F.pad` and `torch.einsum` are useful. Do not call
+# PyTorch's convolutions.
 
 
 # %%
@@ -224,7 +225,7 @@ for kernel, stride, padding in [
     bias = torch.randn(4).double().requires_grad_()  # (O,)
     ours, theirs = (f(x, weight, bias, stride, padding) for f in (conv3d_forward, F.conv3d))
     agree(f"kernel {kernel}, stride {stride}, against torch", ours, theirs)
-    delta = torch.randn_like(theirs)  # (B, O, T', H', W'): an arbitrary gradient from above
+    delta = torch.randn_like(theirs)  # (B, O, T', H', W'): an arbitrary upstream gradient
     gradients = (torch.autograd.grad(y, (x, weight, bias), delta) for y in (ours, theirs))
     for name, our_gradient, their_gradient in zip(("x", "weight", "bias"), *gradients, strict=True):
         agree(f"    gradient of {name}", our_gradient, their_gradient)
@@ -242,8 +243,8 @@ response = conv3d_forward(small[None, None], change_filter, torch.zeros(1), (1, 
 figures.space_time(small, response, kernel=(3, 3, 3), position=(0, 8, 6))  # response: (5, 11, 14)
 
 # %% [markdown]
-# In the middle frame nothing changes, and while the mouth closes the edges are red. In Jupyter or Colab,
-# slide the kernel through the clip yourself:
+# The middle output is zero: it compares two equal frames. While the mouth closes, the edges are red. In
+# Jupyter or Colab, slide the kernel through the clip:
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -307,16 +308,15 @@ figures.shape_ladder(rows, title="LipNet's convolutions: weights and multiply-ad
 # %% [markdown]
 # - **No layer shortens the time axis.** 75 frames go in and 75 come out; strides and pools act on height
 #   and width only. The CTC loss (notebook 04) needs one output step per letter, plus one between two equal
-#   letters in a row: at most 33 for a sentence of the GRID corpus. So 75 leave plenty of room.
-# - **Weights and multiply-adds are in different layers.** `conv2` and `conv3` have about as many weights,
-#   but `conv2` does 3.7 times the multiply-adds, because it uses its weights at four times as many
-#   positions.
+#   letters in a row: at most 33 for a sentence of the GRID corpus. So 75 steps are plenty.
+# - **The number of weights does not tell the cost.** `conv2` has fewer weights than `conv3`, but does 3.7
+#   times the multiply-adds, because it uses each weight at four times as many positions.
 #
 # ### A misprint, caught by arithmetic
 #
 # Table 3 of the LipNet paper prints a stride of 1, 2, 2 for **all three** convolutions. The same table says
 # that for the paper's crops of 50 × 100, `conv2` maps 12 × 25 to 12 × 25, and `conv3` maps 6 × 12 to 6 ×
-# 12. **Predict**: can both be true?
+# 12. **Predict**: which of the two is misprinted?
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -336,10 +336,10 @@ for printed, ours in zip(shape_table((75, 50, 100), as_printed), shape_table((75
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# No. Only a stride of 1 in the last two convolutions gives the sizes in the table, and the authors' code
-# has stride 1 there. With the printed stride, the last layer would have one position per frame: 96 numbers
-# instead of 1,728. The number of weights is the same in both cases, so comparing weights would not find the
-# misprint.
+# The stride. Only a stride of 1 in the last two convolutions gives the sizes in the table, and the authors'
+# code has stride 1 there. With the printed stride, the last layer would have one position per frame: 96
+# numbers instead of 1,728. The number of weights is the same in both cases, so comparing weights would not
+# find the misprint.
 # </details>
 
 # %% tags=["hide-input"]
@@ -392,7 +392,7 @@ seen = gradient > 0
 measured = tuple(int(seen.any(dim=other).sum()) for other in [(1, 2), (0, 2), (0, 1)])
 center = gradient[:, 27:52, 27:52].sum() / gradient.sum()  # the middle 25 x 25 of the 51 x 51 pixels
 print("measured: frames, rows, columns =", measured)
-print(f"share of the gradient in the middle quarter of the area: {center:.2f}")
+print(f"fraction of the gradient in the middle quarter of the area: {center:.2f}")
 figures.filmstrip(gradient.sqrt(), range(1, 8), columns=7, title="Square root of the gradient of one output")
 
 # %% [markdown]
@@ -409,8 +409,8 @@ assert 25**2 / 51**2 < 0.25 and 0.55 < center < 0.65
 # %% [markdown]
 # ## 6. A detector of motion, by hand
 #
-# Take random textures that move by one pixel per frame. A single frame is noise. Here are two clips, moving
-# to the left and to the right.
+# Take random textures that move by one pixel per frame. A single frame is noise. Here are two, moving to
+# the left and to the right.
 
 
 # %%
@@ -515,7 +515,7 @@ figures.direction_tuning(dict(zip(names, tuning(bank), strict=True)), title="Dir
 # window, only the motion across an edge can be measured. This is the **aperture problem**.
 # </details>
 #
-# Are all eight detectors selective? For each one, print the direction with the largest response:
+# Are all eight detectors selective? Count those that respond most to their own direction:
 
 # %%
 detectors = torch.cat([motion_detector(dy, dx) for dy, dx in DIRECTIONS])  # (8, 1, 3, 3, 3)
@@ -608,7 +608,7 @@ runs = [(name, seed) for name in SETTINGS for seed in range(3)]
 trained = {(name, seed): train(*SETTINGS[name], seed) for name, seed in tqdm(runs, desc="training")}
 
 # %% [markdown]
-# (Training uses `nn.Conv3d`, which is faster and computes the same as your function.)
+# (Training uses `nn.Conv3d`: it computes the same as your function, but faster.)
 
 # %% tags=["predict"]
 test_clips, test_labels = left_or_right(200, torch.Generator().manual_seed(1000))  # not seen in training
@@ -620,6 +620,12 @@ with torch.no_grad():
 for name, values in accuracy.items():
     print(f"{name}: accuracy above 0.9 in {sum(a > 0.9 for a in values)} of {len(values)} seeds")
 
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# The image filters stay near 50 % in all three seeds; the filters of three frames get above 90 % in all
+# three.
+# </details>
 
 # %% tags=["hide-input"]
 # @title Plot: learning curves { display-mode: "form" }
@@ -639,17 +645,10 @@ figures.curves(
 )
 
 # %% [markdown]
-# <details><summary><b>Answer</b></summary>
-#
-# The image filters stay near 50 % in all three seeds; the filters of three frames get above 90 % in all
-# three.
-# </details>
-#
 # Longer training would not help the image filters. This can be **proved**. Reverse a clip in time: left
 # becomes right, but the *set* of frames stays the same. A network that averages over single frames gives a
 # clip and its reverse the same logits, so one of the two answers is wrong. On clips together with their
-# reverses, its accuracy is exactly one half. Here is the check, with the logits computed by your
-# convolution:
+# reverses, its accuracy is exactly one half. The check below computes the logits with your convolution:
 
 # %%
 clips = torch.cat([test_clips[:12], test_clips[:12].flip(2)]).double()  # (24, 1, 6, 16, 16); axis 2 is time
@@ -685,8 +684,8 @@ for (name, _), (network, _) in trained.items():
 # %% [markdown]
 # ### What has it learned?
 #
-# Below are the eight learned filters (seed 0), and the direction for which the linear layer lets each one
-# vote. **Predict** the slant of the x–t slices.
+# Below are the eight learned filters (seed 0), each with the direction that it votes for: the logit that it
+# raises more. **Predict** the slant of the x–t slices.
 
 # %%
 network = trained["3 × 5 × 5", 0][0]
@@ -701,8 +700,9 @@ figures.kernels(filters[order].float(), votes, title="Learned filters, and the d
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# In most of the slices, red and blue lines slant in the direction of the vote: to the lower right for
-# "right", to the lower left for "left". The weights are noisy, so do not trust your eye alone.
+# Each slice shows the row with the largest weights, over time. In most slices, red and blue lines slant in
+# the direction of the vote: to the lower right for "right", to the lower left for "left". The weights are
+# noisy, so do not trust your eye alone.
 # </details>
 #
 # To measure this, shift the three frames of a filter back by a speed $v$ (in pixels per frame) and add them
@@ -748,8 +748,8 @@ assert 26.7 > 2 * 11.4
 # %% [markdown]
 # ## 8. Bug hunt: the hook that saw something else
 #
-# To inspect a network, people put a **forward hook** on a layer and keep its output. This block does it as
-# a widely copied public LipNet does. A user reports: *"My convolution never gives a negative value. Is it
+# To inspect a network, people put a **forward hook** on a layer and keep its output. This block is written as
+# in a widely copied public LipNet. A user reports: *"My convolution never gives a negative value. Is it
 # broken?"* Find the bug before you read on.
 
 
@@ -957,7 +957,7 @@ assert all(torch.equal(ours, theirs) for ours, theirs in zip(by_hand, by_autogra
 assert torch.equal(as_convolution, torch.autograd.grad(y, x, delta)[0])
 
 # %% [markdown]
-# ## Deeper: pooling and channel dropout commute
+# ## Deeper: dropout before or after the pool?
 #
 # In training, LipNet also drops whole channels at random (**channel dropout**) and scales up the others.
 # The paper's text puts this *before* the max-pool, its appendix *after* it. **Predict**: how much does the
@@ -966,7 +966,7 @@ assert torch.equal(as_convolution, torch.autograd.grad(y, x, delta)[0])
 # %% tags=["predict"]
 _ = torch.manual_seed(0)
 maps = torch.randn(3, 5, 8, 10)  # (C, T, H, W)
-scale = torch.tensor([0.0, 2.0, 2.0]).view(3, 1, 1, 1)  # drop channel 0, double the others (p = 1/2)
+scale = torch.tensor([0.0, 2.0, 2.0]).view(3, 1, 1, 1)  # channel 0 is dropped, the others doubled
 channels_equal = torch.equal(F.max_pool3d(maps * scale, (1, 2, 2)), F.max_pool3d(maps, (1, 2, 2)) * scale)
 mask = 2.0 * torch.randint(0, 2, maps.shape)  # ordinary dropout
 pooled_mask = mask[:, :, ::2, ::2]  # (C, T, H / 2, W / 2): a mask for the pooled values
@@ -978,7 +978,8 @@ print("the order makes no difference: channel dropout", channels_equal, "· ordi
 #
 # For channel dropout the results are equal to the last bit. A channel is multiplied by one number $a \ge
 # 0$, and $\max(a x) = a \max(x)$. The only difference is speed: after the pool there is a quarter of the
-# values to multiply. For ordinary dropout the order matters.
+# values to multiply. For ordinary dropout the order matters: if the largest value of a window is dropped
+# before the pool, the pool passes on another one.
 # </details>
 
 # %% tags=["hide-input"]
@@ -1083,7 +1084,7 @@ assert counted == [(w, work) for _, _, w, work in rows if w]
 # - Motion is in the differences between frames. A network that averages over single frames cannot tell its
 #   direction. A filter of three frames can.
 # - A 3D convolution adds up, for each offset of the kernel, one weight times a strided slice of the clip.
-#   Your version, the package's and torch's have the same values and gradients.
+#   Your version has the same values and gradients as PyTorch's.
 # - Along each axis, the output has $\lfloor (n + 2p - k)/s \rfloor + 1$ positions. A layer widens the
 #   receptive field by $(k - 1)$ times the product of all earlier strides.
 # - LipNet's convolutions keep all 75 frames and have 326,880 weights; one output sees 7 frames of 51 × 51

@@ -86,8 +86,16 @@ def swapped_kernel(x, weight, bias, stride, padding):
     return F.conv3d(x, weight.transpose(3, 4), bias, stride, padding)
 
 
+def without_last_column(x, weight, *rest):
+    kept = weight[..., :-1] if weight.shape[-1] > 1 else weight
+    return x, F.pad(kept, (0, weight.shape[-1] - kept.shape[-1])), *rest
+
+
 FORWARD_WRONG = [
     ("flips the kernel", slip(lambda x, w, *rest: (x, w.flip(2, 3, 4), *rest)), "flipped"),
+    ("flips the kernel in time only",
+     slip(lambda x, w, *rest: (x, w.flip(2), *rest)), "flipped along time. Deep"),
+    ("leaves out the last column", slip(without_last_column), "every offset from 0 to k - 1"),
     ("no bias", slip(lambda x, w, b, s, p: (x, w, None, s, p)), "without the bias"),
     ("bias at every offset", lambda *a: by_offsets(*a, bias_in_loop=True), "more than once"),
     ("bias doubled", slip(after=lambda y, b: y + b.view(-1, 1, 1, 1)), "more than once"),
@@ -206,6 +214,29 @@ def from_solution(change):
     return lambda dy, dx: change(solution(dy, dx))
 
 
+def blurred_dot(dy, dx):
+    grid = torch.arange(3) - 1.0
+    distance = [(grid[:, None] - t * dy) ** 2 + (grid - t * dx) ** 2 for t in (-1, 0, 1)]
+    return torch.exp(-torch.stack(distance))[None, None]
+
+
+def from_a_corner(dy, dx):
+    """Starts at (0, 0), so that a negative step counts from the end."""
+    weight = torch.zeros(1, 1, 3, 3, 3)
+    for t in range(3):
+        weight[0, 0, t, t * dy, t * dx] = 1.0
+    return weight
+
+
+def refilled():
+    weight = torch.zeros(1, 1, 3, 3, 3)
+
+    def function(dy, dx):
+        return weight.copy_(dot()(dy, dx))
+
+    return function
+
+
 DETECTOR_WRONG = [
     ("always to the right", lambda dy, dx: dot()(0, 1), "opposite direction"),
     ("flipped as in mathematics", lambda dy, dx: dot()(-dy, -dx), "opposite direction"),
@@ -221,6 +252,13 @@ DETECTOR_WRONG = [
     ("two frames only", from_solution(lambda w: w * torch.tensor([0.0, 1, 1]).view(3, 1, 1)), "at least 1.5"),
     ("difference in time",
      from_solution(lambda w: w * torch.tensor([-1.0, 0, 1]).view(3, 1, 1)), "at least 1.5"),
+    ("a difference in time along the path",
+     from_solution(lambda w: w * torch.tensor([-1.0, 1, -1]).view(3, 1, 1)), "different signs cancel"),
+    ("the opposite direction subtracted",
+     lambda dy, dx: dot()(dy, dx) - dot()(-dy, -dx), "alike to opposite directions"),
+    ("a blurred dot", blurred_dot, "not by enough.*A wide shape"),
+    ("starts in a corner", from_a_corner, "Where is the moving point in each"),
+    ("one tensor for all calls", refilled(), "changed the weights that"),
     ("clamped at the border", dot(row=lambda t, dy, dx: max(t * dy, 0)), "at least 1.5|opposite"),
     ("time and width swapped", from_solution(lambda w: w.transpose(2, 4)), "at least 1.5"),
     ("without batch axes", from_solution(lambda w: w[0, 0]), "out, in, time"),
