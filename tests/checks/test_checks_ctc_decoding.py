@@ -216,6 +216,15 @@ def pays_blanks(old, frame, p_lm, alpha, beta):
     return beams()(old, paid, p_lm, alpha, beta)
 
 
+def charges_the_new(old, frame, p_lm, alpha, beta):
+    """Charges an entry, not what arrives there."""
+
+    def charge(prefix, letter, lm):
+        return 1.0 if prefix + letter in old else p_lm(prefix, letter) ** alpha * math.exp(beta)
+
+    return beams(charge=charge)(old, frame)
+
+
 def remembers_the_lm():
     """Remembers what a language model said, and not which one said it."""
     known: dict = {}
@@ -538,6 +547,7 @@ WRONG = {
             with_lm(lambda p, c, lm, a, b: (lm(p, c) ** a if p else 1) * math.exp(b)),
             "first letter",
         ),
+        ("only what is not in the beam is charged", charges_the_new, "in the beam already"),
         ("the blank is paid", pays_blanks, "A blank adds no character"),
         ("the bonus is subtracted", with_lm(lambda p, c, lm, a, b: lm(p, c) ** a * math.exp(-b)), "in nats"),
         ("a bonus in powers of 10", with_lm(lambda p, c, lm, a, b: lm(p, c) ** a * 10**b), "in nats"),
