@@ -180,6 +180,7 @@ HINTS = {
     "merge": "Several prefixes send probability to the same prefix: it adds up.",
     "alone": "Extend the prefixes that the beam has, and only those; what is missing stays missing.",
     "sum": "Nothing is normalized here: the sum of all numbers stays what it was, times that of the frame.",
+    "space": "Every symbol of the frame takes part. The space is a letter like the others.",
     "zero": "A probability of 0 is a probability: nothing arrives, nothing breaks.",
     "tiny": "Small probabilities matter on long clips: is one clipped, rounded or padded by an epsilon?",
     "any": "Give each prefix every symbol in turn: where does it lead, and does the path end in a blank?",
@@ -218,7 +219,7 @@ def _beams_and_frames() -> Iterator[Case]:
     yield Case(({"aab": (0.1, 0.2), "aa": (0.3, 0.05), "a": (0.02, 0.1)}, last), HINTS["merge"])
     yield Case(({"b": (0.1, 0.2), "ba": (0.2, 0.1), "bab": (0.3, 0.1)}, last), HINTS["alone"])
     yield Case(
-        ({"a": (0.05, 0.1), "cab": (0.2, 0.1)}, {"c": 0.5, " ": 0.2, "-": 0.1, "b": 0.2}), HINTS["sum"]
+        ({"a": (0.05, 0.1), "cab": (0.2, 0.1)}, {"c": 0.5, " ": 0.2, "-": 0.1, "b": 0.2}), HINTS["space"]
     )
     yield Case(({"a ": (0.2, 0.3), "a": (0.1, 0.1)}, {" ": 0.6, "-": 0.4}), HINTS["any"])
     yield Case(({"a": (0.2, 0.3), "ab": (0.0, 0.0)}, {"-": 0.0, "a": 1.0, "b": 0.0}), HINTS["zero"])
@@ -280,12 +281,22 @@ def _toy_lm(prefix: str, letter: str) -> float:
     return 1 / (2 + sum(map(ord, prefix)) % 5 + ord(letter) % 3)
 
 
+def _other_lm(prefix: str, letter: str) -> float:
+    """Another language model, which the same prefixes and letters must not be confused with."""
+    return _toy_lm(prefix, letter) ** 2
+
+
 LM_HINTS = {
     "off": "With alpha = 0 and beta = 0 it must do what extend_beams does.",
     "lm": "Each letter that a prefix grows by has one factor. Which letter, after which prefix?",
     "alpha": "alpha is the exponent of p_lm: a weight of the logarithm.",
     "beta": "beta is paid in nats: what is its factor for one new character?",
     "zero": "p_lm may be 0, which forbids the letter; 0 to the power of 0 is 1, but 0 has no logarithm.",
+    "first": "The first letter, after the empty prefix, is charged, too.",
+    "twice": "What a parent sends to a prefix that is in the beam already is charged, too.",
+    "whole": "p_lm takes the whole prefix, not its end.",
+    "other": "This p_lm is another function than before. Ask the one that you are given, in every call.",
+    "blank": "A blank adds no character: it is not charged, and there is no bonus for it.",
     "merge": "As in extend_beams, what several prefixes send to one prefix adds up.",
     "tiny": HINTS["tiny"],
 }
@@ -296,7 +307,7 @@ def _beams_with_lm() -> Iterator[Case]:
     pair = {"a": (0.2, 0.4), "": (0.4, 0.0)}
     yield Case(({"ab": (0.3, 0.4)}, frame, _toy_lm, 0.5, 0.7), LM_HINTS["lm"])  # no two slips look alike
     yield Case((pair, frame, _toy_lm, 0.0, 0.0), LM_HINTS["off"])
-    yield Case(({"": (1.0, 0.0)}, frame, _toy_lm, 1.0, 0.0), LM_HINTS["lm"])
+    yield Case(({"": (1.0, 0.0)}, frame, _toy_lm, 1.0, 0.4), LM_HINTS["lm"])
     yield Case(({"a": (0.0, 0.5)}, {"-": 0.4, "a": 0.6}, _toy_lm, 1.0, 0.0), LM_HINTS["lm"])
     yield Case(({"a": (0.5, 0.0)}, {"-": 0.4, "a": 0.6}, _toy_lm, 1.0, 0.0), LM_HINTS["lm"])
     yield Case(({"ab": (0.3, 0.2)}, frame, _toy_lm, 2.0, 0.0), LM_HINTS["alpha"])
@@ -310,6 +321,11 @@ def _beams_with_lm() -> Iterator[Case]:
     )
     yield Case(({"z": (0.3, 0.2)}, {"-": 0.4, "a": 0.6}, _toy_lm, 0.0, 0.5), LM_HINTS["zero"])
     yield Case(({"ba": (3e-150, 2e-140), "b": (1e-145, 0.0)}, frame, _toy_lm, 1.5, 1.0), LM_HINTS["tiny"])
+    yield Case(({"ab": (0.3, 0.4)}, frame, _other_lm, 0.5, 0.7), LM_HINTS["other"])  # the first case's beams
+    yield Case(
+        ({"lay white in b": (0.1, 0.2), "bin blue a": (0.3, 0.1)}, frame, _toy_lm, 1.0, 0.2),
+        LM_HINTS["whole"],
+    )
     rng = random.Random(1)
     for letters, count, alpha, beta in (("abc", 6, 0.7, 0.3), ("yz ", 12, 1.3, -0.2), ("mnopq", 9, 2.0, 2.0)):
         symbols = "".join(rng.sample(f"{letters}-", len(letters) + 1))
@@ -318,10 +334,10 @@ def _beams_with_lm() -> Iterator[Case]:
 
 
 def _slips_with_lm(case: Case) -> Iterator[tuple[str, Beams]]:
-    beams, frame, _, alpha, beta = case.arguments
+    beams, frame, p_lm, alpha, beta = case.arguments
 
     def lm(prefix: str, letter: str) -> float:
-        return _toy_lm(prefix, letter) ** alpha
+        return p_lm(prefix, letter) ** alpha
 
     bonus = math.exp(beta)
 
@@ -339,20 +355,28 @@ def _slips_with_lm(case: Case) -> Iterator[tuple[str, Beams]]:
         ("Where are the language model and the bonus?", one, one),
         ("Where is the bonus beta?", lm, one),
         ("Where is the language model?", lambda p, c: bonus, one),
-        (LM_HINTS["alpha"], lambda p, c: alpha * _toy_lm(p, c) * bonus, one),
-        (LM_HINTS["alpha"], lambda p, c: _toy_lm(p, c) * bonus, one),
+        (LM_HINTS["alpha"], lambda p, c: alpha * p_lm(p, c) * bonus, one),
+        (LM_HINTS["alpha"], lambda p, c: p_lm(p, c) * bonus, one),
         (LM_HINTS["beta"], lambda p, c: lm(p, c) * beta, one),
         (LM_HINTS["beta"], lambda p, c: lm(p, c) + beta, one),
+        (LM_HINTS["beta"], lambda p, c: lm(p, c) / bonus, one),
+        (LM_HINTS["beta"], lambda p, c: lm(p, c) * 10**beta, one),
+        (LM_HINTS["beta"], lambda p, c: lm(p, c) * bonus**alpha, one),
+        (LM_HINTS["zero"], lambda p, c: right(p, c) if p_lm(p, c) > 0 else 0.0, one),
+        (LM_HINTS["twice"], lambda p, c: right(p, c) if p + c not in beams else 1.0, one),
+        (LM_HINTS["first"], lambda p, c: right(p, c) if p else bonus, one),
         (LM_HINTS["beta"], lambda p, c: lm(p, c) * (1 + beta), one),
         (LM_HINTS["beta"], lambda p, c: lm(p, c) * bonus ** (len(p) + 1), one),
         ("Probabilities are multiplied, not divided.", lambda p, c: bonus / (lm(p, c) or math.inf), one),
         ("p_lm takes the prefix *before* it grows.", lambda p, c: right(p + c, c), one),
-        ("p_lm takes the whole prefix, not its end.", lambda p, c: right(p[-1:], c), one),
+        (LM_HINTS["whole"], lambda p, c: right(p[-1:], c), one),
         ("Does p_lm take the prefix, or the empty text?", lambda p, c: right("", c), one),
         ("A repeated letter that grows is a new character and is charged, too.",
          lambda p, c: 1.0 if p.endswith(c) else right(p, c), one),
     ):  # fmt: skip
         yield hint, _extend(beams, frame, factor=factor, held_factor=held)
+    paid = {symbol: y * bonus if symbol == "-" else y for symbol, y in frame.items()}
+    yield LM_HINTS["blank"], _extend(beams, paid, factor=right)
     for hint, slip in SLIPS.items():
         yield hint, _extend(beams, frame, factor=right, **slip)
 
@@ -390,6 +414,18 @@ def _pairs_of_texts() -> Iterator[Case]:
     yield Case((["a", "bc"], ["ab", "c"]), "The units may be words: joining them loses their borders.")
     yield Case((("bin", "a"), ("bin", "a", "b")), "Tuples are sequences, too.")
     yield Case(("a", "bcdaef"), "Each insertion is one edit, on both sides of a match.")
+    yield Case(("se t", "set"), "A space is a character: losing it is one edit.")
+    yield Case((" set", "set "), "A space is a character, at both ends, too.")
+    yield Case(("Bin", "bin"), "Units are compared as they are: a capital differs from a small letter.")
+    yield Case((["a", "", "b"], ["a", "b"]), "An empty string in a list is a word like the others: one edit.")
+    words = "lay blue at two", "lay blue by two"
+    yield Case(
+        tuple(text.split() for text in words), "Two words are equal if they are spelled the same (`==`)."
+    )
+    yield Case(
+        ("lay white in k two now again", "to"),
+        "In a long text, each character that has no partner costs one edit.",
+    )
     rng = random.Random(0)
     for _ in range(40):
         texts = tuple("".join(rng.choices("abc", k=rng.randint(0, 6))) for _ in range(2))

@@ -175,7 +175,7 @@ def dot_plot(
         series: name -> (N,) fractions, at least 0.
     """
     items = colored(series, "series")
-    fig = new_figure(width, 0.34 * len(names) + 1.0)
+    fig = new_figure(width, 0.34 * len(names) + (1.3 if len(items) > 1 else 1.0))
     ax = fig.add_subplot()
     ax.hlines(range(len(names)), 0, 1, color=RULE, lw=0.6, transform=ax.get_yaxis_transform(), zorder=0)
     offsets = np.linspace(-0.17, 0.17, len(items)) if len(items) > 1 else [0.0]
@@ -194,7 +194,7 @@ def dot_plot(
     ax.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, 1.12 * most or 1), xlabel=xlabel)
     ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if most > 0.05 else 1))
     if len(items) > 1:
-        ax.legend(loc="lower right")
+        fig.legend(*ax.get_legend_handles_labels(), loc="outside lower right", ncols=len(items))
     return finish(
         fig, f"Dot plot of {xlabel or 'fractions'} for {listed(names)}; {'; '.join(told)}.", title, ax
     )

@@ -54,7 +54,7 @@ def path_probabilities(
 ) -> Figure:
     """The probability of each label as one bar, stacked from the probabilities of the paths that spell it.
 
-    The most probable of all paths is red; with ``dropped``, color tells instead which paths are lost.
+    The most probable of all paths is orange; with ``dropped``, color tells instead which paths are lost.
 
     Args:
         labels: label -> path -> probability, rows from top to bottom; the empty label is drawn as “”.
@@ -106,9 +106,9 @@ def beam_search(
 ) -> Figure:
     """Prefix beam search, frame by frame: a row per prefix, a column after each frame.
 
-    A bar is as long as its prefix is probable: blue the paths that end in a blank, red those that end in the
-    prefix's last letter. Lines carry probability on: level when the prefix stays as it is, downwards when it
-    grows. Where lines from two prefixes meet, their paths are merged: a green frame. Gray bars are dropped.
+    A bar is as long as its prefix is probable: blue the paths that end in a blank, orange those that end in
+    the prefix's last letter. Lines carry probability on: level when the prefix stays as it is, downwards when
+    it grows. Where lines from two prefixes meet, their paths are merged: a green border. Gray: dropped.
 
     Args:
         columns: T+1 mappings, prefix -> (probability ending in a blank, ending in the last letter); the first
@@ -286,7 +286,7 @@ Pair = tuple[str | None, str | None]  # (reference word, hypothesis word); None 
 def hypotheses(rows: Mapping[str, Sequence[Pair]], *, title: str | None = None, width: float = 9.0) -> Figure:
     """One hypothesis per row, its words colored by how they differ from the reference, with its WER.
 
-    Substituted words are red, inserted ones green, and a deleted word stands in brackets, blue.
+    Substituted words are orange, inserted ones green, and a deleted word stands in brackets, blue.
 
     Args:
         rows: name of the row -> pairs (reference word, hypothesis word), as from ``metrics.edits``.

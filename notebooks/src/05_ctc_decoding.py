@@ -7,9 +7,9 @@
 # *Core path: about 60 minutes; deeper sections: about 35; all cells together run in about 60 seconds on one
 # CPU core.*
 #
-# **You need**: notebook 04: a path picks one class per frame; collapsing it (merge equal neighbors, then drop
-# blanks) gives a label; the probability of a label is the sum over all paths that collapse to it. Of Python,
-# dictionaries.
+# **You need**: Python dictionaries, and from notebook 04: a path picks one class per frame; collapsing it
+# (merge equal neighbors, then drop blanks) gives a label; the probability of a label is the sum over all
+# paths that collapse to it.
 #
 # **You will be able to**
 # - measure a decoder: edit distance, character error rate (CER) and word error rate (WER);
@@ -56,13 +56,13 @@ from lessons.training import checkpoint
 print(metrics.edit_distance("place", "lazce"), edits("place", "lazce"))
 
 # %% [markdown]
-# Two rates are made of it:
+# Two error rates follow from it:
 #
 # $$\text{CER} = \frac{\text{edits between characters}}{\text{characters in the references}}, \qquad
 #   \text{WER} = \frac{\text{edits between words}}{\text{words in the references}}$$
 #
-# Both sums run over all sentences of a test set before the division. A rate is no percentage of "wrong
-# words": insertions count, so it can exceed 100 %.
+# Both sums run over all sentences of a test set before the division. WER is not the fraction of wrong
+# words: insertions count, so it can exceed 100 %.
 
 # %%
 spoken = ["bin blue at f two now", "place red in a four soon"]
@@ -115,7 +115,7 @@ def label_probabilities(frames):
 # %% tags=["predict"]
 unsure = [{"-": 0.6, "a": 0.4}] * 2
 figures.path_probabilities(
-    paths_by_label(unsure), title="Four paths, two labels; red: the most probable path"
+    paths_by_label(unsure), title="Four paths, two labels; orange: the most probable path"
 )
 
 # %% [markdown]
@@ -178,10 +178,10 @@ assert math.isclose(exact["a"], 0.4802, abs_tol=5e-5) and math.isclose(exact["aa
 # ## 3. Prefix beam search
 #
 # 28 classes and 75 frames give $28^{75}$ paths, too many to enumerate. But after $t$ frames, many paths
-# collapse to the same **prefix** of a label, and what follows depends on the prefix only. So we follow
-# prefixes instead of paths, and *add* the probabilities of paths that share one: they are **merged**.
+# collapse to the same **prefix** of a label, and what follows depends on the prefix and one more fact. So we
+# follow prefixes instead of paths, and *add* the probabilities of paths that share one: they are **merged**.
 #
-# One more fact about the past matters. Take the prefix "a", and let the next symbol be `a` again. If the path
+# That fact is how the path ends. Take the prefix "a", and let the next symbol be `a` again. If the path
 # ends in `a`, the letter is *held*, and the prefix stays "a". If the path ends in a blank, it is a *new*
 # letter, and the prefix becomes "aa". So each prefix $\ell$ needs **two numbers**:
 #
@@ -311,8 +311,8 @@ for name, found in (("your search", yours), ("the finished version", theirs)):
 
 # %% [markdown]
 # Now with pruning: four frames, width 3. Each row is a prefix. A bar is as long as the prefix is probable:
-# blue for $p^-$, red for $p^+$. Lines show the contributions from one frame to the next. Where lines of two
-# prefixes meet, paths merge (green border).
+# blue for $p^-$, orange for $p^+$. Lines show the contributions from one frame to the next. Where lines of
+# two prefixes meet, paths merge (green border).
 
 # %% tags=["hide-input"]
 # @title Plot: what the figure needs { display-mode: "form" }
@@ -395,9 +395,8 @@ _ = interact(watch_beams, frames_read=(0, 4), width=(1, 6), edit=frame_to_edit, 
 # %% [markdown]
 # ## 4. On a real network: search errors and model errors
 #
-# Now the lip reader that comes with the course, on 48 clips of the synthetic talker that it never saw in
-# training. To make its task hard, we also feed it the clips under strong noise, with three random draws of
-# the noise.
+# Now the lip reader that comes with the course, on 48 clips of the synthetic talker, none of them seen in
+# training. To make its task hard, we also add strong noise to the clips, in three random draws.
 
 # %%
 model, alphabet = checkpoint.load("lipnet_small_synthetic"), Alphabet()
@@ -421,7 +420,7 @@ within = (torch.cat(spoken_frames) == 0).double().mean()
 print(f"the blank is the best class in {(best_class == 0).double().mean():.0%} of the frames of clean clips,")
 print(f"and in {within:.0%} of those between the first letter and the last")
 sure = [(log_probs.exp().amax(-1) > 0.9).double().mean().item() for log_probs in (clean, noisy[0])]
-print(f"frames whose best class has above .9: clean {sure[0]:.0%}, noisy {sure[1]:.0%}")
+print(f"frames whose best class has a probability above .9: clean {sure[0]:.0%}, noisy {sure[1]:.0%}")
 
 # %% [markdown]
 # The network is confident in most frames, less so under noise. The blank fills the silence before and after
@@ -663,9 +662,9 @@ _ = interact(best_four, alpha=(0.0, 4.0, 0.25), beta=(-1.0, 4.0, 0.25))
 # ### Tuning the weights
 #
 # Sweep both on 24 of the noisy clips, and α on the same 24 clean ones. The other 24 are **held out** for the
-# final numbers: hyperparameters look too good on the clips they were chosen on. (The finished search is used
-# from here on. It gives what yours gives, faster.) **Predict**: does the WER fall or rise with α, on noisy
-# and on clean clips?
+# final numbers: error rates look too good on the clips that the weights were chosen on. (The finished search
+# is used from here on. It gives what yours gives, faster.) **Predict**: does the WER fall or rise with α, on
+# noisy and on clean clips?
 
 # %%
 ALPHAS, BETAS = (0.0, 0.25, 0.5, 1.0, 2.0), (0.0, 1.5, 3.0)
@@ -690,9 +689,9 @@ figures.curves(
 #
 # - **Noisy clips**: it falls, then rises. A small weight brings most of the gain; too large a weight
 #   overrules the lips.
-# - **Clean clips**: there is little to gain and something to lose. The network is nearly always right, and
-#   most of the remaining errors are single letters that look alike on the lips (notebook 07). Spelling cannot
-#   help there.
+# - **Clean clips**: there is little to gain and something to lose. The network is nearly always right. Most
+#   of the wrong words are single letters, often confused with one that looks the same on the lips, such as p
+#   and b (notebook 07). Spelling cannot help there.
 # - **β** makes the hypotheses longer. A large β without a language model makes things worse.
 #
 # </details>
@@ -717,6 +716,8 @@ for name, rates in held_out_rates.items():
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
+from lessons.data.synthetic.visemes import word_visemes
+
 without = sweep["noisy", 0.0, 0.0][0]
 by_alpha = {a: sweep["noisy", a, 0.0][0] for a in ALPHAS}
 lengths = {b: sweep["noisy", 0.5, b][1] for b in BETAS}
@@ -730,12 +731,14 @@ texts = decode_greedily(clean)
 pairs = [pair for a, b in zip(references, texts, strict=True) for pair in edits(a.split(), b.split())]
 wrong = [a for a, b in pairs if a is not None and a != b]  # words not recognized
 assert sum(len(word) == 1 for word in wrong) > 0.5 * len(wrong)  # letters
+letters = [(a, b) for a, b in pairs if a != b and a and b and len(a) == len(b) == 1]
+assert sum(word_visemes(a) == word_visemes(b) for a, b in letters) > 0.5 * len(letters)  # that look the same
 low, high = ({name: f(rates) for name, rates in held_out_rates.items()} for f in (min, max))
 assert high["beam + grammar"] < low["beam + 5-gram"] and high["beam + 5-gram"] < low["beam"]
 
 # %% [markdown]
-# The more a decoder knows about the language, the fewer errors it makes, **as long as the speaker keeps to
-# it**.
+# Here, the more a decoder knows about the language, the fewer errors it makes, **as long as the speaker keeps
+# to it**.
 #
 # <details><summary><b>Help: "beam search is worse than greedy"</b></summary>
 #
@@ -771,8 +774,8 @@ def extend_suspect(beams, frame, p_lm, alpha, beta):
 
 
 # %% [markdown]
-# The test is the formula of section 5, on a toy clip that says "ab". We vary the frame rate: at rate $k$,
-# each letter stays for $k$ frames. The plot shows how far the score of "ab" is from the formula, in nats.
+# The test is the formula of section 5, on a toy clip that says "ab". We vary the frame rate: each
+# letter lasts for 1 to 5 frames. The plot shows how far the score of "ab" is from the formula, in nats.
 
 # %% tags=["predict"]
 rates, errors = [1, 2, 3, 4, 5], {"yours": [], "suspect": []}
@@ -840,13 +843,16 @@ for k in range(4):
 # ## Deeper: write the edit distance
 #
 # Let $D_{i,j}$ be the edit distance between the first $i$ units of the reference and the first $j$ of the
-# hypothesis. The last unit was deleted, or inserted, or the two last units are paired, which is free if they
-# are equal:
+# hypothesis. In the cheapest alignment, the last unit was deleted, or one was inserted, or the last two are
+# paired, which is free if they are equal:
 #
 # $$D_{i,j} = \min\big(\; D_{i-1,j} + 1,\quad D_{i,j-1} + 1,\quad
 #   D_{i-1,j-1} + [\,\text{ref}_i \neq \text{hyp}_j\,] \;\big), \qquad D_{i,0} = i,\; D_{0,j} = j$$
 #
 # ### Exercise 3 · `edit_distance` · difficulty ★★☆ · 15 minutes
+#
+# Fill the table of $D$ row by row. Units are compared as they are: a space is a character, an empty string is
+# a word, and capitals differ from small letters.
 
 
 # %%
@@ -915,8 +921,8 @@ figures.edit_table("place", "lazce", *table_and_path("place", "lazce"), title="2
 #
 # For many sentences there are two averages: **all edits divided by all words** (the usual definition, and
 # that of `lessons.ctc.metrics`), or **the mean of the sentences' rates**, in which a short sentence weighs as
-# much as a long one. Below are the hypotheses of the course's reader of real mouths for 100 clips of GRID's
-# speaker 1 (a file beside its weights). Every GRID sentence has six words, so both WERs agree; the CERs do
+# much as a long one. Below are the hypotheses of the course's GRID lip reader for 100 clips of speaker 1
+# (a file beside its weights). Every GRID sentence has six words, so both WERs agree; the CERs do
 # not. Report the **sentence accuracy**, too: the fraction of sentences without any error.
 
 # %%
@@ -934,7 +940,7 @@ print(f"LipNet: 1 - WER 95.2%; 0.952^6 {0.952**6:.0%}")
 # %% [markdown]
 # LipNet's famous **95.2 %** is $1 - \text{WER}$ (4.8 %, Table 2, speakers seen in training). It is often
 # repeated as "95.2 % of the sentences". If word errors were independent, that WER would mean a sentence
-# accuracy of about 74 %. For our reader the same estimate is right to within five percentage points.
+# accuracy of about 74 %. For our lip reader the same estimate is right to within five percentage points.
 #
 # **Same hypotheses, two word error rates.** Two people score the same 48 noisy hypotheses. The first splits
 # them with `split()`, the second with `split(" ")`, as a widely used public lip-reading repository does:
@@ -953,9 +959,9 @@ print(f"spaces tidied: both {wer_split_at_each_space(references, tidied):.1%}")
 print(f"CER {cer(references, texts):.2%}, spaces tidied {cer(references, tidied):.2%}")
 
 # %% [markdown]
-# With `split(" ")`, a space at the end, or two in a row, hold an empty "word", which counts as an insertion.
-# A difference of a few tenths of a percentage point between two papers may be nothing else. Say how you
-# count, or publish the hypotheses, as the course does.
+# With `split(" ")`, a space at the end, or two in a row, produce an empty "word", which counts as an
+# insertion. A difference of a few tenths of a percentage point between two papers may come from this alone.
+# Say how you count, or publish the hypotheses, as the course does.
 #
 # Check our counting, too, against `jiwer`, a widely used tool. It comes with the course's development
 # packages; in Colab, run `%pip install jiwer` first. (It strips spaces from both ends before it counts
@@ -1076,6 +1082,9 @@ figures.curves(
     width=6.6, height=2.9, title="A language model needs a wide beam",
 )  # fmt: skip
 
+# %% [markdown]
+# What does a beam cost? This cell measures clips per second, for the network and for the decoders:
+
 # %% tags=["nbval-ignore-output"]
 # output not compared: a timing, different on every machine
 few = noisy[0][:, :8]  # (T, 8, V)
@@ -1140,7 +1149,7 @@ for width in (1, 10, 100):
 
 # %% [markdown]
 # **A decoder that cannot say "I do not know".** A decoder with GRID's grammar turns any video into a GRID
-# sentence. Here is its hypothesis for a clip of nothing but random gray:
+# sentence. Here is its hypothesis for a clip of pure noise:
 
 # %%
 random_gray = torch.randn(1, 1, 75, 32, 64, generator=torch.Generator().manual_seed(1))  # (B, C, T, H, W)
@@ -1160,9 +1169,9 @@ assert len(id_from_sentence(text)) == 6  # raises when it is no sentence of GRID
 #
 # Turn the question around. The sentence is known; **which frames belong to which character?** Of all paths
 # that collapse to the sentence, take the most probable. The forward recursion of notebook 04 *summed* over
-# the ways into a state of the extended label. Replace the sum by the **maximum**, and remember which way it
-# was: this is the **Viterbi** algorithm. With $v_{t,s}$ the log-probability of the best path that is in state
-# $s$ at frame $t$:
+# the ways into a state of the extended label. Replace the sum by the **maximum**, and remember which way was
+# the best: this is the **Viterbi** algorithm. Let $v_{t,s}$ be the log-probability of the best path that is
+# in state $s$ at frame $t$:
 #
 # $$v_{t,s} = \ln y_t(\text{state } s) + \max\big(v_{t-1,s},\; v_{t-1,s-1},\;
 #   v_{t-1,s-2} \text{ if it may skip}\big)$$
@@ -1220,12 +1229,12 @@ print(f"a word's end, if a space follows: {offsets[:, :-1, 1].mean():+.1f} frame
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# About one frame, from a loss that was told *what* is said, not when. Before you trust an alignment:
+# About one frame, although the CTC loss knows only *what* is said, not when. Before you trust an alignment:
 # - **This network had a hint.** Its training began with the word timings (notebook 08). CTC alone only asks
 #   for the right order, and its peaks may be displaced.
 # - **The text is not the sound.** The talker makes no pause between words, but the text has a space there,
-#   which needs a frame. It takes it from the word before, so words end early.
-# - **It is forced.** It aligns any text that fits, even one that nobody said. The probability tells:
+#   and the space needs a frame. That frame is missing at the end of the word before: words end early.
+# - **It is forced.** It aligns any text that fits, even one that nobody said. The probability reveals it:
 #
 # </details>
 

@@ -5,6 +5,7 @@ That the shown solutions pass: tests/checks/test_solutions.py.
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import math
 from collections import Counter, defaultdict
@@ -181,8 +182,57 @@ def last_letter_by_index(old, frame):
     return new
 
 
+def keeps_the_old(old, frame):
+    """Adds to the old beams, not to new ones."""
+    new = dict(old)
+    for prefix, (a, b) in beams()(old, frame).items():
+        before = new.get(prefix, (0.0, 0.0))
+        new[prefix] = (before[0] + a, before[1] + b)
+    return new
+
+
+def collapses_again(old, frame):
+    """Merges equal neighbors of a label, as if it were a path."""
+    new: dict = {}
+    for prefix, (a, b) in beams()(old, frame).items():
+        label = "".join(letter for letter, _ in itertools.groupby(prefix))
+        before = new.get(label, (0.0, 0.0))
+        new[label] = (before[0] + a, before[1] + b)
+    return new
+
+
+def first_letter(old, frame):
+    """Holds the first letter of a prefix: its prefixes are read backwards."""
+    turned = beams()({prefix[::-1]: ends for prefix, ends in old.items()}, frame)
+    return {prefix[::-1]: ends for prefix, ends in turned.items()}
+
+
 def pays_held_letters(old, frame, p_lm, alpha, beta):
     return beams(charge_held=lambda p, c, lm: math.exp(beta))(old, frame, p_lm, alpha, beta)
+
+
+def pays_blanks(old, frame, p_lm, alpha, beta):
+    paid = {symbol: y * math.exp(beta) if symbol == "-" else y for symbol, y in frame.items()}
+    return beams()(old, paid, p_lm, alpha, beta)
+
+
+def charges_the_new(old, frame, p_lm, alpha, beta):
+    """Charges an entry, not what arrives there."""
+
+    def charge(prefix, letter, lm):
+        return 1.0 if prefix + letter in old else p_lm(prefix, letter) ** alpha * math.exp(beta)
+
+    return beams(charge=charge)(old, frame)
+
+
+def remembers_the_lm():
+    """Remembers what a language model said, and not which one said it."""
+    known: dict = {}
+
+    def charge(prefix, letter, p_lm, alpha, beta):
+        return known.setdefault((prefix, letter), p_lm(prefix, letter)) ** alpha * math.exp(beta)
+
+    return with_lm(charge)
 
 
 def not_solved_for_more_than_one(old, frame):
@@ -336,6 +386,27 @@ def from_the_left(reference, hypothesis):
     return edits + len(reference) - i + len(hypothesis) - j
 
 
+def identical(reference, hypothesis):
+    """Compares with `is`, which is right for single letters only."""
+    units: list = []
+    for unit in [*reference, *hypothesis]:
+        if not any(unit is known for known in units):
+            units.append(unit)
+    index = [[next(i for i, known in enumerate(units) if known is unit) for unit in text]
+             for text in (reference, hypothesis)]  # fmt: skip
+    return metrics.edit_distance(*index)
+
+
+def adapted(change):
+    """The distance of changed texts."""
+    return lambda reference, hypothesis: metrics.edit_distance(change(reference), change(hypothesis))
+
+
+def with_difflib(reference, hypothesis):
+    codes = difflib.SequenceMatcher(None, reference, hypothesis).get_opcodes()
+    return sum(max(i1 - i0, j1 - j0) for kind, i0, i1, j0, j1 in codes if kind != "equal")
+
+
 def pops(reference, hypothesis):
     distance = metrics.edit_distance(reference, hypothesis)
     if isinstance(reference, list):
@@ -413,6 +484,10 @@ WRONG = {
         ("one dictionary for all calls", remembers(), "too much"),
         ("drops what is improbable", drops_improbable, "Small probabilities"),
         ("prunes", keeps_three, "too little"),
+        ("drops spaces", lambda b, f: beams()(b, {k: y for k, y in f.items() if k != " "}), "The space is a"),
+        ("keeps the old beams", keeps_the_old, "too much"),
+        ("collapses the label again", collapses_again, "too much"),
+        ("the first letter of the prefix", first_letter, "too much"),
         ("clips", changed(beams(), lambda a, b: (max(a, 1e-12), max(b, 1e-12))), "too much"),
         ("rounds", changed(beams(), lambda a, b: (round(a, 6), round(b, 6))), "which is too"),
         ("float32", changed(beams(), lambda a, b: (float(np.float32(a)), float(np.float32(b)))), "too"),
@@ -455,6 +530,32 @@ WRONG = {
             "the empty prefix",
             with_lm(lambda p, c, lm, a, b: lm("", c) ** a * math.exp(b)),
             "whole prefix|empty text",
+        ),
+        (
+            "the last four letters",
+            with_lm(lambda p, c, lm, a, b: lm(p[-4:], c) ** a * math.exp(b)),
+            "whole prefix",
+        ),
+        (
+            "the last word",
+            with_lm(lambda p, c, lm, a, b: lm(p.split(" ")[-1], c) ** a * math.exp(b)),
+            "whole prefix",
+        ),
+        ("the language model of the first call", remembers_the_lm(), "another function"),
+        (
+            "the first letter is free",
+            with_lm(lambda p, c, lm, a, b: (lm(p, c) ** a if p else 1) * math.exp(b)),
+            "first letter",
+        ),
+        ("only what is not in the beam is charged", charges_the_new, "in the beam already"),
+        ("the blank is paid", pays_blanks, "A blank adds no character"),
+        ("the bonus is subtracted", with_lm(lambda p, c, lm, a, b: lm(p, c) ** a * math.exp(-b)), "in nats"),
+        ("a bonus in powers of 10", with_lm(lambda p, c, lm, a, b: lm(p, c) ** a * 10**b), "in nats"),
+        ("alpha weighs beta", with_lm(lambda p, c, lm, a, b: (lm(p, c) * math.exp(b)) ** a), "in nats"),
+        (
+            "0 is never raised to a power",
+            with_lm(lambda p, c, lm, a, b: lm(p, c) ** a * math.exp(b) if lm(p, c) else 0.0),
+            "0 to the power of 0",
         ),
         ("alpha as a factor", with_lm(lambda p, c, lm, a, b: a * lm(p, c) * math.exp(b)), "exponent"),
         ("no alpha", with_lm(lambda p, c, lm, a, b: lm(p, c) * math.exp(b)), "exponent"),
@@ -525,6 +626,13 @@ WRONG = {
             lambda a, b: metrics.edit_distance(a.split(), b.split()),
             "first row|one edit|stopped",
         ),
+        ("compares with is", identical, "spelled the same"),
+        ("drops spaces", adapted(lambda text: [u for u in text if u != " "]), "A space is a character"),
+        ("strips", adapted(lambda text: text.strip() if isinstance(text, str) else text), "at both ends"),
+        ("ignores capitals", adapted(lambda text: [unit.lower() for unit in text]), "as they are"),
+        ("drops empty words", adapted(lambda text: [unit for unit in text if unit]), "An empty string"),
+        ("at most 9", lambda a, b: min(9, metrics.edit_distance(a, b)), "long text"),
+        ("difflib", with_difflib, "least of three"),
         ("changes its argument", pops, "changed reference"),
         ("a string", lambda a, b: str(metrics.edit_distance(a, b)), "expected an integer"),
         ("NaN", lambda a, b: math.nan, "expected an integer"),

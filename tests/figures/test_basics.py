@@ -151,6 +151,13 @@ def test_dots_stand_at_their_shares_and_say_them_in_per_cent():
     assert [label.get_text() for label in ax.get_yticklabels()] == ["letter", "digit"]
 
 
+def test_the_legend_of_dots_covers_none_of_them():
+    fig = figures.dot_plot(["letter", "digit"], {"greedy": [0.1, 0.9], "grammar": [0.1, 0.8]})
+    fig.draw_without_rendering()  # lays the figure out
+    (legend,) = fig.legends
+    assert not legend.get_window_extent().overlaps(fig.axes[0].get_window_extent())
+
+
 @pytest.mark.parametrize(
     ("series", "message"),
     [({}, "0 of them"), ({"a": [0.1]}, "1 values for 2 names"), ({"a": [0.1, -0.1]}, "smallest -0.1")],
