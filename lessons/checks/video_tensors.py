@@ -133,7 +133,7 @@ def _ragged() -> Iterator[Case]:
     dark = torch.cat([_pixels((2, 3, 4, 2), 1), torch.zeros(2, 3, 4, 2, dtype=torch.float64)])
     yield Case(([dark, dark[:3]], 5), "A black frame of a clip is valid, too: count frames, not light.")
     long = _pixels((300, 1, 2, 1), 2)
-    yield Case(([long, long[:260]], 280), "A clip may have more than 255 frames: which dtype have the lengths?")
+    yield Case(([long, long[:260]], 280), "A clip may have more than 255 frames.")
 
 
 def _about_batch(found: Any, expected: Any, case: Case) -> str | None:
@@ -213,7 +213,7 @@ def _clips() -> Iterator[Case]:
     low = 200 + _pixels((2, 1, 5, 6, 4), 6, BYTES) % 4
     yield Case(
         (low, torch.tensor([5, 3])),
-        "A clip of little contrast: is 10⁻⁵ added at the scale of x, and the mean subtracted before squaring?",
+        "A clip of little contrast: is 10⁻⁵ added at the scale of x, the mean subtracted before squaring?",
     )
     x = _pixels((3, 3, 4, 4, 6), 5, BYTES)
     yield Case((x, torch.tensor([2, 4, 1])), "Bytes wrap around below 0: with what do you subtract the mean?")

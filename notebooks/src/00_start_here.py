@@ -154,9 +154,10 @@ assert weights["projection.0"] + weights["projection.1"] == 328_160 and sum(weig
 # %% [markdown]
 # ## 4. From 75 predictions to a sentence
 #
-# In each frame, 28 classes have a probability. The figure shows the 15 that this sentence needs. A column is a
-# frame, darker means more probable, and the dots mark the most probable class of each frame: the **path**. In silence this is the
-# **blank**, `-`: "nothing new". A letter lasts a few frames; `␣` is the space between two words.
+# In each frame, 28 classes have a probability. The figure shows the 15 that this sentence needs. A column is
+# a frame, darker means more probable, and the dots mark the most probable class of each frame: the **path**.
+# In silence this is the **blank**, `-`: "nothing new". A letter lasts a few frames; `␣` is the space between
+# two words.
 
 # %%
 probabilities = log_probs[:, 0].exp()  # (75, 28)
@@ -350,8 +351,8 @@ assert kinds["look-alike letter"] >= 4 and kinds["missing letter"] >= 1 and kind
 assert sum(a.split()[3] not in b.split() for a, b in wrong) > 0.8 * len(wrong)  # it is the letter
 
 # %% [markdown]
-# About half of the wrong sentences confuse letters that look alike. The rest are the network's own mistakes: a missing
-# letter, a letter from another group, a wrong color.
+# About half of the wrong sentences confuse letters that look alike. The rest are the network's own mistakes:
+# a missing letter, a letter from another group, a wrong color.
 #
 # Only the first kind cannot be avoided. The best that any model can do is guess within a group. On this
 # talker, an ideal observer has an expected word error rate of 2.7 %, the **Bayes error**. On sixty clips
@@ -376,7 +377,8 @@ assert results["grammar"]["wer"] <= results["greedy"]["wer"] < 0.2
 # %% [markdown]
 # ## 7. Bug hunt: a model that reads nothing
 #
-# This bug is common when a trained network meets new data. The code below loads the same weights and the same clips. Nothing fails, every shape is right, and yet:
+# This bug is common when a trained network meets new data. The code below loads the same weights and the same
+# clips. Nothing fails, every shape is right, and yet:
 
 
 # %%

@@ -5,7 +5,7 @@
 # see where each number lies in memory, and learn to catch the mistakes that raise no error.**
 #
 # *Core path: about 60 minutes; deeper sections: about 25; all cells together
-# run in about 40 seconds on one CPU core.*
+# run in about 20 seconds on one CPU core.*
 #
 # **You need**: Python, and to have seen PyTorch tensors and `backward` before. Notebook 00 is a good start.
 #
@@ -314,8 +314,8 @@ figures.clip_rows(rows, [f"frame {t}" for t in moments], title="The same bytes, 
 #
 # ### The test that finds it: mark one pixel
 #
-# A test is better than looking, because it runs after every change. Write one value into an empty clip and see
-# where it comes out. Choose four different sizes and four different coordinates, and compare the shape, too:
+# A test is better than looking, because it runs after every change. Write one value into an empty clip and
+# see where it comes out. Choose four different sizes and four different coordinates, and compare the shape:
 
 
 # %%
@@ -573,7 +573,7 @@ for one, n in zip(gray, lengths.tolist(), strict=True):
 by_torch = torch.stack(by_torch)  # (B, 1, T, H, W)
 ours, package = standardize(gray, lengths), normalize(gray[:, 0], lengths)[:, None]
 agree("standardize against torch", ours.detach(), by_torch.detach())
-agree("standardize against lessons", ours.detach(), package.detach(), tolerance=1e-4)  # it computes in float32
+agree("standardize against lessons", ours.detach(), package.detach(), tolerance=1e-4)  # in float32
 
 delta = torch.randn(ours.shape, generator=torch.Generator().manual_seed(0))  # a gradient from above
 gradients = [torch.autograd.grad((z * delta).sum(), gray)[0] for z in (ours, by_torch, package)]
@@ -805,14 +805,15 @@ for norm in (module for module in without.modules() if isinstance(module, nn.Bat
     norm.running_mean.zero_()
     norm.bias.data.zero_()
 with torch.no_grad():
-    texts = [alphabet.decode(labels) for labels in greedy_decode(without.classify(without.features(raw / 255)))]
+    logits = without.classify(without.features(raw / 255))  # (T, B, V)
+texts = [alphabet.decode(labels) for labels in greedy_decode(logits)]
 assert wer(some.transcripts, texts) < 0.4 < 0.9 < motion["0 … 1"][1]
 
 # %% [markdown]
 # Why do bytes do better than 0 … 1? At inference BatchNorm subtracts and adds constants that it learned at
 # the scale of the training. At 0 … 1 the contrast of a clip is roughly ten times smaller than in training, so
 # the constants dominate, and the features hardly change from frame to frame. At 0 … 255 the constants hardly
-# matter, and the LayerNorm brings the features back to the usual scale. The cell above puts this to the test:
+# matter, and the LayerNorm brings the features back to the usual scale. The folded cell above tests this:
 # with the constants set to 0, the model reads at 0 … 1 about as well as at 0 … 255.
 #
 # ## Deeper: views, copies, contiguous memory
