@@ -5,7 +5,7 @@
 # what it does at every step. By the end of the course you have built each step.**
 #
 # *Core path: about 30 minutes; deeper sections: about 3; all cells together run in about
-# 30 seconds on one CPU core.*
+# 20 seconds on one CPU core.*
 #
 # **You need**: Python, and to have seen PyTorch tensors before.
 #
