@@ -64,6 +64,8 @@ def _sentences() -> Iterator[Case]:
         "eve": "The two e are not neighbors.",
         "a  b": "Two spaces are two equal neighbors.",
         "see green": "Each pair of equal neighbors counts.",
+        "soon will all carry": "Any letter may be doubled.",
+        "lay green " * 12: "A long sentence may need more frames than a clip of GRID has.",
         "a": "One letter, one frame.",
         "": "Nothing to spell, no frame needed.",
     }.items():
@@ -83,6 +85,9 @@ def _pairs() -> Iterator[Case]:
         ("set white in b nine again", "set white in p nine a", "Words are compared, not characters."),
         ("bin blue at f two now", "blue bin at f two now", "Words are compared position by position."),
         ("a a b", "a b b", "The same word may come twice."),
+        ("in at by with", "at by with in", "Word k is compared with word k: nothing is aligned here."),
+        ("lay red in a", "lay red in at", "Words are compared as a whole."),
+        ("b b b b b b b", "p p p p p p p", "Each wrong word counts, the same one again, too."),
         ("one two three four five six seven", "one too three for five six even", "Compare up to the end."),
     ):
         yield Case((said, read), hint)

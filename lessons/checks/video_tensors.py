@@ -79,6 +79,7 @@ def _layouts() -> Iterator[Case]:
         ((6, 2, 1), "TCB", "BTC", torch.float64, "Any axes may be there, not only those of a clip."),
         ((3, 3, 3, 3), "THWC", "CTHW", torch.float64, "With equal sizes a wrong order keeps the shape."),
         ((2, 3, 3, 2, 3), "BTHWC", "BTHWC", torch.float64, "The layout may be the right one already."),
+        ((2, 3, 4, 2, 5), "NCDHW", "NDHWC", torch.float64, "Any letters may name the axes."),
         ((1, 2, 3, 4, 1), "BTHWC", "BTCHW", BYTES, "Bytes stay bytes."),
     ):
         yield Case((_pixels(shape, len(hint), dtype), old, new), hint)
@@ -129,6 +130,10 @@ def _ragged() -> Iterator[Case]:
     ):
         clips = [_pixels((n, height, width, channels), 10 * i + n, dtype) for i, n in enumerate(lengths)]
         yield Case((clips, n_frames), hint)
+    dark = torch.cat([_pixels((2, 3, 4, 2), 1), torch.zeros(2, 3, 4, 2, dtype=torch.float64)])
+    yield Case(([dark, dark[:3]], 5), "A black frame of a clip is valid, too: count frames, not light.")
+    long = _pixels((300, 1, 2, 1), 2)
+    yield Case(([long, long[:260]], 280), "A clip may have more than 255 frames.")
 
 
 def _about_batch(found: Any, expected: Any, case: Case) -> str | None:
@@ -142,6 +147,10 @@ def _about_batch(found: Any, expected: Any, case: Case) -> str | None:
             return "A clip that was cut off has n_frames valid frames."
         if found[1].tolist() == [n_frames] * len(clips):
             return "This counts the padding as well."
+        if found[1].dtype == BYTES:
+            return "A byte ends at 255, and a clip may have more frames: the docstring asks for int64."
+        if any((clip == 0).flatten(1).all(1).any() for clip in clips):
+            return "A black frame of a clip is valid, too: count frames, not light."
         return "Expected the number of valid frames of each clip, in the order of the clips."
     if torch.allclose(255 * found[0].double(), x.double(), atol=1e-3):
         return "The values are 255 times too small: this function moves pixels and does not scale them."
@@ -198,6 +207,14 @@ def _clips() -> Iterator[Case]:
     flat = torch.full((2, 1, 3, 2, 4), 7.0, dtype=torch.float64)
     flat[1, :, :2] = 0.0
     yield Case((flat, torch.tensor([2, 2])), "A clip of one flat gray has a standard deviation of 0.")
+    spike = 0.1 * _pixels((2, 2, 4, 3, 5), 8)
+    spike[1, 0, 2, 1, 3] = 50.0
+    yield Case((spike, torch.tensor([4, 3])), "A single very bright pixel is scaled as all others are.")
+    low = 200 + _pixels((2, 1, 5, 6, 4), 6, BYTES) % 4
+    yield Case(
+        (low, torch.tensor([5, 3])),
+        "A clip of little contrast: is 10⁻⁵ added at the scale of x, the mean subtracted before squaring?",
+    )
     x = _pixels((3, 3, 4, 4, 6), 5, BYTES)
     yield Case((x, torch.tensor([2, 4, 1])), "Bytes wrap around below 0: with what do you subtract the mean?")
 

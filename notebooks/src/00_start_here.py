@@ -5,7 +5,7 @@
 # what it does at every step. By the end of the course you have built each step.**
 #
 # *Core path: about 30 minutes; deeper sections: about 3; all cells together run in about
-# 30 seconds on one CPU core.*
+# 20 seconds on one CPU core.*
 #
 # **You need**: Python, and to have seen PyTorch tensors before.
 #
@@ -44,7 +44,8 @@ from lessons.training.evaluation import evaluate
 # A person says a sentence. You see 75 frames of the mouth, three seconds, and hear nothing. Here are 18 of
 # the frames in which the mouth moves.
 
-# %%
+# %% tags=["hide-input"]
+# @title Plot: the frames (this code holds the sentence: open it later) { display-mode: "form" }
 said = "place green at q three soon"
 rng = np.random.default_rng(7)
 speaker = Speaker.random(rng)
@@ -66,7 +67,7 @@ figures.filmstrip(clip, chosen, columns=6, title="What is being said?")
 # ## 2. A network reads it
 #
 # The network is a small LipNet, trained on two thousand clips of such talkers. This talker was not among
-# them. Three lines: load it, show it the clip, and take the most probable class of every frame.
+# them. Three steps: load it, show it the clip, and take the most probable class of every frame.
 
 
 # %%
@@ -153,9 +154,10 @@ assert weights["projection.0"] + weights["projection.1"] == 328_160 and sum(weig
 # %% [markdown]
 # ## 4. From 75 predictions to a sentence
 #
-# In each frame, 28 classes have a probability. In the figure a column is a frame, darker means more
-# probable, and the dots mark the most probable class of each frame: the **path**. In silence this is the
-# **blank**, `-`: "nothing new". A letter lasts a few frames; `␣` is the space between two words.
+# In each frame, 28 classes have a probability. The figure shows the 15 that this sentence needs. A column is
+# a frame, darker means more probable, and the dots mark the most probable class of each frame: the **path**.
+# In silence this is the **blank**, `-`: "nothing new". A letter lasts a few frames; `␣` is the space between
+# two words.
 
 # %%
 probabilities = log_probs[:, 0].exp()  # (75, 28)
@@ -300,9 +302,11 @@ word_errors = use("00.word_errors", word_errors, word_errors_solution)
 print(word_errors("set white in p nine again", "set white in b nine again"))
 
 # %% [markdown]
-# Now sixty clips of new speakers and new sentences. Said is the *reference*, read the *hypothesis*:
+# Now sixty clips of new speakers and new sentences. Said is the *reference*, read the *hypothesis*.
+#
+# **Predict**: which of the six words is wrong most often? Why?
 
-# %%
+# %% tags=["predict"]
 clips = synthetic_clips(60, seed=2024)  # ClipSet: frames (60, 75, 32, 64)
 reading = evaluate(model, clips)
 wrong = [(a, b) for a, b in zip(clips.transcripts, reading.texts, strict=True) if a != b]
@@ -311,13 +315,17 @@ for a, b in wrong[:6]:
 print(f"{len(wrong)} of 60 sentences have an error; word error rate {reading.wer:.0%}")
 
 # %% [markdown]
-# **Predict**: which of the six words is wrong most often? Why?
+# <details><summary><b>Answer</b></summary>
+#
+# Nearly always it is the letter: the other words are longer, or there are few of them.
+#
+# </details>
 #
 # Some letters look alike on the lips: the lips close for *p* as they do for *b*, and what differs happens in
 # the throat. Such sounds share a **viseme**, and words that share all their visemes are *homophemes*. For our
 # talker these groups are known exactly. Let us sort the errors:
 
-# %% tags=["predict"]
+# %%
 floor = error_floor()  # the groups, and the error that remains for an ideal observer
 group_of = {word: group for group in floor.groups for word in group}
 
@@ -343,9 +351,8 @@ assert kinds["look-alike letter"] >= 4 and kinds["missing letter"] >= 1 and kind
 assert sum(a.split()[3] not in b.split() for a, b in wrong) > 0.8 * len(wrong)  # it is the letter
 
 # %% [markdown]
-# Nearly always it is the letter: the other words are longer, or there are few of them. About half of the
-# wrong sentences confuse letters that look alike. The rest are the network's own mistakes: a missing
-# letter, a letter from another group, a wrong color.
+# About half of the wrong sentences confuse letters that look alike. The rest are the network's own mistakes:
+# a missing letter, a letter from another group, a wrong color.
 #
 # Only the first kind cannot be avoided. The best that any model can do is guess within a group. On this
 # talker, an ideal observer has an expected word error rate of 2.7 %, the **Bayes error**. On sixty clips
@@ -370,8 +377,8 @@ assert results["grammar"]["wer"] <= results["greedy"]["wer"] < 0.2
 # %% [markdown]
 # ## 7. Bug hunt: a model that reads nothing
 #
-# Everybody who runs a trained network on their own data meets this bug sooner or later. The code below
-# loads the same weights and the same clips. Nothing fails, every shape is right, and yet:
+# This bug is common when a trained network meets new data. The code below loads the same weights and the same
+# clips. Nothing fails, every shape is right, and yet:
 
 
 # %%

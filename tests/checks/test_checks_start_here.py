@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from lessons.checks import check
+from lessons.ctc.metrics import edit_distance
 from tests.checks.exercises import each_right_answer, each_wrong_answer
 
 
@@ -94,6 +95,12 @@ WRONG = {
         ("numbers of words", lambda s, r: abs(len(s.split()) - len(r.split())), "One letter, one word"),
         ("first letters", lambda s, r: sum(a[0] != b[0] for a, b in zip(s.split(), r.split(), strict=True)),
          "is wrong"),
+        ("aligned first", lambda s, r: edit_distance(s.split(), r.split()), "nothing is aligned"),
+        ("a word begun is a word read", lambda s, r: sum(
+            not b.startswith(a) for a, b in zip(s.split(), r.split(), strict=True)), "as a whole"),
+        ("kinds of errors", lambda s, r: len(
+            {(a, b) for a, b in zip(s.split(), r.split(), strict=True) if a != b}), "the same one again"),
+        ("six at most", lambda s, r: min(6, differing(s, r)), "the same one again"),
         ("always six words", first_six, "stopped with IndexError"),
         ("the last word left out", lambda s, r: differing(s[: s.rindex(" ")], r[: r.rindex(" ")])
          if " " in s else 0, "is wrong"),
@@ -113,6 +120,11 @@ WRONG = {
         ("a run counts once", lambda s: len(s) + sum(len(list(g)) > 1 for _, g in groupby(s)), "two gaps"),
         ("spaces never need a blank", lambda s: len(s) + sum(a == b != " " for a, b in pairwise(s)),
          "Two spaces"),
+        ("doubled vowels and spaces only", lambda s: len(s) + len(re.findall(r"(?=([aeou ])\1)", s)),
+         "Any letter"),
+        ("letters of the examples only", lambda s: len(s) + len(re.findall(r"(?=([abe ])\1)", s)),
+         "Any letter"),
+        ("a clip at most", lambda s: min(75, needed(s)), "than a clip of GRID"),
         ("a float", lambda s: float(needed(s)), "expected an integer"),
         ("a frame for nothing", lambda s: max(1, needed(s)), "Nothing to spell"),
         ("a string", lambda s: str(needed(s)), "expected an integer"),

@@ -291,6 +291,15 @@ def padding_counted(x, lengths):
     return everything(x, lengths) * valid_frames(x, lengths)
 
 
+def one_pass(x, lengths):
+    x = x if x.is_floating_point() else x.float()
+    m = valid_frames(x, lengths).to(x.dtype).expand_as(x)
+    n, axes = m.sum((1, 2, 3, 4), keepdim=True), (1, 2, 3, 4)
+    mean = (x * m).sum(axes, keepdim=True) / n
+    variance = (x.square() * m).sum(axes, keepdim=True) / n - mean.square()
+    return (x - mean) * m / (variance.clamp(min=0).sqrt() + 1e-5)
+
+
 def nan_for_flat_gray(x, lengths):
     m = valid_frames(x, lengths)
     x = x if x.is_floating_point() else x.float()
@@ -327,6 +336,8 @@ WRONG = {
         ("one swap of two axes", one_swap, "gave shape"),
         ("axes reversed", lambda x, o, n: x.permute(*reversed(range(x.dim()))), "gave shape"),
         ("sizes of 1 squeezed", lambda x, o, n: permuted(x, o, n).squeeze(), "gave shape"),
+        ("letters of this course only", lambda x, o, n: permuted(x, o, n) if set(o) <= set("BTCHW") else x,
+         "gave shape"),
         ("mirrored in time", lambda x, o, n: permuted(x, o, n).flip(n.index("T")), "values are wrong"),
         ("float32", lambda x, o, n: permuted(x, o, n).float(), "float32"),
         ("floats of bytes", lambda x, o, n: permuted(x, o, n).double(), "expected integers"),
@@ -375,6 +386,10 @@ WRONG = {
          "expected integers"),
         ("lengths as a list", lambda c, n: (batch_by()(c, n)[0], [min(len(f), n) for f in c]),
          "lengths gave .* expected a tensor"),
+        ("lengths by light", lambda c, n: (lambda x: (x, (x != 0).any(1).flatten(2).any(2).sum(1)))(
+            batch_by()(c, n)[0]), "black frame of a clip is valid"),
+        ("lengths as bytes", lambda c, n: (lambda x, k: (x, k.to(torch.uint8)))(*batch_by()(c, n)),
+         "A byte ends at 255"),
         ("changes its clips", changes_its_clips, "changed clips"),
         ("changes its list", changes_its_list, "changed clips"),
         ("no lengths", lambda c, n: batch_by()(c, n)[0], "expected a list or tuple of 2 values: x, lengths"),
@@ -398,6 +413,10 @@ WRONG = {
         ("one frame too many", standardize_by(mask=one_more_frame), "Which frames enter"),
         ("the longest length for all", standardize_by(mask=longest_of_the_batch), "Which frames enter"),
         ("mask along the columns", standardize_by(mask=mask_along_columns), "values are wrong|stopped with"),
+        ("outliers clamped", lambda x, n: standardize_by()(x, n).clamp(-3, 3), "very bright pixel"),
+        ("bytes to 0 … 1 first", lambda x, n: standardize_by()(x / 255 if x.dtype == torch.uint8 else x, n),
+         "at the scale of x"),
+        ("mean of the squares less the squared mean", one_pass, "little contrast"),
         ("padding not zeroed", standardize_by(zeroed=False), "padding is not 0"),
         ("bytes wrap around", wrapped_bytes, "values are wrong"),
         ("bytes to float64", standardize_by(of_bytes=torch.float64), "asks for torch.float32"),
