@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from torch import Tensor, nn
 from lessons.checks.battery import Case, Exercise, converted
 from lessons.checks.tools import call
 from lessons.ctc.metrics import edit_distance
-from lessons.data.batch import Batch
 
 # ---- train_step --------------------------------------------------------------------------------------------
 
@@ -79,7 +79,7 @@ def _train(
     """What the last of ``steps`` calls of ``step`` gives, and all weights after it, as one vector."""
     model = copy.deepcopy(model).train()
     update = OPTIMIZERS[optimizer](model.parameters())
-    batch = Batch(x, lengths, targets, target_lengths, torch.zeros(x.shape[0], x.shape[2], dtype=torch.long))
+    batch = SimpleNamespace(x=x, lengths=lengths, targets=targets, target_lengths=target_lengths)
     modes = []
     for _ in range(steps):
         result = step(model, batch, update, clip_norm, extra_loss if extra else None)
@@ -106,7 +106,7 @@ def _train(
 
 def _step(
     model: nn.Module,
-    batch: Batch,
+    batch: SimpleNamespace,
     optimizer: torch.optim.Optimizer,
     clip_norm: float,
     extra: Callable | None = None,
