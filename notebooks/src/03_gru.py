@@ -774,8 +774,9 @@ for seed in range(3):
 # ## 9. Both directions, and padding
 #
 # "Place" and "please" start alike: lips closed for the /p/, then the tongue up for the /l/. At the
-# word's first frame nobody can know which of the two it is. A forward network must wait; LipNet uses a **bidirectional** GRU: a second
-# GRU, with its own weights, reads the clip from its end, and the two hidden states are concatenated at each
+# word's first frame nobody can know which of the two it is. A forward network must wait; LipNet uses a
+# **bidirectional** GRU: a second GRU, with its own weights, reads the clip from its end,
+# and the two hidden states are concatenated at each
 # frame, $(T, B, 2D)$.
 
 # %%
