@@ -104,6 +104,12 @@ def _step_cases() -> Iterator[Case]:
         _by_hand(4, 3, OPEN, SHUT, 0.3, g, u_n=0.9, products="n"),
         "r is 1 here: all of U_n h + u_n counts.",
     )
+    yield case(
+        3,
+        _by_hand(3, 2, 0.8, -1.2, 0.7, g, u_n=0.9),
+        "Both gates are partly open here, and no block of weight_hh counts: is each gate the logistic "
+        "sigmoid (torch.sigmoid) of its pre-activation, and do the two factors, of n and of h, add up to 1?",
+    )
     uneven = _by_hand(3, 2, 0.0, SHUT, 0.0, g, products="n")  # a reset per unit, a product that mixes units
     uneven[2][:2] = torch.tensor([1.5, -1.5], dtype=torch.float64)
     yield case(4, uneven, "What does r multiply in your line for n: h itself, or the product U_n h + u_n?")
@@ -239,29 +245,40 @@ def _wrong_path(found: object, expected: Tensor, case: Case) -> str | None:
         )
     if is_off_by((d_n - d_n * r) @ blocks["the candidate"]):
         return "Between U_n h and the candidate stands r: the gradient passes it, too."
+    u_n = blocks["the candidate"]
+    if is_off_by((d_n @ u_n) * r - (d_n * r) @ u_n):
+        return "r multiplies the product U_n h + u_n, not h: which of U_n and r does the gradient pass first?"
     return None
 
 
 DERIVATIVES = (
     *((torch.autograd, name) for name in ("grad", "backward")),
     *((torch.autograd.functional, name) for name in ("vjp", "jacobian")),
-    *((torch.func, name) for name in ("grad", "vjp", "jacrev", "jacfwd")),
+    *((torch.func, name) for name in ("grad", "vjp", "jvp", "jacrev", "jacfwd")),
+    (torch.autograd.forward_ad, "make_dual"),
+    (torch.autograd, "_engine_run_backward"),  # all of the above, also when imported under another name
 )
 
 
 def _without_autograd(function: Callable) -> Callable:
     """The same function, but to ask for a derivative is an error that says so."""
 
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError(
-            f"{function.__name__} asks autograd for the gradient. Compute it from the equations of the step."
-        )
+    def refusal() -> Callable:
+        # One object per name: torch's compiler, which torch.func may import, refuses two names for one.
+        def refuse(*_: object, **__: object) -> None:
+            raise AssertionError(
+                f"{function.__name__} asks autograd for the gradient. Compute it from the equations of the "
+                "step."
+            )
+
+        return refuse
 
     @wraps(function)
     def by_hand(*arguments: Tensor) -> Tensor:
         with torch.inference_mode(), ExitStack() as stack:  # in this mode autograd records nothing
             for owner, name in DERIVATIVES:
-                stack.enter_context(patch.object(owner, name, refuse))
+                if hasattr(owner, name):  # one name is private, and not in every version of torch
+                    stack.enter_context(patch.object(owner, name, refusal()))
             found = function(*arguments)
         return found.clone() if isinstance(found, Tensor) else found
 
@@ -310,8 +327,23 @@ def _padded_cases() -> Iterator[Case]:
         )
 
 
+class ANewTensor(Exercise):
+    """An exercise whose result may not share memory with its first argument."""
+
+    def __call__(self, function: Callable) -> None:
+        super().__call__(function)
+        for case in self.cases():
+            x, *others = (argument.clone() for argument in case.arguments)
+            found = function(x, *others)
+            if found.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+                raise AssertionError(
+                    f"{self._called(function, case)} returned x itself or a view of it: expected a new "
+                    "tensor, so that changing the result does not change x."
+                )
+
+
 CHECKS: dict[str, Callable[[Callable], None]] = {
     "gru_step": ValuesFirst(gru_step, _step_cases),
     "gru_step_backward": ByHand(gru_step_backward, _backward_cases, gradients=False, diagnose=_diagnose),
-    "reverse_padded": Exercise(reverse_padded, _padded_cases, tolerance=0.0, float32=1e-6),
+    "reverse_padded": ANewTensor(reverse_padded, _padded_cases, tolerance=0.0, float32=1e-6),
 }

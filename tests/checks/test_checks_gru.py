@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.autograd import grad as grad_under_another_name
+from torch.func import vjp as vjp_under_another_name
 
 from lessons.checks import check
 from lessons.checks.gru import CHECKS
@@ -309,8 +311,76 @@ def reverse_by_take_along(x, lengths):
     return torch.take_along_dim(x, index.unsqueeze(-1), dim=0)
 
 
+def step_by_one_product_for_the_gates(x, h, weight_ih, weight_hh, bias_ih, bias_hh):
+    """The sigmoid by tanh rounds to exactly 0 and 1, so that no gradient is left in a closed gate."""
+    size = h.shape[1]
+    joined = torch.cat([x, h], 1) @ torch.cat([weight_ih, weight_hh], 1)[: 2 * size].T
+    r, z = (0.5 + 0.5 * torch.tanh((joined + (bias_ih + bias_hh)[: 2 * size]) / 2)).split(size, 1)
+    inner = F.linear(h, weight_hh[2 * size :], bias_hh[2 * size :])
+    n = torch.addcmul(F.linear(x, weight_ih[2 * size :], bias_ih[2 * size :]), r, inner).tanh()
+    return torch.lerp(n, h, z)
+
+
+def interleaved(x, h, *weights):
+    return step()(x, h, *(torch.cat([w[k::3] for k in range(3)]) for w in weights))
+
+
+def one_z_per_clip(z, n, h):
+    z = z.mean(1, keepdim=True)
+    return (1 - z) * n + z * h
+
+
+def vjp_imported_before(delta, x, h, *weights):
+    return vjp_under_another_name(lambda h: step()(x, h, *weights), h)[1](delta)[0]
+
+
+def swap_ends(x, lengths):
+    new = x.clone()
+    for b, last in enumerate((lengths - 1).tolist()):
+        new[0, b], new[last, b] = x[last, b], x[0, b]
+    return new
+
+
+def wrap_around(x, lengths):
+    t = torch.arange(len(x))[:, None]
+    return x.gather(0, ((lengths - 1 - t) % len(x))[..., None].expand_as(x))
+
+
+def reverse_by_permutation(x, lengths):
+    t = torch.arange(len(x))[:, None]
+    source = F.one_hot(torch.where(t < lengths, lengths - 1 - t, t), len(x)).to(x.dtype)  # (T, B, T)
+    return torch.einsum("tbs,sbf->tbf", source, x)
+
+
+def backward_by_jvp(delta, x, h, *weights):
+    rows = torch.eye(h.shape[1], dtype=h.dtype)
+    columns = [torch.func.jvp(lambda h: step()(x, h, *weights), (h,), (row.expand_as(h),))[1] for row in rows]
+    return torch.stack([(column * delta).sum(1) for column in columns], 1)
+
+
+def backward_by_imported_grad(delta, x, h, *weights):
+    with torch.inference_mode(False), torch.enable_grad():
+        delta, x, h, *weights = (t.clone() for t in (delta, x, h, *weights))
+        return grad_under_another_name(step()(x, h.requires_grad_(), *weights), h, delta)[0]
+
+
+def backward_reset_before(delta, x, h, weight_ih, weight_hh, bias_ih, bias_hh):
+    a, m = (x @ weight_ih.T + bias_ih).chunk(3, 1), (h @ weight_hh.T + bias_hh).chunk(3, 1)
+    r, z = torch.sigmoid(a[0] + m[0]), torch.sigmoid(a[1] + m[1])
+    n = torch.tanh(a[2] + r * m[2])
+    u_r, u_z, u_n = weight_hh.chunk(3)
+    d_n = delta * (1 - z) * (1 - n * n)
+    gates = (d_n * m[2] * r * (1 - r)) @ u_r + (delta * (h - n) * z * (1 - z)) @ u_z
+    return delta * z + gates + (d_n @ u_n) * r
+
+
 WRONG = {
     "gru_step": [
+        ("hard sigmoid", step(gate=F.hardsigmoid), "is each gate the logistic sigmoid"),
+        ("z clamped", step(keep=lambda z, n, h: n + z.clamp(1e-4, 1 - 1e-4) * (h - n)), "z is 1 here"),
+        ("interleaved blocks", interleaved, "which block of rows is z"),
+        ("biases exchanged", lambda x, h, w, u, b, c: step()(x, h, w, u, c, b), "z and r are 0 here"),
+        ("one z per clip", step(keep=one_z_per_clip), "z is between 0 and 1|Only U_r and U_z|All terms"),
         ("Keras's order z, r, n", step(order="zrn"), "which block of rows is z"),
         ("order n first", step(order="nrz"), "which block of rows is z"),
         ("z and 1 - z exchanged", step(keep=lambda z, n, h: z * n + (1 - z) * h), "does z multiply"),
@@ -397,6 +467,10 @@ WRONG = {
         ("n's block first", backward(order=(2, 0, 1)), "z is 0 and r is 1 here"),
         ("autograd", backward_by_autograd, "asks autograd"),
         ("torch.func.vjp", backward_by_vjp, "asks autograd"),
+        ("torch.func.jvp", backward_by_jvp, "asks autograd"),
+        ("vjp imported before", vjp_imported_before, "asks autograd"),
+        ("grad imported before, inference mode off", backward_by_imported_grad, "asks autograd"),
+        ("reset before the product", backward_reset_before, "does the gradient pass first"),
         ("gradient at x", backward_at_x, "gave shape"),
         ("δ itself", lambda delta, *a: delta, "z is 0 and r is 1"),
         ("δ overwritten", backward_in_place, "changed delta"),
@@ -417,6 +491,10 @@ WRONG = {
         ("no return", lambda *a: None, "gave None"),
     ],
     "reverse_padded": [
+        ("x itself for one frame", lambda x, n: x if len(x) == 1 else reverse(x, n), "returned x itself"),
+        ("first and last exchanged", swap_ends, "One clip without padding"),
+        ("padding wraps around", wrap_around, "padding stays at the end"),
+        ("lengths of the mirrored batch", lambda x, n: reverse(x, n.flip(0)), "own length"),
         ("reverses the padding, too", lambda x, lengths: x.flip(0), "padding stays at the end"),
         ("all by the longest", lambda x, n: reverse(x, n.max().expand(len(n))), "own length"),
         ("all by the first", lambda x, n: reverse(x, n[:1].expand(len(n))), "own length"),
@@ -451,6 +529,7 @@ RIGHT = {
         step_by_einsum,
         step_by_torch,
         step_by_sigmoids_only,
+        step_by_one_product_for_the_gates,
     ],
     "gru_step_backward": [
         backward(),
@@ -465,6 +544,7 @@ RIGHT = {
         reverse_by_where,
         reverse_by_lists,
         reverse_by_take_along,
+        reverse_by_permutation,
     ],
 }
 
