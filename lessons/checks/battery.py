@@ -269,7 +269,7 @@ def _as_list(
     if len(found) != len(expected):
         known = diagnose() if diagnose else None
         raise AssertionError(
-            f"{name} gave {len(found)} of them, expected {len(expected)}{names}. {known or hint}".rstrip()
+            f"{name} gave {len(found)} values, expected {len(expected)}{names}. {known or hint}".rstrip()
         )
     return list(found)
 

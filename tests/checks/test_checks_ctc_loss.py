@@ -631,7 +631,7 @@ WRONG = {
         ("a one-hot target", gradient_from(lambda y, o: y - hard(o)), "the occupancy are right; step 2"),
         ("softmax times 1 minus occupancy", gradient_from(lambda y, o: y * (1 - o)), "sums to 0"),
         ("a number for the loss", total(loss=lambda p: -p.item()), "the loss gave .* expected a tensor"),
-        ("gradient only", lambda *a: total()(*a)[2], "expected a list or tuple of 3 values: the loss"),
+        ("gradient only", lambda *a: total()(*a)[2], "expected a list or tuple of length 3"),
         ("no occupancy", lambda *a: total()(*a)[::2], "gave 2 values, expected 3"),
         ("changes alpha", total_in_place, "changed alpha"),
         ("changes log_probs", total_in_place_of_log_probs, "changed log_probs"),

@@ -392,7 +392,7 @@ WRONG = {
          "A byte ends at 255"),
         ("changes its clips", changes_its_clips, "changed clips"),
         ("changes its list", changes_its_list, "changed clips"),
-        ("no lengths", lambda c, n: batch_by()(c, n)[0], "expected a list or tuple of 2 values: x, lengths"),
+        ("no lengths", lambda c, n: batch_by()(c, n)[0], "expected a list or tuple of length 2"),
         ("no return", lambda c, n: None, "gave None"),
     ],
     "standardize": [
@@ -441,7 +441,7 @@ WRONG = {
         ("bytes of a float", lambda s: tuple(4 * n for n in right_strides(s)), "one axis"),
         ("the next two sizes only", lambda s: tuple(math.prod(s[k + 1 : k + 3]) for k in range(len(s))),
          "last axis and work"),
-        ("of one fixed shape", lambda s: (20, 5, 1), "3 values, expected 1 values"),
+        ("of one fixed shape", lambda s: (20, 5, 1), "3 values, expected 1"),
         ("one entry: stride 0",
          lambda s: tuple(n * (a > 1) for n, a in zip(right_strides(s), s, strict=True)), "one entry"),
         ("reversed", lambda s: right_strides(s)[::-1], "row by row"),
