@@ -13,7 +13,7 @@
 #
 # **You will be able to**
 # - write the forward pass of a network that joins convolutions to recurrent layers;
-# - say which layer has most of the weights and which does most of the work, and why they differ;
+# - say which layer has most of the weights, which does most of the work, and why;
 # - load another implementation's weights into your own model, and prove that both are the same model;
 # - review public model code: tell its bugs from what only looks like a bug.
 
@@ -1325,7 +1325,7 @@ for name, network in (("your layers", model), ("torch's layers", package)):
 #   multiply-adds per clip, 65 % in `conv2`, which joins 32 × 64 channel pairs at every position.
 # - The proof that two models are the same: the same weights, the same logits, the same gradients. It covers
 #   evaluation mode only.
-# - Hard-coded sizes (3072, 1728) are right for one shape, and survive copying.
+# - Hard-coded sizes (3072, 1728) are right for one shape only.
 # - Padding reaches valid frames through the backward direction of the GRUs. Pass lengths.
 #
 # ## Glossary
