@@ -719,7 +719,9 @@ states = {
     "the detector's map and memory": finder.state is not None,
     "the smoothed box": fresh.smoother.box is not None,
     "crops that wait for a reading": len(fresh._crops) > 0,
-    "frames held for the convolutions": all(block.held is not None for block in fresh.stream._front.blocks),
+    "frames held for the convolutions": all(
+        block.held is not None for _, blocks in fresh.stream._front.parts for block in blocks
+    ),
     "sums of the brightness so far": fresh.stream._normalize.count > 0,
     "features of all frames": len(fresh.stream._features) > 0,
     "the last readings": len(fresh.stream._readings) > 0,
