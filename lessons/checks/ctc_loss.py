@@ -135,6 +135,18 @@ def _all_rows_equal(rows: Tensor) -> bool:
     return bool((rows == rows[:1]).all())
 
 
+def _slip_of_both_directions(found: Tensor, expected: Tensor, case: Case) -> str | None:
+    """What goes wrong in forward and in backward alike: NaN, and one tensor for all rows."""
+    if found.isnan().any():
+        return (
+            "NaN comes from -inf - (-inf) or from -inf times 0: mask with masked_fill or torch.where. "
+            + case.hint
+        )
+    if len(found) > 1 and _all_rows_equal(found) and not _all_rows_equal(expected):
+        return ONE_TENSOR
+    return None
+
+
 def _known_forward(found: Any, expected: Tensor, case: Case) -> str | None:
     log_probs, states, jumps = case.arguments
     emission = log_probs[:, states]  # (T, S)
@@ -144,13 +156,8 @@ def _known_forward(found: Any, expected: Tensor, case: Case) -> str | None:
         return None
     if _like(found, expected - emission) and expected.isfinite().any():
         return "Is this frame's own class included?"
-    if found.isnan().any():
-        return (
-            "NaN comes from -inf - (-inf) or from -inf times 0: mask with masked_fill or torch.where. "
-            + case.hint
-        )
-    if len(found) > 1 and _all_rows_equal(found) and not _all_rows_equal(expected):
-        return ONE_TENSOR
+    if slip := _slip_of_both_directions(found, expected, case):
+        return slip
     first = (
         "A path starts in the first two states: in frame 0, ln alpha is ln y of their classes, and -inf for "
         "all other states."
@@ -169,13 +176,8 @@ def _known_backward(found: Any, expected: Tensor, case: Case) -> str | None:
         return "The rows are in reverse order: row 0 belongs to frame 0."
     if _like(found, expected + emission):
         return "This frame's own class is to be left out of beta."
-    if found.isnan().any():
-        return (
-            "NaN comes from -inf - (-inf) or from -inf times 0: mask with masked_fill or torch.where. "
-            + case.hint
-        )
-    if len(found) > 1 and _all_rows_equal(found) and not _all_rows_equal(expected):
-        return ONE_TENSOR
+    if slip := _slip_of_both_directions(found, expected, case):
+        return slip
     landing = torch.cat((jumps[2:], torch.zeros(2, dtype=torch.bool)))  # (S,) may a path jump out of s?
     first = "In the last frame, ln beta is 0 for the last two states, and -inf for all others."
     return _sentence(_where(found.flip(0), expected.flip(0)), landing, "goes on", "to", case, first)
