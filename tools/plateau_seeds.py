@@ -1,4 +1,4 @@
-"""Notebook 08's small trainings from five seeds: with and without word timings, with and without warm-up.
+"""Notebook 09's small trainings from five seeds: with and without word timings, with and without warm-up.
 
     python -m tools.plateau_seeds           writes three tables to lessons/trained/plateau_seeds: six minutes
     python -m tools.plateau_seeds warmup    one of them
@@ -113,13 +113,13 @@ def seeds(book: dict) -> Iterator[tuple]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Train notebook 08's small model from several seeds.")
+    parser = argparse.ArgumentParser(description="Train notebook 09's small model from several seeds.")
     parser.add_argument("table", nargs="*", choices=[[], *COLUMNS], help="which to make; default all")
     tables = parser.parse_args(arguments).table or COLUMNS
     os.environ["LESSONS_DEVICE"] = "cpu"  # the notebook compares its outputs, the CPU's, with the tables
     torch.set_num_threads(1)
     book = notebook_functions(
-        "08_train_lipnet", "small", ("blind_baseline", "first_step_below", "plateau_steps")
+        "09_train_lipnet", "small", ("blind_baseline", "first_step_below", "plateau_steps")
     )
     for table in tables:
         rows = [COLUMNS[table]]

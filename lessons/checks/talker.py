@@ -1,4 +1,4 @@
-"""Checks of notebook 16, the talker: groups pair by pair, the ideal observer word by word."""
+"""Checks of notebook 08, the talker: groups pair by pair, the ideal observer word by word."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of notebook 08, training. Torch and lessons.ctc.metrics say what is right."""
+"""Checks of notebook 09, training. Torch and lessons.ctc.metrics say what is right."""
 
 from __future__ import annotations
 

@@ -764,7 +764,7 @@ assert my_ctc(long_letters.log_softmax(-1), bin_label)[0] < 1e-6
 # theory.)
 #
 # A network must also find out what tells frames apart. Until then it emits blanks only, and the loss hardly
-# falls: the **blank plateau**. A deeper section shows it, and notebook 08 meets it in a real training.
+# falls: the **blank plateau**. A deeper section shows it, and notebook 09 meets it in a real training.
 #
 # <details><summary><b>Help: "all blanks"</b></summary>
 #
@@ -1273,7 +1273,7 @@ assert blank_steps[-1] - blank_steps[0] > 200
 
 # %% [markdown]
 # For about two hundred steps the text is empty and the loss hardly falls, yet nothing is broken. The network
-# has learned that blanks fit every clip, but not yet what tells clips apart. Notebook 08 computes the height
+# has learned that blanks fit every clip, but not yet what tells clips apart. Notebook 09 computes the height
 # of this plateau in advance.
 
 # %% [markdown]

@@ -1230,7 +1230,7 @@ print(f"a word's end, if a space follows: {offsets[:, :-1, 1].mean():+.1f} frame
 # <details><summary><b>Answer</b></summary>
 #
 # About one frame, although the CTC loss knows only *what* is said, not when. Before you trust an alignment:
-# - **This network had a hint.** Its training began with the word timings (notebook 08). CTC alone only asks
+# - **This network had a hint.** Its training began with the word timings (notebook 09). CTC alone only asks
 #   for the right order, and its peaks may be displaced.
 # - **The text is not the sound.** The talker makes no pause between words, but the text has a space there,
 #   and the space needs a frame. That frame is missing at the end of the word before: words end early.

@@ -679,7 +679,7 @@ test("12", "12. 2L + 1 = T = 75 for some sentence of GRID", 75 in {2 * len(s) + 
 # First check whether the clips reach the outputs at all: take two different clips and print
 # `(model(a) - model(b)).abs().max()`. If it is (nearly) 0, the input is at fault: all zeros, one clip
 # repeated, or pixels of 0 to 255 that saturate every gate. If the logits differ and the text does not, the
-# model has learned which letters are frequent, and does not use the frames yet: train longer. Notebook 08
+# model has learned which letters are frequent, and does not use the frames yet: train longer. Notebook 09
 # shows this phase and how long it takes. If the model came with trained weights, your clips are not
 # preprocessed as in its training (notebook 00).
 #
@@ -735,7 +735,7 @@ show(LipNet.classify)
 # %% [markdown]
 # Find the lines of your `forward` in it. Two things are new: the mask (padded frames are set to zero before
 # each convolution, so that the end of a clip looks the same alone and in a batch) and the line about
-# autocast, which notebook 14 explains.
+# autocast, which notebook 15 explains.
 #
 # The weights that this course ships belong to a small form of this class, `SmallLipNet`: narrower, gray,
 # 32 × 64 pixels, strides instead of pools, normalization layers, and a linear layer that narrows the features
@@ -1361,4 +1361,4 @@ for name, network in (("your layers", model), ("torch's layers", package)):
 # - M. Cooke, J. Barker, S. Cunningham, X. Shao, *An audio-visual corpus for speech perception and automatic
 #   speech recognition*, JASA 120(5), 2006 (GRID).
 #
-# **Next**: notebook 07 makes the clips that LipNet reads; notebook 08 trains it.
+# **Next**: notebook 07 makes the clips that LipNet reads; notebook 09 trains it.

@@ -1,4 +1,4 @@
-"""What learners write by mistake in the exercises of notebook 16 does not pass, and is told why.
+"""What learners write by mistake in the exercises of notebook 08 does not pass, and is told why.
 
 That the shown solutions pass: tests/checks/test_solutions.py.
 """
@@ -214,13 +214,13 @@ RIGHT = {
 @each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
-        check(f"16.{exercise}", wrong)
+        check(f"08.{exercise}", wrong)
 
 
 @each_right_answer(RIGHT)
 def test_a_right_answer_in_another_style_is_accepted(exercise, function, capsys):
-    check(f"16.{exercise}", function)
-    assert capsys.readouterr().out == f"16.{exercise}: correct\n"
+    check(f"08.{exercise}", function)
+    assert capsys.readouterr().out == f"08.{exercise}: correct\n"
 
 
 def test_every_exercise_is_tried_with_at_least_ten_wrong_answers():

@@ -1,4 +1,4 @@
-"""What learners write by mistake in the exercises of notebook 08 does not pass, and is told why.
+"""What learners write by mistake in the exercises of notebook 09 does not pass, and is told why.
 
 That the shown solutions pass: tests/checks/test_solutions.py.
 """
@@ -440,13 +440,13 @@ RIGHT = {
 @each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
-        check(f"08.{exercise}", wrong)
+        check(f"09.{exercise}", wrong)
 
 
 @each_right_answer(RIGHT)
 def test_a_right_answer_in_another_style_is_accepted(exercise, function, capsys):
-    check(f"08.{exercise}", function)
-    assert capsys.readouterr().out == f"08.{exercise}: correct\n"
+    check(f"09.{exercise}", function)
+    assert capsys.readouterr().out == f"09.{exercise}: correct\n"
 
 
 def test_every_exercise_is_tried_in_many_ways():
@@ -464,5 +464,5 @@ def test_a_step_that_is_not_solved_is_no_mistake(capsys):
     def train_step(model, batch, optimizer, clip_norm, extra_loss=None):
         raise NotImplementedError
 
-    check("08.train_step", train_step)
-    assert capsys.readouterr().out == "08.train_step: not solved yet\n"
+    check("09.train_step", train_step)
+    assert capsys.readouterr().out == "09.train_step: not solved yet\n"

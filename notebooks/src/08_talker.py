@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 16 · Words that look alike
+# # 08 · Words that look alike
 #
 # **You will take a synthetic talker apart, compute the error rate that no lip reader can beat, judge a
 # trained network against it, and split data so that a test measures what you claim.**
@@ -195,7 +195,7 @@ def homopheme_groups(lexicon, visemes):
     raise NotImplementedError
 
 
-check("16.homopheme_groups", homopheme_groups)
+check("08.homopheme_groups", homopheme_groups)
 
 
 # %% tags=["hide-input"]
@@ -210,7 +210,7 @@ def homopheme_groups_solution(lexicon, visemes):
 
 
 # %%
-homopheme_groups = use("16.homopheme_groups", homopheme_groups, homopheme_groups_solution)
+homopheme_groups = use("08.homopheme_groups", homopheme_groups, homopheme_groups_solution)
 groups = [
     homopheme_groups({word: LEXICON[word] for word in slot}, PHONEME_TO_VISEMES) for slot in grammar.SLOTS
 ]
@@ -247,7 +247,7 @@ def bayes_wer(priors, groups):
     raise NotImplementedError
 
 
-check("16.bayes_wer", bayes_wer)
+check("08.bayes_wer", bayes_wer)
 
 
 # %% tags=["hide-input"]
@@ -262,7 +262,7 @@ def bayes_wer_solution(priors, groups):
 
 
 # %%
-bayes_wer = use("16.bayes_wer", bayes_wer, bayes_wer_solution)
+bayes_wer = use("08.bayes_wer", bayes_wer, bayes_wer_solution)
 uniform = [{word: Fraction(1, len(slot)) for word in slot} for slot in grammar.SLOTS]
 floor = float(bayes_wer(uniform, groups))
 print(f"Bayes error of GRID's grammar on the synthetic talker: WER {floor:.2%}")
@@ -665,4 +665,4 @@ assert max(readable) < 0.25 and min(unreadable) > 0.6
 #   1968: the word *viseme*.
 # - M. Cohen, D. Massaro, *Modeling coarticulation in synthetic visual speech*, 1993.
 #
-# **Next**: notebook 08 trains LipNet on what you have made here.
+# **Next**: notebook 09 trains LipNet on what you have made here.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 08 · Train LipNet
+# # 09 · Train LipNet
 #
 # **You will write the training step of a lip reader and train one from nothing. Then you will read a real
 # run: what it learned, how far it generalizes, and what it still gets wrong.**
@@ -153,7 +153,7 @@ def train_step(model, batch, optimizer, clip_norm, extra_loss=None):
     raise NotImplementedError
 
 
-check("08.train_step", train_step)
+check("09.train_step", train_step)
 
 # %% [markdown]
 # <details><summary><b>Help: how do I change the gradient that the optimizer uses?</b></summary>
@@ -182,7 +182,7 @@ def train_step_solution(model, batch, optimizer, clip_norm, extra_loss=None):
 
 
 # %%
-train_step = use("08.train_step", train_step, train_step_solution)
+train_step = use("09.train_step", train_step, train_step_solution)
 
 # %% [markdown]
 # ### The training loop
@@ -670,7 +670,7 @@ def mended_loss(logits, frames, labels):
     raise NotImplementedError
 
 
-check("08.mended_loss", mended_loss)
+check("09.mended_loss", mended_loss)
 
 
 # %% tags=["hide-input"]
@@ -683,7 +683,7 @@ def mended_loss_solution(logits, frames, labels):
 
 
 # %%
-mended_loss = use("08.mended_loss", mended_loss, mended_loss_solution)
+mended_loss = use("09.mended_loss", mended_loss, mended_loss_solution)
 labels = torch.nn.utils.rnn.pad_sequence(targets, batch_first=True)  # (B, Lmax), padded with 0
 mended = mended_loss(perfect.transpose(0, 1), frames, labels).item()
 print(f"a perfect prediction costs {mended:.2f} with your loss")
@@ -1105,7 +1105,7 @@ def align_words(reference, hypothesis):
     raise NotImplementedError
 
 
-check("08.align_words", align_words)
+check("09.align_words", align_words)
 
 
 # %% tags=["hide-input"]
@@ -1133,7 +1133,7 @@ def align_words_solution(reference, hypothesis):
 
 
 # %%
-align_words = use("08.align_words", align_words, align_words_solution)
+align_words = use("09.align_words", align_words, align_words_solution)
 
 # %% [markdown]
 # The package's version is `lessons.ctc.metrics.edits`. With yours, the confusions of the spoken letter:
@@ -1422,4 +1422,4 @@ assert math.isclose(wer(references, hypotheses), mean_over_sentences(wer, refere
 # - M. Cooke, J. Barker, S. Cunningham, X. Shao, *An audio-visual corpus for speech perception and automatic
 #   speech recognition*, JASA 120(5), 2006: GRID.
 #
-# **Next**: notebook 09 leaves the lips for phones: the bottleneck, and how 589,824 weights become 69,632.
+# **Next**: notebook 10 leaves the lips for phones: the bottleneck, and how 589,824 weights become 69,632.
