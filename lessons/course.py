@@ -44,15 +44,15 @@ COURSE: tuple[Notebook, ...] = (
     Notebook(
         9, "train_lipnet", "Train LipNet", "a training run: plateau, fall, alignments, saliency", 2, True
     ),
-    Notebook(10, "bottleneck", "The bottleneck", "589,824 weights become 69,632", 1, True),
-    Notebook(11, "conv_lstm", "ConvLSTM", "an LSTM whose state is an image", 1, True),
-    Notebook(12, "bottleneck_lstm", "Bottleneck-LSTM", "the cell from the paper's equations", 1, True),
-    Notebook(13, "video_detection", "Video detection", "a small detector, with and without memory", 1, True),
-    Notebook(14, "capstone", "Capstone", "one stream: find the mouth, then read it", 1, True),
+    Notebook(10, "strangers", "Strangers", "a lip reader for people whom it never saw", 2, True),
+    Notebook(11, "bottleneck", "The bottleneck", "589,824 weights become 69,632", 1, True),
+    Notebook(12, "conv_lstm", "ConvLSTM", "an LSTM whose state is an image", 1, True),
+    Notebook(13, "bottleneck_lstm", "Bottleneck-LSTM", "the cell from the paper's equations", 1, True),
+    Notebook(14, "video_detection", "Video detection", "a small detector, with and without memory", 1, True),
+    Notebook(15, "capstone", "Capstone", "one stream: find the mouth, then read it", 1, True),
     Notebook(
-        15, "scale_and_ship", "Scale and ship", "mixed precision, compile, many processes, export", 2, True
+        16, "scale_and_ship", "Scale and ship", "mixed precision, compile, many processes, export", 2, True
     ),
-    Notebook(16, "strangers", "Strangers", "a lip reader for people whom it never saw", 2, True),
 )
 
 

@@ -25,13 +25,13 @@ MODULES = {
     "07": "lip_data",
     "08": "talker",
     "09": "train_lipnet",
-    "10": "bottleneck",
-    "11": "conv_lstm",
-    "12": "bottleneck_lstm",
-    "13": "video_detection",
-    "14": "capstone",
-    "15": "scale_and_ship",
-    "16": "strangers",
+    "10": "strangers",
+    "11": "bottleneck",
+    "12": "conv_lstm",
+    "13": "bottleneck_lstm",
+    "14": "video_detection",
+    "15": "capstone",
+    "16": "scale_and_ship",
 }
 
 

@@ -1,4 +1,4 @@
-"""Checks of notebook 10, the bottleneck. What is right is read off torch's layers, or tried one by one."""
+"""Checks of notebook 11, the bottleneck. What is right is read off torch's layers, or tried one by one."""
 
 from __future__ import annotations
 

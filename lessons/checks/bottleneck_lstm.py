@@ -1,4 +1,4 @@
-"""Checks of notebook 12, the Bottleneck-LSTM. What is right is built, counted, or run frame by frame."""
+"""Checks of notebook 13, the Bottleneck-LSTM. What is right is built, counted, or run frame by frame."""
 
 from __future__ import annotations
 

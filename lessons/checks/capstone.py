@@ -1,4 +1,4 @@
-"""Checks of notebook 14, the capstone. What is right is counted out pixel by pixel or frame by frame."""
+"""Checks of notebook 15, the capstone. What is right is counted out pixel by pixel or frame by frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of notebook 11, ConvLSTM. What is right comes from torch's LSTM cell, from sums number by number,
+"""Checks of notebook 12, ConvLSTM. What is right comes from torch's LSTM cell, from sums number by number,
 from spreading marks on a map, and from reading each video by itself."""
 
 from __future__ import annotations

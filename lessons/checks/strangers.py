@@ -1,4 +1,4 @@
-"""Checks of notebook 16: an augmentation by its properties, correlation by torch, leaks by planting them."""
+"""Checks of notebook 10: an augmentation by its properties, correlation by torch, leaks by planting them."""
 
 from __future__ import annotations
 

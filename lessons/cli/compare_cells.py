@@ -2,7 +2,7 @@
 
 Every cell stands in the detector of :mod:`lessons.cli.train_detector` and has half of its training, behind
 the same backbone and on the same clips. What differs is named in ``CELLS``. With ``--short`` the training is
-that of notebook 13, of as few steps as you like: two kinds of objects, behind the course's own backbone. The
+that of notebook 14, of as few steps as you like: two kinds of objects, behind the course's own backbone. The
 course's tables are ``cells.csv`` and ``cells_short.csv`` in ``lessons/trained/video_detector``.
 """
 
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
         type=int,
         nargs="+",
         metavar="STEPS",
-        help="train as notebook 13 does, so many steps; several make a table of each",
+        help="train as notebook 14 does, so many steps; several make a table of each",
     )
     parser.add_argument("--tiny", action="store_true", help="next to no training, to see that it runs")
     args = parser.parse_args(argv)

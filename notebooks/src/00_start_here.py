@@ -427,8 +427,8 @@ assert good == list(evaluate(model, some).texts)
 
 # %%
 short = (
-    "start here, video tensors, STCNN, GRU, CTC loss, decoding, LipNet, lip data, train, "
-    "bottleneck, ConvLSTM, B-LSTM, detection, capstone, ship, strangers, talker"
+    "start here, video tensors, STCNN, GRU, CTC loss, decoding, LipNet, lip data, talker, train, "
+    "strangers, bottleneck, ConvLSTM, B-LSTM, detection, capstone, ship"
 ).split(", ")
 figures.course_map([(n.number, title, n.written) for n, title in zip(COURSE, short, strict=True)], here=0)
 
@@ -438,9 +438,9 @@ figures.course_map([(n.number, title, n.written) for n, title in zip(COURSE, sho
 #
 # | you want | read |
 # |---|---|
-# | one evening: how a machine reads lips | the core of 00, 04, 06 and 08 |
-# | lip reading, all of it | 00 to 08 |
-# | object detection in video | 00, 01, 02 and 03, then 09 to 12 |
+# | one evening: how a machine reads lips | the core of 00, 04, 06 and 09 |
+# | lip reading, all of it | 00 to 10 |
+# | object detection in video | 00, 01, 02 and 03, then 11 to 14 |
 # | the whole course | in order: each notebook uses only what came before |
 #
 # Every notebook builds a **plain version** of an idea with you. It then shows that your version equals the

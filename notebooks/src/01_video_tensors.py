@@ -40,7 +40,7 @@ from lessons.training import checkpoint
 # ## 1. One clip, three slices
 #
 # A video decoder opens a file and returns an array: frames, rows, columns, and three bytes per pixel. The
-# course's synthetic talker returns the same (notebook 07 shows how it is made; you need no download). It says
+# course's synthetic talker returns the same (notebook 08 shows how it is made; you need no download). It says
 # one sentence in three seconds, at 25 frames per second.
 
 
@@ -933,7 +933,7 @@ assert last.stride() == decoded.stride() and decoded.is_contiguous(memory_format
 
 # %% [markdown]
 # A decoder's clip, permuted, is already in this format. Which format is faster depends on the machine and its
-# convolution library; measure it on yours (notebook 15).
+# convolution library; measure it on yours (notebook 16).
 #
 # ## Deeper: frames are not seconds
 #

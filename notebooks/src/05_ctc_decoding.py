@@ -691,7 +691,7 @@ figures.curves(
 #   overrules the lips.
 # - **Clean clips**: there is little to gain and something to lose. The network is nearly always right. Most
 #   of the wrong words are single letters, often confused with one that looks the same on the lips, such as p
-#   and b (notebook 07). Spelling cannot help there.
+#   and b (notebook 08). Spelling cannot help there.
 # - **β** makes the hypotheses longer. A large β without a language model makes things worse.
 #
 # </details>

@@ -735,7 +735,7 @@ show(LipNet.classify)
 # %% [markdown]
 # Find the lines of your `forward` in it. Two things are new: the mask (padded frames are set to zero before
 # each convolution, so that the end of a clip looks the same alone and in a batch) and the line about
-# autocast, which notebook 15 explains.
+# autocast, which notebook 16 explains.
 #
 # The weights that this course ships belong to a small form of this class, `SmallLipNet`: narrower, gray,
 # 32 × 64 pixels, strides instead of pools, normalization layers, and a linear layer that narrows the features
@@ -1361,4 +1361,4 @@ for name, network in (("your layers", model), ("torch's layers", package)):
 # - M. Cooke, J. Barker, S. Cunningham, X. Shao, *An audio-visual corpus for speech perception and automatic
 #   speech recognition*, JASA 120(5), 2006 (GRID).
 #
-# **Next**: notebook 07 makes the clips that LipNet reads; notebook 09 trains it.
+# **Next**: notebooks 07 and 08 make the clips that LipNet reads; notebook 09 trains it.

@@ -65,7 +65,7 @@ GPU = device.type == "cuda"
 # ### The data: one speaker, nine sentences
 #
 # A real run takes an hour (section 3). To see every step of one, we make the task small: a single speaker
-# of the synthetic talker (notebook 07), sentences of two words, frames of 16 × 32 pixels, 30 frames per
+# of the synthetic talker (notebook 08), sentences of two words, frames of 16 × 32 pixels, 30 frames per
 # clip.
 
 # %%
@@ -1422,4 +1422,4 @@ assert math.isclose(wer(references, hypotheses), mean_over_sentences(wer, refere
 # - M. Cooke, J. Barker, S. Cunningham, X. Shao, *An audio-visual corpus for speech perception and automatic
 #   speech recognition*, JASA 120(5), 2006: GRID.
 #
-# **Next**: notebook 10 leaves the lips for phones: the bottleneck, and how 589,824 weights become 69,632.
+# **Next**: notebook 10 asks why this network reads nobody but the person it was trained on, and what helps.

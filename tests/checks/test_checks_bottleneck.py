@@ -1,4 +1,4 @@
-"""What learners write by mistake in the exercises of notebook 10 does not pass, and is told why.
+"""What learners write by mistake in the exercises of notebook 11 does not pass, and is told why.
 
 That the shown solutions pass: tests/checks/test_solutions.py.
 """
@@ -24,9 +24,9 @@ def test_other_right_answers_pass():
     def by_one_convolution(x, depthwise, pointwise):
         return F.conv2d(x, pointwise * depthwise.transpose(0, 1), padding=depthwise.shape[2] // 2)
 
-    check("10.waist_for_ratio", lambda c, o, ratio: int(root(c, o, ratio)))
-    check("10.as_one_convolution", by_matrices)
-    check("10.depthwise_separable", by_one_convolution)
+    check("11.waist_for_ratio", lambda c, o, ratio: int(root(c, o, ratio)))
+    check("11.as_one_convolution", by_matrices)
+    check("11.depthwise_separable", by_one_convolution)
 
 
 # Wrong answers
@@ -110,12 +110,12 @@ WRONG = {
         ("against 1 x 1", waist(lambda m, c, o, r: r * (c * m + 9 * m * m + m * o) <= c * o), "too narrow"),
         ("the formula, rounded", lambda c, o, r: round(root(c, o, r)), "too wide"),
         ("the formula, rounded up", lambda c, o, r: math.ceil(root(c, o, r)), "too wide"),
-        ("never below 1", lambda c, o, r: max(1, from_notebook("10", "waist_for_ratio_solution")(c, o, r)),
+        ("never below 1", lambda c, o, r: max(1, from_notebook("11", "waist_for_ratio_solution")(c, o, r)),
          "the answer is 0"),
-        ("at most C", lambda c, o, r: min(c, from_notebook("10", "waist_for_ratio_solution")(c, o, r)),
+        ("at most C", lambda c, o, r: min(c, from_notebook("11", "waist_for_ratio_solution")(c, o, r)),
          "stay below C"),
         ("channels over ratio", lambda c, o, r: int(c / r), "too"),
-        ("whole ratios", lambda c, o, r: from_notebook("10", "waist_for_ratio_solution")(c, o, int(r)),
+        ("whole ratios", lambda c, o, r: from_notebook("11", "waist_for_ratio_solution")(c, o, int(r)),
          "need not be a whole number"),
         ("a float", lambda c, o, r: 61.0, "whole number"),
         ("no return", lambda c, o, r: None, "gave None"),
@@ -188,7 +188,7 @@ WRONG = {
 @each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
-        check(f"10.{exercise}", wrong)
+        check(f"11.{exercise}", wrong)
 
 
 def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():

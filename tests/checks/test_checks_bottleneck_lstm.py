@@ -1,4 +1,4 @@
-"""What learners write by mistake in the exercises of notebook 12 does not pass, and is told why.
+"""What learners write by mistake in the exercises of notebook 13 does not pass, and is told why.
 
 That the shown solutions pass: tests/checks/test_solutions.py.
 """
@@ -17,7 +17,7 @@ from lessons.checks import check
 from lessons.checks.bottleneck_lstm import CHECKS
 from tests.checks.exercises import each_wrong_answer, from_notebook
 
-SOURCE = Path(__file__).resolve().parents[2] / "notebooks" / "src" / "12_bottleneck_lstm.py"
+SOURCE = Path(__file__).resolve().parents[2] / "notebooks" / "src" / "13_bottleneck_lstm.py"
 
 
 def test_the_first_solution_has_at_most_fifteen_lines():
@@ -28,7 +28,7 @@ def test_the_first_solution_has_at_most_fifteen_lines():
 @pytest.mark.parametrize("seed", range(5))
 def test_the_solution_of_is_linear_does_not_depend_on_luck(seed):
     torch.manual_seed(seed)
-    check("12.is_linear", from_notebook("12", "is_linear_solution"))
+    check("13.is_linear", from_notebook("13", "is_linear_solution"))
 
 
 def test_other_right_answers_pass():
@@ -56,10 +56,10 @@ def test_other_right_answers_pass():
                 found.append(out)
         return found
 
-    check("12.bottleneck_lstm_step", one_gate_a_line)
-    check("12.is_linear", by_sums)
-    check("12.explanations", by_bits)
-    check("12.forget_bias", lambda n, share: torch.logit(torch.tensor(share).double() ** (1 / n)))
+    check("13.bottleneck_lstm_step", one_gate_a_line)
+    check("13.is_linear", by_sums)
+    check("13.explanations", by_bits)
+    check("13.forget_bias", lambda n, share: torch.logit(torch.tensor(share).double() ** (1 / n)))
 
 
 # Wrong answers
@@ -307,7 +307,7 @@ WRONG = {
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     torch.manual_seed(0)
     with pytest.raises(AssertionError, match=message):
-        check(f"12.{exercise}", wrong)
+        check(f"13.{exercise}", wrong)
 
 
 def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():

@@ -1,4 +1,4 @@
-"""What learners write by mistake in the exercises of notebook 14 does not pass, and is told why.
+"""What learners write by mistake in the exercises of notebook 15 does not pass, and is told why.
 
 That the shown solutions pass: tests/checks/test_solutions.py.
 """
@@ -46,11 +46,11 @@ def test_other_right_answers_pass():
                 del crops[:every]
         return words + list(read(crops, True)) if any_box else words
 
-    check("14.smooth_boxes", generator_smooth)
-    check("14.cut", padded)
-    check("14.live_words", slow_words)
+    check("15.smooth_boxes", generator_smooth)
+    check("15.cut", padded)
+    check("15.live_words", slow_words)
     check(
-        "14.earliest_telling",
+        "15.earliest_telling",
         lambda end, reach, every, agree: every * (-(-(end + reach) // every) + agree - 1),
     )
 

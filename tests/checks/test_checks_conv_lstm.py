@@ -1,4 +1,4 @@
-"""What learners write by mistake in the exercises of notebook 11 does not pass, and is told why.
+"""What learners write by mistake in the exercises of notebook 12 does not pass, and is told why.
 
 That the shown solutions pass: tests/checks/test_solutions.py.
 """
@@ -58,11 +58,11 @@ def test_other_right_answers_pass():
                 state = (state[0].detach(), state[1].detach())
         return total
 
-    check("11.conv_lstm_step", two_convolutions)
-    check("11.frames_to_hear", by_counting)
-    check("11.frames_to_hear", lambda *a: float(by_counting(*a)))
-    check("11.read_stream", with_where)
-    check("11.backward_in_pieces", frame_counter)
+    check("12.conv_lstm_step", two_convolutions)
+    check("12.frames_to_hear", by_counting)
+    check("12.frames_to_hear", lambda *a: float(by_counting(*a)))
+    check("12.read_stream", with_where)
+    check("12.backward_in_pieces", frame_counter)
 
 
 # Wrong answers
@@ -319,7 +319,7 @@ WRONG = {
 @each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
-        check(f"11.{exercise}", wrong)
+        check(f"12.{exercise}", wrong)
 
 
 def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
@@ -332,5 +332,5 @@ def test_a_check_leaves_the_chance_of_its_caller_alone():
     expected = torch.randn(2)
     torch.manual_seed(3)
     for exercise in CHECKS:
-        check(f"11.{exercise}", from_notebook("11", f"{exercise}_solution"))
+        check(f"12.{exercise}", from_notebook("12", f"{exercise}_solution"))
     assert torch.equal(torch.randn(2), expected)

@@ -1,4 +1,4 @@
-"""What learners write by mistake in the exercises of notebook 16 does not pass, and is told why.
+"""What learners write by mistake in the exercises of notebook 10 does not pass, and is told why.
 
 That the shown solution passes: tests/checks/test_solutions.py.
 """
@@ -181,7 +181,7 @@ WRONG = {
 @each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
-        check(f"16.{exercise}", wrong)
+        check(f"10.{exercise}", wrong)
 
 
 def test_every_exercise_is_tried_with_at_least_ten_wrong_answers():
@@ -293,5 +293,5 @@ RIGHT = {
 
 @each_right_answer(RIGHT)
 def test_right_answers_in_other_styles_are_accepted(exercise, function, capsys):
-    check(f"16.{exercise}", function)
-    assert capsys.readouterr().out == f"16.{exercise}: correct\n"
+    check(f"10.{exercise}", function)
+    assert capsys.readouterr().out == f"10.{exercise}: correct\n"

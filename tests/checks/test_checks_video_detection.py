@@ -1,4 +1,4 @@
-"""What learners write by mistake in the exercises of notebook 13 does not pass, and is told why.
+"""What learners write by mistake in the exercises of notebook 14 does not pass, and is told why.
 
 That the shown solutions pass: tests/checks/test_solutions.py.
 """
@@ -39,11 +39,11 @@ def test_other_right_answers_pass():
         y, x = (y0 + y1) / 2, (x0 + x1) / 2
         return [int(y), int(x), y % 1, x % 1, math.log(y1 - y0), math.log(x1 - x0)]
 
-    check("13.iou", tensor_iou)
-    check("13.peaks", padded_peaks)
-    check("13.average_precision", hull_first)
-    check("13.center_target", as_tensor)
-    check("13.flicker", lambda found: found.int().diff(dim=1).abs().sum() / max(found[:, 1:].numel(), 1))
+    check("14.iou", tensor_iou)
+    check("14.peaks", padded_peaks)
+    check("14.average_precision", hull_first)
+    check("14.center_target", as_tensor)
+    check("14.flicker", lambda found: found.int().diff(dim=1).abs().sum() / max(found[:, 1:].numel(), 1))
 
 
 # Wrong answers
@@ -292,7 +292,7 @@ WRONG = [
 @pytest.mark.parametrize(("exercise", "wrong", "message", "hint"), WRONG)
 def test_wrong_answers_are_told_what_is_wrong_and_where_to_look(exercise, wrong, message, hint):
     with pytest.raises(AssertionError) as told:
-        check(f"13.{exercise}", wrong)
+        check(f"14.{exercise}", wrong)
     assert message in str(told.value) and hint in str(told.value)
 
 

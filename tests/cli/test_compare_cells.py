@@ -43,7 +43,7 @@ def test_half_of_the_training():
 
 
 def test_a_short_training_is_that_of_the_notebook():
-    source = Path(__file__).resolve().parents[2] / "notebooks" / "src" / "13_video_detection.py"
+    source = Path(__file__).resolve().parents[2] / "notebooks" / "src" / "14_video_detection.py"
     text = source.read_text(encoding="utf-8")
     scene, recipe = (
         re.search(rf"^{name} = (.+?\))(  #.*)?$", text, flags=re.M) for name in ("LIVE", "RECIPE")

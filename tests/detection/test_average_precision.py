@@ -211,8 +211,8 @@ def test_read_at_101_recalls_it_is_coco_exactly(kind):
     assert np.mean(each) == pytest.approx(coco(found, true)[1], abs=1e-9)
 
 
-def test_notebook_13_keeps_what_coco_says():
-    source = Path(__file__).resolve().parents[2] / "notebooks" / "src" / "13_video_detection.py"
+def test_notebook_14_keeps_what_coco_says():
+    source = Path(__file__).resolve().parents[2] / "notebooks" / "src" / "14_video_detection.py"
     kept = eval(re.search(r"^COCO = (.+)$", source.read_text(encoding="utf-8"), flags=re.M)[1])
     boxes = {  # its six boxes: frame -> boxes and scores
         0: ([(1, 0, 11, 10), (0, 1, 10, 11), (21, 21, 31, 31)], [0.9, 0.8, 0.5]),

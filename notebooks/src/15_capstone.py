@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 14 · Capstone
+# # 15 · Capstone
 #
 # **You will join the two halves of this course: a detector with a Bottleneck-LSTM finds the mouth, LipNet
 # reads it, frame by frame, while the film is still running.**
 #
 # *About 40 minutes to read and solve; all cells together run in about a minute on one CPU core.*
 #
-# **You need**: what CTC gives (notebook 05), LipNet (06), a detector with memory and its state (13).
+# **You need**: what CTC gives (notebook 05), LipNet (06), a detector with memory and its state (14).
 #
 # **You will be able to**
 # - write the loop that turns a running film into words, and say of each part what it remembers;
@@ -41,7 +41,7 @@ _ = torch.set_num_threads(1)
 #
 # Until now somebody else did half of the work. LipNet was given mouths, cut out and centered; the detector
 # was given things to find, and nobody asked what for. Here is a film as a camera gives it: a drawn person,
-# who moves, blinks, and says a sentence of GRID. The mouth is that of the synthetic talker (notebook 07).
+# who moves, blinks, and says a sentence of GRID. The mouth is that of the synthetic talker (notebook 08).
 #
 # Two things make it hard. Sometimes a **hand** hides the mouth. And in half of the films a **poster** of
 # somebody else is hung up while the film runs.
@@ -88,9 +88,9 @@ reader = checkpoint.load("lipnet_small_synthetic").to(memory_format=torch.channe
 height, width = reader.frame_size
 figures.pipeline_diagram(
     [
-        ("find", "backbone", "features\n128 × 6 × 12", "10, 13"),
-        ("find", "Bottleneck-\nLSTM", "map and state\n64 × 6 × 12", "11, 12"),
-        ("find", "head", "a box\nor none", "13"),
+        ("find", "backbone", "features\n128 × 6 × 12", "11, 14"),
+        ("find", "Bottleneck-\nLSTM", "map and state\n64 × 6 × 12", "12, 13"),
+        ("find", "head", "a box\nor none", "14"),
         ("join", "smooth,\ncut out", f"crop\n{height} × {width}", "here"),
         ("read", "STCNN", "a feature\n3 frames late", "02"),
         ("read", "Bi-GRU", "28 classes\na frame", "03, 06"),
@@ -105,10 +105,10 @@ figures.pipeline_diagram(
 # - **The finder looks at a small picture, the reader at a large one.** *Where* the mouth is can be seen at
 #   half the height and width; what it says cannot. The finder gets 48 × 96 pixels of the 96 × 192, a quarter
 #   of the work.
-# - **The finder has one class**, the mouth, and the detector of notebook 13 is taken as it is.
+# - **The finder has one class**, the mouth, and the detector of notebook 14 is taken as it is.
 # - **The box is the window that the reader wants**, twice as wide as high, not the lips' own outline.
 #
-# `python -m lessons train-mouth-finder` trained the finders in two stages, as in notebook 13: backbone and
+# `python -m lessons train-mouth-finder` trained the finders in two stages, as in notebook 14: backbone and
 # head on single frames, then each memory behind the frozen backbone, on clips of 16 frames.
 
 # %%
@@ -173,7 +173,7 @@ def smooth_boxes(found, share):
     raise NotImplementedError
 
 
-check("14.smooth_boxes", smooth_boxes)
+check("15.smooth_boxes", smooth_boxes)
 
 # %% [markdown]
 # <details><summary><b>Help: the boxes that came in have changed</b></summary>
@@ -197,7 +197,7 @@ def smooth_boxes_solution(found, share):
 
 
 # %%
-check("14.smooth_boxes", smooth_boxes_solution)
+check("15.smooth_boxes", smooth_boxes_solution)
 
 smoother = Smoother(0.25)
 ours = smooth_boxes_solution(found["bottleneck_lstm"], 0.25)
@@ -269,7 +269,7 @@ def cut(frame, left, top, right, bottom):
     raise NotImplementedError
 
 
-check("14.cut", cut)
+check("15.cut", cut)
 
 # %% [markdown]
 # <details><summary><b>Help: the crop shows the wrong side of the picture</b></summary>
@@ -290,7 +290,7 @@ def cut_solution(frame, left, top, right, bottom):
 
 
 # %%
-check("14.cut", cut_solution)
+check("15.cut", cut_solution)
 
 picture = torch.from_numpy(film[20])  # (H, W)
 for box in ((20, 30, 84, 62), (-20, -10, 44, 22), (150, 80, 214, 112)):
@@ -331,7 +331,7 @@ def live_words(frames, find, cut, read, every):
     raise NotImplementedError
 
 
-check("14.live_words", live_words)
+check("15.live_words", live_words)
 
 # %% [markdown]
 # <details><summary><b>Help: frames are read twice</b></summary>
@@ -360,7 +360,7 @@ def live_words_solution(frames, find, cut, read, every):
 
 
 # %%
-check("14.live_words", live_words_solution)
+check("15.live_words", live_words_solution)
 
 
 def watch(film, detector, reader):
@@ -474,7 +474,7 @@ def earliest_telling(end, reach, every, agree):
     raise NotImplementedError
 
 
-check("14.earliest_telling", earliest_telling)
+check("15.earliest_telling", earliest_telling)
 
 
 # %% tags=["hide-input"]
@@ -487,7 +487,7 @@ def earliest_telling_solution(end, reach, every, agree):
 
 
 # %%
-check("14.earliest_telling", earliest_telling_solution)
+check("15.earliest_telling", earliest_telling_solution)
 
 at_best = np.mean([earliest_telling_solution(end, 3, READ_EVERY, 3) - end for end in range(20, 70)])
 table = read_table()
@@ -708,7 +708,7 @@ assert (causal, around) == (0, 2)
 #
 # ### What a new film must not find
 #
-# Notebook 13 had a detector whose state leaked from film to film. How many states has this loop? Read the
+# Notebook 14 had a detector whose state leaked from film to film. How many states has this loop? Read the
 # sources and count; then look:
 
 # %%
@@ -751,7 +751,7 @@ for name, finder in (("new", MouthFinder(finder_weights)), ("leaked", leaking)):
 # %% [markdown]
 # **No mouth at all, in 75 frames**, and not a word read. The memory has learned its lesson too well: who was
 # there first talks, and a face that turns up later, elsewhere, is a poster. Kept beyond a film's end, this
-# wisdom is blindness. In notebook 13 a leaked state left ghosts; what it does depends on what was learned.
+# wisdom is blindness. In notebook 14 a leaked state left ghosts; what it does depends on what was learned.
 #
 # ## 10. The whole course in one loop
 #
@@ -762,9 +762,9 @@ for name, finder in (("new", MouthFinder(finder_weights)), ("leaked", leaking)):
 finder_count = count(finder_weights, torch.zeros(1, 1, 1, 48, 96))
 reader_count = count(checkpoint.load("lipnet_small_synthetic"), torch.zeros(1, 1, 75, 32, 64))
 PARTS = (
-    ("find: backbone", "10, 13", finder_count, ("backbone",), 1),
-    ("find: Bottleneck-LSTM", "11, 12", finder_count, ("memory",), 1),
-    ("find: head", "13", finder_count, ("head",), 1),
+    ("find: backbone", "11, 14", finder_count, ("backbone",), 1),
+    ("find: Bottleneck-LSTM", "12, 13", finder_count, ("memory",), 1),
+    ("find: head", "14", finder_count, ("head",), 1),
     ("read: STCNN", "01, 02, 06", reader_count, ("stcnn", "projection"), 75),
     ("read: Bi-GRU", "03, 06", reader_count, ("gru",), 75),
     ("read: CTC's 28 classes", "04, 05", reader_count, ("head",), 75),
@@ -785,7 +785,7 @@ assert 0.9 < finding / reading < 1.2
 # %% [markdown]
 # The reader has 15 times the weights of the finder, and costs no more: its weights sit in the GRUs and the
 # projection, which work on one row of features a frame, while the finder's few filters go over a whole
-# picture (notebook 10: weights are not work). But the sum above lets each part run once a frame. In the
+# picture (notebook 11: weights are not work). But the sum above lets each part run once a frame. In the
 # loop the GRUs run **again with each reading**, over all that has come so far: 15 readings of 5, 10 … 75
 # frames. And the clock? Times are yours once you run this.
 
@@ -838,7 +838,7 @@ figures.layer_costs(
 #   On a camera's picture both would answer, and mean nothing. The course's other reader,
 #   `lipnet_small_grid_s1`, was trained on one real speaker.
 # - **Many speakers, free speech.** Six words from fixed lists are a long way from a talk; letters that look
-#   alike (notebook 07) have to be told apart by what people are likely to say.
+#   alike (notebook 08) have to be told apart by what people are likely to say.
 # - **Knowing that it does not know.** With a hand before the mouth the reader goes on reading the hand: at
 #   the level "much" most words are wrong even with the true box. A product would have to notice, and be
 #   silent. A reader trained with hands might lose less; we have not tried.
@@ -885,4 +885,4 @@ figures.layer_costs(
 #   several readings agree on.
 # - B. Efron, *Bootstrap Methods: Another Look at the Jackknife*, Annals of Statistics 7(1), 1979.
 #
-# **Next**: notebook 15: make it fast, and send it out into the world.
+# **Next**: notebook 16: make it fast, and send it out into the world.

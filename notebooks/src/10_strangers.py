@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 16 · Strangers
+# # 10 · Strangers
 #
 # **A lip reader trained on one person misreads most words of everybody else. You will find out why, and train
 # one that generalizes to people it has never seen.**
@@ -7,7 +7,7 @@
 # *Core path: about 60 minutes; deeper sections: about 6; all cells together run in about a minute on one CPU
 # core.*
 #
-# **You need**: how LipNet is trained (notebook 09), the talker and splits (notebook 07), the word error rate
+# **You need**: how LipNet is trained (notebook 09), the talker and splits (notebook 08), the word error rate
 # WER (notebook 05).
 #
 # **You will be able to**
@@ -272,7 +272,7 @@ def relight(clips, strength, rng):
     raise NotImplementedError
 
 
-check("16.relight", relight)
+check("10.relight", relight)
 
 
 # %% tags=["hide-input"]
@@ -284,7 +284,7 @@ def relight_solution(clips, strength, rng):
 
 
 # %%
-relight = use("16.relight", relight, relight_solution)
+relight = use("10.relight", relight, relight_solution)
 relit_clips = relight(
     torch.from_numpy(large[:, moments["lip lowest"]][None]).repeat(8, 1, 1, 1).float(),
     0.5,
@@ -407,7 +407,7 @@ def correlation_loss(seen, true):
     raise NotImplementedError
 
 
-check("16.correlation_loss", correlation_loss)
+check("10.correlation_loss", correlation_loss)
 
 
 # %% tags=["hide-input"]
@@ -423,7 +423,7 @@ def correlation_loss_solution(seen, true):
 
 
 # %%
-correlation_loss = use("16.correlation_loss", correlation_loss, correlation_loss_solution)
+correlation_loss = use("10.correlation_loss", correlation_loss, correlation_loss_solution)
 p, q = torch.randn(2, T, 4, 9, generator=torch.Generator().manual_seed(0))  # (T, B, 9) each
 everywhere = torch.ones(T, 4, dtype=torch.bool)  # (T, B) in which frames the measures are known
 ours = correlation_loss(p, q)
@@ -625,7 +625,7 @@ def leaks(train, val):
     raise NotImplementedError
 
 
-check("16.leaks", leaks)
+check("10.leaks", leaks)
 
 
 # %% tags=["hide-input"]
@@ -641,7 +641,7 @@ def leaks_solution(train, val):
 
 
 # %%
-leaks = use("16.leaks", leaks, leaks_solution)
+leaks = use("10.leaks", leaks, leaks_solution)
 
 
 def rows_of(clips):
@@ -668,7 +668,7 @@ assert not found["speakers"] and not found["clips"] and len(found["sentences"]) 
 # on the others and test on it (**cross-validation**). Every person is tested by a model that has never seen
 # them, at the cost of one training per fold.
 #
-# Then the confidence interval. The **bootstrap** (notebook 14) resamples the test clips with replacement.
+# Then the confidence interval. The **bootstrap** resamples the test clips with replacement.
 # That treats clips as independent, but clips of one person are correlated: if one is hard to read, so are the
 # others. What varies between test sets is *who* is in them. So resample **people**, each with all of their
 # clips.
@@ -734,7 +734,7 @@ assert share["letters"] > 0.5  # one word in six …
 assert wrong_words["letters"] / said_words["letters"] > 2 * wrong_words["digits"] / said_words["digits"]
 
 # %% [markdown]
-# Most letters are one syllable. Many look alike on the lips (*b*, *p*; *d*, *t*; notebook 07), and the
+# Most letters are one syllable. Many look alike on the lips (*b*, *p*; *d*, *t*; notebook 08), and the
 # grammar allows any of them. Digits are longer, and there are only ten. More people alone may not help: the
 # difference between two letters is small and often near teeth and tongue, and part of the error is the Bayes
 # error.
@@ -880,4 +880,4 @@ figures.intervals(rows, title="Our small model on strangers: 95 % intervals")
 #   speech recognition*, JASA 120(5), 2006: GRID.
 # - B. Efron, R. Tibshirani, *An Introduction to the Bootstrap*, Chapman & Hall, 1993.
 #
-# **Next**: notebook 10 leaves the lips for phones: the bottleneck, and how 589,824 weights become 69,632.
+# **Next**: notebook 11 leaves the lips for phones: the bottleneck, and how 589,824 weights become 69,632.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 10 · The bottleneck
+# # 11 · The bottleneck
 #
 # **You will turn a convolution of 589,824 weights into one of 69,632 by hand, count both in four ways, and
 # find out what the saving costs: in what can pass, and on the clock.**
@@ -41,7 +41,7 @@ from lessons.training import checkpoint
 # %% [markdown]
 # ## 1. What a phone can pay
 #
-# Part I read lips on a computer. Part II (notebooks 10 to 13) finds things in video on a **phone**, with a
+# Part I read lips on a computer. Part II (notebooks 11 to 14) finds things in video on a **phone**, with a
 # network that remembers what it saw. The paper that we follow, Liu and Zhu 2018, compares detectors. On the
 # way from a large one to one for a phone, every weight must be stored and every multiply-add must be paid
 # for, in time and in battery, for each frame:
@@ -62,7 +62,7 @@ assert (round(large[0] / ours[0]), round(large[1] / ours[1])) == (20, 127)
 assert ours[0] < plain[0] and ours[1] < plain[1] and ours[2] > plain[2]
 
 # %% [markdown]
-# (A weight is a float32: four bytes. mAP is a detector's accuracy; notebook 13 defines it.) The last row
+# (A weight is a float32: four bytes. mAP is a detector's accuracy; notebook 14 defines it.) The last row
 # is what Part II builds: a memory *and* less to pay. Even so the phone is short of time. Film gives it 40
 # ms a frame. On the fast cores of a Pixel 2 the last row took 322 ms, a version with narrower layers 65 ms
 # (Table 7).
@@ -164,7 +164,7 @@ def conv_weights(in_channels, out_channels, kernel_size, groups=1, bias=False):
     raise NotImplementedError
 
 
-check("10.conv_weights", conv_weights)
+check("11.conv_weights", conv_weights)
 
 # %% [markdown]
 # <details><summary><b>Help: "in_channels must be divisible by groups"</b></summary>
@@ -185,7 +185,7 @@ def conv_weights_solution(in_channels, out_channels, kernel_size, groups=1, bias
 
 
 # %%
-check("10.conv_weights", conv_weights_solution)
+check("11.conv_weights", conv_weights_solution)
 
 # %% [markdown]
 # Now the example that this course set out from, a write-up of the Bottleneck-LSTM on a Chinese blog (see
@@ -360,7 +360,7 @@ def waist_for_ratio(in_channels, out_channels, ratio):
     raise NotImplementedError
 
 
-check("10.waist_for_ratio", waist_for_ratio)
+check("11.waist_for_ratio", waist_for_ratio)
 
 
 # %% tags=["hide-input"]
@@ -378,7 +378,7 @@ def waist_for_ratio_solution(in_channels, out_channels, ratio):
 
 
 # %%
-check("10.waist_for_ratio", waist_for_ratio_solution)
+check("11.waist_for_ratio", waist_for_ratio_solution)
 for ratio in (1, 2, 9, 100):
     print(f"at most 1/{ratio} of 589,824: waist {waist_for_ratio_solution(256, 256, ratio)}")
 assert [waist_for_ratio_solution(256, 256, r) for r in (1, 2, 9)] == [229, 154, 61]
@@ -409,7 +409,7 @@ def multiply_adds(size, in_channels, out_channels, kernel_size, stride=1, paddin
     raise NotImplementedError
 
 
-check("10.multiply_adds", multiply_adds)
+check("11.multiply_adds", multiply_adds)
 
 
 # %% tags=["hide-input"]
@@ -421,7 +421,7 @@ def multiply_adds_solution(size, in_channels, out_channels, kernel_size, stride=
 
 
 # %%
-check("10.multiply_adds", multiply_adds_solution)
+check("11.multiply_adds", multiply_adds_solution)
 
 # %% [markdown]
 # **Predict** for each pair, all with 256 channels: which has more weights, which does more work?
@@ -537,7 +537,7 @@ def as_one_convolution(narrow, around, widen):
     raise NotImplementedError
 
 
-check("10.as_one_convolution", as_one_convolution)
+check("11.as_one_convolution", as_one_convolution)
 
 
 # %% tags=["hide-input"]
@@ -548,7 +548,7 @@ def as_one_convolution_solution(narrow, around, widen):
 
 
 # %%
-check("10.as_one_convolution", as_one_convolution_solution)
+check("11.as_one_convolution", as_one_convolution_solution)
 _ = torch.manual_seed(0)
 linear_block = [conv.build().double() for conv in squeezed]  # 256 -> 64 -> 64 -> 256, no ReLU
 weights = [conv.weight for conv in linear_block]
@@ -755,7 +755,7 @@ def depthwise_separable(x, depthwise, pointwise):
     raise NotImplementedError
 
 
-check("10.depthwise_separable", depthwise_separable)
+check("11.depthwise_separable", depthwise_separable)
 
 # %% [markdown]
 # <details><summary><b>Help: "expected input … to have 1 channels, but got 4"</b></summary>
@@ -783,7 +783,7 @@ def depthwise_separable_solution(x, depthwise, pointwise):
 
 
 # %%
-check("10.depthwise_separable", depthwise_separable_solution)
+check("11.depthwise_separable", depthwise_separable_solution)
 _ = torch.manual_seed(0)
 pair = DepthwiseSeparable(6, 4).double()
 x = torch.randn(2, 6, 5, 7, dtype=torch.float64, requires_grad=True)  # (B, C, H, W)
@@ -938,7 +938,7 @@ assert each["  its depthwise"] < 5 and each["  its pointwise"] > 70
 #
 # The second reason is **overhead**: calling a layer costs some microseconds whatever it does, and three
 # layers cost that three times (the block's two ReLUs come on top). At 16 channels there is little else. So
-# time a layer at the size at which you will use it. Notebook 12 does so with the whole Bottleneck-LSTM.
+# time a layer at the size at which you will use it. Notebook 13 does so with the whole Bottleneck-LSTM.
 
 # %% [markdown]
 # ## 10. The finished version
@@ -1046,7 +1046,7 @@ assert sum(conv.out_channels for conv in convs) == 26_560
 # %% [markdown]
 # ## 12. Where both are used
 #
-# The Bottleneck-LSTM of notebook 12 is made of four convolutions. With what you know now you can read its
+# The Bottleneck-LSTM of notebook 13 is made of four convolutions. With what you know now you can read its
 # plan for 1024 channels in and a memory of 256:
 
 # %%
@@ -1115,4 +1115,4 @@ weight_bars(
 #   [arXiv 1704.04861](https://arxiv.org/abs/1704.04861): §3.1 (the ratio).
 # - C. Eckart, G. Young, *The approximation of one matrix by another of lower rank*, Psychometrika 1(3), 1936.
 #
-# **Next**: notebook 11 gives a picture a memory: ConvLSTM, an LSTM whose state is an image.
+# **Next**: notebook 12 gives a picture a memory: ConvLSTM, an LSTM whose state is an image.

@@ -1,13 +1,13 @@
 # %% [markdown]
-# # 13 · Video detection
+# # 14 · Video detection
 #
 # **You will build a detector that finds things in film, give it a memory, and measure what the memory is
 # worth: what it holds, how seldom it blinks, and where it fails.**
 #
 # *About 100 minutes to read and solve; all cells together run in about a minute on one CPU core.*
 #
-# **You need**: convolution (notebook 02), depthwise-separable convolution (10), what goes into a ConvLSTM
-# (11) and a Bottleneck-LSTM (12) and what comes out: a map $h$ and a state.
+# **You need**: convolution (notebook 02), depthwise-separable convolution (11), what goes into a ConvLSTM
+# (12) and a Bottleneck-LSTM (13) and what comes out: a map $h$ and a state.
 #
 # **You will be able to**
 # - write IoU, center-point targets, peak finding and average precision yourself, and prove each against
@@ -166,7 +166,7 @@ def iou_of_two(a, b):
     raise NotImplementedError
 
 
-check("13.iou", iou_of_two)
+check("14.iou", iou_of_two)
 
 # %% [markdown]
 # <details><summary><b>Help: "too large" for boxes that are apart</b></summary>
@@ -189,7 +189,7 @@ def iou_solution(a, b):
 
 
 # %%
-check("13.iou", iou_solution)
+check("14.iou", iou_solution)
 
 generator = torch.Generator().manual_seed(0)
 corners = torch.rand(12, 2, 2, generator=generator, dtype=torch.float64) * 30
@@ -261,7 +261,7 @@ def center_target(box, stride):
     raise NotImplementedError
 
 
-check("13.center_target", center_target)
+check("14.center_target", center_target)
 
 # %% [markdown]
 # <details><summary><b>Help: row and column are swapped</b></summary>
@@ -283,7 +283,7 @@ def center_target_solution(box, stride):
 
 
 # %%
-check("13.center_target", center_target_solution)
+check("14.center_target", center_target_solution)
 
 film, t = plain_film, 6
 there = clips.labels[film] >= 0
@@ -397,7 +397,7 @@ def peaks(heat):
     raise NotImplementedError
 
 
-check("13.peaks", peaks)
+check("14.peaks", peaks)
 
 # %% [markdown]
 # <details><summary><b>Help: "expected (…), has shape (…)" after a max-pool</b></summary>
@@ -416,7 +416,7 @@ def peaks_solution(heat):
 
 
 # %%
-check("13.peaks", peaks_solution)
+check("14.peaks", peaks_solution)
 
 # %% [markdown]
 # Other detectors have no peaks: thousands of **anchors**, fixed boxes of all sizes, each say yes or no, and
@@ -553,7 +553,7 @@ def average_precision(right, n_true):
     raise NotImplementedError
 
 
-check("13.average_precision", average_precision)
+check("14.average_precision", average_precision)
 
 # %% [markdown]
 # <details><summary><b>Help: "too large" for [yes, no, yes]</b></summary>
@@ -579,7 +579,7 @@ def average_precision_solution(right, n_true):
 
 
 # %%
-check("13.average_precision", average_precision_solution)
+check("14.average_precision", average_precision_solution)
 assert math.isclose(average_precision_solution([True, False, True], 2), 5 / 6)
 
 
@@ -682,7 +682,7 @@ for judge in (walk, careless):
 # %% [markdown]
 # ## 6. The detector
 #
-# Three parts. A **backbone** of depthwise-separable convolutions (notebook 10) sees each frame alone. A
+# Three parts. A **backbone** of depthwise-separable convolutions (notebook 11) sees each frame alone. A
 # **memory** joins the frames. A **head** makes the maps of section 3. Four memories can stand in the
 # middle:
 #
@@ -690,8 +690,8 @@ for judge in (walk, careless):
 # |---|---|---|
 # | `none` | a 1 × 1 convolution of the frame's features | nothing |
 # | `averaging` | mean ← ¾ mean + ¼ features, then the 1 × 1 convolution | the mean |
-# | `conv_lstm` | notebook 11 | $h$ and $c$ |
-# | `bottleneck_lstm` | notebook 12 | $h$ and $c$ |
+# | `conv_lstm` | notebook 12 | $h$ and $c$ |
+# | `bottleneck_lstm` | notebook 13 | $h$ and $c$ |
 
 # %%
 MEMORIES = ("none", "averaging", "conv_lstm", "bottleneck_lstm")
@@ -962,7 +962,7 @@ assert winners["bar"] == "averaging"
 #
 # ### Which part of the cell does it?
 #
-# The table holds one form of the Bottleneck-LSTM. Notebook 12 made much of the φ after the bottleneck and
+# The table holds one form of the Bottleneck-LSTM. Notebook 13 made much of the φ after the bottleneck and
 # of first values that keep a signal's size. Does it show here? `python -m lessons compare-cells` trains the
 # cell with one thing changed at a time: first as you did in section 7, two kinds of things and 400 steps,
 # two trainings of each; then with four times the steps; then, once, on six kinds with half of the table's
@@ -1003,7 +1003,7 @@ for part, times in (("depthwise", 11), ("spatial", 8)):  # 128 and 64 channels: 
 # **Bad first values cost time, and here not the end result.** After 400 steps the cell whose depthwise
 # filters start so small is far behind in both trainings; with four times the steps it has made up for it. So
 # beware of short trials: they may measure how a network starts, not how good it gets. And if your training is
-# short, or dear, first values are worth the care that notebook 12 takes.
+# short, or dear, first values are worth the care that notebook 13 takes.
 #
 # **φ is not shown to matter**, at any length: without it the cell does no worse. Two trainings, or one, say
 # nothing about differences of two or three points. If you build φ, you do it to be faithful to the paper, not
@@ -1085,7 +1085,7 @@ def flicker(found):
     raise NotImplementedError
 
 
-check("13.flicker", flicker)
+check("14.flicker", flicker)
 
 
 # %% tags=["hide-input"]
@@ -1097,7 +1097,7 @@ def flicker_solution(found):
 
 
 # %%
-check("13.flicker", flicker_solution)
+check("14.flicker", flicker_solution)
 
 there_in_half = torch.from_numpy(half.labels >= 0)  # (N, objects)
 for memory in MEMORIES:
@@ -1441,4 +1441,4 @@ for memory in ("bottleneck_lstm", "conv_lstm"):
 # - [vikrant7/mobile-vod-bottleneck-lstm](https://github.com/vikrant7/mobile-vod-bottleneck-lstm): the port
 #   that keeps its state, re-created in our words.
 #
-# **Next**: notebook 14, the capstone: one stream, find the mouth, then read it.
+# **Next**: notebook 15, the capstone: one stream, find the mouth, then read it.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 12 · Bottleneck-LSTM
+# # 13 · Bottleneck-LSTM
 #
 # **You will write the cell that gives a phone's detector a memory, in seven lines; follow one frame through
 # it arrow by arrow; find a layer that is missing from its authors' sum; and find five bugs that live in
@@ -7,7 +7,7 @@
 #
 # *About 110 minutes to read and solve; all cells together run in about half a minute on one CPU core.*
 #
-# **You need**: ConvLSTM (notebook 11), the depthwise and the 1 × 1 convolution (notebook 10), the LSTM's
+# **You need**: ConvLSTM (notebook 12), the depthwise and the 1 × 1 convolution (notebook 11), the LSTM's
 # gates (notebook 03), first weights and fan-in (notebook 06).
 #
 # **You will be able to**
@@ -51,7 +51,7 @@ from lessons.training.checkpoint import trained_folder
 # ## 1. Why a ConvLSTM is too dear, and where the answer comes from
 #
 # Before the memory stands the **backbone**, a network that sees each frame alone; in the paper's detector its
-# last maps have 1024 channels at 10 × 10 places. Notebook 11's ConvLSTM would read them with one 3 × 3
+# last maps have 1024 channels at 10 × 10 places. Notebook 12's ConvLSTM would read them with one 3 × 3
 # convolution, from the 1024 channels of $x$ and the $D$ of its own memory to four gates. **Predict** for a
 # memory of 256 channels: how many weights are that, beside the 4.20 million of the *whole* MobileNet-SSD
 # detector (Table 5 of the paper)?
@@ -89,7 +89,7 @@ assert (year, month) == (2017, 11) and (conference, conference_year) == ("CVPR",
 #
 # The plan: let the gates see something *small*. Input and memory are squeezed into a map of only $D$
 # channels, the **bottleneck** $b$; the gates read $b$ and nothing else. And no convolution both looks around
-# and mixes channels (notebook 10). With $\circledast$ for a depthwise 3 × 3 convolution, $W$ for a 1 × 1,
+# and mixes channels (notebook 11). With $\circledast$ for a depthwise 3 × 3 convolution, $W$ for a 1 × 1,
 # $[\cdot,\cdot]$ for channels side by side:
 #
 # $$\begin{aligned}
@@ -106,7 +106,7 @@ assert (year, month) == (2017, 11) and (conference, conference_year) == ("CVPR",
 # no biases otherwise. This is the cell of the paper's Table 1; section 9 shows three others that bear its
 # name.
 #
-# What is new beside notebook 11: the ConvLSTM's gates see $x$ and $h$; here they see $b$. The paper writes
+# What is new beside notebook 12: the ConvLSTM's gates see $x$ and $h$; here they see $b$. The paper writes
 # that line $b_t = \varphi\big({}^{M+N}W_b^N \star [x_t, h_{t-1}]\big)$, with $M$ for our $C$ and $N$ for
 # our $D$: from $M + N$ channels to $N$.
 #
@@ -125,7 +125,7 @@ def bottleneck_lstm_step(x, h, c, depthwise, bottleneck, spatial, gates):
     raise NotImplementedError
 
 
-check("12.bottleneck_lstm_step", bottleneck_lstm_step)
+check("13.bottleneck_lstm_step", bottleneck_lstm_step)
 
 # %% [markdown]
 # <details><summary><b>Help: "weight of size [2, 1, 3, 3], expected input … to have 1 channels"</b></summary>
@@ -158,7 +158,7 @@ def bottleneck_lstm_step_solution(x, h, c, depthwise, bottleneck, spatial, gates
 
 
 # %%
-check("12.bottleneck_lstm_step", bottleneck_lstm_step_solution)
+check("13.bottleneck_lstm_step", bottleneck_lstm_step_solution)
 
 # %% [markdown]
 # Seven lines. Is it the cell in `lessons`? Values first, of both results, then the gradient of an arbitrary
@@ -269,7 +269,7 @@ figures.bottleneck_lstm_diagram(
 #
 # Note where $h$ comes in: late, after the first depthwise convolution. And note that nothing but $c$ and $h$
 # goes from frame to frame: they come in as arguments and go out as results. (What happens when a cell *keeps*
-# them as attributes, notebook 11 has shown: state of a fixed size, state that leaks into the next video,
+# them as attributes, notebook 12 has shown: state of a fixed size, state that leaks into the next video,
 # `backward` across an in-place change.)
 #
 # <details><summary><b>Help: "h has shape (1, 256, 10, 10), expected …: start with no state"</b></summary>
@@ -356,7 +356,7 @@ figures.clip_rows(
 # row "σ(f + 1)", while noise, which is weak, fades at $\sigma(1) = 0.73$ a frame. But look at frame 8: the 7
 # is back, a little further right and up, and $h'$ shows it twice: where it is, and **where it was last
 # seen**, with a smear of where it had been. Nobody told these weights that things move. To carry a memory
-# along, the second depthwise filters must shift what they see, and that is what notebook 13 lets them learn.
+# along, the second depthwise filters must shift what they see, and that is what notebook 14 lets them learn.
 #
 # ## 4. How far does it see?
 #
@@ -422,7 +422,7 @@ def cell_weights(channels, memory, variant="paper"):
     raise NotImplementedError
 
 
-check("12.cell_weights", cell_weights)
+check("13.cell_weights", cell_weights)
 
 
 # %% tags=["hide-input"]
@@ -436,7 +436,7 @@ def cell_weights_solution(channels, memory, variant="paper"):
 
 
 # %%
-check("12.cell_weights", cell_weights_solution)
+check("13.cell_weights", cell_weights_solution)
 CELL = {"depthwise": 9 * 1024, "bottleneck": 1280 * 256, "spatial": 9 * 256, "gates": 256 * 1024}
 print(" + ".join(f"{n:,}" for n in CELL.values()), f"= {sum(CELL.values()):,}")
 assert sum(CELL.values()) == cell_weights_solution(1024, 256) == 601_344
@@ -444,7 +444,7 @@ assert CELL == {name: conv.weights for name, conv in convolutions(1024, 256).ite
 
 # %% [markdown]
 # Against two ways to do the same without a bottleneck: the ConvLSTM of section 1, and one whose 3 × 3
-# convolution is replaced by a separable pair (notebook 10), a depthwise 3 × 3 over $[x, h]$ and a 1 × 1 to
+# convolution is replaced by a separable pair (notebook 11), a depthwise 3 × 3 over $[x, h]$ and a 1 × 1 to
 # four gates. **Predict** where most of the saving happens: on the way from the first to the second, or from
 # the second to the third?
 
@@ -457,7 +457,7 @@ DESIGNS = {
 
 
 def bars(designs, **options):
-    """Every layer a rectangle of its weights, as in notebook 10."""
+    """Every layer a rectangle of its weights, as in notebook 11."""
     blocks = {
         name: [
             (
@@ -555,7 +555,7 @@ def explanations(costs, printed, digits):
     raise NotImplementedError
 
 
-check("12.explanations", explanations)
+check("13.explanations", explanations)
 
 
 # %% tags=["hide-input"]
@@ -572,7 +572,7 @@ def explanations_solution(costs, printed, digits):
 
 
 # %%
-check("12.explanations", explanations_solution)
+check("13.explanations", explanations_solution)
 suspects = []
 for channels, memory, side, printed, digits in ((1024, 256, 10, 34, 0), (512, 128, 8, 5.6, 1)):
     costs = {name: conv.multiply_adds(side, side) for name, conv in convolutions(channels, memory).items()}
@@ -653,7 +653,7 @@ figures.layer_costs(
 # - **24.7**: as the table prints it, with the missing layer.
 # - **14.0**: the same two cells, counted in full. But the paper's LSTM has a memory of 1024 channels and its
 #   Bottleneck-LSTM one of 256. Most of the 14 is that: a memory a quarter as wide.
-# - **19.6**: against notebook 11's ConvLSTM, dense, with the *same* memory of 256.
+# - **19.6**: against notebook 12's ConvLSTM, dense, with the *same* memory of 256.
 #
 # And the bottleneck itself? At a memory of 256 channels it saves 2.2 times, at 1024 only 1.3 times. That is
 # no mistake: both orders multiply to the same 14.0. Narrowing and squeezing help each other, and
@@ -661,7 +661,7 @@ figures.layer_costs(
 # at the same width of what?**
 #
 # Is the narrower memory worse? What the authors measured, on real video (mAP, an accuracy in per cent, which
-# notebook 13 defines):
+# notebook 14 defines):
 
 # %%
 #                      mAP at α = 1 and at α = .5 (Table 3)
@@ -900,7 +900,7 @@ assert round(4 * dense.weights / 1e6) == 47 and 184_320 * 64 == dense.weights ==
 # %% [markdown]
 # With the wide vectors of today's processors the large cell was more than twenty times as fast in our runs:
 # *more* than the multiply-adds say. For the ConvLSTM's 47 MB of weights must be fetched from memory for every
-# frame, and fetching takes its time too (notebook 10), the more so while other programs fetch as well. Below
+# frame, and fetching takes its time too (notebook 11), the more so while other programs fetch as well. Below
 # the table you see it: with four clips at once the weights serve four times, and a clip costs less. (With the
 # narrowest vectors, where arithmetic is slow, it was about sixteen times.) The toy cell was about as fast as
 # the toy ConvLSTM, or two to three times as fast with narrow vectors, with 17 times less to do. (That the
@@ -911,7 +911,7 @@ assert round(4 * dense.weights / 1e6) == 47 and 184_320 * 64 == dense.weights ==
 # tenth of a millisecond: checking shapes, calling four convolutions, gates, products, each with its fixed
 # price. That is **overhead**. At the toy size it is a large part of the time, and the Bottleneck-LSTM makes
 # four calls where the ConvLSTM makes one. What you can save is what is left. So judge the *speed* of this
-# cell at the size of the paper; notebook 13, which must train in minutes, uses the toy size, and saves
+# cell at the size of the paper; notebook 14, which must train in minutes, uses the toy size, and saves
 # weights there, not time.
 
 # %% [markdown]
@@ -987,7 +987,7 @@ figures.curves(
 #
 # </details>
 #
-# **Does φ make the detector better?** `python -m lessons compare-cells` trains notebook 13's detector with
+# **Does φ make the detector better?** `python -m lessons compare-cells` trains notebook 14's detector with
 # one thing changed at a time: no φ after the bottleneck; or first weights that are far too small, the blog's,
 # which section 13 takes apart. Tested with each object hidden in half of the frames. **Predict** what each
 # costs:
@@ -997,7 +997,7 @@ with open(trained_folder("video_detector") / "cells.csv", newline="", encoding="
     rows = [row for row in csv.DictReader(file) if row["test"] == "0.5"]
 trials = {row["cell"]: [] for row in rows}
 for row in rows:
-    trials[row["cell"]].append(100 * float(row["ap50"]))  # accuracy in %, as notebook 13 defines it
+    trials[row["cell"]].append(100 * float(row["ap50"]))  # accuracy in %, as notebook 14 defines it
 for name, accuracy in trials.items():
     change = np.mean(accuracy) - np.mean(trials["as it is"])
     print(f"{np.mean(accuracy):.1f}  ({change:+.1f})  {name}; trainings: {len(accuracy)}")
@@ -1010,7 +1010,7 @@ assert RECIPE.n_frames == 8 and round(math.sqrt(Backbone.OUT)) == 11
 # Neither costs anything to speak of; without φ there are even two points more. **Our toy does not show that
 # this φ or the first weights matter for accuracy.** It does not show either that the cell is better without
 # φ, or that they never matter: so few trainings tell no two points from luck, and eight frames of drawn
-# things are not a film. In a training cut short they do: bad first weights cost time (notebook 13 measures
+# things are not a film. In a training cut short they do: bad first weights cost time (notebook 14 measures
 # it), and a long training pays it back. So we do not say that the blog's cell learns badly. What we can say,
 # and show, is that it is not the published cell, what it cannot compute, and in which ways it breaks.
 
@@ -1032,7 +1032,7 @@ def forget_bias(frames, share):
     raise NotImplementedError
 
 
-check("12.forget_bias", forget_bias)
+check("13.forget_bias", forget_bias)
 
 
 # %% tags=["hide-input"]
@@ -1044,7 +1044,7 @@ def forget_bias_solution(frames, share):
 
 
 # %%
-check("12.forget_bias", forget_bias_solution)
+check("13.forget_bias", forget_bias_solution)
 for frames, share in ((1, 0.5), (10, 0.5), (100, 0.5)):
     print(f"half is left after {frames:3} frames: bias {forget_bias_solution(frames, share):.1f}")
 print(f"with a bias of 1 {torch.sigmoid(torch.tensor(1.0)) ** 10:.3f} is left after 10, with 0 {0.5**10:.3f}")
@@ -1111,7 +1111,7 @@ figures.curves(
 #
 # The cell below is put together from what lives in public ports of the Bottleneck-LSTM, in our words. It
 # runs, and its shapes are right. **Find five defects** before you read on. (It does keep to one virtue: its
-# state goes in and out. The defects of those that keep it were notebook 11's hunt.)
+# state goes in and out. The defects of those that keep it were notebook 12's hunt.)
 
 
 # %%
@@ -1183,7 +1183,7 @@ def is_linear(squeeze, channels, memory):
     raise NotImplementedError
 
 
-check("12.is_linear", is_linear)
+check("13.is_linear", is_linear)
 
 
 # %% tags=["hide-input"]
@@ -1199,7 +1199,7 @@ def is_linear_solution(squeeze, channels, memory):
 
 
 # %%
-check("12.is_linear", is_linear_solution)
+check("13.is_linear", is_linear_solution)
 
 
 def test_phi(make):
@@ -1292,7 +1292,7 @@ judge(test_keeping)
 # %% [markdown]
 # ### Defect 4: untrained peepholes
 #
-# Peepholes (notebook 11) let the gates see $c$. Here they are three tensors in a plain list: no parameters.
+# Peepholes (notebook 12) let the gates see $c$. Here they are three tensors in a plain list: no parameters.
 # So the optimizer does not know them, `state_dict()` does not save them, and they are zero for ever. The
 # public code multiplies by these zeros in every frame.
 
@@ -1445,4 +1445,4 @@ with torch.no_grad():
 # - K. He, X. Zhang, S. Ren, J. Sun, *Delving Deep into Rectifiers*,
 #   [arXiv 1502.01852](https://arxiv.org/abs/1502.01852): the first weights.
 #
-# **Next**: notebook 13 puts the cell into a detector and hides the objects from it.
+# **Next**: notebook 14 puts the cell into a detector and hides the objects from it.

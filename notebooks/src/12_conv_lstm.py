@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 11 · ConvLSTM
+# # 12 · ConvLSTM
 #
 # **You will give an LSTM a memory that is a picture, prove that it is still an LSTM, and watch that memory
 # follow a thing that nobody can see any more.**
@@ -7,7 +7,7 @@
 # *About 110 minutes to read and solve; all cells together run in about a minute on one CPU core.*
 #
 # **You need**: the LSTM and its gates (notebook 03), convolution, padding and receptive fields (notebook 02),
-# weights against multiply-adds (notebook 10).
+# weights against multiply-adds (notebook 11).
 #
 # **You will be able to**
 # - say what a recurrent layer on flattened pictures cannot know, and what that costs in weights;
@@ -154,7 +154,7 @@ def conv_lstm_step(x, h, c, weight, bias):
     raise NotImplementedError
 
 
-check("11.conv_lstm_step", conv_lstm_step)
+check("12.conv_lstm_step", conv_lstm_step)
 
 # %% [markdown]
 # <details><summary><b>Help: "Sizes of tensors must match except in dimension 1"</b></summary>
@@ -179,12 +179,12 @@ def conv_lstm_step_solution(x, h, c, weight, bias):
 
 
 # %%
-check("11.conv_lstm_step", conv_lstm_step_solution)
+check("12.conv_lstm_step", conv_lstm_step_solution)
 
 # %% [markdown]
 # ### Is it still an LSTM?
 #
-# With a kernel of $1 \times 1$ no place sees another, and notebook 10 proved that such a convolution is a
+# With a kernel of $1 \times 1$ no place sees another, and notebook 11 proved that such a convolution is a
 # linear layer at every pixel. So each place must be an LSTM by itself. Against `nn.LSTMCell`, values and
 # gradients; then the same with $3 \times 3$ against the package's cell:
 
@@ -241,7 +241,7 @@ for side in (12, 24):
 
 # %% [markdown]
 # The same weights, four times the work: it is a convolution. The list needs sixteen times the weights. (When
-# $C = 1024$, $9 \cdot 4D(C + D)$ is a lot for a phone all the same. Notebook 12 is about that.)
+# $C = 1024$, $9 \cdot 4D(C + D)$ is a lot for a phone all the same. Notebook 13 is about that.)
 
 # %% [markdown]
 # ## 3. Move the film, and the memory moves along
@@ -313,7 +313,7 @@ def with_peepholes(gates, c, w_i, w_f, w_o):
     raise NotImplementedError
 
 
-check("11.with_peepholes", with_peepholes)
+check("12.with_peepholes", with_peepholes)
 
 
 # %% tags=["hide-input"]
@@ -329,7 +329,7 @@ def with_peepholes_solution(gates, c, w_i, w_f, w_o):
 
 
 # %%
-check("11.with_peepholes", with_peepholes_solution)
+check("12.with_peepholes", with_peepholes_solution)
 _ = torch.manual_seed(0)
 update = LSTMUpdate(4, peepholes=True).double()
 gates, c = (torch.randn(2, n, 6, 7).double().requires_grad_() for n in (16, 4))  # (B, 4D, H, W), (B, D, H, W)
@@ -343,7 +343,7 @@ same("peepholes against lessons.layers.conv_lstm", ours, update(gates, c), [gate
 # ### What a number for each place costs
 #
 # In the paper each $w$ is as large as the state, $(D, H, W)$. Count, for the cell that we shall train (8
-# channels to 10, maps of 12 × 12), and for the size of notebook 12 (1024 channels to 256, maps of 10 × 10):
+# channels to 10, maps of 12 × 12), and for the size of notebook 13 (1024 channels to 256, maps of 10 × 10):
 
 # %%
 for C, D, side in ((8, 10, 12), (1024, 256, 10)):
@@ -474,7 +474,7 @@ def frames_to_hear(kernel_size, rows, columns):
     raise NotImplementedError
 
 
-check("11.frames_to_hear", frames_to_hear)
+check("12.frames_to_hear", frames_to_hear)
 
 
 # %% tags=["hide-input"]
@@ -490,7 +490,7 @@ def frames_to_hear_solution(kernel_size, rows, columns):
 
 
 # %%
-check("11.frames_to_hear", frames_to_hear_solution)
+check("12.frames_to_hear", frames_to_hear_solution)
 for k in (1, 3, 5):
     print(
         f"kernel {k}: from corner to corner of a 12 x 12 map in {frames_to_hear_solution(k, 11, 11)} frames"
@@ -545,7 +545,7 @@ def read_stream(cell, x, new):
     raise NotImplementedError
 
 
-check("11.read_stream", read_stream)
+check("12.read_stream", read_stream)
 
 # %% [markdown]
 # <details><summary><b>Help: "The size of tensor a (3) must match the size of tensor b (4)"</b></summary>
@@ -571,7 +571,7 @@ def read_stream_solution(cell, x, new):
 
 
 # %%
-check("11.read_stream", read_stream_solution)
+check("12.read_stream", read_stream_solution)
 
 # %% [markdown]
 # ## 8. The same with a GRU
@@ -1032,7 +1032,7 @@ def backward_in_pieces(cell, x, loss_of, piece):
     raise NotImplementedError
 
 
-check("11.backward_in_pieces", backward_in_pieces)
+check("12.backward_in_pieces", backward_in_pieces)
 
 # %% [markdown]
 # <details><summary><b>Help: "Trying to backward through the graph a second time"</b></summary>
@@ -1062,7 +1062,7 @@ def backward_in_pieces_solution(cell, x, loss_of, piece):
 
 
 # %%
-check("11.backward_in_pieces", backward_in_pieces_solution)
+check("12.backward_in_pieces", backward_in_pieces_solution)
 
 # %% [markdown]
 # What does the cut cost? The loss is the same; the gradient is not. **Predict**: the trained network's film
@@ -1373,7 +1373,7 @@ assert len(film) == 6 and state[0].grad_fn is None
 #
 # The cell of exercise 1, with checks of its input, peepholes and forget bias as options. `start` is
 # the one of section 7; `depthwise` hands its input through unless you ask for a cheaper kernel; `phi` is tanh
-# here. `LSTMUpdate` is exercise 2, and the Bottleneck-LSTM of notebook 12 uses it, too.
+# here. `LSTMUpdate` is exercise 2, and the Bottleneck-LSTM of notebook 13 uses it, too.
 
 # %%
 show(ConvLSTMCell.forward)
@@ -1425,5 +1425,5 @@ show(LSTMUpdate)
 #   its users report bug 4 in its [issue
 #   25](https://github.com/vikrant7/mobile-vod-bottleneck-lstm/issues/25).
 #
-# **Next**: notebook 12. A ConvLSTM from 1024 channels to 256 has 11.8 million weights. The Bottleneck-LSTM
+# **Next**: notebook 13. A ConvLSTM from 1024 channels to 256 has 11.8 million weights. The Bottleneck-LSTM
 # does with 601,344.
