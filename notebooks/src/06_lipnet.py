@@ -1361,4 +1361,4 @@ for name, network in (("your layers", model), ("torch's layers", package)):
 # - M. Cooke, J. Barker, S. Cunningham, X. Shao, *An audio-visual corpus for speech perception and automatic
 #   speech recognition*, JASA 120(5), 2006 (GRID).
 #
-# **Next**: notebooks 07 and 08 make the clips that LipNet reads; notebook 09 trains it.
+# **Next**: notebook 07 makes the clips that LipNet reads; notebook 09 trains it.
