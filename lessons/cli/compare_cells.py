@@ -82,8 +82,8 @@ def compare(
     fit(models, partial(hiding_clips, recipe, scene), recipe.steps, recipe.learning_rate, progress=progress)
     rows = []
     for cell, model in zip(CELLS, models, strict=True):
-        for test, films in clips.items():
-            found = {key: round(value, 4) for key, value in asdict(evaluate(model, films)).items()}
+        for test, tested in clips.items():
+            found = {key: round(value, 4) for key, value in asdict(evaluate(model, tested)).items()}
             rows.append({"seed": recipe.seed, "steps": recipe.steps, "cell": cell, "test": test, **found})
     return rows
 
