@@ -186,8 +186,8 @@ assert known < 0.1 and unknown > 0.6  # measured: 0.0 and 0.93
 # $$W = (X^\top X + \lambda N I)^{-1} X^\top Y, \qquad
 #   X \in \mathbb{R}^{N \times (F + 1)} \text{ (features and a 1)}, \quad Y \in \mathbb{R}^{N \times 8}$$
 #
-# $N$ counts frames. We take eight talkers, none of whom was in the training set. The probe is fitted on one set
-# of clips and scored on another, so memorizing does not help. Chance level is 1 in 8.
+# $N$ counts frames. We take eight talkers, none of whom was in the training set. The probe is fitted on one
+# set of clips and scored on another, so memorizing does not help. Chance level is 1 in 8.
 
 
 # %%
@@ -267,7 +267,7 @@ figures.clip_rows(rows, title="One clip in eight disguises, at two moments")
 # or anything else. It must keep the label:
 # - shape, frames and their order stay; the clips that you are given are not modified;
 # - all frames of one clip are changed by the same function, each clip by a different one;
-# - a pixel that gets brighter from one frame to the next still does (or stays constant);
+# - a pixel that gets brighter from one frame to the next still does (or is clamped);
 # - values stay within 0 … 255; strength 0 changes nothing, more strength changes more, brighter or darker;
 # - all random numbers come from `rng`.
 
@@ -489,8 +489,8 @@ figures.stranger_diagram(
 
 # %% [markdown]
 # The loss has four parts: CTC on clips, CTC on motions, a framewise cross-entropy with the word timings that
-# is faded out (notebook 09), and your `correlation_loss` on the clips. A long run starts with a stage on
-# motions alone, which is cheap because no convolution runs. Ours is short and skips it (`motion_epochs=0`).
+# is faded out (notebook 09), and your `correlation_loss` on the clips. A long run starts with motions alone,
+# which is cheap because no convolution runs. Ours skips this stage (`motion_epochs=0`).
 #
 # **Predict.** We train with the pixels of **the same one talker** as before, in disguise, for the same number
 # of steps, and with 400 motions of 60 other talkers, of whom the network sees no video. What is the WER on
@@ -708,9 +708,9 @@ assert not found["speakers"] and not found["clips"] and len(found["sentences"]) 
 #
 # `lipnet_strangers` was trained in this way on GRID: 950 clips of 25 people, 799 of them of s1, and the
 # landmarks of the 25. Two more people, s5 and s33, are held out of everything, their landmarks too. All 27
-# are native speakers of English in one studio. s1 is tested on sentences that he does not say in training. This
-# is one run with one seed, and its recipe was chosen on s5 and s33, which flatters it a little. The goals, for
-# one model, were set before.
+# are native speakers of English in one studio. s1 is tested on sentences that he does not say in training.
+# This is one run with one seed, and its recipe was chosen on s5 and s33, which flatters it a little. The
+# goals, for one model, were set before.
 
 # %%
 report = results_of("lipnet_strangers")
@@ -736,10 +736,10 @@ assert people["never seen"]["greedy"] - GOALS["never seen"][0] < 0.01  # narrowl
 assert people["s1"]["greedy"] > 3 * own and people["s1"]["grammar"] > people["s5"]["grammar"]
 
 # %% [markdown]
-# **All four goals are missed**, only the greedy one for strangers narrowly. Most words of strangers are right.
-# But of s1 this network misreads more than three times as many words as his own model (section 1): the
-# bottleneck also removes what helps on one familiar face. And with two strangers, a bootstrap over people says
-# no more than that one is easier than the other.
+# **All four goals are missed**, only the greedy one for strangers narrowly. Most words of strangers are
+# right. But of s1 this network misreads more than three times as many words as his own model (section 1): the
+# bottleneck also removes what helps on one familiar face. And with two strangers, a bootstrap over people
+# says no more than that one is easier than the other.
 #
 # To have both, `lipnet_anyone` is a **cascade** (`lessons/lipreading/cascade.py`). The model of s1 reads each
 # clip first. If its output has low **entropy**, at most 0.2 nats per frame with a letter, it is sure, and its
@@ -774,8 +774,8 @@ assert wrong_in["command"] == wrong_in["color"] == wrong_in["preposition"] == 0
 # %% [markdown]
 # More than half of the errors are letters: there are 25, each one syllable long, and the grammar allows any
 # of them. The rest are digits and adverbs. Is this the Bayes error of notebook 08? Hardly: few of the misread
-# letters look alike by its visemes, so a better model may tell most of them apart. Do not conclude more from so
-# few errors.
+# letters look alike by its visemes, so a better model may tell most of them apart. Do not conclude more from
+# so few errors.
 #
 # ## 8. What it must not be used for
 #
@@ -906,6 +906,7 @@ figures.intervals(rows, title="Our small model on strangers: 95 % intervals")
 # | correlation loss | one minus the correlation over time; blind to scale and offset | 1 − Pearson's *r* |
 # | speaker-independent split | a split into training and test set by whole people | unseen-speaker split |
 # | cross-validation | training once per fold, testing on the fold left out | k-fold, rotation |
+# | cascade | one model answers when it is sure, otherwise the next one does | model cascade |
 # | confidence interval | a range that contains the true value in, say, 95 of 100 studies | |
 #
 # ## Sources
