@@ -736,10 +736,10 @@ assert people["never seen"]["greedy"] - GOALS["never seen"][0] < 0.01  # narrowl
 assert people["s1"]["greedy"] > 3 * own and people["s1"]["grammar"] > people["s5"]["grammar"]
 
 # %% [markdown]
-# **All four goals are missed**, only the greedy one for strangers narrowly. Most words of strangers are
-# right. But of s1 this network misreads more than three times as many words as his own model (section 1): the
-# bottleneck also removes what helps on one familiar face. And with two strangers, a bootstrap over people
-# says no more than that one is easier than the other.
+# **All four goals are missed**; only the greedy one for strangers is close. Most words of strangers are
+# right. But this network misreads more than three times as many words of s1 as his own model (section 1),
+# probably because the bottleneck also removes what helps on a familiar face. And with two strangers, a
+# bootstrap over people says no more than that one is easier than the other.
 #
 # To have both, `lipnet_anyone` is a **cascade** (`lessons/lipreading/cascade.py`). The model of s1 reads each
 # clip first. If its output has low **entropy**, at most 0.2 nats per frame with a letter, it is sure, and its
