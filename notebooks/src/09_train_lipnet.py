@@ -291,8 +291,9 @@ figures.training_run(
 # <details><summary><b>Answer</b></summary>
 #
 # First it writes nothing: within ten steps the best path is all blanks for every clip. This is **blank
-# collapse**, and the shaded steps, at whose end the loss hardly falls, are the **blank plateau**. Then it
-# writes a few letters, at first the same ones for every clip. Letters that depend on the clip come last.
+# collapse**. The shaded steps are the **blank plateau**: the loss drops at first, then falls only slowly.
+# Then it writes a few letters, at first the same ones for every clip. Letters that depend on the clip come
+# last.
 # </details>
 
 # %% tags=["hide-input"]
@@ -572,10 +573,11 @@ wrong, expected, tested = homopheme_test["synthetic talker"]
 assert abs(wrong - expected) < 2 * math.sqrt(tested / 4)  # as guessing would give
 
 # %% [markdown]
-# On the synthetic talker the groups are drawn with identical lips, and the model does as guessing would. On
-# the real speaker it makes none of about 16 expected errors; guessing would do that less than once in a
-# million times. So for this model and this speaker, these letters are **not** homophemes. The test does not
-# say why: the speaker may move his lips or time the letters differently. It covers one speaker.
+# On the synthetic talker the groups are drawn with identical lips, and the model's errors are consistent
+# with guessing. On the real speaker it makes none of about 16 expected errors; guessing would do that less
+# than once in a million times. So for this model and this speaker, these letters are **not** homophemes. The
+# test does not say why: the speaker may move his lips or time the letters differently. It says nothing about
+# other speakers.
 #
 # ## 4. Bug hunt: what does a perfect prediction cost?
 #
