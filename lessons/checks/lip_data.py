@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lessons.checks.battery import Case, Exercise
+from lessons.checks.battery import Case, Exercise, by_properties
 from lessons.ctc.alphabet import ALPHABET
 from lessons.data.grid.mouth_crop import HEIGHT, MOUTH_BELOW_CENTER, WIDTH, smooth
 
@@ -193,7 +193,7 @@ SEGMENTS: list[tuple[list[tuple[Any, Any, str]], str]] = [  # in thousandths of 
 USABLE_WORDS = Exercise(_usable, lambda: [Case((segments,), hint) for segments, hint in SEGMENTS])
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "parse_align": parse_align,
+    "parse_align": by_properties(parse_align),
     "mouth_windows": MOUTH_WINDOWS,
     "usable_words": USABLE_WORDS,
 }

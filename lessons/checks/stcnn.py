@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lessons.checks.battery import Case, Exercise
+from lessons.checks.battery import Case, Exercise, by_properties
 from lessons.checks.tools import call, expect_tensor
 
 Size3 = tuple[int, int, int]
@@ -268,7 +268,7 @@ def _diagnose_backward(found: object, expected: tuple[Tensor, Tensor], case: Cas
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
     "conv3d_forward": Exercise(conv3d_forward, _forward_cases, diagnose=_diagnose_forward),
-    "motion_detector": motion_detector,
+    "motion_detector": by_properties(motion_detector),
     "conv3d_backward": Exercise(
         conv3d_backward,
         _backward_cases,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lessons.checks.battery import by_properties
 from lessons.checks.tools import call, expect_close, expect_tensor
 
 ROUNDING = 0.01  # gray levels out of 255
@@ -51,6 +52,8 @@ def _lit(function: Callable, clips: Tensor, strength: float, seed: int, name: st
     found = expect_tensor(found, tuple(clips.shape), name, f"{hint} What does your formula make of 0?")
     if not found.is_floating_point():
         raise AssertionError(f"{name} gave {found.dtype}, expected floats: integers lose the small changes.")
+    if found.dtype != clips.dtype:
+        raise AssertionError(f"{name} gave {found.dtype} for clips of {clips.dtype}. Keep their dtype.")
     low, high = found.min().item(), found.max().item()
     if low < -ROUNDING or high > 255 + ROUNDING:
         raise AssertionError(
@@ -140,6 +143,8 @@ def _expect_correlation(function: Callable, seen: Tensor, true: Tensor, name: st
         raise AssertionError(f"{name} changed the courses that it was given. Make new ones.")
     if abs(found.item() - expected.item()) > 5e-3:
         raise AssertionError(f"{name} gave {found.item():.3f}, expected {expected.item():.3f}. {hint}")
+    if found.dtype != seen.dtype:
+        raise AssertionError(f"{name} gave {found.dtype} for courses of {seen.dtype}. Keep their dtype.")
     if not found.requires_grad:
         raise AssertionError(f"{name} has no gradient: was it made by .item(), float() or .detach()?")
     (gradient,) = torch.autograd.grad(found, seen)
@@ -160,6 +165,8 @@ def _expect_extremes(function: Callable) -> None:
     name = "correlation_loss of courses that stand still"
     hint = "Their length is 0: add something tiny before you divide, and inside the root."
     found = expect_tensor(call(function, still, true), (), name, hint)
+    if found.dtype != still.dtype:
+        raise AssertionError(f"{name} gave {found.dtype} for {still.dtype}. Keep their dtype.")
     if abs(found.item() - 1) > 5e-3:
         raise AssertionError(f"{name} gave {found.item():.3f}, expected 1: no correlation.")
     (gradient,) = torch.autograd.grad(found, still)
@@ -247,7 +254,7 @@ def _expect_leaks(function: Callable, train: list[Row], val: list[Row], hint: st
 
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "relight": relight,
-    "correlation_loss": correlation_loss,
-    "leaks": leaks,
+    "relight": by_properties(relight),
+    "correlation_loss": by_properties(correlation_loss),
+    "leaks": by_properties(leaks),
 }

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lessons.checks.battery import Case, Exercise, converted, tensors
-from lessons.checks.tools import call
+from lessons.checks.battery import Case, Exercise, tensors
 
 BYTES = torch.uint8
 
@@ -27,17 +26,32 @@ class OfPixels(Exercise):
 
     of_bytes: torch.dtype = torch.float32
 
-    def _compare_values(self, function: Callable, case: Case, dtype: torch.dtype, tolerance: float) -> None:
-        if any(tensor.is_floating_point() for _, tensor in tensors(case.arguments)):
-            super()._compare_values(function, case, dtype, tolerance)
-            return
-        super()._compare_values(function, case, torch.float32, self.float32 or tolerance)
-        _, result = next(tensors(call(function, *converted(case.arguments))))
-        if result.dtype != self.of_bytes:
+    def _compare_values(
+        self,
+        function: Callable,
+        case: Case,
+        expected: Any,
+        dtype: torch.dtype | None,
+        tolerance: float,
+        given: tuple | None = None,
+    ) -> tuple[tuple, Any]:
+        of_bytes = not any(tensor.is_floating_point() for _, tensor in tensors(case.arguments))
+        if of_bytes:
+            dtype, tolerance = None, self.float32 or tolerance
+        given, found = super()._compare_values(function, case, expected, dtype, tolerance, given)
+        (_, result), *others = tensors(found)
+        for _, integers in others:
+            if integers.dtype != torch.int64:
+                raise AssertionError(
+                    f"{self._called(function, case)}: right values, but {self.parts[1]} are "
+                    f"{integers.dtype}. The docstring asks for torch.int64."
+                )
+        if of_bytes and result.dtype != self.of_bytes:
             raise AssertionError(
                 f"{self._called(function, case)}: right values, but {result.dtype}. "
                 f"Where the pixels are bytes, the docstring asks for {self.of_bytes}."
             )
+        return given, found
 
     def _called(self, function: Callable, case: Case) -> str:
         """Lists of clips by their shapes, and bytes named."""
@@ -147,8 +161,6 @@ def _about_batch(found: Any, expected: Any, case: Case) -> str | None:
             return "A clip that was cut off has n_frames valid frames."
         if found[1].tolist() == [n_frames] * len(clips):
             return "This counts the padding as well."
-        if found[1].dtype == BYTES:
-            return "A byte ends at 255, and a clip may have more frames: the docstring asks for int64."
         if any((clip == 0).flatten(1).all(1).any() for clip in clips):
             return "A black frame of a clip is valid, too: count frames, not light."
         return "Expected the number of valid frames of each clip, in the order of the clips."
@@ -269,7 +281,12 @@ def _shapes() -> Iterator[Case]:
 CHECKS: dict[str, Exercise] = {
     "change_layout": OfPixels(change_layout, _layouts, diagnose=_about_layout, of_bytes=BYTES),
     "to_batch": OfPixels(
-        to_batch, _ragged, gradients=False, diagnose=_about_batch, parts=("x", "lengths"), of_bytes=BYTES
+        to_batch,
+        _ragged,
+        gradients=False,
+        diagnose=_about_batch,
+        parts=("x", "lengths"),
+        of_bytes=BYTES,
     ),
     "standardize": OfPixels(standardize, _clips, diagnose=_about_standard),
     "strides_of": Exercise(strides_of, _shapes),

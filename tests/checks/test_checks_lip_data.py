@@ -310,7 +310,7 @@ WRONG = {
         ("empty is fine", parsed(empty=False), "without a line needs a ValueError"),
         ("returns None for it", lambda t: right_parse(t) if t else None, "without a line needs a ValueError"),
         ("fills gaps", fills_gaps, "there may be a gap"),
-        ("requires 0 as first time", requires_zero, "stopped with ValueError.*500 2000 set"),
+        ("requires 0 as first time", requires_zero, "500 2000 set.*stopped with ValueError"),
         ("short words only", lambda t: [(a, b, w[:5]) for a, b, w in right_parse(t)], "which is wrong"),
         ("no return", lambda t: None, "gave None"),
         ("other error", lambda t: right_parse(t) if t else [][0], "a file without a line raise a ValueError"),

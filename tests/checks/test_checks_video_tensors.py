@@ -106,7 +106,7 @@ def with_cat(clips, n_frames):
         zeros = clip.new_zeros(clip.shape[0], n_frames - clip.shape[1], *clip.shape[2:])
         rows.append(torch.cat([clip, zeros], 1))
         lengths.append(clip.shape[1])
-    return torch.stack(rows), torch.as_tensor(lengths, dtype=torch.int32)
+    return torch.stack(rows), torch.as_tensor(lengths, dtype=torch.int64)
 
 
 def frame_by_frame(clips, n_frames):
@@ -389,7 +389,7 @@ WRONG = {
         ("lengths by light", lambda c, n: (lambda x: (x, (x != 0).any(1).flatten(2).any(2).sum(1)))(
             batch_by()(c, n)[0]), "black frame of a clip is valid"),
         ("lengths as bytes", lambda c, n: (lambda x, k: (x, k.to(torch.uint8)))(*batch_by()(c, n)),
-         "A byte ends at 255"),
+         "lengths are torch.uint8"),
         ("changes its clips", changes_its_clips, "changed clips"),
         ("changes its list", changes_its_list, "changed clips"),
         ("no lengths", lambda c, n: batch_by()(c, n)[0], "expected a list or tuple of length 2"),
@@ -422,7 +422,7 @@ WRONG = {
         ("bytes to float64", standardize_by(of_bytes=torch.float64), "asks for torch.float32"),
         ("float32 throughout", float32, "wrong dtype"),
         ("float32 inside", float32_back, "wrong dtype"),
-        ("writes into x", writes_zeros_into_x, "in-place operation"),
+        ("writes into x", writes_zeros_into_x, "changed x"),
         ("no gradient", without_gradient, "no gradient reaches x"),
         ("standard deviation detached", standardize_by(detach=True), "gradient at x is off"),
         ("batch of one squeezed", lambda x, n: standardize_by()(x, n).squeeze(0), "gave shape"),
