@@ -308,7 +308,8 @@ def kept(function: Callable) -> dict[str, Any]:
             continue
         seen.append(one)
         for name, parameter in inspect.signature(one).parameters.items():
-            found[f"the default argument {name}"] = parameter.default
+            if parameter.default is not parameter.empty:
+                found[f"the default argument {name}"] = parameter.default
         found |= {f"{one.__name__}.{name}": value for name, value in vars(one).items()}
         try:
             outside = inspect.getclosurevars(one)

@@ -31,6 +31,7 @@ FILES = [  # text, its rows, where to look
         [(0.5, 2.0, "set"), (4.0, 9.5, "please")],
         "A file may start after 0, and between two words there may be a gap.",
     ),
+    ("0 12345 sil\n12345 67891 a\n", [(0.0, 12.345, "sil"), (12.345, 67.891, "a")], "Round nothing."),
     (" 0\t1000   a \n", [(0.0, 1.0, "a")], "Fields may be separated by any white space."),
 ]
 BAD_LINES = [

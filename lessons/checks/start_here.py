@@ -39,6 +39,7 @@ def _paths() -> Iterator[Case]:
         " - ": "Spaces at the ends stay.",
         "----": "Blanks alone spell nothing.",
         "": "A path without frames spells nothing.",
+        "b-i-n-" * 40: "A path may be longer than a clip of GRID.",
     }.items():
         yield Case((path,), hint)
     rng = random.Random(0)

@@ -84,7 +84,7 @@ def _diagnose_forward(found: object, expected: Tensor, case: Case) -> str | None
     if is_like(expected - per_filter):
         return "It is the sum of the products without the bias."
     extra = (found - expected) / per_filter
-    if extra.std() < 1e-4 and extra.mean().round().item() >= 1:
+    if extra.std(correction=0) < 1e-4 and extra.mean().round().item() >= 1:
         return "The bias is added more than once. Does it stand inside the loop over the offsets?"
     for axes in ((2, 3, 4), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4)):
         if is_like(F.conv3d(x, weight.flip(axes), bias, stride, padding)):

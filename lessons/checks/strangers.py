@@ -171,6 +171,13 @@ def _expect_extremes(function: Callable) -> None:
         raise AssertionError(f"{name} gave {found.item():.3f}, expected 1: no correlation.")
     (gradient,) = torch.autograd.grad(found, still)
     expect_tensor(gradient, (20, 2, 3), f"The gradient of {name}", hint)
+    moves = true.clone().requires_grad_()
+    name = "correlation_loss where the true courses stand still"
+    found = expect_tensor(call(function, moves, still.detach()), (), name, hint)
+    if abs(found.item() - 1) > 5e-3:
+        raise AssertionError(f"{name} gave {found.item():.3f}, expected 1: no correlation.")
+    (gradient,) = torch.autograd.grad(found, moves)
+    expect_tensor(gradient, (20, 2, 3), f"The gradient of {name}", hint)
 
 
 Row = dict[str, str]
@@ -193,9 +200,12 @@ def leaks(function: Callable) -> None:
         (clean[0], [*clean[1], _row("e5", "s1", D)], "A speaker of training has a clip in validation."),
         ([*clean[0], _row("e5", "S3", A)], clean[1], "S3 and s3 are one person: compare in lower case."),
         (clean[0], [*clean[1], _row("e5", " s2", D)], "Blanks around a name are not part of it."),
+        (clean[0], [*clean[1], _row("e5", "s2 ", D)], "Blanks around a name are not part of it."),
         ([*clean[0], _row("c3", "s9", A)], clean[1], "One id on both sides is one clip."),
         ([*clean[0], _row("C3", "s9", A)], clean[1], "Ids, too, are compared in lower case."),
+        ([*clean[0], _row(" c3 ", "s9", A)], clean[1], "Blanks around an id are not part of it."),
         ([*clean[0], _row("e5", "s9", D)], clean[1], "Another person says a sentence of validation."),
+        ([*clean[0], _row("e5", "s9", f" {D} ")], clean[1], "Blanks around a sentence are not part of it."),
         ([*clean[0], _row("e5", "s9", D.upper())], clean[1], "Sentences, too, without regard to case."),
         ([*clean[0], _row("e5", "s9", D.replace(" ", "  "))], clean[1], "Two spaces are one."),
         ([*clean[0], *clean[1]], clean[1], "Everything leaks; list it in order of the alphabet."),

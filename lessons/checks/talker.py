@@ -57,6 +57,11 @@ LEXICONS = [  # lexicon, table, where to look
     ),
     ({"t": "T", "s": "S", "e": "IY", "tt": "T"}, SMALL, "A group may have three words."),
     ({"e": "IY", "t": "T", "s": "S"}, SMALL, "A larger group does not come first."),
+    (
+        {"pep": "P EH P", "pip": "P IY P", "beb": "B EH B", "pepe": "P EH P EH", "pepi": "P EH P IY"},
+        SMALL,
+        "Two words look alike if every viseme is the same, those in the middle and the last, too.",
+    ),
     ({}, SMALL, "No word, no group."),
 ]
 

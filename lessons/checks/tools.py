@@ -105,6 +105,8 @@ def expect_tensor(found: Any, shape: tuple[int, ...], name: str, hint: str) -> T
     """``found`` is a finite tensor of this shape, or an AssertionError with a hint where to look."""
     if not isinstance(found, Tensor):
         raise AssertionError(f"{name} is a {type(found).__name__}, expected a tensor")
+    if found.is_meta or found.layout != torch.strided:
+        raise AssertionError(f"{name} is a tensor without values, or a sparse one; expected a usual one")
     if tuple(found.shape) != tuple(shape):
         raise AssertionError(f"{name} has shape {tuple(found.shape)}, expected {tuple(shape)}. {hint}")
     if not torch.isfinite(found).all():

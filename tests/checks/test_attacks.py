@@ -26,7 +26,6 @@ FLOATS = {  # exercises whose answer holds floating tensors of the dtype of thei
     "04.loss_and_gradient", "06.forward", "06.rename_keys", "09.train_step", "09.mended_loss",
     "10.relight", "10.correlation_loss",
 }  # fmt: skip
-TENSORS = FLOATS | {"02.motion_detector"}
 LISTS = {
     "01.strides_of", "04.shortest_path", "07.parse_align", "07.usable_words", "08.homopheme_groups",
     "09.align_words",
@@ -136,6 +135,11 @@ def one_buffer(right):
     return lambda *a: each(right(*a), into)
 
 
+CANNOT_SHARE = {
+    "03.gru_step_backward",  # its check copies the result
+    "04.loss_and_gradient",  # two results of one shape: one buffer makes both wrong
+}
+
 STATE = {f.__name__: f for f in (every_other_call_wrong, the_first_answer_for_ever, the_answer_before)}
 STATE |= {f"wrong from call {n}": wrong_from_call(n) for n in (1, 2, 3)}
 
@@ -148,11 +152,12 @@ def test_what_stays_from_call_to_call_is_found(attack, name):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in THESE if name not in ("06.forward", "09.train_step", "10.relight")]
+    "name",
+    [name for name in THESE if name not in ("06.forward", "09.train_step", "09.align_words", "10.relight")],
 )
 def test_a_second_call_with_the_same_arguments_is_looked_at(name):
     with pytest.raises(
-        AssertionError, match="Something stays from call to call.*default argument seen changed"
+        AssertionError, match=r"Something stays from call to call.*default argument seen changed"
     ):
         find(name)(wrong_when_seen(solution(name)))
 
@@ -164,7 +169,7 @@ def test_answers_kept_by_shape_are_found(name):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(FLOATS - {"10.correlation_loss", "10.relight", "03.gru_step_backward"})
+    "name", sorted(name for name in FLOATS if name[:2] < "06" and name not in CANNOT_SHARE)
 )
 def test_one_memory_for_all_answers_is_found(name):
     with pytest.raises(AssertionError, match="later call changes what an earlier one returned"):
@@ -191,6 +196,8 @@ KINDS = {
 def test_another_kind_of_tensor_is_refused(kind, name):
     if name == "09.train_step" and kind in ("float32", "one axis more"):
         pytest.skip("the norm and the loss may be 0-d tensors of any kind")
+    if name == "10.relight" and kind == "float32":
+        pytest.skip("its clips are float32")
     with pytest.raises(AssertionError):
         find(name)(lambda *a: each(solution(name)(*a), KINDS[kind]))
 
@@ -206,11 +213,11 @@ def test_what_is_no_list_is_refused(kind, name):
         find(name)(lambda *a: kind(solution(name)(*a)))
 
 
-@pytest.mark.parametrize("name", sorted(TENSORS - {"06.forward", "09.train_step", "09.mended_loss"}))
+@pytest.mark.parametrize(
+    "name", sorted(name for name in FLOATS if name[:2] < "06" and name != "03.gru_step_backward")
+)
 def test_a_result_that_requires_a_gradient_by_itself_is_refused(name):
-    if name in ("02.motion_detector", "10.correlation_loss", "10.relight"):
-        pytest.skip("its check asks for no gradient of the arguments, or for one")
-    with pytest.raises(AssertionError, match="requires a gradient|asks autograd"):
+    with pytest.raises(AssertionError, match="requires a gradient"):
         find(name)(
             lambda *a: each(
                 solution(name)(*a),

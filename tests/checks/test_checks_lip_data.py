@@ -284,6 +284,8 @@ def usable(
 
 WRONG = {
     "parse_align": [
+        ("rounds to hundredths", lambda t: [(round(a, 2), round(b, 2), w) for a, b, w in right_parse(t)],
+         "Round nothing"),
         ("keeps the unit", parsed(unit=1), "1000 units are one frame"),
         ("takes it for milliseconds", parsed(unit=40), "gave 25.0.* 1000 units are one frame"),
         ("seconds", parsed(unit=25_000), "which is wrong"),

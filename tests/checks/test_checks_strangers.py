@@ -85,6 +85,7 @@ def row_by_row(train, val):
 
 WRONG = {
     "relight": [
+        ("float64", lambda c, s, rng: gamma()(c, s, rng).double(), "Keep their dtype"),
         ("another light per frame", gamma(lambda c: (*c.shape[:2], 1, 1)), "flickers"),
         ("one light for all clips", gamma(lambda c: (1, 1, 1, 1)), "came out alike"),
         ("noise per pixel", gamma(lambda c: tuple(c.shape)), "flickers"),
@@ -116,6 +117,13 @@ WRONG = {
         ("no return", lambda c, s, rng: None, "gave None"),
     ],
     "correlation_loss": [
+        ("always float32", lambda a, b: 1 - pearson(a.float(), b.float()), "Keep their dtype"),
+        ("always float64", lambda a, b: 1 - pearson(a.double(), b.double()), "Keep their dtype"),
+        (
+            "no eps for the true courses",
+            lambda a, b: 1 - (pearson(a, b, reduce=lambda x: x) * (b.std(0) / b.std(0))).mean(),
+            "true courses stand still",
+        ),
         ("squared error", lambda a, b: (a - b).square().mean(), "expected"),
         ("over the batch", lambda a, b: 1 - pearson(a, b, over=1), "over time"),
         ("over the measures", lambda a, b: 1 - pearson(a, b, over=2), "over time"),
@@ -156,6 +164,19 @@ WRONG = {
         ("no return", lambda a, b: None, "gave None"),
     ],
     "leaks": [
+        (
+            "blanks of an id",
+            lambda a, b: (
+                on_both_sides()(a, b)
+                | {"clips": sorted({r["id"].lower() for r in a} & {r["id"].lower() for r in b})}
+            ),
+            "around an id",
+        ),
+        (
+            "blanks at the end",
+            on_both_sides(plain=lambda t: " ".join(t.lower().lstrip().split(" "))),
+            "Blanks",
+        ),
         ("case counts", on_both_sides(plain=lambda t: " ".join(t.split())), "lower case"),
         ("blanks count", on_both_sides(plain=str.lower), "Blanks"),
         ("all blanks go", on_both_sides(plain=lambda t: t.lower().replace(" ", "")), "expected"),

@@ -329,6 +329,9 @@ def right_strides(shape):
 
 WRONG = {
     "change_layout": [
+        ("by floats", lambda x, o, n: torch.einsum(f"{o}->{n}", x.double()).to(x.dtype), "float|of any size"),
+        ("all but floats to bytes", lambda x, o, n: (lambda y: y if y.is_floating_point() else y.byte())(
+            permuted(x, o, n)), "is wrong|True and False"),
         ("the inverse permutation", lambda x, o, n: x.permute([n.index(a) for a in o]), "gave shape"),
         ("a new shape only", lambda x, o, n: x.reshape([x.shape[o.index(a)] for a in n]), "moves none"),
         ("always channels first", lambda x, o, n: x.movedim(-1, -4) if x.dim() > 3 else x, "gave shape"),
@@ -390,6 +393,8 @@ WRONG = {
             batch_by()(c, n)[0]), "black frame of a clip is valid"),
         ("lengths as bytes", lambda c, n: (lambda x, k: (x, k.to(torch.uint8)))(*batch_by()(c, n)),
          "lengths are torch.uint8"),
+        ("lengths as int32", lambda c, n: (lambda x, k: (x, k.int()))(*batch_by()(c, n)),
+         "asks for torch.int64"),
         ("changes its clips", changes_its_clips, "changed clips"),
         ("changes its list", changes_its_list, "changed clips"),
         ("no lengths", lambda c, n: batch_by()(c, n)[0], "expected a list or tuple of length 2"),
