@@ -140,6 +140,8 @@ def _window_cases() -> Iterator[Case]:
     walk = np.empty((15, 3))
     walk[:, :2] = rng.normal(0, 4, (15, 2)).cumsum(axis=0) + 150
     walk[:, 2] = rng.normal(90, 2, 15)
+    long = np.arange(0, 120, 8)
+    yield Case((long, walk, 120, 2.0), "A clip may have any number of frames.")
     yield Case((np.arange(0, 75, 5), walk, 75, 5.0), "Smooth x and y, each with smooth(values, sigma).")
 
 
@@ -188,6 +190,7 @@ SEGMENTS: list[tuple[list[tuple[Any, Any, str]], str]] = [  # in thousandths of 
     ([(0, 4000, "bin"), (4000, 8000, "bin")], "A word may occur twice."),
     ([(0.0, 2999.5, "bin"), (2999.5, 5250.25, "at")], "Times may have fractions."),
     ([(70_000, 74_500, "now")], "A word may end with the clip."),
+    ([(5000 * i, 5000 * i + 4500, "lay") for i in range(9)], "A clip may have any number of words."),
     ([], "No segment, no word."),
 ]
 

@@ -27,7 +27,7 @@ def _clips(seed: int, shape: tuple[int, ...]) -> Tensor:
 def relight(function: Callable) -> None:
     """function(clips (B, T, H, W) 0 … 255, strength, rng) -> clips in another light, each in its own."""
     hint_same = "With strength 0 nothing changes: what must your factor or exponent be then?"
-    for seed, shape in enumerate([(3, 6, 8, 12), (1, 4, 5, 5), (5, 2, 9, 4)]):
+    for seed, shape in enumerate([(3, 6, 8, 12), (1, 4, 5, 5), (5, 2, 9, 4), (6, 7, 4, 6)]):
         clips = _clips(seed, shape)
         name = f"relight for clips {shape}"
         still = _lit(function, clips, 0.0, seed, f"{name}, strength 0,")
@@ -54,6 +54,8 @@ def _lit(function: Callable, clips: Tensor, strength: float, seed: int, name: st
         raise AssertionError(f"{name} gave {found.dtype}, expected floats: integers lose the small changes.")
     if found.dtype != clips.dtype:
         raise AssertionError(f"{name} gave {found.dtype} for clips of {clips.dtype}. Keep their dtype.")
+    if found.requires_grad:
+        raise AssertionError(f"{name} requires a gradient, and the clips do not: detach what you return.")
     low, high = found.min().item(), found.max().item()
     if low < -ROUNDING or high > 255 + ROUNDING:
         raise AssertionError(
@@ -209,6 +211,11 @@ def leaks(function: Callable) -> None:
         ([*clean[0], _row("e5", "s9", D.upper())], clean[1], "Sentences, too, without regard to case."),
         ([*clean[0], _row("e5", "s9", D.replace(" ", "  "))], clean[1], "Two spaces are one."),
         ([*clean[0], *clean[1]], clean[1], "Everything leaks; list it in order of the alphabet."),
+        (
+            [_row(f"c{i}", f"s{i}", f"{A} {'x' * i}") for i in range(9)],
+            [_row(f"c{i}", f"s{i}", f"{A} {'x' * i}") for i in range(9)],
+            "Any number of names may leak.",
+        ),
         ([*clean[0], clean[0][0]], clean[1], "Twice on one side is no leak."),
         (
             [*clean[0], *clean[1][::-1], *clean[1]],

@@ -318,6 +318,7 @@ WRONG = {
         ("other error", lambda t: right_parse(t) if t else [][0], "a file without a line raise a ValueError"),
     ],
     "mouth_windows": [
+        ("75 frames at most", lambda at, b, n, s: windows()(at, b, n, s)[:75], "any number of frames"),
         ("around the face", windows(down=0.0), "its mouth is at"),
         ("above the face", windows(down=-0.32), "its mouth is at"),
         ("a square", windows(high=0.60), "60 wide"),
@@ -350,6 +351,7 @@ WRONG = {
         ("no return", lambda *a: None, "gave None"),
     ],
     "usable_words": [
+        ("six words at most", lambda segments: usable()(segments)[:6], "any number of words"),
         ("keeps all", usable(need=lambda word: 1), "Two frames cannot spell three"),
         ("no repeats", usable(need=len), "blank between two equal"),
         ("any repeat", usable(need=lambda word: 2 * len(word) - len(set(word))), "not neighbors"),

@@ -85,6 +85,12 @@ def row_by_row(train, val):
 
 WRONG = {
     "relight": [
+        (
+            "mixed clips of a large batch",
+            lambda c, s, rng: gamma()(c.roll(int(s > 0 and len(c) > 4), 0), s, rng),
+            "gets darker",
+        ),
+        ("requires a gradient", lambda c, s, rng: gamma()(c, s, rng).requires_grad_(), "requires a gradient"),
         ("float64", lambda c, s, rng: gamma()(c, s, rng).double(), "Keep their dtype"),
         ("another light per frame", gamma(lambda c: (*c.shape[:2], 1, 1)), "flickers"),
         ("one light for all clips", gamma(lambda c: (1, 1, 1, 1)), "came out alike"),
@@ -164,6 +170,11 @@ WRONG = {
         ("no return", lambda a, b: None, "gave None"),
     ],
     "leaks": [
+        (
+            "five names at most",
+            on_both_sides(change=lambda f: {k: v[:5] for k, v in f.items()}),
+            "Any number",
+        ),
         (
             "blanks of an id",
             lambda a, b: (

@@ -144,6 +144,9 @@ def empties_the_groups(priors, groups):
 
 WRONG = {
     "homopheme_groups": [
+        ("three words at most", lambda words, table: [
+            group[:3] for group in grouped(lambda shown, sounds: flat(shown))(words, table)],
+         "exactly one group"),
         ("by both ends", grouped(lambda shown, sounds: (flat(shown)[:1], flat(shown)[-1:], len(flat(shown)))),
          "in the middle"),
         ("by the first three", grouped(lambda shown, sounds: flat(shown)[:3]), "and the last, too"),

@@ -329,6 +329,8 @@ def right_strides(shape):
 
 WRONG = {
     "change_layout": [
+        ("the size of each element", lambda x, o, n: permuted(x if x.dtype == torch.bool else x.abs(), o, n),
+         "gradient at x|of any size"),
         ("by floats", lambda x, o, n: torch.einsum(f"{o}->{n}", x.double()).to(x.dtype), "float|of any size"),
         ("all but floats to bytes", lambda x, o, n: (lambda y: y if y.is_floating_point() else y.byte())(
             permuted(x, o, n)), "is wrong|True and False"),
@@ -401,6 +403,7 @@ WRONG = {
         ("no return", lambda c, n: None, "gave None"),
     ],
     "standardize": [
+        ("cut at 10 deviations", lambda x, n: standardize_by()(x, n).clamp(-10, 10), "very bright pixel"),
         ("n - 1", standardize_by(correction=1), "n, as the formula says"),
         ("no epsilon", standardize_by(eps=0.0), "10⁻⁵ added"),
         ("epsilon under the root", standardize_by(eps=0.0, variance_eps=1e-5), "values are wrong"),
