@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lessons.checks.battery import by_properties
 from lessons.checks.tools import call, expect_close, expect_tensor
 
 ROUNDING = 0.01  # gray levels out of 255
@@ -26,7 +27,7 @@ def _clips(seed: int, shape: tuple[int, ...]) -> Tensor:
 def relight(function: Callable) -> None:
     """function(clips (B, T, H, W) 0 … 255, strength, rng) -> clips in another light, each in its own."""
     hint_same = "With strength 0 nothing changes: what must your factor or exponent be then?"
-    for seed, shape in enumerate([(3, 6, 8, 12), (1, 4, 5, 5), (5, 2, 9, 4)]):
+    for seed, shape in enumerate([(3, 6, 8, 12), (1, 4, 5, 5), (5, 2, 9, 4), (6, 7, 4, 6)]):
         clips = _clips(seed, shape)
         name = f"relight for clips {shape}"
         still = _lit(function, clips, 0.0, seed, f"{name}, strength 0,")
@@ -58,6 +59,10 @@ def _lit(function: Callable, clips: Tensor, strength: float, seed: int, name: st
     found = expect_tensor(found, tuple(clips.shape), name, f"{hint} What does your formula make of 0?")
     if not found.is_floating_point():
         raise AssertionError(f"{name} gave {found.dtype}, expected floats: integers lose the small changes.")
+    if found.dtype != clips.dtype:
+        raise AssertionError(f"{name} gave {found.dtype} for clips of {clips.dtype}. Keep their dtype.")
+    if found.requires_grad:
+        raise AssertionError(f"{name} requires a gradient, and the clips do not: detach what you return.")
     low, high = found.min().item(), found.max().item()
     if low < -ROUNDING or high > 255 + ROUNDING:
         raise AssertionError(
@@ -152,6 +157,8 @@ def _expect_correlation(function: Callable, seen: Tensor, true: Tensor, name: st
         raise AssertionError(f"{name} changed the tensors that it was given. Make new ones.")
     if abs(found.item() - expected.item()) > 5e-3:
         raise AssertionError(f"{name} gave {found.item():.3f}, expected {expected.item():.3f}. {hint}")
+    if found.dtype != seen.dtype:
+        raise AssertionError(f"{name} gave {found.dtype} for trajectories of {seen.dtype}. Keep their dtype.")
     if not found.requires_grad:
         raise AssertionError(f"{name} has no gradient: was it made by .item(), float() or .detach()?")
     (gradient,) = torch.autograd.grad(found, seen)
@@ -174,6 +181,7 @@ def _expect_extremes(function: Callable) -> None:
         ("if all of seen are constant", slice(None), "seen"),
         ("if one measure of seen is constant", slice(1, 2), "seen"),
         ("if one measure of true is constant", slice(1, 2), "true"),
+        ("if all of true are constant", slice(None), "true"),
     ):
         seen, wanted = true.clone(), true.clone()
         (seen if of == "seen" else wanted)[:, :, constant] = 5.0
@@ -181,6 +189,8 @@ def _expect_extremes(function: Callable) -> None:
         expected = seen[0, 0, constant].numel() / seen.shape[2]  # loss 1 of each that is constant, else 0
         name = f"correlation_loss {where}"
         found = expect_tensor(call(function, seen, wanted), (), name, hint)
+        if found.dtype != seen.dtype:
+            raise AssertionError(f"{name} gave {found.dtype} for {seen.dtype}. Keep their dtype.")
         if abs(found.item() - expected) > 5e-3:
             raise AssertionError(
                 f"{name}, and the others are equal, gave {found.item():.3f}, expected {expected:.3f}: "
@@ -210,12 +220,20 @@ def leaks(function: Callable) -> None:
         (clean[0], [*clean[1], _row("e5", "s1", D)], "A speaker of training has a clip in validation."),
         ([*clean[0], _row("e5", "S3", A)], clean[1], "S3 and s3 are one person: compare in lower case."),
         (clean[0], [*clean[1], _row("e5", " s2", D)], "Spaces at the ends of a name are not part of it."),
+        (clean[0], [*clean[1], _row("e5", "s2 ", D)], "Spaces at the ends of a name are not part of it."),
         ([*clean[0], _row("c3", "s9", A)], clean[1], "One id on both sides is one clip."),
         ([*clean[0], _row("C3", "s9", A)], clean[1], "Ids, too, are compared in lower case."),
+        ([*clean[0], _row(" c3 ", "s9", A)], clean[1], "Spaces around an id are not part of it."),
         ([*clean[0], _row("e5", "s9", D)], clean[1], "Another person says a sentence of validation."),
+        ([*clean[0], _row("e5", "s9", f" {D} ")], clean[1], "Spaces around a sentence are not part of it."),
         ([*clean[0], _row("e5", "s9", D.upper())], clean[1], "Sentences, too, without regard to case."),
         ([*clean[0], _row("e5", "s9", D.replace(" ", "   "))], clean[1], "Three spaces count as one."),
         ([*clean[0], *clean[1]], clean[1], "Everything leaks; list it in alphabetical order."),
+        (
+            [_row(f"c{i}", f"s{i}", f"{A} {'x' * i}") for i in range(9)],
+            [_row(f"c{i}", f"s{i}", f"{A} {'x' * i}") for i in range(9)],
+            "Any number of names may leak.",
+        ),
         ([*clean[0], clean[0][0]], clean[1], "Twice on one side is no leak."),
         (
             [*clean[0], *clean[1][::-1], *clean[1]],
@@ -271,7 +289,7 @@ def _expect_leaks(function: Callable, train: list[Row], val: list[Row], hint: st
 
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "relight": relight,
-    "correlation_loss": correlation_loss,
-    "leaks": leaks,
+    "relight": by_properties(relight),
+    "correlation_loss": by_properties(correlation_loss),
+    "leaks": by_properties(leaks),
 }

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.checks.battery import Case, Exercise, converted
+from lessons.checks.battery import Case, Exercise, by_properties, converted
 from lessons.checks.tools import call
 from lessons.ctc.metrics import edit_distance
 
@@ -397,5 +397,5 @@ def align_words(function: Callable) -> None:
 CHECKS: dict[str, Callable[[Callable], None]] = {
     "train_step": train_step,
     "mended_loss": mended_loss,
-    "align_words": align_words,
+    "align_words": by_properties(align_words),
 }

@@ -117,6 +117,13 @@ def once(text):
 
 WRONG = {
     "relight": [
+        (
+            "mixed clips of a large batch",
+            lambda c, s, rng: gamma()(c.roll(int(s > 0 and len(c) > 4), 0), s, rng),
+            "gets darker",
+        ),
+        ("requires a gradient", lambda c, s, rng: gamma()(c, s, rng).requires_grad_(), "requires a gradient"),
+        ("float64", lambda c, s, rng: gamma()(c, s, rng).double(), "Keep their dtype"),
         ("another light per frame", gamma(lambda c: (*c.shape[:2], 1, 1)), "flickers"),
         ("one light for all clips", gamma(lambda c: (1, 1, 1, 1)), "came out alike"),
         ("noise per pixel", gamma(lambda c: tuple(c.shape)), "flickers"),
@@ -151,6 +158,13 @@ WRONG = {
         ("no light below a strength", gamma(size=lambda s: max(s - 0.2, 0)), "every strength"),
     ],
     "correlation_loss": [
+        ("always float32", lambda a, b: 1 - pearson(a.float(), b.float()), "Keep their dtype"),
+        ("always float64", lambda a, b: 1 - pearson(a.double(), b.double()), "Keep their dtype"),
+        (
+            "no eps for the true trajectories",
+            lambda a, b: 1 - (pearson(a, b, reduce=lambda x: x) * (b.std(0) / b.std(0))).mean(),
+            "of true",
+        ),
         ("squared error", lambda a, b: (a - b).square().mean(), "expected"),
         ("over the batch", lambda a, b: 1 - pearson(a, b, over=1), "over time"),
         ("over the measures", lambda a, b: 1 - pearson(a, b, over=2), "over time"),
@@ -194,6 +208,24 @@ WRONG = {
         ("no return", lambda a, b: None, "gave None"),
     ],
     "leaks": [
+        (
+            "five names at most",
+            on_both_sides(change=lambda f: {k: v[:5] for k, v in f.items()}),
+            "Any number",
+        ),
+        (
+            "spaces around an id",
+            lambda a, b: (
+                on_both_sides()(a, b)
+                | {"clips": sorted({r["id"].lower() for r in a} & {r["id"].lower() for r in b})}
+            ),
+            "around an id",
+        ),
+        (
+            "spaces at the end",
+            on_both_sides(plain=lambda t: " ".join(t.lower().lstrip().split(" "))),
+            "[Ss]paces",
+        ),
         ("case counts", on_both_sides(plain=lambda t: " ".join(t.split())), "lower case"),
         ("spaces count", on_both_sides(plain=str.lower), "Spaces at the ends"),
         ("all spaces go", on_both_sides(plain=lambda t: t.lower().replace(" ", "")), "expected"),
