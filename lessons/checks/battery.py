@@ -333,9 +333,10 @@ def _expect_tensor(
     if not value.is_floating_point():
         raise AssertionError(f"{name} gave a tensor of {value.dtype}, expected floating-point numbers")
     value, right = value.double(), right.double()
-    if value.isnan().any() and not right.isnan().any():
+    astray = value.isnan() & ~right.isnan()
+    if astray.any():
         known = diagnose() if diagnose else None
-        raise AssertionError(f"{name} holds NaN at {_first(value.isnan())}. {known or hint}".rstrip())
+        raise AssertionError(f"{name} holds NaN at {_first(astray)}. {known or hint}".rstrip())
     wrong = value.isinf() != right.isinf()
     wrong |= value.isinf() & (value != right)
     if wrong.any():
