@@ -302,7 +302,9 @@ same("3 × 3 against lessons.layers", ours, package(x, (h, c)), [x, h, c, *packa
 for side in (8, 16):
     cost = count(ConvLSTMCell(4, 8, 3), torch.zeros(1, 4, side, side))
     flattened = 4 * 8 * side**2 * (4 * side**2 + 8 * side**2 + 2)
-    print(f"{side} × {side}: {cost.weights:,} weights, {cost.multiply_adds:,} multiply-adds per frame;", end=" ")
+    print(
+        f"{side} × {side}: {cost.weights:,} weights, {cost.multiply_adds:,} multiply-adds per frame;", end=" "
+    )
     print(f"flattened: {flattened / 1e6:.1f} M weights")
 
 # %% tags=["hide-input"]
@@ -494,7 +496,9 @@ def distance(model, x, where):
 
 
 x_test, where_test = make_clips(300, HIDDEN, np.random.default_rng(1001))
-off = {name: torch.stack([distance(models[name, s], x_test, where_test) for s in range(3)]) for name in NETWORKS}
+off = {
+    name: torch.stack([distance(models[name, s], x_test, where_test) for s in range(3)]) for name in NETWORKS
+}
 
 bright = (x_test[5:8, :, 0] - 0.6).relu()  # (3, N, H, W), the last three visible frames
 pixels = torch.arange(16) + 0.5
@@ -534,3 +538,895 @@ figures.curves(
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
+third = {name: values[:, 10] for name, values in off.items()}  # (seeds,) each
+assert math.isclose(middle, 4.63, abs_tol=0.01)
+assert all(off[name][:, 7].max() < 0.9 for name in NETWORKS if not name.startswith("untrained"))
+assert third["ConvLSTM 3 × 3"].max() < third["last seen"].min() - 0.3
+assert third["ConvLSTM 3 × 3"].mean() + 0.6 < min(
+    third[name].min() for name in NETWORKS if name != "ConvLSTM 3 × 3"
+)
+assert (off["ConvLSTM 3 × 3"][:, 8] < 0.95).all() and (off["straight line"][:, 8] < 0.95).all()
+if not GPU:  # after a longer training the network may win
+    assert third["straight line"].max() < third["ConvLSTM 3 × 3"].min()
+assert off["no state"][:, 8:].min() > 4.2 and off["untrained ConvLSTM"][:, 7].min() > 2
+assert (off["ConvLSTM 1 × 1"][:, 8] < off["last seen"][:, 8]).all()
+assert (third["ConvLSTM 1 × 1"] > third["last seen"] - 0.1).all()
+assert (third["LSTM, flattened"] > third["last seen"] - 0.1).all()
+assert 3.6 < math.hypot(*(16 - 4.0,) * 2) / 4 < 4.3  # the scale of the task: a quarter of the diagonal
+assert math.isclose(
+    (where_test[1:] - where_test[:-1]).norm(dim=2).mean(), 1.3, abs_tol=0.15
+)  # reflections shorten a few moves
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# The figure has the numbers. The order is what matters: ConvLSTM 3 × 3 is the only network that beats
+# *last seen* in the third hidden frame, and it does so in all three seeds.
+#
+# </details>
+#
+# - While the object is visible, all trained networks find it to within a pixel. Nobody needs a state for that.
+# - **No state**: once it is hidden, nothing is left to go by. The answer is no better than the middle.
+# - **1 × 1** knows where the object was, and at first also where it goes next: the current frame's features
+#   come from a 5 × 5 convolution. From the third hidden frame on it is no better than *last seen*. Nothing can
+#   be handed to a neighbor.
+# - **3 × 3** follows the object. In the first hidden frame it is as good as the straight line.
+# - **The straight line** is a strong baseline. It is better than the ConvLSTM from the third hidden frame on,
+#   because we told it the law of motion. The network had to learn that law from clips, in 130 steps.
+# - **LSTM, flattened** has many more weights, yet with the same clips and steps it does not track. With a
+#   longer training it may: this comparison is about equal budgets.
+# - **Untrained**: the recurrence alone does nothing. It is the training of the gates that makes it track.
+#
+# Is it really the state that tracks? An **ablation**: take the trained 3 × 3 networks and reset their state
+# before every frame.
+
+# %%
+ablated = []
+for seed in range(3):
+    model = copy.deepcopy(models["ConvLSTM 3 × 3", seed])
+    model.carry_state = False
+    ablated.append(distance(model, x_test, where_test))
+ablated = torch.stack(ablated)  # (seeds, T)
+print(f"last visible frame: still within 1.5 pixels in all seeds: {bool((ablated[:, 7] < 1.5).all())}")
+print(f"hidden frames: further off than 4 pixels in all seeds: {bool((ablated[:, 8:] > 4).all())}")
+
+x_large, where_large = make_clips(100, HIDDEN, np.random.default_rng(7), size=(24, 32))
+large = torch.stack([distance(models["ConvLSTM 3 × 3", seed], x_large, where_large) for seed in range(3)])
+print(f"visible, on frames of 24 × 32: within 1.5 pixels in all seeds: {bool((large[:, 7] < 1.5).all())}")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert (ablated[:, 7] < 1.5).all() and (ablated[:, 8:] > 4).all()
+assert (large[:, 7] < 1.5).all()
+n_maps, n_flat = (
+    sum(p.numel() for p in models[name, 0].parameters()) for name in ("ConvLSTM 3 × 3", "LSTM, flattened")
+)
+assert n_flat > 20 * n_maps
+
+# %% [markdown]
+# It is the state. And the ConvLSTM also reads frames of another size than it was trained on. The flattened
+# LSTM cannot: its matrices have one column per input.
+
+# %% [markdown]
+# ## 5. The hidden state of a hidden object
+#
+# The state is an image, so look at it. Which of the eight channels of $h$ represents the object? We pick the
+# channel in which $h$ at the hidden object's position stands out most from the rest of the map, over all test
+# clips.
+
+
+# %%
+def record(model, x):
+    """x (T, B, 1, H, W) -> gates i, f, o, states c, h, each (T, B, D, H', W'), and the prediction."""
+    cell, state, log = model.cell, None, {name: [] for name in "ifoch"}
+    for frame in model.features(x.flatten(0, 1)).relu().unflatten(0, x.shape[:2]):  # (B, 4, H', W')
+        h = torch.zeros(len(frame), 8, *frame.shape[2:]) if state is None else state[0]
+        gates = F.conv2d(torch.cat([frame, h], dim=1), cell.gates.weight, cell.gates.bias, padding=1)
+        i, f, _, o = gates.chunk(4, dim=1)
+        state = cell(frame, state)
+        for name, value in zip("ifoch", (i.sigmoid(), f.sigmoid(), o.sigmoid(), *state[::-1]), strict=True):
+            log[name].append(value)
+    return {name: torch.stack(values) for name, values in log.items()} | {"logits": model(x)}
+
+
+tracker = models["ConvLSTM 3 × 3", 2]
+with torch.no_grad():
+    log = record(tracker, x_test)
+t, n = torch.arange(9, 12)[:, None], torch.arange(300)  # the second to fourth hidden frame
+row, column = (where_test[9:12] / 2).long().unbind(-1)  # (3, N) each
+here, everywhere = log["h"][t, n, :, row, column], log["h"][9:12]  # (3, N, D), (3, N, D, H', W')
+contrast = (here.mean((0, 1)) - everywhere.mean((0, 1, 3, 4))) / everywhere.std(dim=(0, 1, 3, 4))  # (D,)
+channel = int(contrast.abs().argmax())
+print(f"it stands out by more than half a standard deviation: {bool(contrast[channel].abs() > 0.5)}")
+
+
+# %% tags=["hide-input"]
+# @title Plot: one clip { display-mode: "form" }
+def probabilities(logits):
+    """Probabilities, each frame relative to its largest: (…, H', W') -> the same."""
+    p = logits.flatten(-2).softmax(-1)
+    return (p / p.amax(-1, keepdim=True)).view_as(logits)
+
+
+error = (expected_position(log["logits"]) - where_test).norm(dim=2)  # (T, N)
+path_length = (where_test[11] - where_test[7]).norm(dim=1)  # (N,)
+clip = int(torch.where(path_length > 4, error[8:12].mean(0), 99).argmin())
+frames = list(range(4, 13))
+figures.state_maps(
+    {
+        "video": as_bytes(x_test[frames, clip, 0]),
+        "prediction": probabilities(log["logits"])[frames, clip],
+        "hidden state h": log["h"][frames, clip, channel],
+        "cell state c": log["c"][frames, clip, channel],
+        "input gate i": log["i"][frames, clip, channel],
+        "forget gate f": log["f"][frames, clip, channel],
+    },
+    [f"frame {t}" for t in frames],
+    limits={"input gate i": 1.0, "forget gate f": 1.0},
+    marks=where_test[frames, clip] / 16,
+    hidden=[HIDDEN[t] for t in frames],
+    title=f"Channel {channel}: the state follows an object that the camera does not see",
+)
+
+# %% [markdown]
+# The clip was selected: the object moves far while it is hidden, and the network does well on it. Rings mark
+# the true center. In $h$ and $c$, red is positive and blue negative; which of the two means "object" is
+# arbitrary. The prediction is drawn relative to the largest probability of each frame, the gates from 0
+# (white) to 1 (blue).
+#
+# **This is the image to keep.** From frame 8 on the camera sees only noise, yet the state holds a blob, and
+# the prediction moves with the object. It also becomes wider from frame to frame.
+#
+# How can a blob move when $c' = f \odot c + i \odot g$ keeps everything in its position? Only by being
+# **written again** at the next position, by $i \odot g$, which read the neighbors' hidden state. With 1 × 1
+# kernels there are no neighbors to read. Measured over all test clips and seeds:
+
+
+# %%
+def fraction_followed(model):
+    """How far the most probable grid cell moves along the object's path, frames 7 to 9, as a fraction."""
+    with torch.no_grad():
+        cell = model(x_test).flatten(2).argmax(2)  # (T, N)
+    position = 2 * torch.stack([cell // 8, cell % 8], dim=-1) + 1  # (T, N, 2), pixels
+    path, moved = where_test[9] - where_test[7], position[9] - position[7]  # (N, 2) each
+    return ((path * moved).sum() / path.square().sum()).item()
+
+
+def entropy(model):
+    """(T,): mean entropy of the prediction in nats; ln 64 = 4.2 when all grid cells are equally probable."""
+    with torch.no_grad():
+        log_p = model(x_test).flatten(2).log_softmax(2)  # (T, N, 64)
+    return -(log_p.exp() * log_p).sum(2).mean(1)
+
+
+followed = {k: [fraction_followed(models[f"ConvLSTM {k} × {k}", seed]) for seed in range(3)] for k in (3, 1)}
+entropies = torch.stack([entropy(models["ConvLSTM 3 × 3", seed]) for seed in range(3)])  # (seeds, T)
+print(f"3 × 3: the most probable cell follows for {np.mean(followed[3]):.1f} of the path;", end=" ")
+print(f"every seed further than every seed of 1 × 1: {min(followed[3]) > max(followed[1])}")
+rises = (entropies[:, 8:12] > entropies[:, 7:11]).all()
+print(f"the entropy rises in each of the first four hidden frames, in all seeds: {bool(rises)}")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert contrast[channel].abs() > 0.5
+assert path_length[clip] > 4 and error[8:11, clip].max() < 2.5
+assert min(followed[3]) > max(followed[1]) + 0.1 and 0.55 < np.mean(followed[3]) < 0.95
+assert rises
+
+# %% [markdown]
+# Step through the test clips yourself: any frame, any channel.
+
+
+# %% tags=["hide-input"]
+# @title Interaction: gates, state and prediction { display-mode: "form" }
+from matplotlib.figure import Figure
+
+
+def step_through(frame=9, clip=clip, channel=channel):
+    fig = Figure(figsize=(9.5, 2.1), layout="constrained")
+    panels = {
+        "video": (as_bytes(x_test[frame, clip, 0]), "gray", 0, 255),
+        "input gate": (log["i"][frame, clip, channel], "Blues", 0, 1),
+        "forget gate": (log["f"][frame, clip, channel], "Blues", 0, 1),
+        "cell state": (log["c"][frame, clip, channel], "RdBu_r", -1.5, 1.5),
+        "prediction": (log["logits"][frame, clip].flatten().softmax(0).view(8, 8), "Blues", 0, None),
+    }
+    for ax, (name, (image, colors, low, high)) in zip(fig.subplots(1, 5), panels.items(), strict=True):
+        ax.imshow(image, cmap=colors, vmin=low, vmax=high)
+        y, x = (where_test[frame, clip] / 16 * len(image) - 0.5).tolist()
+        ax.plot(x, y, "o", ms=7, mfc="none", mec="tab:orange" if name == "video" else "black")
+        ax.set(title=name, xticks=[], yticks=[])
+    return figures.describe(
+        fig, f"Frame {frame}, {'hidden' if HIDDEN[frame] else 'visible'}: gates and state."
+    )
+
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: the sliders are widgets, which live only while the notebook runs
+_ = interact(step_through, frame=(0, 15), clip=(0, 299), channel=(0, 7))
+
+# %% [markdown]
+# ## 6. Streams
+#
+# Your step is a function: the state goes in and comes out, and nothing is stored. So the **caller** decides
+# what is remembered and when it ends. That matters with streams. $B$ cameras send frames; now and then one of
+# them starts a **new video**, and `new[t, b]` says so. From that frame on, the state of stream $b$ must
+# contain nothing from before, while the other streams go on.
+#
+# ### Exercise 2 · `read_stream` · difficulty ★★★ · 13 minutes
+#
+# Read a part of a stream. Reset $h$ and $c$ where a video starts. Two warnings: do not write **in place**
+# into tensors that autograd or your output still needs, and remember that $0 \cdot \text{NaN}$ is NaN. A
+# single broken frame can fill a state with NaN, and the next video must not inherit it.
+
+
+# %%
+def read_stream(cell, x, new, state=None):
+    """Read T frames of B streams.
+
+    Args:
+        cell: called as cell(x_t, state) -> (h, c); a state of None means zeros.
+        x: (T, B, C, H, W) frames, T ≥ 1.
+        new: (T, B) boolean tensor: whether frame t of stream b starts a new video.
+        state: the pair (h, c) before the first frame, each (B, D, H, W), or None.
+
+    Returns:
+        A pair: h after every frame, a tensor (T, B, D, H, W), and the last state, the pair (h, c).
+    """
+    raise NotImplementedError
+
+
+check("12.read_stream", read_stream)
+
+# %% [markdown]
+# <details><summary><b>Help: "The size of tensor a (3) must match the size of tensor b (4)"</b></summary>
+#
+# `new[t]` is (B,), the state (B, D, H, W), and torch aligns axes from the right. Add the missing axes:
+# `new[t][:, None, None, None]` is (B, 1, 1, 1).
+#
+# </details>
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def read_stream_solution(cell, x, new, state=None):
+    """Select zeros where a video starts, and the old state elsewhere."""
+    hidden = []
+    for frame, starts in zip(x, new, strict=True):  # (B, C, H, W), (B,)
+        if state is not None:
+            starts = starts[:, None, None, None]  # (B, 1, 1, 1)
+            state = tuple(torch.where(starts, torch.zeros_like(s), s) for s in state)  # (B, D, H, W) each
+        state = cell(frame, state)
+        hidden.append(state[0])
+    return torch.stack(hidden), state  # (T, B, D, H, W)
+
+
+# %%
+read_stream = use("12.read_stream", read_stream, read_stream_solution)
+
+# %% [markdown]
+# Reading in pieces, with the state carried over, gives what reading the whole gives. And a broken frame ends
+# with its video:
+
+# %%
+_ = torch.manual_seed(0)
+cell, x = Cell(1, 4, 3).double(), torch.randn(10, 2, 1, 8, 9).double()  # x: (T, B, C, H, W)
+goes_on = torch.zeros(10, 2, dtype=torch.bool)  # (T, B): no new video
+with torch.no_grad():
+    whole, _ = read_stream(cell, x, goes_on)
+    first, state = read_stream(cell, x[:6], goes_on[:6])
+    second, _ = read_stream(cell, x[6:], goes_on[6:], state)
+    agree("two pieces, state carried over", torch.cat([first, second]), whole)
+
+    broken, starts = x.clone(), goes_on.clone()
+    broken[3, 0, 0, 2, 2] = math.nan  # a broken pixel in stream 0
+    starts[5, 0] = True  # whose next video starts at frame 5
+    h, _ = read_stream(cell, broken, starts)
+print("stream 0 has NaN in frames", h[:, 0].isnan().flatten(1).any(1).nonzero()[:, 0].tolist())
+agree("stream 1", h[:, 1], whole[:, 1])
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert h[:, 0].isnan().flatten(1).any(1).nonzero()[:, 0].tolist() == [3, 4]
+assert torch.allclose(h[5:, 0], read_stream(cell, x[5:, :1], goes_on[5:, :1])[0][:, 0])
+
+# %% [markdown]
+# ## 7. Truncated backpropagation through time
+#
+# `backward` after $T$ frames needs what all $T$ frames have computed. A camera's video never ends, so memory
+# runs out. The tempting way out is an update after every frame. It stops at the second frame. The message
+# suggests `retain_graph=True`, and then it stops again:
+
+
+# %%
+def update_after_every_frame(retain_graph):
+    """How many frames it learned from, and the message with which it stops."""
+    _ = torch.manual_seed(0)
+    cell, state, learned = Cell(1, 4, 3), None, 0
+    optimizer = torch.optim.SGD(cell.parameters(), lr=0.01)
+    for frame in torch.randn(6, 2, 1, 8, 8):  # (B, C, H, W)
+        state = cell(frame, state)
+        optimizer.zero_grad()
+        try:
+            state[0].square().mean().backward(retain_graph=retain_graph)
+        except RuntimeError as problem:
+            return learned, str(problem)
+        optimizer.step()
+        learned += 1
+    return learned, "no error"
+
+
+stopped = [update_after_every_frame(retain_graph) for retain_graph in (False, True)]
+for retain_graph, (learned, message) in zip((False, True), stopped, strict=True):
+    print(
+        f"retain_graph={retain_graph}: stops after {learned} frame: {shorten(message, 100, placeholder=' …')}"
+    )
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert [learned for learned, _ in stopped] == [1, 1]
+assert "a second time" in stopped[0][1] and "modified by an inplace operation" in stopped[1][1]
+
+# %% [markdown]
+# First error: `backward` at frame 1 continues through the state into frame 0, whose graph has been freed.
+# Second error: with the graph kept, `backward` needs the weights that computed frame 0, and `step()` has
+# overwritten them in place. torch counts the versions of a tensor and refuses, because the gradient would be
+# wrong.
+#
+# The remedy is **truncated backpropagation through time**. Cut the video into pieces. Collect the losses of a
+# piece, call `backward` once and `step` once, then carry the *state* over the cut and stop the *gradient*
+# there. `detach` gives a tensor with the same values and without its graph. Here is the training loop for a
+# stream, with your `read_stream`:
+
+# %%
+optimizer = torch.optim.SGD(cell.parameters(), lr=0.01)
+state = None
+for piece, piece_starts in zip(x.split(4), starts.split(4), strict=True):  # (4, B, C, H, W), the last shorter
+    h, state = read_stream(cell, piece, piece_starts, state)
+    loss = h.square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    state = tuple(s.detach() for s in state)
+print(f"{len(x)} frames in pieces of 4: no error; the state has no graph: {state[0].grad_fn is None}")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert state[0].grad_fn is None and loss.isfinite()
+
+# %% [markdown]
+# The forward pass is the same as without cuts, because the state crosses them. Only the gradient is
+# approximate: it does not tell an early piece what a later piece would have needed. A deeper section measures
+# how much that costs.
+#
+# ## 8. Bug hunt: where did that come from?
+#
+# A wrapper that keeps the state "so that long videos can be read in pieces" lives in public code. The shapes
+# are right, the training looks fine. We put it around the cell of our trained network and show it two videos,
+# one after the other. In the second video the object is hidden from the first frame on. An honest answer has
+# small probabilities everywhere.
+
+
+# %%
+class Keeps(nn.Module):
+    """Wraps a cell and keeps its state from call to call."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell, self.state = cell, None
+
+    def forward(self, x, state=None):
+        self.state = self.cell(x, state or self.state)
+        return self.state
+
+
+def expect_no_history(model, video, *before):
+    """After each of the videos `before`, the model must give `video` the same logits."""
+    found = []
+    with torch.no_grad():
+        for other in before:
+            _ = model(other)
+            found.append(model(video))
+    gap = max((logits - found[0]).abs().max().item() for logits in found)
+    assert gap == 0, f"the same video, read after another one: logits differ, by more than 1: {gap > 1}"
+
+
+leaky = copy.deepcopy(tracker)
+leaky.cell = Keeps(leaky.cell)
+video_a, _ = make_clips(20, [False] * 8, np.random.default_rng(8))  # (T, N, 1, 16, 16)
+video_b, _ = make_clips(20, [False] * 8, np.random.default_rng(9))
+dark, _ = make_clips(20, [True] * 8, np.random.default_rng(10))
+expect_no_history(tracker, dark, video_a, video_b)
+print("our network: no history")
+try:
+    expect_no_history(leaky, dark, video_a, video_b)
+except AssertionError as error:
+    found_bug = str(error)
+    print(found_bug)
+
+# %% [markdown]
+# **Name the bug** before you read on. What does the network with the wrapper answer?
+
+# %% tags=["predict"]
+with torch.no_grad():
+    honest = tracker(dark)[0].flatten(1).softmax(1)  # (N, 64): the first frame
+    _ = leaky(video_a)
+    leaked = leaky(dark)[0].flatten(1).softmax(1)  # (N, 64)
+sure = [p.amax(1).mean().item() for p in (honest, leaked)]
+print(f"largest probability, mean of 20 clips: without state below 0.15: {sure[0] < 0.15};", end=" ")
+print(f"with the leaked state above 0.25: {sure[1] > 0.25}")
+figures.state_maps(
+    {
+        "end of video 1": as_bytes(video_a[-1, :8, 0]),
+        "start of video 2": as_bytes(dark[0, :8, 0]),
+        "prediction, no state": honest[:8].unflatten(1, (8, 8)),
+        "prediction, leaked": leaked[:8].unflatten(1, (8, 8)),
+    },
+    [f"pair {k}" for k in range(1, 9)],
+    limits={"prediction, no state": 0.5, "prediction, leaked": 0.5},
+    title="An object of one video, found in the next",
+)
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert "by more than 1: True" in found_bug
+assert sure[0] < 0.15 < 0.25 < sure[1]
+
+# %% [markdown]
+# It answers with the object of the **previous video**. No shape and no error shows it. The test is one
+# sentence: **read the same video after two different ones, and compare.** The remedy is section 6: the state
+# belongs to the caller, and a new video starts with `None`.
+#
+# The package's layers work like that. Its cell adds checks and options to your step: peepholes and the forget
+# bias are in `update`, and `depthwise` does nothing unless you ask for a cheaper convolution. Notebook 13
+# builds on it.
+
+# %%
+show(ConvLSTMCell.forward)
+
+# %% [markdown]
+# ## Deeper: how far the state sees
+#
+# $h_t$ reads $x_t$ through a 3 × 3 kernel, and $h_{t-1}$ as well, which has read its own neighborhood. So the
+# receptive field (notebook 02) grows with time. Ask autograd: on which pixels does the state at the central
+# position depend?
+
+# %%
+_ = torch.manual_seed(0)
+cell = Cell(1, 8, 3).double()
+x = torch.randn(6, 1, 1, 15, 15).double().requires_grad_()  # (T, B, C, H, W)
+center = run(cell, x)[-1, 0, :, 7, 7]  # (D,)
+gradients = torch.stack([torch.autograd.grad(unit, x, retain_graph=True)[0] for unit in center])
+influence = gradients.abs().sum(0)[:, 0, 0].flip(0)  # (T, H, W): 0, 1, 2 … frames back
+sides = [int((frame > 0).any(dim=1).sum()) for frame in influence]
+print("frames back:              ", list(range(6)))
+print("side of the square it sees:", sides)
+relative = (influence / influence.amax((1, 2), keepdim=True)).clamp(min=1e-6)
+figures.state_maps(
+    {"influence": torch.where(influence > 0, relative.log10() + 6, 0)},
+    [f"{k} back: {side} × {side}" for k, side in enumerate(sides)],
+    squares=sides,
+    title="Influence on the state at the center (powers of ten, relative to each frame's largest)",
+)
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert sides == [2 * (k + 1) + 1 for k in range(6)] == [3, 5, 7, 9, 11, 13]
+near = (influence[5, 5:10, 5:10].sum() / influence[5].sum()).item()
+assert near > 0.75
+
+# %% [markdown]
+# $k$ frames back it sees a square of $2(k + 1) + 1$ positions: **one position further per frame**. The 1 in
+# $k + 1$ is the current frame's convolution, which reads neighbors before any time has passed. Influence is
+# uneven: even five frames back, most of it comes from the central 5 × 5.
+#
+# So information travels at most one position per frame through 3 × 3 kernels. A blob of state cannot follow
+# a **hidden** object that moves faster. (A visible object can be found anew in every frame.)
+#
+# ### Exercise 3 · `frames_to_hear` · difficulty ★★☆ · 8 minutes
+#
+# An object appears at a distance of `rows` and `columns` from a position. How many frames ago must that have
+# been, at least, for the state at this position to depend on it now? 0 is the current frame. Input and state
+# go through the same odd kernel.
+
+
+# %%
+def frames_to_hear(kernel_size, rows, columns):
+    """kernel_size odd; rows, columns ≥ 0 -> 0, 1, 2, … frames, or math.inf if it never can."""
+    raise NotImplementedError
+
+
+check("12.frames_to_hear", frames_to_hear)
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def frames_to_hear_solution(kernel_size, rows, columns):
+    """Each convolution reaches k // 2 positions; the first one belongs to the current frame."""
+    distance, step = max(rows, columns), kernel_size // 2
+    if distance == 0:
+        return 0
+    if step == 0:
+        return math.inf
+    return math.ceil(distance / step) - 1
+
+
+# %%
+frames_to_hear = use("12.frames_to_hear", frames_to_hear, frames_to_hear_solution)
+
+# %%
+for k in (1, 3, 5):
+    print(f"kernel {k}: from corner to corner of a 12 × 12 map in {frames_to_hear(k, 11, 11)} frames")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert [frames_to_hear(k, 11, 11) for k in (1, 3, 5)] == [math.inf, 10, 5]
+for k in range(6):
+    reached = [bool(influence[k, 7, 7 + d] > 0) for d in range(8)]  # at distance d, in the figure above
+    assert reached == [frames_to_hear(3, 0, d) <= k for d in range(8)]
+
+# %% [markdown]
+# ## Deeper: peepholes
+#
+# The gates above read $x$ and $h$. They do not read the cell state $c$ that they control, except for what the
+# output gate exposes: $h = o \odot \tanh(c)$. Where that gate is closed, no gate knows what $c$ holds.
+# **Peepholes** let the gates read $c$ itself. In the form of Shi et al., equation 3:
+#
+# $$\begin{aligned}
+# i &= \sigma(W_i * x + U_i * h + w_i \odot c + b_i)\\
+# f &= \sigma(W_f * x + U_f * h + w_f \odot c + b_f)\\
+# c' &= f \odot c + i \odot \tanh(W_g * x + U_g * h + b_g)\\
+# o &= \sigma(W_o * x + U_o * h + w_o \odot c' + b_o)
+# \end{aligned}$$
+#
+# Mind the primes: $i$ and $f$ read the **old** $c$, and $o$ reads the **new** one. The candidate reads
+# neither. And $\odot$ is no convolution but the element-wise product (**Hadamard product**): a position reads
+# only itself, a channel only itself.
+#
+# ### Exercise 4 · `with_peepholes` · difficulty ★★☆ · 10 minutes
+#
+# Write the second half of a step: from the pre-activations (without peepholes) and the old $c$ to the new
+# state.
+
+
+# %%
+def with_peepholes(gates, c, w_i, w_f, w_o):
+    """The new pair (h, c), each (B, D, H, W).
+
+    gates: (B, 4D, H, W), pre-activations in the order i, f, g, o; c: (B, D, H, W), the old cell state;
+    w_i, w_f, w_o: each (D, H, W), or each (D, 1, 1).
+    """
+    raise NotImplementedError
+
+
+check("12.with_peepholes", with_peepholes)
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def with_peepholes_solution(gates, c, w_i, w_f, w_o):
+    """i and f read the old c, o reads the new one."""
+    i, f, g, o = gates.chunk(4, dim=1)  # (B, D, H, W) each
+    i = torch.sigmoid(i + w_i * c)
+    f = torch.sigmoid(f + w_f * c)
+    c = f * c + i * torch.tanh(g)
+    o = torch.sigmoid(o + w_o * c)
+    return o * torch.tanh(c), c
+
+
+# %%
+with_peepholes = use("12.with_peepholes", with_peepholes, with_peepholes_solution)
+
+# %%
+_ = torch.manual_seed(0)
+update = LSTMUpdate(4, peepholes=True).double()
+gates, c = (torch.randn(2, n, 6, 7).double().requires_grad_() for n in (16, 4))  # (B, 4D, H, W), (B, D, H, W)
+peepholes = list(update.parameters())  # of i, f and o, (D, 1, 1) each
+for w in peepholes:
+    w.data.normal_()
+same("peepholes", with_peepholes(gates, c, *peepholes), update(gates, c), [gates, c, *peepholes])
+for C, D, side in ((4, 8, 8), (1024, 256, 10)):
+    convolution, per_position, per_channel = 4 * D * (C + D) * 9, 3 * D * side**2, 3 * D
+    print(f"D = {D}: convolution {convolution:,} weights; peepholes (D, H, W) {per_position:,},", end=" ")
+    print(f"(D, 1, 1) {per_channel}")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert (convolution, per_position, per_channel) == (11_796_480, 76_800, 768)
+
+# %% [markdown]
+# In the paper each $w$ is $(D, H, W)$. That ties the cell to one map size and gives up translation
+# equivariance, because the same input is weighted differently at every position. (With a fixed camera that
+# may be wanted: the sky is always on top.) The package has one weight per channel, $(D, 1, 1)$. Either way
+# they are initialized to 0, so a new cell does not use them yet.
+#
+# ### Bug hunt: peepholes that never learn
+#
+# "They need the map's size, so I create them when I know it." What is wrong?
+
+
+# %%
+class LateCell(nn.Module):
+    """A ConvLSTM cell with peepholes, created at the first frame."""
+
+    def __init__(self, C, D):
+        super().__init__()
+        self.gates = nn.Conv2d(C + D, 4 * D, 3, padding=1)
+        self.hidden, self.w_i = D, None
+
+    def forward(self, x, state=None):
+        if self.w_i is None:
+            self.w_i, self.w_f, self.w_o = (torch.zeros(self.hidden, *x.shape[2:]) for _ in range(3))
+        h, c = state or (torch.zeros(len(x), self.hidden, *x.shape[2:]),) * 2  # (B, D, H, W) each
+        return with_peepholes(self.gates(torch.cat([x, h], dim=1)), c, self.w_i, self.w_f, self.w_o)
+
+
+def unregistered(model):
+    """The plain tensors among a model's attributes: name -> number of elements."""
+    return {
+        f"{name}.{key}".lstrip("."): value.numel()
+        for name, module in model.named_modules()
+        for key, value in vars(module).items()  # parameters and buffers are stored elsewhere
+        if isinstance(value, torch.Tensor)
+    }
+
+
+_ = torch.manual_seed(0)
+late, x = LateCell(1, 8), torch.randn(2, 1, 5, 6)  # x: (B, C, H, W)
+good = ConvLSTMCell(1, 8, peepholes=True)
+_ = good(x), late(x)
+for cell in (good, late):
+    print(f"{type(cell).__name__}: {sum(unregistered(cell).values())} numbers unknown to torch;", end=" ")
+    print(f"{sum('gates' not in name for name in cell.state_dict())} peepholes in the state_dict")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert unregistered(late) == {"w_i": 240, "w_f": 240, "w_o": 240} and not unregistered(good)
+assert not any("w_" in name for name in late.state_dict())
+
+# %% [markdown]
+# A tensor becomes a weight by being an `nn.Parameter` of the module. These 720 numbers are plain attributes:
+# the optimizer does not update them, so they stay 0 forever; `state_dict` does not save them; `.to()` does
+# not move them.
+
+# %% [markdown]
+# ## Deeper: ConvGRU
+#
+# Any recurrent cell can be made convolutional. A **ConvGRU** (Ballas et al. 2015) has a single state, and
+# three quarters of the ConvLSTM's weights:
+#
+# $$r, z = \sigma(W * [x, h] + b), \quad n = \tanh(W_n * [x,\, r \odot h] + b_n), \quad
+#   h' = (1 - z) \odot n + z \odot h$$
+#
+# It resets **before** the product (notebook 03, section 5). So it needs two convolutions, one after the
+# other: the candidate's needs $r$.
+
+# %%
+_ = torch.manual_seed(0)
+cell, conv_cell = gru.GRUCell(5, 4, reset="before").double(), ConvGRUCell(5, 4, 1).double()
+weight = torch.cat([cell.weight_ih, cell.weight_hh], dim=1)[:, :, None, None].detach()  # (3D, C + D, 1, 1)
+bias = (cell.bias_ih + cell.bias_hh).detach()  # (3D,)
+for layer, part in ((conv_cell.gates, slice(0, 8)), (conv_cell.candidate, slice(8, 12))):
+    layer.weight.data, layer.bias.data = weight[part].clone(), bias[part].clone()
+x = torch.randn(2, 5, 6, 7).double().requires_grad_()  # (B, C, H, W)
+h = torch.randn(2, 4, 6, 7).double().requires_grad_()  # (B, D, H, W)
+rows = [t.permute(0, 2, 3, 1).flatten(0, 2) for t in (x, h)]  # (BHW, C), (BHW, D)
+theirs = cell(*rows).unflatten(0, (2, 6, 7)).permute(0, 3, 1, 2)  # (B, D, H, W)
+same("ConvGRU, 1 × 1, against a GRU that resets before", [conv_cell(x, h)], [theirs], [x, h])
+cost = [count(kind(4, 8), torch.zeros(1, 4, 8, 8)).weights for kind in (ConvLSTMCell, ConvGRUCell)]
+print(f"weights: ConvLSTM {cost[0]:,}, ConvGRU {cost[1]:,}")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert 3 * cost[0] == 4 * cost[1]
+
+# %% [markdown]
+# ## Deeper: what a cut costs
+#
+# Section 7 cut a video into pieces. Measure what the cuts do to the gradient.
+#
+# ### Exercise 5 · `backward_in_pieces` · difficulty ★★☆ · 10 minutes
+#
+# Read one clip in pieces of `piece` frames (the last may be shorter). The loss is the sum of `loss_of(h)`
+# over all frames. Call `backward` once per piece; gradients add up in `parameter.grad`. Do not change the
+# weights.
+
+
+# %%
+def backward_in_pieces(cell, x, loss_of, piece):
+    """The sum of all losses, a number; the gradients are left in the cell's parameters.
+
+    cell: called as cell(x_t, state) -> (h, c); x: (T, B, C, H, W); loss_of: called with the h (B, D, H, W)
+    of one frame, in order, gives a tensor (); piece: number of frames, ≥ 1.
+    """
+    raise NotImplementedError
+
+
+check("12.backward_in_pieces", backward_in_pieces)
+
+# %% [markdown]
+# <details><summary><b>Help: "Trying to backward through the graph a second time"</b></summary>
+#
+# The state still has the graph of the previous piece, which that piece's `backward` has freed. Detach
+# **both** $h$ and $c$ where a piece ends. `retain_graph=True` removes the message, not the cause: section 7.
+#
+# </details>
+
+
+# %% tags=["hide-input"]
+# @title Solution { display-mode: "form" }
+def backward_in_pieces_solution(cell, x, loss_of, piece):
+    """The state goes on, its graph does not."""
+    state, total = None, 0.0
+    for frames in x.split(piece):  # (piece, B, C, H, W), the last perhaps shorter
+        losses = []
+        for frame in frames:
+            state = cell(frame, state)
+            losses.append(loss_of(state[0]))
+        loss = torch.stack(losses).sum()
+        loss.backward()
+        total += loss.item()
+        state = tuple(s.detach() for s in state)
+    return total
+
+
+# %%
+backward_in_pieces = use("12.backward_in_pieces", backward_in_pieces, backward_in_pieces_solution)
+
+# %% [markdown]
+# **Predict**: cut a clip of 16 frames, half of them hidden, into pieces of 8, 4, 2 and 1. How similar is the
+# direction of the gradient to that of the whole clip? (Cosine similarity: 1 is the same direction, 0 is
+# orthogonal.)
+
+
+# %%
+def piecewise_gradient(model, piece):
+    """The gradient at the weights of the cell (one vector), for 16 test clips."""
+    x, where = x_test[:, :16], iter(where_test[:, :16])
+    features = model.features(x.flatten(0, 1)).relu().unflatten(0, x.shape[:2]).detach()  # (T, B, 4, 8, 8)
+    model.requires_grad_(True)
+    model.cell.zero_grad()
+    total = backward_in_pieces(
+        model.cell, features, lambda h: tracking_loss(model.head(h).transpose(0, 1), next(where)[None]), piece
+    )
+    return total, model.cell.gates.weight.grad.flatten().clone()
+
+
+cosine = {piece: [] for piece in (8, 4, 2, 1)}
+totals = []
+for seed in range(3):
+    model = models["ConvLSTM 3 × 3", seed]
+    total, whole = piecewise_gradient(model, 16)
+    for piece in cosine:
+        cut_total, gradient = piecewise_gradient(model, piece)
+        cosine[piece].append(F.cosine_similarity(gradient, whole, dim=0).item())
+        totals.append(cut_total / total)
+
+# %% tags=["predict"]
+figures.seed_spread(
+    {f"pieces of {piece}": [max(c, 0) for c in values] for piece, values in cosine.items()},
+    xlabel="cosine similarity with the gradient of the whole clip",
+    title="Three trained networks",
+)
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert all(math.isclose(ratio, 1, rel_tol=1e-4) for ratio in totals)  # the loss is the same
+for longer, shorter in ((8, 4), (4, 2), (2, 1)):
+    assert np.mean(cosine[longer]) > np.mean(cosine[shorter])
+assert min(cosine[4]) > 0.6 and max(cosine[1]) < 0.75
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# The loss is the same, because the state crosses every cut. The direction of the gradient is not: the shorter
+# the pieces, the less it resembles that of the whole clip.
+#
+# </details>
+#
+# A piece of one frame asks what this frame should have done with the state as it arrived. It never asks what
+# an earlier frame should have **written**, because that gradient would have to cross a cut. Yet the pieces
+# need not be as long as what is to be remembered: with pieces of four frames the cosine similarity is above
+# 0.6 in all three networks. And in inference a network can use a state of any age, however short the pieces were in training.
+
+# %% [markdown]
+# ## Deeper: one batch, one map, one device
+#
+# Another cell from public code creates its own state, once, from the first batch. What does it survive?
+
+
+# %%
+class OwnState(nn.Module):
+    """A ConvLSTM cell that creates its state at the first call and keeps it."""
+
+    def __init__(self, C, D):
+        super().__init__()
+        self.cell, self.hidden, self.state = Cell(C, D, 3), D, None
+
+    def forward(self, x):
+        if self.state is None:
+            zeros = torch.zeros(len(x), self.hidden, *x.shape[2:], device="cpu")  # (B, D, H, W)
+            self.state = zeros, zeros.clone()
+        self.state = self.cell(x, self.state)
+        return self.state[0]
+
+
+def failures(make):
+    """Which changes after the first batch a cell does not survive."""
+    failed = []
+    for name, (change, x) in {
+        "a smaller batch": (lambda cell: cell, torch.randn(1, 1, 5, 5)),
+        "a larger map": (lambda cell: cell, torch.randn(2, 1, 6, 6)),
+        "bfloat16": (lambda cell: cell.bfloat16(), torch.randn(2, 1, 5, 5).bfloat16()),
+        "another device": (lambda cell: cell.to("meta"), torch.randn(2, 1, 5, 5, device="meta")),
+        "a copy": (copy.deepcopy, torch.randn(2, 1, 5, 5)),
+    }.items():
+        cell = make()
+        out = cell(torch.randn(2, 1, 5, 5))
+        (out if isinstance(out, torch.Tensor) else out[0]).sum().backward()
+        try:
+            change(cell)(x)
+        except RuntimeError:
+            failed.append(name)
+    return failed
+
+
+failed = {"our cell": failures(lambda: Cell(1, 4, 3)), "OwnState": failures(lambda: OwnState(1, 4))}
+for name, changes in failed.items():
+    print(f"{name}: fails after {', '.join(changes) or 'none of the five changes'}")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert [len(changes) for changes in failed.values()] == [0, 5]
+
+# %% [markdown]
+# (`"meta"` is a device that computes shapes without values. It stands for a GPU that you may not have.) The
+# first four have one cause: the state's shape, dtype and device are those of the first batch. The remedy is
+# `x.new_zeros(…)` for each new video. The copy fails for another reason: the kept state still has its graph,
+# and `deepcopy` refuses tensors that are results of autograd operations. `detach` would mend that.
+
+# %% [markdown]
+# ## Recap
+#
+# - An LSTM on flattened frames does not know which pixels are neighbors, and has one weight per pair of
+#   position and unit.
+# - A ConvLSTM is an LSTM at every position, whose gates read the neighborhood in input and hidden state. With
+#   1 × 1 kernels it equals `nn.LSTMCell`. Its weights, $4D(C + D)k^2 + 4D$, do not depend on the map size.
+# - It tracked a hidden object where the same network without a state, with 1 × 1 kernels or untrained could
+#   not. The straight line is a baseline that any tracker must face.
+# - The state is an argument and a result. Where a new video starts, select zeros; a product with 0 keeps NaN.
+# - Read the same video after two others: the output must not change.
+# - Truncated backpropagation through time carries the state over a cut and stops the gradient there. One
+#   `backward` and one `step` per piece.
+#
+# ## Glossary
+#
+# | word | meaning | also called |
+# |---|---|---|
+# | ConvLSTM | an LSTM whose states are feature maps and whose gates are convolutions | convolutional LSTM |
+# | ConvGRU | the same with a GRU | convolutional GRU |
+# | position | one element of a map's grid, with all its channels | location, pixel, grid cell |
+# | occlusion | an object is in the scene, but the camera does not see it | |
+# | translation equivariance | shift the input, and the output shifts by the same amount | shift equivariance |
+# | truncated backpropagation through time | the state crosses a cut, the gradient does not | TBPTT |
+# | detach | the same values without the graph of how they were computed | stop-gradient |
+# | in place | writing into a tensor's own memory, so that the old values are lost | mutation |
+# | peephole | lets a gate read the cell state, weighted element by element | peephole connection |
+# | Hadamard product | the element-wise product of two arrays of one shape, $\odot$ | element-wise product |
+#
+# ## Sources
+#
+# - X. Shi, Z. Chen, H. Wang, D.-Y. Yeung, W.-K. Wong, W.-C. Woo, *Convolutional LSTM Network: A Machine
+#   Learning Approach for Precipitation Nowcasting*, [arXiv 1506.04214](https://arxiv.org/abs/1506.04214):
+#   equation 3 (the cell, with peepholes).
+# - N. Ballas, L. Yao, C. Pal, A. Courville, *Delving Deeper into Convolutional Networks for Learning Video
+#   Representations*, [arXiv 1511.06432](https://arxiv.org/abs/1511.06432): the ConvGRU.
+# - M. Liu, M. Zhu, *Mobile Video Object Detection with Temporally-Aware Feature Maps*,
+#   [arXiv 1711.06368](https://arxiv.org/abs/1711.06368): Table 6, objects occluded in some frames, after
+#   which our clips are made.
+# - The bug hunts: public PyTorch code of the Bottleneck-LSTM, among it
+#   `vikrant7/mobile-vod-bottleneck-lstm`; its users report the errors of section 7 in [issue
+#   25](https://github.com/vikrant7/mobile-vod-bottleneck-lstm/issues/25).
+#
+# **Next**: notebook 13. A ConvLSTM from 1024 channels to 256 has 11.8 million weights. The Bottleneck-LSTM
+# needs 601,344.
