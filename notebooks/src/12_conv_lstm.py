@@ -4,7 +4,7 @@
 # **You will write an LSTM whose state is an image, prove that it is still an LSTM, and train it to track an
 # object while the object cannot be seen.**
 #
-# *Core path: about 60 minutes; deeper sections: about 60; all cells together run in about
+# *Core path: about 60 minutes; deeper sections: about 45; all cells together run in about
 # 60 seconds on one CPU core.*
 #
 # **You need**: the LSTM and backpropagation through time (notebook 03), convolution, padding and receptive
@@ -68,6 +68,15 @@ def make_clips(n, hidden, rng, size=(16, 16)):
     return torch.from_numpy(frames[:, :, None]).float(), torch.from_numpy(center).float()
 
 
+def hidden_runs(rng, T=12, B=16, fraction=0.4, mean_length=4):
+    """(T, B) bool: which frames of each clip are hidden; about `fraction`, in runs of random length."""
+    start = fraction / ((1 - fraction) * mean_length)
+    hidden = np.zeros((T, B), bool)
+    for t in range(1, T):
+        hidden[t] = rng.random(B) < np.where(hidden[t - 1], 1 - 1 / mean_length, start)
+    return hidden
+
+
 def as_bytes(x):
     """Frames as gray values from 0 to 255."""
     return (70 * x + 60).clamp(0, 255).byte()
@@ -76,7 +85,7 @@ def as_bytes(x):
 HIDDEN = [False] * 8 + [True] * 8  # test clips: visible for 8 frames, then hidden for 8
 examples, example_paths = make_clips(12, HIDDEN, np.random.default_rng(5))  # (T, N, 1, H, W), (T, N, 2)
 uncovered, _ = make_clips(12, [False] * 16, np.random.default_rng(5))
-shown = list(range(2, 14))
+shown = list(range(4, 12))
 figures.state_maps(
     {"video": as_bytes(examples[shown, 0, 0])},
     [f"frame {t}" for t in shown],
@@ -369,7 +378,8 @@ assert gap[6:-4, 7:-4].max() < 1e-12 and gap.max() > 0.01
 #
 # At every frame, visible or hidden, the network predicts in which of 8 × 8 grid cells (2 × 2 pixels each) the
 # object's center is. The loss is the cross-entropy with the true grid cell, **in hidden frames as well**:
-# training clips come with the ground truth of what the camera did not see.
+# training clips come with the ground truth of what the camera did not see. In 12 frames, about 40 % are
+# hidden, four in a row on average.
 
 
 # %%
@@ -442,15 +452,6 @@ NETWORKS = {
 }
 
 
-def hidden_runs(rng, T=12, B=16, fraction=0.4, mean_length=4):
-    """(T, B) bool: which frames of each clip are hidden; about `fraction`, in runs of random length."""
-    start = fraction / ((1 - fraction) * mean_length)
-    hidden = np.zeros((T, B), bool)
-    for t in range(1, T):
-        hidden[t] = rng.random(B) < np.where(hidden[t - 1], 1 - 1 / mean_length, start)
-    return hidden
-
-
 def train(name, seed):
     """One network of NETWORKS, trained; the seed gives the same clips to all."""
     _ = torch.manual_seed(seed)
@@ -500,6 +501,8 @@ off = {
     name: torch.stack([distance(models[name, s], x_test, where_test) for s in range(3)]) for name in NETWORKS
 }
 
+# %% tags=["hide-input"]
+# @title Plot: the two rules { display-mode: "form" }
 bright = (x_test[5:8, :, 0] - 0.6).relu()  # (3, N, H, W), the last three visible frames
 pixels = torch.arange(16) + 0.5
 seen = torch.stack([bright.sum(3) @ pixels, bright.sum(2) @ pixels], -1) / bright.sum((2, 3))[..., None]
@@ -565,17 +568,16 @@ assert math.isclose(
 #
 # </details>
 #
-# - While the object is visible, all trained networks find it to within a pixel. Nobody needs a state for that.
-# - **No state**: once it is hidden, nothing is left to go by. The answer is no better than the middle.
-# - **1 × 1** knows where the object was, and at first also where it goes next: the current frame's features
-#   come from a 5 × 5 convolution. From the third hidden frame on it is no better than *last seen*. Nothing can
-#   be handed to a neighbor.
+# - While the object is visible, the first four networks find it to within a pixel. That needs no state.
+# - **No state**: once it is hidden, the answer is no better than the middle.
+# - **1 × 1** can remember but not follow, because no position reads its neighbors. In the third hidden frame
+#   it is no better than *last seen*.
 # - **3 × 3** follows the object. In the first hidden frame it is as good as the straight line.
-# - **The straight line** is a strong baseline. It is better than the ConvLSTM from the third hidden frame on,
-#   because we told it the law of motion. The network had to learn that law from clips, in 130 steps.
-# - **LSTM, flattened** has many more weights, yet with the same clips and steps it does not track. With a
-#   longer training it may: this comparison is about equal budgets.
-# - **Untrained**: the recurrence alone does nothing. It is the training of the gates that makes it track.
+# - **The straight line** is a strong baseline: in the third hidden frame it beats the ConvLSTM. We told it
+#   the law of motion. The network had to learn that law from clips, in 130 steps.
+# - **LSTM, flattened** has over 20 times the weights, yet in these 130 steps it does not learn to track. A
+#   longer training might change that.
+# - **Untrained**: recurrence alone does not track; the training of the gates does.
 #
 # Is it really the state that tracks? An **ablation**: take the trained 3 × 3 networks and reset their state
 # before every frame.
@@ -612,10 +614,11 @@ assert n_flat > 20 * n_maps
 #
 # The state is an image, so look at it. Which of the eight channels of $h$ represents the object? We pick the
 # channel in which $h$ at the hidden object's position stands out most from the rest of the map, over all test
-# clips.
+# clips. (The code records the gates and the states of your step; unfold it if you like.)
 
 
-# %%
+# %% tags=["hide-input"]
+# @title Plot: record the gates, choose a channel { display-mode: "form" }
 def record(model, x):
     """x (T, B, 1, H, W) -> gates i, f, o, states c, h, each (T, B, D, H', W'), and the prediction."""
     cell, state, log = model.cell, None, {name: [] for name in "ifoch"}
@@ -649,8 +652,8 @@ def probabilities(logits):
 
 
 error = (expected_position(log["logits"]) - where_test).norm(dim=2)  # (T, N)
-path_length = (where_test[11] - where_test[7]).norm(dim=1)  # (N,)
-clip = int(torch.where(path_length > 4, error[8:12].mean(0), 99).argmin())
+path_length = (where_test[10] - where_test[7]).norm(dim=1)  # (N,)
+clip = int(torch.where(path_length > 4, error[8:11].mean(0), 99).argmin())
 frames = list(range(4, 13))
 figures.state_maps(
     {
@@ -665,24 +668,24 @@ figures.state_maps(
     limits={"input gate i": 1.0, "forget gate f": 1.0},
     marks=where_test[frames, clip] / 16,
     hidden=[HIDDEN[t] for t in frames],
-    title=f"Channel {channel}: the state follows an object that the camera does not see",
+    title=f"Channel {channel}: the state of an object that the camera does not see",
 )
 
 # %% [markdown]
-# The clip was selected: the object moves far while it is hidden, and the network does well on it. Rings mark
-# the true center. In $h$ and $c$, red is positive and blue negative; which of the two means "object" is
-# arbitrary. The prediction is drawn relative to the largest probability of each frame, the gates from 0
-# (white) to 1 (blue).
+# We selected a clip in which the object moves far and the network does well. Rings mark the true center. Maps
+# with both signs go from blue (negative) over white to red, all others from white (0) to blue. The prediction
+# is relative to the largest probability of its frame.
 #
 # **This is the image to keep.** From frame 8 on the camera sees only noise, yet the state holds a blob, and
-# the prediction moves with the object. It also becomes wider from frame to frame.
+# the prediction moves on. Both become wider and weaker from frame to frame.
 #
-# How can a blob move when $c' = f \odot c + i \odot g$ keeps everything in its position? Only by being
+# How can anything move when $c' = f \odot c + i \odot g$ keeps every value in its position? Only by being
 # **written again** at the next position, by $i \odot g$, which read the neighbors' hidden state. With 1 × 1
-# kernels there are no neighbors to read. Measured over all test clips and seeds:
+# kernels there are no neighbors to read. Over all test clips and seeds:
 
 
-# %%
+# %% tags=["hide-input"]
+# @title Plot: how far the prediction follows, and how wide it is { display-mode: "form" }
 def fraction_followed(model):
     """How far the most probable grid cell moves along the object's path, frames 7 to 9, as a fraction."""
     with torch.no_grad():
@@ -944,6 +947,24 @@ except AssertionError as error:
     found_bug = str(error)
     print(found_bug)
 
+
+# %% tags=["hide-input"]
+# @title Plot { display-mode: "form" }
+def plot_leak():
+    """Two videos in a row, and the first prediction in the second, without and with the leaked state."""
+    return figures.state_maps(
+        {
+            "end of video 1": as_bytes(video_a[-1, :8, 0]),
+            "start of video 2": as_bytes(dark[0, :8, 0]),
+            "prediction, no state": honest[:8].unflatten(1, (8, 8)),
+            "prediction, leaked": leaked[:8].unflatten(1, (8, 8)),
+        },
+        [f"pair {k}" for k in range(1, 9)],
+        limits={"prediction, no state": 0.5, "prediction, leaked": 0.5},
+        title="An object of one video, found in the next",
+    )
+
+
 # %% [markdown]
 # **Name the bug** before you read on. What does the network with the wrapper answer?
 
@@ -955,17 +976,7 @@ with torch.no_grad():
 sure = [p.amax(1).mean().item() for p in (honest, leaked)]
 print(f"largest probability, mean of 20 clips: without state below 0.15: {sure[0] < 0.15};", end=" ")
 print(f"with the leaked state above 0.25: {sure[1] > 0.25}")
-figures.state_maps(
-    {
-        "end of video 1": as_bytes(video_a[-1, :8, 0]),
-        "start of video 2": as_bytes(dark[0, :8, 0]),
-        "prediction, no state": honest[:8].unflatten(1, (8, 8)),
-        "prediction, leaked": leaked[:8].unflatten(1, (8, 8)),
-    },
-    [f"pair {k}" for k in range(1, 9)],
-    limits={"prediction, no state": 0.5, "prediction, leaked": 0.5},
-    title="An object of one video, found in the next",
-)
+plot_leak()
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -1327,7 +1338,8 @@ assert min(cosine[4]) > 0.6 and max(cosine[1]) < 0.75
 # A piece of one frame asks what this frame should have done with the state as it arrived. It never asks what
 # an earlier frame should have **written**, because that gradient would have to cross a cut. Yet the pieces
 # need not be as long as what is to be remembered: with pieces of four frames the cosine similarity is above
-# 0.6 in all three networks. And in inference a network can use a state of any age, however short the pieces were in training.
+# 0.6 in all three networks. And in inference a network can use a state of any age, however short the pieces
+# were in training.
 
 # %% [markdown]
 # ## Deeper: one batch, one map, one device
@@ -1407,7 +1419,7 @@ assert [len(changes) for changes in failed.values()] == [0, 5]
 # | ConvGRU | the same with a GRU | convolutional GRU |
 # | position | one element of a map's grid, with all its channels | location, pixel, grid cell |
 # | occlusion | an object is in the scene, but the camera does not see it | |
-# | translation equivariance | shift the input, and the output shifts by the same amount | shift equivariance |
+# | translation equivariance | shift the input, and the output shifts with it | shift equivariance |
 # | truncated backpropagation through time | the state crosses a cut, the gradient does not | TBPTT |
 # | detach | the same values without the graph of how they were computed | stop-gradient |
 # | in place | writing into a tensor's own memory, so that the old values are lost | mutation |
