@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -519,12 +520,13 @@ def _expect_scalar(
         kind, right_kind = f"a {type(expected).__name__}", isinstance(one, type(expected))
     if not right_kind:
         raise AssertionError(f"{name} gave {shown(found)}, expected {kind}. {hint}".rstrip())
-    if isinstance(expected, float):
-        same = one == expected or abs(one - expected) <= tolerance * max(1.0, abs(expected))
+    near = isinstance(expected, float) and math.isfinite(expected)  # infinity is near to nothing
+    if near:
+        same = abs(one - expected) <= tolerance * max(1.0, abs(expected))
     else:
         same = one == expected
     if not same:
-        if isinstance(expected, float) and abs(one - expected) <= ROUNDING * max(1.0, abs(expected)):
+        if near and abs(one - expected) <= ROUNDING * max(1.0, abs(expected)):
             raise AssertionError(
                 f"{name}: right formula, but an error of {abs(one - expected):.1g}, as of float32 or of "
                 "rounding. Compute in float64 and round nothing."
@@ -562,9 +564,10 @@ def _expect_tensor(
     if not value.is_floating_point():
         raise AssertionError(f"{name} gave a tensor of {value.dtype}, expected floating-point numbers")
     value, right = value.double(), right.double()
-    if value.isnan().any() and not right.isnan().any():
+    astray = value.isnan() & ~right.isnan()
+    if astray.any():
         known = diagnose() if diagnose else None
-        raise AssertionError(f"{name} holds NaN at {_first(value.isnan())}. {known or hint}".rstrip())
+        raise AssertionError(f"{name} holds NaN at {_first(astray)}. {known or hint}".rstrip())
     wrong = value.isinf() != right.isinf()
     wrong |= value.isinf() & (value != right)
     if wrong.any():

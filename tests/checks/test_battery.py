@@ -334,6 +334,19 @@ def test_infinity_is_a_value_like_others():
         exercise(lambda x: (x + 1e-30).log())
 
 
+def test_nothing_but_infinity_is_infinity():
+    expect_equal(math.inf, math.inf, "f")
+    with pytest.raises(AssertionError, match="which is wrong"):
+        expect_equal(10.0**9, math.inf, "f")
+
+
+def test_one_nan_does_not_excuse_another():
+    right = torch.tensor([math.nan, 1.0], dtype=torch.float64)
+    expect_equal(right.clone(), right, "f")
+    with pytest.raises(AssertionError, match=r"NaN at \(1,\)"):
+        expect_equal(torch.full_like(right, math.nan), right, "f")
+
+
 def test_lists_of_numbers_may_be_arrays_and_integers_of_any_kind():
     for found in ([1, 2], (1, 2), np.array([1, 2]), torch.tensor([1, 2]), [np.int32(1), torch.tensor(2)]):
         expect_equal(found, [1, 2], "f")
