@@ -244,7 +244,7 @@ JOIN = 5.4  # where x̃ and h meet
 
 # What can be highlighted: the middle and the size of the area behind it.
 AREAS = {
-    **{name: ((place, ROW), (WIDE + 0.3, HIGH + 0.3)) for name, (place, *_) in LAYERS.items()},
+    **{name: ((place, ROW - 0.2), (WIDE + 0.7, HIGH + 1.3)) for name, (place, *_) in LAYERS.items()},
     "keep": ((SPLIT["f"] - 0.7, 7.2), (3.4, 4.2)),
     "write": ((SPLIT["i"] + 1.25, 7.2), (7.0, 4.2)),
     "show": ((SPLIT["o"] + 0.2, 6.85), (4.2, 3.5)),
@@ -283,7 +283,7 @@ def bottleneck_lstm_diagram(
     ax.set_axis_off()
     if highlight is not None:
         middle, size = AREAS[highlight]
-        draw_rounded_box(ax, middle, size, 0.3, facecolor=PALE_BLUE, edgecolor=BLUE, lw=1.6, zorder=0)
+        draw_rounded_box(ax, middle, size, 0.3, facecolor=PALE_BLUE, lw=0, zorder=0)
     texts = {name: "×".join(map(str, shape)) for name, shape in shapes.items()}
     _convolutions(ax, texts, weights)
     _gates(ax, texts)
