@@ -110,7 +110,7 @@ def _step_cases() -> Iterator[Case]:
         weights = [
             normal(*shape) for shape in ((c, 1, 3, 3), (d, c + d, 1, 1), (d, 1, 3, 3), (4 * d, d, 1, 1))
         ]
-        if kind in ("update", "x = 0", "small"):  # all sums positive: no φ at its kink
+        if kind in ("update", "x = 0", "small", "first frame"):  # all sums positive: no φ at its kink
             x, h = x.abs(), h.abs()
             weights = [0.4 * w.abs() for w in weights]
         if kind == "update":  # i, f and o see zeros; the candidate is negative, so φ cuts it off

@@ -126,11 +126,6 @@ def x_and_h_apart(squeeze, c, d):
     )
 
 
-def constant_maps(c, d, scale):
-    x, h = draw(c, d, scale, (1, 1))
-    return x.expand(-1, -1, 5, 5), h.expand(-1, -1, 5, 5)
-
-
 def h_is_zero(c, d, scale):
     x, h = draw(c, d, scale)
     return x, 0 * h
@@ -139,11 +134,6 @@ def h_is_zero(c, d, scale):
 def x_is_zero(c, d, scale):
     x, h = draw(c, d, scale)
     return 0 * x, h
-
-
-def positive(c, d, scale):
-    x, h = draw(c, d, scale)
-    return x.abs(), h.abs()
 
 
 def exact(squeeze, c, d):
@@ -284,16 +274,16 @@ def test_the_solution_of_is_linear_does_not_depend_on_the_seed(seed):
 
 def test_sizes_vary():
     fixed = sizes_that_never_vary(CHECKS["bottleneck_lstm_step"])
-    # The kernels: depthwise (C, 1, 3, 3), bottleneck (D, C + D, 1, 1), spatial (D, 1, 3, 3), gates (4D, D, 1, 1).
-    kernels = [f"argument ({i},), axis {axis}" for i, axes in ((3, (1, 2, 3)), (4, (2, 3)), (5, (1, 2, 3)), (6, (2, 3)))
-               for axis in axes]  # fmt: skip
+    # The kernels have sizes of their own: (C, 1, 3, 3), (D, C + D, 1, 1), (D, 1, 3, 3), (4D, D, 1, 1).
+    fixed_axes = {3: (1, 2, 3), 4: (2, 3), 5: (1, 2, 3), 6: (2, 3)}
+    kernels = [f"argument ({i},), axis {axis}" for i, axes in fixed_axes.items() for axis in axes]
     assert sorted(fixed) == sorted(kernels)
 
 
 WRONG = {
     "bottleneck_lstm_step": [
         ("no φ at the bottleneck", step(phis=(same, F.relu6, F.relu6)), "."),
-        ("ReLU", step(phis=(F.relu,) * 3), "upper"),
+        ("ReLU", step(phis=(F.relu,) * 3), "upper|only the last line"),
         ("ReLU at the bottleneck", step(phis=(F.relu, F.relu6, F.relu6)), "upper one|upper bound|which φ"),
         ("tanh", step(phis=(torch.tanh,) * 3), "tanh"),
         ("tanh at g", step(phis=(F.relu6, torch.tanh, F.relu6)), "tanh"),
@@ -310,7 +300,7 @@ WRONG = {
         ("no second depthwise", step(second=False), "second depthwise"),
         ("no groups", dense_first, "expected input"),
         ("interleaved gates", before(lambda *a: (*a[:6], torch.cat([a[6][k::4] for k in range(4)]))),
-         "Which gate|put numbers|another order"),
+         "Which gate|put numbers|another order|only the last line"),
         ("filters transposed", before(lambda x, h, c, w, *a: (x, h, c, w.transpose(2, 3), *a)), "filter"),
         ("one filter for all", before(lambda x, h, c, w, *a: (x, h, c, w[:1].expand_as(w), *a)), "."),
         ("first clip only", lambda x, h, c, *w: tuple(y.expand_as(h) for y in right(x[:1], h[:1], c[:1], *w)),
@@ -321,7 +311,7 @@ WRONG = {
         ("c detached", before(lambda x, h, c, *w: (x, h, c.detach(), *w)), "no gradient reaches c"),
         ("h detached", before(lambda x, h, *a: (x, h.detach(), *a)), "no gradient reaches h"),
         ("weights detached", before(lambda x, h, c, *w: (x, h, c, *(u.detach() for u in w))),
-         "no gradient reaches depthwise"),
+         "no gradient reaches gates"),
         ("in place on c", in_place_on_c, "changed c"),
         ("float32", into_float32, "wrong dtype"),
         ("a sigmoid that overflows", sigmoid_that_overflows, "NaN"),
@@ -350,7 +340,8 @@ WRONG = {
         ("no alpha", lambda c, d, b=False, r=False, a=1.0: count()(c, d, b, r), "no effect"),
         ("alpha once", lambda c, d, b=False, r=False, a=1.0: int(a * count()(c, d, b, r)),
          "how often does a channel count"),
-        ("rounded up", lambda c, d, b=False, r=False, a=1.0: count()(math.ceil(a * c), math.ceil(a * d), b, r),
+        ("rounded up",
+         lambda c, d, b=False, r=False, a=1.0: count()(math.ceil(a * c), math.ceil(a * d), b, r),
          "rounded down"),
         ("a float", lambda *a: float(count()(*a)), "an integer"),
         ("a string", lambda *a: "601,344", "an integer"),
@@ -363,8 +354,6 @@ WRONG = {
         ("minus", multiples(-1), "tanh gives exactly minus"),
         ("minus twice", multiples(-2), "median|affine"),
         ("small inputs", combine(3, 2, 0.01), "larger inputs|6 above 6"),
-        ("positive inputs", combine(3, 2, 30.0, make=positive), "Its|half|ReLU|which"),
-        ("constant maps", combine(3, 2, make=constant_maps), "different at each position"),
         ("h is 0", combine(3, 2, make=h_is_zero), "your h different from 0"),
         ("x is 0", combine(3, 2, make=x_is_zero), "your x different from 0"),
         ("x and h apart", x_and_h_apart, "not in both together"),
