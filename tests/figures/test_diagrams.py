@@ -71,6 +71,15 @@ def test_every_tensor_has_its_shape_and_every_layer_its_weights():
     assert len(boxes) == 8  # four convolutions, four gates
 
 
+@pytest.mark.parametrize("part", [*WEIGHTS, "keep", "write", "show"])
+def test_a_part_of_the_cell_is_highlighted_behind_it(part):
+    fig = figures.bottleneck_lstm_diagram(SHAPES, WEIGHTS, highlight=part)
+    boxes = [patch for patch in fig.axes[0].patches if isinstance(patch, FancyBboxPatch)]
+    assert len(boxes) == 9 and boxes[0].get_zorder() == 0 and f"Highlighted: {part}" in fig.alt_text
+    with pytest.raises(ValueError, match="highlight='memory': expected one of depthwise"):
+        figures.bottleneck_lstm_diagram(SHAPES, WEIGHTS, highlight="memory")
+
+
 def test_no_words_cross():
     fig = figures.bottleneck_lstm_diagram({name: (1, 1024, 10, 10) for name in SHAPES}, WEIGHTS)
     renderer = FigureCanvasAgg(fig).get_renderer()
