@@ -92,10 +92,11 @@ def train_memories(
 
 
 def hiding_clips(recipe: Recipe, scene: Scene, step: int) -> MovingClips:
-    """The clips of one step of stage 2."""
+    """The clips of one step of stage 2; in every other one objects vanish in bursts, if the recipe says so."""
     rng = np.random.default_rng((recipe.seed, 2, step))
     vanish = rng.uniform(0, recipe.vanish, recipe.clips)
-    return moving_clips(recipe.clips, rng, recipe.n_frames, vanish, scene=scene)
+    burst = recipe.burst if step % 2 else None
+    return moving_clips(recipe.clips, rng, recipe.n_frames, vanish, burst, scene)
 
 
 def fit(
