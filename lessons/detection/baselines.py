@@ -42,9 +42,13 @@ def hold_boxes(
 
 
 def average_maps(maps: Tensor, newest: float = 0.5) -> Tensor:
-    """The exponential moving average over frames of a detector's maps (T, …), ``newest`` the new one's weight.
+    """The exponential moving average of a detector's maps (T, …) over frames.
 
     Class logits and box numbers alike are averaged; the result is read by ``center_points.decode``.
+
+    Args:
+        maps: (T, …) of one video or of several side by side.
+        newest: the weight of the newest frame; 1 averages nothing.
     """
     check_share("newest", newest)
     mean, means = maps[0], []

@@ -7,9 +7,9 @@ A track is an object that has been detected at least once. Per frame, every trac
     corrects     x and v by the Kalman gain times the distance to this detection; or counts a miss.
 
 x and y are filtered apart, but with the same noises, so that one 2 x 2 covariance serves both. Three things
-are not SORT's: the gate is a Mahalanobis distance (SORT wants an overlap, which small and fast objects lose in
-a gap of two frames), pairs are chosen greedily, the nearest first, and a track has a score, kept in log-odds:
-detections add to it, misses take away, and a track that does not move can be penalized.
+are not SORT's: the gate is a Mahalanobis distance (SORT wants an overlap, which small and fast objects lose
+in a gap of two frames), pairs are chosen greedily, the nearest first, and a track has a score, kept in
+log-odds: detections add to it, misses take away, and a track that does not move can be penalized.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def kalman_predict(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One frame on: state (..., 2, axes) of center and velocity, covariance (..., 2, 2).
 
-    The acceleration is white noise, constant within a frame: it moves the center by a/2 and the velocity by a.
+    The acceleration a is white noise, constant within a frame: it adds a/2 to the center, a to the velocity.
     """
     step = np.array([[1.0, 1.0], [0.0, 1.0]])
     push = np.array([[0.5], [1.0]]) * process_noise

@@ -83,9 +83,7 @@ def tune(
         return float(np.mean(ap))
 
     grids = {
-        "held boxes": [
-            dict(decay=d, threshold=t) for d, t in itertools.product(DECAYS, THRESHOLDS)
-        ],
+        "held boxes": [dict(decay=d, threshold=t) for d, t in itertools.product(DECAYS, THRESHOLDS)],
         "averaged maps": [dict(newest=newest) for newest in NEWEST],
     }
     best = {}

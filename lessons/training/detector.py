@@ -92,7 +92,7 @@ def train_memories(
 
 
 def hiding_clips(recipe: Recipe, scene: Scene, step: int) -> MovingClips:
-    """The clips of one step of stage 2; in every other one objects vanish in bursts, if the recipe says so."""
+    """The clips of one step of stage 2, in every other step with the recipe's bursts."""
     rng = np.random.default_rng((recipe.seed, 2, step))
     vanish = rng.uniform(0, recipe.vanish, recipe.clips)
     burst = recipe.burst if step % 2 else None

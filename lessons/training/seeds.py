@@ -163,7 +163,9 @@ def join_reports(experiment: Experiment, out: Path) -> None:
     rows = [{"seed": seed, **row} for seed, report in reports.items() for row in report["rows"]]
     write_csv(out / "results.csv", experiment.columns, rows)
     for name, columns in experiment.more_columns.items():
-        more = [{"seed": seed, **row} for seed, report in reports.items() for row in report["tables"].pop(name)]
+        more = [
+            {"seed": seed, **row} for seed, report in reports.items() for row in report["tables"].pop(name)
+        ]
         write_csv(out / f"{name}.csv", columns, more)
     kept = {str(seed): report["tables"] for seed, report in reports.items() if report.get("tables")}
     results = {

@@ -66,7 +66,7 @@ class Recipe:
         frame_steps, frame_batch: of stage 1: its steps, and the frames in each.
         steps, clips, n_frames: of stage 2: its steps, and the clips in each and their length.
         vanish: each clip of stage 2 hides each object in its own fraction of the frames, from 0 to this.
-        burst: every other step of stage 2 hides objects for so many frames in a row, on average; None: no step.
+        burst: every other step of stage 2 hides objects for so many frames in a row, on average; None: never.
         learning_rate: the highest, of both stages; it rises to it at once and falls to nothing.
         hidden_channels: D of the memory.
         test_clips, test_frames: what to test on.
