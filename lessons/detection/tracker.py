@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from lessons.detection.boxes import Detections, area, clip_boxes, nms
+from lessons.detection.boxes import Detections
 
 MEAN_OF = 5  # detections that a track's size is the mean of, about
 MIN_SCORE = 0.005  # what is reported
@@ -129,7 +129,9 @@ class KalmanTracker:
         self.log_odds[hit] += s.weight * odds[by] + s.hit
 
         kept = self.misses <= s.max_misses
-        new = np.setdiff1d(np.arange(len(boxes)), by)
+        is_new = np.ones(len(boxes), bool)
+        is_new[by] = False
+        new = np.flatnonzero(is_new)
         start = np.diag([s.measurement_noise**2, s.start_speed**2])
         at_rest = np.stack([centers[new], np.zeros((len(new), 2))], 1)  # (new, 2, 2)
         self.state = np.concatenate([self.state[kept], at_rest])
@@ -163,13 +165,39 @@ class KalmanTracker:
         speed = np.hypot(*self.state[:, 1].T)  # (tracks,)
         penalty = np.where(self.hits == 1, s.young, np.where(speed < s.min_speed, s.still, 0.0))
         centers, half = self.state[:, 0, ::-1], self.sides[:, ::-1] / 2  # (tracks, 2): x, y
-        boxes = torch.from_numpy(np.concatenate([centers - half, centers + half], 1))
-        boxes = clip_boxes(boxes, self.size).float()  # (tracks, 4)
-        scores = torch.from_numpy(self.log_odds - penalty).sigmoid().float()
-        shown = (area(boxes) > 0) & (scores >= MIN_SCORE)
-        boxes, scores, labels = boxes[shown], scores[shown], torch.from_numpy(self.labels)[shown]
-        kept = nms(boxes, scores, labels)
-        return Detections(boxes[kept], scores[kept], labels[kept])
+        edges = np.array([*self.size[::-1], *self.size[::-1]])
+        boxes = np.clip(np.concatenate([centers - half, centers + half], 1), 0, edges)  # (tracks, 4)
+        scores = 1 / (1 + np.exp(penalty - self.log_odds))
+        shown = (scores >= MIN_SCORE) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+        boxes, scores, labels = boxes[shown], scores[shown], self.labels[shown]
+        kept = nms_numpy(boxes, scores, labels)
+        return Detections(
+            torch.from_numpy(boxes[kept]).float(),
+            torch.from_numpy(scores[kept]).float(),
+            torch.from_numpy(labels[kept]),
+        )
+
+
+def nms_numpy(
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5
+) -> np.ndarray:
+    """:func:`lessons.detection.boxes.nms` without checks: it is called once per frame."""
+    order = np.argsort(-scores, kind="stable")
+    boxes, labels = boxes[order], labels[order]
+    rivals = (iou_numpy(boxes, boxes) > threshold) & (labels[:, None] == labels)
+    kept: list[int] = []
+    for i in range(len(order)):
+        if not rivals[i, kept].any():
+            kept.append(i)
+    return order[kept]
+
+
+def iou_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """:func:`lessons.detection.boxes.iou` of boxes (n, 4) and (m, 4) with an area, without checks."""
+    inner = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])
+    both = np.maximum(inner, 0).prod(-1)  # (n, m)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
+    return both / (areas[0][:, None] + areas[1] - both)
 
 
 def _log_odds(scores: np.ndarray) -> np.ndarray:

@@ -8,11 +8,19 @@ import torch
 
 from lessons.data.synthetic.moving import TRACKING, MovingClips, moving_clips
 from lessons.detection.baselines import average_maps, hold_boxes
-from lessons.detection.boxes import Detections
+from lessons.detection.boxes import Detections, iou, nms
 from lessons.detection.detector import Detector
 from lessons.detection.gaps import frames_since_seen, gap_errors
-from lessons.detection.tracker import TrackerSettings, kalman_correct, kalman_predict, track
-from lessons.detection.tuning import METHODS, TRACKER, apply, search, tune
+from lessons.detection.scores import score
+from lessons.detection.tracker import (
+    TrackerSettings,
+    iou_numpy,
+    kalman_correct,
+    kalman_predict,
+    nms_numpy,
+    track,
+)
+from lessons.detection.tuning import METHODS, TRACKER, apply, quick_ap50, search, tune
 
 
 def frame(*boxes: tuple[float, ...], label: int = 0) -> Detections:
@@ -176,3 +184,27 @@ def test_every_method_is_tuned_and_applied():
         assert [len(video) for video in videos] == [4, 4]
     with pytest.raises(ValueError, match="method='hope'"):
         apply("hope", {}, model, clips.frames, [])
+
+
+def random_boxes(n: int, rng: np.random.Generator) -> np.ndarray:
+    low = rng.uniform(0, 45, (n, 2))
+    return np.concatenate([low, low + rng.uniform(4, 18, (n, 2))], 1)
+
+
+def test_the_quick_copies_are_the_package_s_own():
+    rng = np.random.default_rng(0)
+    clips = moving_clips(6, rng, 5, scene=TRACKING)
+    found = []
+    for i in range(6):
+        video = []
+        for t in range(5):
+            near = clips.boxes[i, t][clips.labels[i] >= 0] + rng.normal(size=4)
+            boxes = np.concatenate([random_boxes(6, rng), near])
+            scores, labels = rng.random(len(boxes)), rng.integers(2, size=len(boxes))
+            labels[6:] = clips.labels[i][clips.labels[i] >= 0]
+            both = [torch.from_numpy(each) for each in (boxes, scores, labels)]
+            np.testing.assert_allclose(iou_numpy(boxes, boxes[:3]), iou(both[0], both[0][:3]))
+            assert nms_numpy(boxes, scores, labels, 0.3).tolist() == nms(*both, 0.3).tolist()
+            video.append(Detections(both[0].float(), both[1].float(), both[2]))
+        found.append(video)
+    assert 0.1 < score(found, clips).ap50 == pytest.approx(quick_ap50(found, clips), abs=1e-9)
