@@ -8,7 +8,7 @@ frame. The course's own table and the detectors of its first seed are in ``lesso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -121,6 +121,33 @@ def mean_and_spread(
     if not values:
         raise ValueError(f"no row for method={method!r}, test={test!r}, state={state!r}")
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+# The 97.5 % points of Student's t for 1 … 9 degrees of freedom.
+T_VALUES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean of 2 to 10 values with its 95 % interval by Student's t: (mean, low, high)."""
+    if not 2 <= len(values) <= len(T_VALUES) + 1:
+        raise ValueError(f"values: {len(values)} of them, expected 2 to {len(T_VALUES) + 1}")
+    mean = float(np.mean(values))
+    half = float(T_VALUES[len(values) - 2] * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+def per_seed(rows: list[dict], method: str, test: str, column: str = "ap50") -> dict[int, float]:
+    """seed -> the value of one method in one test, with its state carried."""
+    key = (method, test, "carried")
+    return {row["seed"]: row[column] for row in rows if tuple(row[word] for word in NAME_COLUMNS) == key}
+
+
+def difference(
+    rows: list[dict], method: str, other: str, test: str, column: str = "ap50"
+) -> tuple[float, float, float]:
+    """How far ``method`` is above ``other``, paired by seed: the :func:`t_interval` over seeds."""
+    ours, theirs = per_seed(rows, method, test, column), per_seed(rows, other, test, column)
+    return t_interval([ours[seed] - theirs[seed] for seed in ours])
 
 
 def load(path: str | Path) -> Detector:
