@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from lessons.detection.boxes import Detections
+from lessons.detection.boxes import Detections, nms_numpy
 
 MEAN_OF = 5  # detections that a track's size is the mean of, about
 MIN_SCORE = 0.005  # what is reported
@@ -176,28 +176,6 @@ class KalmanTracker:
             torch.from_numpy(scores[kept]).float(),
             torch.from_numpy(labels[kept]),
         )
-
-
-def nms_numpy(
-    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, threshold: float = 0.5
-) -> np.ndarray:
-    """:func:`lessons.detection.boxes.nms` without checks: it is called once per frame."""
-    order = np.argsort(-scores, kind="stable")
-    boxes, labels = boxes[order], labels[order]
-    rivals = (iou_numpy(boxes, boxes) > threshold) & (labels[:, None] == labels)
-    kept: list[int] = []
-    for i in range(len(order)):
-        if not rivals[i, kept].any():
-            kept.append(i)
-    return order[kept]
-
-
-def iou_numpy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """:func:`lessons.detection.boxes.iou` of boxes (n, 4) and (m, 4) with an area, without checks."""
-    inner = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])
-    both = np.maximum(inner, 0).prod(-1)  # (n, m)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
-    return both / (areas[0][:, None] + areas[1] - both)
 
 
 def _log_odds(scores: np.ndarray) -> np.ndarray:

@@ -18,8 +18,8 @@ from lessons.detection.baselines import average_maps, hold_boxes
 from lessons.detection.boxes import Detections
 from lessons.detection.center_points import decode
 from lessons.detection.detector import Detector, to_input
-from lessons.detection.scores import detect
-from lessons.detection.tracker import TrackerSettings, iou_numpy, track
+from lessons.detection.scores import ap50, detect
+from lessons.detection.tracker import TrackerSettings, track
 
 Videos = list[list[Detections]]
 DECAYS, THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9), (0.1, 0.3, 0.5)  # of held boxes
@@ -62,33 +62,6 @@ def apply(method: str, settings: Mapping, model: Detector, frames: np.ndarray, f
     raise ValueError(f"method={method!r}: expected one of {', '.join(METHODS)}")
 
 
-def quick_ap50(found: Videos, clips: MovingClips) -> float:
-    """The AP50 of :func:`lessons.detection.scores.score` alone, a tenth of its time."""
-    areas = []
-    for label in np.unique(clips.labels[clips.labels >= 0]):
-        scores, right, n_true = [], [], 0
-        for i, video in enumerate(found):
-            mine = clips.labels[i] == label
-            n_true += int(mine.sum()) * len(video)
-            for t, frame in enumerate(video):
-                of_class = frame.labels.numpy() == label
-                boxes, new = frame.boxes.numpy()[of_class], frame.scores.numpy()[of_class]
-                order = np.argsort(-new, kind="stable")
-                overlap = iou_numpy(boxes[order], clips.boxes[i, t, mine])  # (n, m)
-                for row in overlap:
-                    hit = bool(row.size) and row.max() >= 0.5
-                    right.append(hit)
-                    if hit:
-                        overlap[:, row.argmax()] = -1  # taken
-                scores.append(new[order])
-        order = np.argsort(-np.concatenate(scores), kind="stable")
-        n_right = np.cumsum(np.array(right)[order])
-        precision = n_right / np.arange(1, len(order) + 1)
-        hull = np.maximum.accumulate(precision[::-1])[::-1]
-        areas.append(float((np.diff(n_right, prepend=0) / n_true * hull).sum()))
-    return float(np.mean(areas))
-
-
 def tune(
     model: Detector, validation: Mapping[str, MovingClips], trials: int, seed: int = 0
 ) -> dict[str, dict]:
@@ -103,11 +76,11 @@ def tune(
     found = {name: detect(model, clips.frames) for name, clips in validation.items()}
 
     def value(method: str, settings: Mapping) -> float:
-        ap = [
-            quick_ap50(apply(method, settings, model, clips.frames, found[name]), clips)
+        values = [
+            ap50(apply(method, settings, model, clips.frames, found[name]), clips)
             for name, clips in validation.items()
         ]
-        return float(np.mean(ap))
+        return float(np.mean(values))
 
     grids = {
         "held boxes": [dict(decay=d, threshold=t) for d, t in itertools.product(DECAYS, THRESHOLDS)],

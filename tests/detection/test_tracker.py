@@ -7,20 +7,19 @@ import pytest
 import torch
 
 from lessons.data.synthetic.moving import TRACKING, MovingClips, moving_clips
+from lessons.detection.average_precision import Truth, mean_average_precision
 from lessons.detection.baselines import average_maps, hold_boxes
-from lessons.detection.boxes import Detections, iou, nms
+from lessons.detection.boxes import Detections, iou, iou_numpy, nms, nms_numpy
 from lessons.detection.detector import Detector
 from lessons.detection.gaps import frames_since_seen, gap_errors
-from lessons.detection.scores import score
+from lessons.detection.scores import ap50, score
 from lessons.detection.tracker import (
     TrackerSettings,
-    iou_numpy,
     kalman_correct,
     kalman_predict,
-    nms_numpy,
     track,
 )
-from lessons.detection.tuning import METHODS, TRACKER, apply, quick_ap50, search, tune
+from lessons.detection.tuning import METHODS, TRACKER, apply, search, tune
 
 
 def frame(*boxes: tuple[float, ...], label: int = 0) -> Detections:
@@ -207,4 +206,13 @@ def test_the_quick_copies_are_the_package_s_own():
             assert nms_numpy(boxes, scores, labels, 0.3).tolist() == nms(*both, 0.3).tolist()
             video.append(Detections(both[0].float(), both[1].float(), both[2]))
         found.append(video)
-    assert 0.1 < score(found, clips).ap50 == pytest.approx(quick_ap50(found, clips), abs=1e-9)
+    truths = [
+        Truth(
+            *(torch.from_numpy(each[clips.labels[i] >= 0]) for each in (clips.boxes[i, t], clips.labels[i]))
+        )
+        for i in range(6)
+        for t in range(5)
+    ]
+    slow = mean_average_precision([frame for video in found for frame in video], truths)
+    assert 0.1 < slow == pytest.approx(ap50(found, clips), abs=1e-6)
+    assert score(found, clips).ap50 == ap50(found, clips)
