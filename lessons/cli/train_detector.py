@@ -7,11 +7,12 @@ folder, and the table grows.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from lessons.data.synthetic.moving import TRACKING
 from lessons.detection.detector import MEMORIES
-from lessons.training.detector import train_memories, train_per_frame
+from lessons.training.detector import hiding_clips, train_memories, train_per_frame
 from lessons.training.detector_table import (
     COLUMNS,
     GAP_COLUMNS,
@@ -23,19 +24,19 @@ from lessons.training.detector_table import (
     measure,
 )
 from lessons.training.seeds import Experiment, Trained, run
-from lessons.training.settings import Recipe
+from lessons.training.settings import DetectorRecipe
 
 PRESETS = {
-    "full": Recipe(burst=4.0),
-    "short": Recipe(frame_steps=400, steps=400, burst=4.0, test_clips=40, tuning_clips=8, trials=20),
+    "full": DetectorRecipe(),
+    "short": DetectorRecipe(frame_steps=400, steps=400, test_clips=40, tuning_clips=8, trials=20),
     # to see that it runs
-    "tiny": Recipe(
-        2, 4, 2, 2, 3, burst=4.0, hidden_channels=8, test_clips=3, test_frames=4, tuning_clips=2, trials=2
+    "tiny": DetectorRecipe(
+        2, 4, 2, 2, 3, hidden_channels=8, test_clips=3, test_frames=4, tuning_clips=2, trials=2
     ),
 }
 
 
-def train(recipe: Recipe, out: Path, progress: bool = True) -> Trained:
+def train(recipe: DetectorRecipe, out: Path, progress: bool = True) -> Trained:
     """Both stages: the detector of single frames, and those with a memory behind its backbone.
 
     In stage 1 there are no look-alikes: in a single frame they are objects like the others.
@@ -43,7 +44,12 @@ def train(recipe: Recipe, out: Path, progress: bool = True) -> Trained:
     scene = replace(TRACKING, look_alikes=(0, 0))
     per_frame, log = train_per_frame(recipe, scene, checkpoint=out / "per_frame.pt", progress=progress)
     memories = train_memories(
-        list(MEMORIES), per_frame, recipe, TRACKING, checkpoint=out / "memories.pt", progress=progress
+        list(MEMORIES),
+        per_frame,
+        recipe,
+        checkpoint=out / "memories.pt",
+        progress=progress,
+        draw=partial(hiding_clips, recipe, TRACKING, burst=recipe.burst),
     )
     return {"per_frame": (per_frame, log), **memories}
 

@@ -21,7 +21,7 @@ from lessons.detection.gaps import gap_errors
 from lessons.detection.scores import detect, score
 from lessons.training import checkpoint
 from lessons.training.seeds import read_rows
-from lessons.training.settings import Recipe
+from lessons.training.settings import DetectorRecipe, Recipe
 
 # name of a test -> how its clips are drawn
 TESTS: dict[str, dict] = {
@@ -57,12 +57,12 @@ TRAINED = checkpoint.trained_folder("video_detector")
 
 def clips_of(test: str, recipe: Recipe | None = None) -> MovingClips:
     """The clips of one of ``TESTS``: the same objects on the same paths in all tests, for every seed."""
-    recipe = recipe or Recipe()
+    recipe = recipe or DetectorRecipe()
     rng = np.random.default_rng(TEST_SEED)
     return moving_clips(recipe.test_clips, rng, recipe.test_frames, **({"scene": TRACKING} | TESTS[test]))
 
 
-def validation_clips(recipe: Recipe) -> dict[str, MovingClips]:
+def validation_clips(recipe: DetectorRecipe) -> dict[str, MovingClips]:
     """What methods without training are tuned on: conditions of ``TESTS``, other clips."""
     return {
         test: moving_clips(
@@ -75,7 +75,7 @@ def validation_clips(recipe: Recipe) -> dict[str, MovingClips]:
     }
 
 
-def measure(recipe: Recipe, detectors: Mapping[str, Detector]) -> dict[str, list[dict]]:
+def measure(recipe: DetectorRecipe, detectors: Mapping[str, Detector]) -> dict[str, list[dict]]:
     """All ``METHODS`` on the same clips: the rows of ``results``, of ``gaps``, and of what was ``tuned``."""
     tuned = tuning.tune(detectors["none"], validation_clips(recipe), recipe.trials, recipe.seed)
     rows, gaps = [], []

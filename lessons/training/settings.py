@@ -66,11 +66,9 @@ class Recipe:
         frame_steps, frame_batch: of stage 1: its steps, and the frames in each.
         steps, clips, n_frames: of stage 2: its steps, and the clips in each and their length.
         vanish: each clip of stage 2 hides each object in its own fraction of the frames, from 0 to this.
-        burst: every other step of stage 2 hides objects for so many frames in a row, on average; None: never.
         learning_rate: the highest, of both stages; it rises to it at once and falls to nothing.
         hidden_channels: D of the memory.
         test_clips, test_frames: what to test on.
-        tuning_clips, trials: what to tune the methods without training on, and how many settings to try.
         seed: of weights and training clips. The test clips are always the same.
 
     Raises:
@@ -83,13 +81,10 @@ class Recipe:
     clips: int = 4
     n_frames: int = 10
     vanish: float = 0.75
-    burst: float | None = None
     learning_rate: float = 6e-3
     hidden_channels: int = 64
     test_clips: int = 80
     test_frames: int = 20
-    tuning_clips: int = 12
-    trials: int = 50
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -101,3 +96,17 @@ class Recipe:
             raise ValueError(f"vanish={self.vanish}: expected a fraction from 0 to 1")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate={self.learning_rate}: expected more than 0")
+
+
+@dataclass(frozen=True)
+class DetectorRecipe(Recipe):
+    """A :class:`Recipe` for the course's detectors, which are compared with methods without training.
+
+    Attributes:
+        burst: every other step of stage 2 hides objects for so many frames in a row, on average.
+        tuning_clips, trials: what to tune the methods without training on, and how many settings to try.
+    """
+
+    burst: float = 4.0
+    tuning_clips: int = 12
+    trials: int = 50
