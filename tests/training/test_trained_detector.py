@@ -160,10 +160,33 @@ def test_the_bottleneck_remembers(seed, test):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("memory", ["averaging", "conv_lstm", "bottleneck_lstm"])
-def test_without_its_state_it_finds_nothing_hidden(memory, seed):
-    assert points(memory, state="forgotten", seed=seed) < points(memory, seed=seed)
+@pytest.mark.parametrize("memory", ["stack", "averaging", "conv_lstm", "bottleneck_lstm"])
+def test_without_its_state_it_is_a_detector_without_memory(memory, seed):
+    forgotten = points(memory, state="forgotten", seed=seed)
+    assert forgotten == pytest.approx(points("none", seed=seed), abs=3)
+    assert (points(memory, seed=seed) > forgotten + 10) == (memory != "averaging")
     assert points("none", column="hidden_recall", seed=seed) < 2
+
+
+def test_the_bars_that_are_met_and_those_that_are_not():
+    """Over seeds, with 95 % intervals: see the card's reading."""
+
+    def above(other: str, test: str) -> tuple[float, float, float]:
+        mean, low, high = difference(ROWS, "bottleneck_lstm", other, test)
+        return 100 * mean, 100 * low, 100 * high
+
+    for test in ("0.5", "0.5 in bursts"):
+        assert above("held boxes", test)[0] > 10 and above("held boxes", test)[1] > 0
+        assert above("averaged maps", test)[1] > 10 and above("conv_lstm", test)[1] > 0
+    _, low, high = above("kalman tracker", "0.5")
+    assert low < 0 < high < 5  # about even
+    for test in ("0.75", "0.5 in bursts"):
+        assert above("kalman tracker", test)[0] > 3 and above("kalman tracker", test)[1] > 0
+    nearer = {
+        method: np.mean([row["nearer"] for row in GAPS if (row["method"], row["gap"]) == (method, 3)])
+        for method in METHODS
+    }
+    assert nearer["held boxes"] < 0.35 < nearer["bottleneck_lstm"] < nearer["kalman tracker"] < 0.7
 
 
 @pytest.mark.parametrize("seed", SEEDS)
