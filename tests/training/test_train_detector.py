@@ -13,7 +13,7 @@ import torch
 
 from lessons.cli import train_detector
 from lessons.cli.train_detector import PRESETS
-from lessons.data.synthetic.moving import MovingClips, Scene, moving_clips
+from lessons.data.synthetic.moving import TRACKING, MovingClips, Scene, moving_clips
 from lessons.detection.boxes import Detections
 from lessons.detection.detector import MEMORIES, Detector
 from lessons.detection.scores import detect, evaluate, score
@@ -194,7 +194,7 @@ def test_each_memory_learns_the_same_alone():
 def test_a_backbone_serves_scenes_of_other_classes():
     per_frame = load("none")
     trained = train_memories(["none"], per_frame, TINY, EASY, progress=False)
-    assert trained["none"][0].classes == len(EASY.kinds) == 1 < per_frame.classes == len(Scene().kinds)
+    assert trained["none"][0].classes == len(EASY.kinds) == 1 < per_frame.classes == len(TRACKING.kinds)
 
 
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path):
