@@ -3,6 +3,7 @@ itself, from marks that spread over a map, and from each piece of a clip alone."
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.checks.battery import Case, Exercise
+from lessons.checks.battery import Case, Exercise, same
 from lessons.checks.tools import call
 
 OPEN, SHUT = 50.0, -50.0  # the sigmoid gives 1 and 0 up to the rounding of float64
@@ -425,7 +426,11 @@ class GradientsLeft(InWords):
     def __call__(self, function: Callable) -> None:
         @wraps(function)
         def loss_and_gradients(cell: nn.Module, x: Tensor, loss_of: _Loss, piece: int) -> tuple:
+            given = cell
+            cell, loss_of = copy.deepcopy((cell, loss_of))  # gradients and counts begin at nothing
             total = call(function, cell, x, loss_of, piece)
+            if not same(cell, given):
+                raise AssertionError(f"{function.__name__} changed cell, which belongs to its caller.")
             if loss_of.calls != len(x):
                 raise AssertionError(
                     f"{function.__name__}, {len(x)} frames in pieces of {piece}: loss_of was called "

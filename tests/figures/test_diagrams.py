@@ -16,7 +16,7 @@ def the_map(count: int, **options):
     return figures.course_map([(n, f"t{n}", n in (0, 2)) for n in range(count)], **options).axes[0]
 
 
-@pytest.mark.parametrize("count", [15, 16, 18])
+@pytest.mark.parametrize("count", [17, 18, 20])
 def test_written_notebooks_are_filled_and_the_present_one_is_framed(count):
     ax = the_map(count, here=2)
     boxes = [p for p in ax.patches if isinstance(p, FancyBboxPatch)]
