@@ -20,7 +20,15 @@ from lessons.figures.clips import (
     saliency_overlay,
     word_timeline,
 )
-from lessons.figures.cost import Layer, break_even, layer_costs, shape_ladder, weight_bars
+from lessons.figures.cost import (
+    Layer,
+    break_even,
+    layer_costs,
+    roofline,
+    shape_ladder,
+    weight_bars,
+    width_trade_off,
+)
 from lessons.figures.ctc import (
     alignment,
     ctc_gradient,
