@@ -21,20 +21,20 @@ PICTURE = Path(__file__).resolve().parents[1] / "docs" / "talker.png"
 
 
 def read_talker() -> tuple[np.ndarray, tuple[reading.Word, ...]]:
-    """The film (75, 64, 128, 3) of the talker, and the words read in it."""
+    """The clip (75, 64, 128, 3) of the talker, and the words read in it."""
     rng = np.random.default_rng(7)
-    film, _ = talk(SAID, Speaker.random(rng), rng, size=(64, 128), color=True)  # (75, 64, 128, 3)
+    clip, _ = talk(SAID, Speaker.random(rng), rng, size=(64, 128), color=True)  # (75, 64, 128, 3)
     model = checkpoint.load("lipnet_small_synthetic")
-    log_probs = reading.log_probabilities(model, to_gray(film))  # (75, 28)
+    log_probs = reading.log_probabilities(model, to_gray(clip))  # (75, 28)
     labels = reading.decode(log_probs, "greedy")
-    return film, reading.find_words(log_probs, labels)
+    return clip, reading.find_words(log_probs, labels)
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    film, words = read_talker()
+    clip, words = read_talker()
     middle = [(word.start + word.end) // 2 for word in words]
-    figure = figures.filmstrip(film, middle, [word.text for word in words], columns=6)
+    figure = figures.filmstrip(clip, middle, [word.text for word in words], columns=6)
     PICTURE.parent.mkdir(exist_ok=True)
     figure.savefig(PICTURE, dpi=110, metadata={"Software": None})
     print(f"said: {SAID}\nread: {' '.join(word.text for word in words)}")

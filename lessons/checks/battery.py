@@ -1,18 +1,24 @@
 """One battery behind the exercises' checks: what every right answer has in common, whatever it computes.
 
 An exercise names a reference (the package's function or torch's) and the cases on which a learner's function
-must agree with it. For each case the battery looks, in this order, at: errors and a missing ``return``;
-arguments that were changed; the kind, the shape and the values of what came back; the gradient with respect
-to every floating argument; and then at the same in float32.
+must agree with it. The battery looks, in this order, at:
+
+1. each case: errors and a missing ``return``; arguments that were changed; the kind, the shape, the dtype and
+   the values of what came back;
+2. each case again, from the last to the first: what stays from call to call must not matter;
+3. each case's gradient with respect to every floating argument;
+4. each case in float32.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, wraps
 from numbers import Integral, Real
 from typing import Any
 
@@ -20,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lessons.checks.errors import explain
 from lessons.checks.tools import call
 
 ROUNDING = 1e-5  # an error of this size, relative to the largest value, is float32's
@@ -31,6 +38,17 @@ class Case:
 
     arguments: tuple
     hint: str = ""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that was right: what came back, a copy of it, and what was expected."""
+
+    case: Case
+    given: tuple
+    found: Any
+    copy: Any
+    expected: Any
 
 
 @dataclass(frozen=True)
@@ -48,6 +66,7 @@ class Exercise:
         parts: what a result of several values is called, part by part, such as ("alpha", "loss").
         compare: (found, expected, case) -> None or an AssertionError, where equality is the exercise's own
             affair, such as dictionaries in which a missing entry is 0; instead of all that looks at values.
+        new: whether the result may share nothing that can be changed with the arguments.
     """
 
     reference: Callable
@@ -58,29 +77,99 @@ class Exercise:
     diagnose: Callable[[Any, Any, Case], str | None] | None = None
     parts: tuple[str, ...] = ()
     compare: Callable[[Any, Any, Case], None] | None = None
+    new: bool = False
 
     def __call__(self, function: Callable) -> None:
-        for case in self.cases():
-            self._compare_values(function, case, torch.float64, self.tolerance)
-            if any(tensor.is_floating_point() for _, tensor in tensors(case.arguments)):
-                if self.gradients:
-                    self._compare_gradients(function, case)
-                if self.float32 is not None:
-                    self._compare_values(function, case, torch.float32, self.float32)
+        calls: list[Call] = []
+        cases, case = self.cases(), None
+        before = kept(function)
+        try:
+            for case in cases:
+                try:
+                    calls.append(self._first_call(function, case))
+                except AssertionError:
+                    for call in calls[:1]:  # did it get worse?
+                        self._call_again(function, call, before)
+                    raise
+            for call in reversed(calls):
+                case = call.case
+                self._call_again(function, call, before)
+            floating = [call for call in calls if any(t.is_floating_point() for _, t in tensors(call.given))]
+            for call in floating if self.gradients else ():
+                case = call.case
+                self._compare_gradients(function, case)
+            for call in floating if self.float32 is not None else ():
+                case = call.case
+                self._compare_values(function, case, call.expected, torch.float32, self.float32)
+        except NotImplementedError as error:
+            if not calls or case is None:
+                raise  # the stub
+            raise AssertionError(
+                f"{self._called(function, case)}: here it still raises NotImplementedError, while other "
+                "cases are right. Which branch is not written yet?"
+            ) from error
 
-    def _compare_values(self, function: Callable, case: Case, dtype: torch.dtype, tolerance: float) -> None:
-        given = converted(case.arguments, dtype)
-        found = call(function, *given)
-        self._expect_unchanged(converted(case.arguments, dtype), given, function)
+    def _first_call(self, function: Callable, case: Case) -> Call:
         expected = self.reference(*converted(case.arguments, torch.float64))
+        given, found = self._compare_values(function, case, expected, torch.float64, self.tolerance)
+        for i, argument in enumerate(given):
+            itself, its = found is argument and isinstance(found, list | dict), self._name(i)
+            if itself or (self.new and _memory(found) & _memory(argument)):
+                raise AssertionError(
+                    f"{self._called(function, case)} returned {its} itself or a view of it: expected a new "
+                    f"{_kind(found)}, so that changing the result does not change {its}."
+                )
+        return Call(case, given, found, converted(found), expected)
+
+    def _call_again(self, function: Callable, call: Call, before: dict[str, Any]) -> None:
+        """With the same arguments, later: as right as the first time, and nothing to do with its result."""
+        name = self._called(function, call.case)
+        try:
+            _, found = self._compare_values(
+                function, call.case, call.expected, torch.float64, self.tolerance, call.given
+            )
+        except AssertionError as error:
+            raise AssertionError(
+                f"{name}: right in one call, wrong in a later one with the same arguments. "
+                f"{what_stays(function, before)} The later call: {error}"
+            ) from error
+        same_memory = _memory(call.found) & _memory(found) - _memory(call.given)
+        if same_memory or not same(call.found, call.copy):
+            raise AssertionError(
+                f"{name}: a later call changes what an earlier one returned, since both return the same "
+                f"{_kind(found)}. Make a new one in each call."
+            )
+
+    def _compare_values(
+        self,
+        function: Callable,
+        case: Case,
+        expected: Any,
+        dtype: torch.dtype | None,
+        tolerance: float,
+        given: tuple | None = None,
+    ) -> tuple[tuple, Any]:
+        """What the function was given and what it gave, once that is right."""
+        given = converted(case.arguments, dtype) if given is None else given
+        name = self._called(function, case)
+        found = call(function, *given, name=name)
+        self._expect_unchanged(converted(case.arguments, dtype), given, function)
+        self._expect_no_gradient_asked(found, given, function)
         if self.compare is not None:
             self.compare(found, expected, case)
-            return
+            return given, found
         known = None if self.diagnose is None else partial(self.diagnose, found, expected, case)
-        name = self._called(function, case)
         expect_equal(
-            found, expected, name, case.hint, tolerance, dtype=dtype, parts=self.parts, diagnose=known
+            found,
+            expected,
+            name,
+            case.hint,
+            tolerance,
+            dtype=dtype,
+            parts=self.parts,
+            diagnose=known,
         )
+        return given, found
 
     def _compare_gradients(self, function: Callable, case: Case) -> None:
         theirs, ours = (converted(case.arguments, torch.float64) for _ in range(2))
@@ -88,14 +177,25 @@ class Exercise:
         for _, tensor in (*leaves, *tensors(theirs)):
             tensor.requires_grad_(tensor.is_floating_point())
         expected = _gradients(self.reference(*theirs), theirs)
-        found = _gradients(call(function, *ours), ours)
-        self._expect_unchanged(converted(case.arguments, torch.float64), ours, function)
         name = self._called(function, case)
-        for (path, _), gradient, right in zip(leaves, found, expected, strict=True):
+        result = call(function, *ours, name=f"{name}, with gradients asked for,")
+        try:
+            found = _gradients(result, ours)
+        except RuntimeError as error:
+            raise AssertionError(
+                f"{name}: the values are right, but the backward pass stops with {explain(error)}"
+            ) from error
+        self._expect_unchanged(converted(case.arguments, torch.float64), ours, function)
+        for (path, tensor), gradient, right in zip(leaves, found, expected, strict=True):
             size = right.abs().max().item() if right.numel() else 0.0
+            argument = self._name(path[0])
+            if tensor.grad is not None:
+                raise AssertionError(
+                    f"{function.__name__} called backward() and so changed the .grad of {argument}, which "
+                    "belongs to its caller."
+                )
             if not right.isfinite().all():
                 continue
-            argument = self._name(path[0])
             if gradient.count_nonzero() == 0 and size > 1e-15:  # below that, a right formula may round to 0
                 raise AssertionError(
                     f"{name}: the values are right, but no gradient reaches {argument}. Does a detach(), "
@@ -118,6 +218,22 @@ class Exercise:
                     f"{function.__name__} changed {self._name(i)}, which belongs to its caller. {instead}"
                 )
 
+    def _expect_no_gradient_asked(self, found: Any, given: tuple, function: Callable) -> None:
+        """Where no argument requires a gradient, neither does an argument afterwards nor the result."""
+        if any(isinstance(argument, nn.Module) for argument in given):
+            return
+        for path, tensor in tensors(given):
+            if tensor.requires_grad:
+                raise AssertionError(
+                    f"{function.__name__} changed {self._name(path[0])}, which belongs to its caller: it "
+                    "requires a gradient now. Ask for it on a detached copy, if at all."
+                )
+        if any(tensor.requires_grad for _, tensor in tensors(found)):
+            raise AssertionError(
+                f"{function.__name__}: the result requires a gradient, though no argument does. Is there a "
+                "requires_grad inside? What comes from the arguments gets its gradient by itself."
+            )
+
     def _called(self, function: Callable, case: Case) -> str:
         """The call in words, such as "step for x (2, 3), length 4"."""
         given = [f"{self._name(i)} {_short(value)}" for i, value in enumerate(case.arguments)]
@@ -127,6 +243,115 @@ class Exercise:
         """What argument i is called."""
         names = list(inspect.signature(self.reference).parameters)
         return names[i] if i < len(names) else f"argument {i}"
+
+
+def by_properties(check: Callable[[Callable], None]) -> Callable[[Callable], None]:
+    """A check that knows no single right answer, run twice: what stays from call to call must not matter."""
+
+    @wraps(check)
+    def checked(function: Callable) -> None:
+        answered = 0
+
+        @wraps(function)
+        def counted(*arguments: Any) -> Any:
+            nonlocal answered
+            found = function(*arguments)
+            answered += 1
+            return found
+
+        before = kept(function)
+        try:
+            check(counted)
+            try:
+                check(counted)
+            except AssertionError as error:
+                raise AssertionError(
+                    f"{function.__name__} is right at first, and wrong when the same calls are made again. "
+                    f"{what_stays(function, before)} The later call: {error}"
+                ) from error
+        except NotImplementedError as error:
+            if not answered:
+                raise  # the stub
+            raise AssertionError(
+                f"{function.__name__} still raises NotImplementedError for some arguments, while it answers "
+                f"others. Which branch is not written yet? {explain(error)}"
+            ) from error
+
+    return checked
+
+
+# ---- what outlives a call ----------------------------------------------------------------------------------
+
+
+def what_stays(function: Callable, before: dict[str, Any]) -> str:
+    """Where to look when a function answers differently in a later call; ``before`` is what it kept then."""
+    changed = [
+        name
+        for name, value in kept(function).items()
+        if name not in before or type(value) is not type(before[name]) or not same(before[name], value)
+    ]
+    known = f": {' and '.join(changed)} changed"
+    where = ", in a variable outside, a default argument or an attribute"
+    return f"Something stays from call to call{known if changed else where}. Begin each call anew."
+
+
+def kept(function: Callable) -> dict[str, Any]:
+    """Copies of the values that a function can keep from call to call, by what a message calls them.
+
+    Its default arguments, its attributes, and the variables outside it that its code names.
+    """
+    found: dict[str, Any] = {}
+    waiting, seen = [function], []
+    while waiting:
+        one = inspect.unwrap(waiting.pop())
+        one = getattr(one, "func", getattr(one, "__func__", one))  # of a partial, of a method
+        if not inspect.isfunction(one) or one in seen:
+            continue
+        seen.append(one)
+        for name, parameter in inspect.signature(one).parameters.items():
+            if parameter.default is not parameter.empty:
+                found[f"the default argument {name}"] = parameter.default
+        found |= {f"{one.__name__}.{name}": value for name, value in vars(one).items()}
+        try:
+            outside = inspect.getclosurevars(one)
+        except ValueError:  # a variable that has no value yet
+            continue
+        found |= outside.globals
+        found |= outside.nonlocals
+        waiting += [value for value in outside.nonlocals.values() if callable(value)]
+    copies = {}
+    for name, value in found.items():
+        if isinstance(value, Tensor | np.ndarray | list | tuple | dict | set | int | float | str):
+            with suppress(Exception):  # what cannot be copied is not followed
+                copies[name] = converted(value)
+    return copies
+
+
+def _memory(tree: Any) -> set[int]:
+    """Where the numbers of all tensors and arrays in it lie: two that share an address share memory."""
+    found = set()
+    for item in _items(tree):
+        if isinstance(item, np.ndarray):
+            while isinstance(item.base, np.ndarray):
+                item = item.base
+            found.add(item.__array_interface__["data"][0])
+        elif item.layout == torch.strided and item.numel():
+            found.add(item.untyped_storage().data_ptr())
+    return found - {0}
+
+
+def _items(tree: Any) -> Iterator[Tensor | np.ndarray]:
+    if isinstance(tree, Tensor | np.ndarray):
+        yield tree
+    elif isinstance(tree, nn.Module):
+        yield from tree.state_dict().values()
+    elif isinstance(tree, list | tuple | dict):
+        for item in tree.values() if isinstance(tree, dict) else tree:
+            yield from _items(item)
+
+
+def _kind(found: Any) -> str:
+    return "tensor" if isinstance(found, Tensor) else type(found).__name__
 
 
 # ---- nested arguments and results --------------------------------------------------------------------------
@@ -179,7 +404,9 @@ def _gradients(result: Any, arguments: tuple) -> list[Tensor]:
 def same(a: Any, b: Any) -> bool:
     """Equal in kind and value, NaN equal to NaN, through nested lists, dicts and modules."""
     if isinstance(a, Tensor):
-        return isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
+        if not isinstance(b, Tensor) or a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        return torch.equal(a.nan_to_num(), b.nan_to_num())
     if isinstance(a, nn.Module):
         if [part.training for part in a.modules()] != [part.training for part in b.modules()]:
             return False
@@ -190,8 +417,8 @@ def same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, int | float | str | bytes | bool | None):
-        return a == b
+    if isinstance(a, int | float | str | bytes | set | bool | None):
+        return type(a) is type(b) and (a == b or (a != a and b != b))
     return True  # a function or an object of ours, which no exercise can change
 
 
@@ -205,7 +432,7 @@ def expect_equal(
     hint: str = "",
     tolerance: float = 1e-9,
     *,
-    dtype: torch.dtype = torch.float64,
+    dtype: torch.dtype | None = torch.float64,
     parts: tuple[str, ...] = (),
     diagnose: Callable[[], str | None] | None = None,
 ) -> None:
@@ -293,12 +520,13 @@ def _expect_scalar(
         kind, right_kind = f"a {type(expected).__name__}", isinstance(one, type(expected))
     if not right_kind:
         raise AssertionError(f"{name} gave {shown(found)}, expected {kind}. {hint}".rstrip())
-    if isinstance(expected, float):
-        same = one == expected or abs(one - expected) <= tolerance * max(1.0, abs(expected))
+    near = isinstance(expected, float) and math.isfinite(expected)  # infinity is near to nothing
+    if near:
+        same = abs(one - expected) <= tolerance * max(1.0, abs(expected))
     else:
         same = one == expected
     if not same:
-        if isinstance(expected, float) and abs(one - expected) <= ROUNDING * max(1.0, abs(expected)):
+        if near and abs(one - expected) <= ROUNDING * max(1.0, abs(expected)):
             raise AssertionError(
                 f"{name}: right formula, but an error of {abs(one - expected):.1g}, as of float32 or of "
                 "rounding. Compute in float64 and round nothing."
@@ -317,11 +545,14 @@ def _expect_tensor(
     name: str,
     hint: str,
     tolerance: float,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     diagnose: Callable | None,
 ) -> None:
     if not isinstance(found, Tensor):
         raise AssertionError(f"{name} gave {shown(found)}, expected a tensor")
+    if found.layout != torch.strided or found.device != expected.device:
+        kind = found.layout if found.layout != torch.strided else f"device {found.device}"
+        raise AssertionError(f"{name} gave a tensor of {kind}, expected one like the arguments")
     if found.shape != expected.shape:
         raise AssertionError(
             f"{name} gave shape {tuple(found.shape)}, expected {tuple(expected.shape)}. {hint}".rstrip()
@@ -333,9 +564,10 @@ def _expect_tensor(
     if not value.is_floating_point():
         raise AssertionError(f"{name} gave a tensor of {value.dtype}, expected floating-point numbers")
     value, right = value.double(), right.double()
-    if value.isnan().any() and not right.isnan().any():
+    astray = value.isnan() & ~right.isnan()
+    if astray.any():
         known = diagnose() if diagnose else None
-        raise AssertionError(f"{name} holds NaN at {_first(value.isnan())}. {known or hint}".rstrip())
+        raise AssertionError(f"{name} holds NaN at {_first(astray)}. {known or hint}".rstrip())
     wrong = value.isinf() != right.isinf()
     wrong |= value.isinf() & (value != right)
     if wrong.any():
@@ -362,9 +594,10 @@ def _expect_tensor(
         wrong = f"{share:.0%} of its values are wrong; the largest error, {worst:.3g}, is at {at}"
         wrong = wrong if at else f"its value is wrong by {worst:.3g}"
         raise AssertionError(f"{name} has the right shape, but {wrong}. {known or hint}".rstrip())
-    if dtype == torch.float64 and found.dtype != torch.float64:
+    if dtype is not None and found.dtype != dtype:
         raise AssertionError(
-            f"{name}: right formula, wrong dtype: {found.dtype}, where the arguments are float64."
+            f"{name}: right formula, wrong dtype: {found.dtype}, where the arguments are "
+            f"{str(dtype).removeprefix('torch.')}. Keep their dtype."
         )
 
 
@@ -374,7 +607,7 @@ def _expect_same_integers(
     if (value.dtype == torch.bool) != (right.dtype == torch.bool):
         kind = "True and False" if right.dtype == torch.bool else "integers"
         raise AssertionError(f"{name} gave a tensor of {value.dtype}, expected {kind}")
-    if value.is_floating_point():
+    if value.is_floating_point() or value.is_complex():
         raise AssertionError(f"{name} gave a tensor of {value.dtype}, expected integers")
     if not torch.equal(value.long(), right.long()):
         known = diagnose() if diagnose else None

@@ -1,210 +1,347 @@
-"""Checks of notebook 13, the Bottleneck-LSTM. What is right is built, counted, or run frame by frame."""
+"""Checks of notebook 13, the Bottleneck-LSTM: the step, its weights, and a test for linearity."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from lessons.checks.tools import call, expect_close, expect_number, expect_pair, expect_tensor, expect_whole
-from lessons.layers.bottleneck_lstm import BottleneckLSTMCell
-from lessons.layers.conv_lstm import LSTMUpdate
+from lessons.checks.battery import Case, Exercise
 
-
-def _random(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
+# ---- the step ----------------------------------------------------------------------------------------------
 
 
-def bottleneck_lstm_step(function: Callable) -> None:
-    """function(x, h, c, depthwise, bottleneck, spatial, gates) -> the new (h, c)."""
-    shapes = "(B, D, H, W), as h and c had it."
-    cases = [  # B, C, D, H, W, what to change, hint
-        (1, 2, 3, 4, 4, "no gates",
-         "The last convolution gives 0 everywhere here, so only the update is at work. Look at the constant "
-         "beside f, at φ(c′), and at the order in which you return the two."),
-        (1, 1, 1, 1, 1, "small", "One channel, one pixel, one memory: put numbers into the five lines. In "
-         "[x̃, h], which stands first?"),
-        (1, 2, 1, 1, 3, "x = 0", "x is 0 here: follow h. What happens to it before the 1 × 1, and then?"),
-        (1, 2, 3, 4, 5, "negative", "The bottleneck's sums are negative here. Read the line of b again."),
-        (1, 3, 2, 5, 4, "small", "Which of the four gates is which? And is each channel looked at with a "
-         "filter of its own?"),
-        (1, 2, 3, 4, 5, "large", "Large numbers: which φ has this cell, and where does it stand?"),
-        (2, 3, 2, 4, 5, "", "Every clip of the batch, every place: which one is wrong?"),
-    ]  # fmt: skip
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
+def _step(
+    x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    depthwise: Tensor,
+    bottleneck: Tensor,
+    spatial: Tensor,
+    gates: Tensor,
+    *,
+    first: str = "x",
+    phis: tuple[Callable, Callable, Callable] = (F.relu6, F.relu6, F.relu6),
+    bias: float = 1.0,
+    order: str = "ifgo",
+    h_first: bool = False,
+    second: bool = True,
+    shown: str = "new",
+    swapped: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The equations; each option is a known mistake."""
+    seen = F.conv2d(x, depthwise, padding=1, groups=x.shape[1]) if first == "x" else x  # (B, C, H, W)
+    both = torch.cat([h, seen] if h_first else [seen, h], dim=1)  # (B, C + D, H, W)
+    b = phis[0](F.conv2d(both, bottleneck))  # (B, D, H, W)
+    s = F.conv2d(b, spatial, padding=1, groups=b.shape[1]) if second else b  # (B, D, H, W)
+    named = dict(zip(order, F.conv2d(s, gates).chunk(4, dim=1), strict=True))  # (B, D, H, W) each
+    i, f, g, o = (named[name] for name in "ifgo")
+    new_c = torch.sigmoid(f + bias) * c + torch.sigmoid(i) * phis[1](g)
+    new_h = torch.sigmoid(o) * phis[2](new_c if shown == "new" else c)
+    return (new_c, new_h) if swapped else (new_h, new_c)
+
+
+def bottleneck_lstm_step(
+    x: Tensor, h: Tensor, c: Tensor, depthwise: Tensor, bottleneck: Tensor, spatial: Tensor, gates: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One frame: x (B, C, H, W), h and c (B, D, H, W) -> the new h and c."""
+    return _step(x, h, c, depthwise, bottleneck, spatial, gates)
+
+
+SLIPS: dict[str, dict[str, Any]] = {
+    "There is no φ after the bottleneck: read the line of b again.": {"phis": (_identity, F.relu6, F.relu6)},
+    "There is no φ at the candidate g.": {"phis": (F.relu6, _identity, F.relu6)},
+    "h' is made from φ(c'), not from c' itself.": {"phis": (F.relu6, F.relu6, _identity)},
+    "φ has a lower and an upper bound here; yours has no upper one.": {"phis": (F.relu,) * 3},
+    "At the bottleneck your φ has no upper bound.": {"phis": (F.relu, F.relu6, F.relu6)},
+    "At the candidate your φ has no upper bound.": {"phis": (F.relu6, F.relu, F.relu6)},
+    "In the line of h' your φ has no upper bound.": {"phis": (F.relu6, F.relu6, F.relu)},
+    "This is tanh, as in the LSTM of notebook 03. Which φ does this cell have?": {"phis": (torch.tanh,) * 3},
+    "At the candidate stands tanh. Which φ does this cell have?": {"phis": (F.relu6, torch.tanh, F.relu6)},
+    "In the line of h' stands tanh. Which φ does this cell have?": {"phis": (F.relu6, F.relu6, torch.tanh)},
+    "Something is missing beside f.": {"bias": 0.0},
+    "The constant beside f has the wrong sign or size.": {"bias": -1.0},
+    "These are the right two tensors in the wrong order.": {"swapped": True},
+    "h' is made from the new cell state, not from the old one.": {"shown": "old"},
+    "In [x̃, h], which one stands first?": {"h_first": True},
+    "The first depthwise convolution is missing.": {"first": "nothing"},
+    "The second depthwise convolution is missing.": {"second": False},
+}
+ORDERS = ("ifog", "figo", "fgio", "igfo", "oifg", "fiog", "iofg", "gifo")
+
+
+def _known_slip(found: Any, expected: tuple, case: Case) -> str | None:
+    """The one mistake that gives just what was found; the case's hint if none or several do."""
+    if not isinstance(found, list | tuple) or len(found) != 2:
+        return None
+    options = list(SLIPS.items())
+    options += [("The four gates come in another order.", {"order": order}) for order in ORDERS]
+    matching = set()
+    for message, slip in options:
+        with torch.no_grad():
+            wrong = _step(*(a.double() for a in case.arguments), **slip)
+        if all(_near(a, b) for a, b in zip(found, wrong, strict=True)):
+            matching.add(message)
+    return f"{matching.pop()} {case.hint}" if len(matching) == 1 else None
+
+
+def _near(found: Any, value: Tensor) -> bool:
+    if not isinstance(found, Tensor) or found.shape != value.shape or not found.is_floating_point():
+        return False
+    return torch.allclose(found.detach().double(), value, rtol=1e-5, atol=1e-5)
+
+
+def _step_cases() -> Iterator[Case]:
     generator = torch.Generator().manual_seed(0)
-    for b, c, d, height, width, change, hint in cases:
-        x, h, memory = (_random((b, n, height, width), generator) for n in (c, d, d))
-        x, h = x.abs(), h.abs()
-        memory = 6 * memory if change == "no gates" else 0.5 * memory.abs()
-        cell = BottleneckLSTMCell(c, d).double()
-        weights = [_random(tuple(w.shape), generator) for w in cell.parameters()]
-        if change == "no gates":
-            weights[3].zero_()
-        if change in ("small", "x = 0"):
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    def case(sizes: tuple[int, int, int, int, int], kind: str, hint: str) -> Case:
+        b, c, d, height, width = sizes
+        x, h, cell = (normal(b, n, height, width) for n in (c, d, d))
+        weights = [
+            normal(*shape) for shape in ((c, 1, 3, 3), (d, c + d, 1, 1), (d, 1, 3, 3), (4 * d, d, 1, 1))
+        ]
+        if kind in ("update", "x = 0", "small", "first frame"):  # all sums positive: no φ at its kink
+            x, h = x.abs(), h.abs()
             weights = [0.4 * w.abs() for w in weights]
-        if change == "x = 0":
-            x.zero_()
-        if change == "negative":
-            weights[0].abs_()
-            weights[1] = -weights[1].abs()
-        if change == "large":
-            weights[0].abs_()
-            weights[1].abs_().mul_(9)
-        weights = [w.requires_grad_() for w in weights]
-        expected = torch.func.functional_call(
-            cell, dict(zip(dict(cell.named_parameters()), weights, strict=True)), (x, (h, memory))
-        )
-        where = f"bottleneck_lstm_step for x {(b, c, height, width)} and a memory of {d} channels"
-        found = call(function, x, h, memory, *weights)
-        found = expect_pair(found, where, "the pair (h, c)")
-        for name, ours, theirs in zip(("h", "c"), found, expected, strict=True):
-            expect_tensor(ours, tuple(theirs.shape), f"{where}: {name}", shapes)
-            expect_close(ours, theirs.detach(), f"{where}: {name}", hint, tolerance=1e-10)
-            if not ours.requires_grad and change != "no gates":
-                raise AssertionError(f"{where}: no gradient flows back to the weights. Stay within torch.")
+        if kind == "update":  # i, f and o see zeros; the candidate is negative, so φ cuts it off
+            cell = 6 * cell
+            weights[3] = torch.cat([0 * weights[3][: 2 * d], -weights[3][2 * d : 3 * d], 0 * weights[3][:d]])
+        if kind == "x = 0":
+            x = torch.zeros_like(x)
+        if kind == "negative":
+            x, h = x.abs(), h.abs()
+            weights[0], weights[1] = weights[0].abs(), -weights[1].abs()
+        if kind == "large":
+            x, h = 3 * x.abs(), 3 * h.abs()
+            weights[0], weights[1] = weights[0].abs(), weights[1] * 3
+        if kind == "saturated":
+            weights[3] = 300 * weights[3]
+        if kind == "first frame":
+            h, cell = torch.zeros_like(h), torch.zeros_like(cell)
+        return Case((x, h, cell, *weights), hint)
+
+    yield case(
+        (1, 2, 3, 4, 4),
+        "update",
+        "In this case the candidate and the sums of the other gates vanish: only the last line of the "
+        "equations is at work.",
+    )
+    yield case((1, 1, 1, 1, 1), "small", "One channel, one pixel: put numbers into the five lines.")
+    yield case((1, 2, 1, 1, 3), "x = 0", "x is 0 here: follow h through the five lines.")
+    yield case((1, 2, 3, 4, 5), "negative", "The sums at the bottleneck are negative here.")
+    yield case(
+        (1, 3, 2, 5, 4), "small", "Is each channel convolved with a filter of its own? Which gate is which?"
+    )
+    yield case((1, 2, 3, 4, 5), "large", "The numbers are large here: where does φ stand, and which φ?")
+    for sizes in ((2, 3, 2, 4, 5), (3, 1, 4, 6, 2), (2, 4, 1, 3, 7), (2, 3, 3, 5, 5)):
+        yield case(sizes, "", "Everything counts here: compare your lines with the equations, one by one.")
+    yield case((2, 2, 3, 3, 4), "first frame", "h and c are 0 here, as in the first frame of a video.")
+    yield case(
+        (1, 3, 2, 3, 4),
+        "saturated",
+        "The gates are fully open or shut here. Does a hand-written sigmoid overflow?",
+    )
 
 
-def cell_weights(function: Callable) -> None:
-    """function(channels, memory, variant) -> the weights of the cell's four convolutions."""
-    cases = [
-        (1, 1, "paper", "One channel everywhere: two filters of 3 × 3, and two 1 × 1 layers. How many "
-         "channels does each 1 × 1 read, and how many does it write?"),
-        (7, 1, "paper", "Only the channels of x have changed: which two layers see them?"),
-        (1, 7, "paper", "Only the memory has changed: which three layers see it?"),
-        (5, 3, "paper", "The 1 × 1 reads C + D channels and writes D; the last layer writes four maps of D."),
-        (5, 3, "blog", "φ has no weights."),
-        (5, 3, "released", "There the first depthwise filters see what is put side by side, h too."),
-        (5, 3, "equation", "There each gate has depthwise filters of its own. Its 1 × 1 still reads D "
-         "channels, not four times D."),
-        (512, 128, "paper", "Try smaller numbers on paper."),
-    ]  # fmt: skip
-    for c, d, variant, hint in cases:
-        where = f"cell_weights({c}, {d}, {variant!r})"
-        found = expect_whole(call(function, c, d, variant), where)
-        with torch.device("meta"):
-            cell = BottleneckLSTMCell(c, d, variant=variant)
-        expected = sum(p.numel() for p in cell.parameters())
-        if found != expected:
-            size = "many" if found > expected else "few"
-            raise AssertionError(f"{where} gave {found:,}, which is too {size}. {hint}")
+# ---- its weights -------------------------------------------------------------------------------------------
 
 
-def explanations(function: Callable) -> None:
-    """function(costs, printed, digits) -> every set of layers without which the sum prints as it does."""
-    mega = 1_000_000
-    four = {"a": 1 * mega, "b": 2 * mega, "c": 4 * mega, "d": 8 * mega}
-    cases = [
-        ({"a": 3 * mega}, 3, 0, [set()], "Nothing left out is a set of layers too: the empty one."),
-        (four, 11, 0, [{"c"}], "15 M in all, 11 printed."),
-        (four, 5, 0, [{"b", "d"}], "More than one layer may be missing."),
-        (four, 99, 0, [], "If no set of layers explains the figure, the list is empty."),
-        ({"a": 6 * mega, "b": 2 * mega, "c": 2 * mega}, 8, 0, [{"b"}, {"c"}], "There can be several."),
-        ({"a": 33_700_000, "b": 100_000, "c": 26 * mega}, 34, 0, [{"c"}, {"b", "c"}],
-         "33.7 and 33.8 both print as 34: round what is left to so many digits."),
-        ({"a": 5_540_000, "b": 70_000, "c": 4_200_000}, 5.6, 1, [{"c"}],
-         "With one digit 5.54 prints as 5.5, not as 5.6."),
-        ({"a": 1 * mega, "b": 1 * mega}, 0, 0, [{"a", "b"}], "All of them may be missing."),
-    ]  # fmt: skip
-    for costs, printed, digits, expected, hint in cases:
-        where = f"explanations({costs}, {printed}, {digits})"
-        found = call(function, dict(costs), printed, digits)
-        if isinstance(found, str) or not isinstance(found, Iterable):
-            raise AssertionError(f"{where} gave {type(found).__name__}, expected a list of sets of names")
-        sets = []
-        for names in found:
-            if isinstance(names, str) or not isinstance(names, set | frozenset | tuple | list):
-                raise AssertionError(f"{where} holds {names!r}, expected a set of names")
-            sets.append(frozenset(names))
-        if unknown := {name for names in sets for name in names if name not in costs}:
-            raise AssertionError(f"{where} names {sorted(map(str, unknown))}, which are not among the layers")
-        if len(set(sets)) != len(sets):
-            raise AssertionError(f"{where} gave one set more than once")
-        wanted = {frozenset(names) for names in expected}
-        if set(sets) != wanted:
-            less, more = len(wanted - set(sets)), len(set(sets) - wanted)
-            raise AssertionError(f"{where}: sets missing {less}, wrong {more}. {hint}")
+def cell_weights(
+    channels: int, hidden: int, bias: bool = False, released: bool = False, alpha: float = 1.0
+) -> int:
+    """The number of weights of the four convolutions."""
+    return sum(_layers(channels, hidden, bias, released, alpha).values())
 
 
-def is_linear(function: Callable) -> None:
-    """function(squeeze, channels, memory) -> True where squeeze(x, h) is a linear map of x and h."""
-    generator = torch.Generator().manual_seed(0)
-
-    def squeezer(c: int, d: int, phi: Callable, scale: float = 1.0, dtype: torch.dtype = torch.float64):
-        around = scale * _random((c, 1, 3, 3), generator).to(dtype)
-        across = _random((d, c + d, 1, 1), generator).to(dtype)
-
-        def squeeze(x: Tensor, h: Tensor) -> Tensor:
-            expect_tensor(x, (x.shape[0], c, *x.shape[2:]), "the x that you gave to squeeze", "(B, C, H, W)")
-            expect_tensor(h, (x.shape[0], d, *x.shape[2:]), "the h that you gave to squeeze", "(B, D, H, W)")
-            x, h = x.to(dtype), h.to(dtype)
-            seen = nn.functional.conv2d(x, around, padding=1, groups=c)
-            return phi(nn.functional.conv2d(torch.cat([seen, h], 1), across))
-
-        return squeeze
-
-    def same(x: Tensor) -> Tensor:
-        return x
-
-    cases = [
-        ("no φ", squeezer(3, 2, same), 3, 2, True, "This one has no φ. Did you ask for exact equality?"),
-        ("no φ, in float32", squeezer(16, 8, same, dtype=torch.float32), 16, 8, True,
-         "This one has no φ, and computes in float32, which rounds: allow for that."),
-        ("no φ, large weights", squeezer(3, 2, same, 1e3), 3, 2, True,
-         "This one has no φ, and gives large numbers: rounding grows with them."),
-        ("ReLU", squeezer(3, 2, torch.relu), 3, 2, False,
-         "With twice the input a ReLU gives exactly twice the output. Which inputs does it treat otherwise?"),
-        ("tanh", squeezer(3, 2, torch.tanh), 3, 2, False,
-         "With minus the input tanh gives exactly minus the output. What does it not keep?"),
-        ("ReLU6", squeezer(3, 2, nn.functional.relu6), 3, 2, False, "Below 0 and above 6."),
-        ("tanh of small numbers", squeezer(3, 2, lambda y: torch.tanh(0.05 * y)), 3, 2, False,
-         "Near 0 tanh is nearly linear. Give it larger inputs."),
-        ("a hard limit at ±6", squeezer(3, 2, lambda y: y.clamp(-6, 6)), 3, 2, False,
-         "Between −6 and 6 this one is linear. Give it larger inputs."),
-        ("leaky ReLU", squeezer(1, 1, lambda y: nn.functional.leaky_relu(y, 0.5)), 1, 1, False,
-         "One channel: what differs between its two sides?"),
-        ("absolute value", squeezer(2, 3, torch.abs), 2, 3, False, "The outputs are never negative here."),
-    ]  # fmt: skip
-    for name, squeeze, c, d, expected, hint in cases:
-        found = call(function, squeeze, c, d)
-        if isinstance(found, Tensor) and found.numel() == 1 and found.dtype == torch.bool:
-            found = bool(found)
-        if not isinstance(found, bool):
-            raise AssertionError(f"is_linear gave {type(found).__name__}, expected True or False")
-        if found != expected:
-            raise AssertionError(f"is_linear gave {found} for a bottleneck with {name}. {hint}")
+def _layers(channels: int, hidden: int, bias: bool, released: bool, alpha: float) -> dict[str, int]:
+    c, d = int(alpha * channels), int(alpha * hidden)
+    return {
+        "the first depthwise convolution": 9 * (c + d if released else c),
+        "the bottleneck": (c + d) * d,
+        "the second depthwise convolution": 9 * d,
+        "the 1 × 1 to the gates": 4 * d * d,
+        "the biases": 5 * d if bias else 0,
+    }
 
 
-def forget_bias(function: Callable) -> None:
-    """function(frames, share) -> the constant beside f with which that share of c is left."""
-    cases = [
-        (1, 0.5, "After one frame σ(bias) is left. Where is the sigmoid one half?"),
-        (1, 0.9, "After one frame σ(bias) is left: invert the sigmoid."),
-        (10, 0.5**10, "Half is kept each frame: take the share of one frame first."),
-        (2, 0.25, "c is multiplied once a frame, so what must one frame leave?"),
-        (30, 0.5, "A share of one half after thirty frames needs more than one half each frame."),
-        (10, 1e-6, "The bias may be negative."),
-        (500, 0.9, "For many frames the gate must be almost 1; compute the logarithm with care."),
-    ]
-    for frames, share, hint in cases:
-        where = f"forget_bias({frames}, {share:.4g})"
-        found = expect_number(call(function, frames, share), where)
-        update = LSTMUpdate(1, forget_bias=found)
-        c, silent = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, 4, 1, 1, dtype=torch.float64)
-        for _ in range(frames):
-            _, c = update(silent, c)
-        if not math.isclose(c.item(), share, rel_tol=1e-6):
+def _weight_cases() -> Iterator[Case]:
+    yield Case(
+        (1, 1, False, False, 1.0),
+        "One channel everywhere: two filters of 3 × 3, and two 1 × 1 convolutions. How many channels does "
+        "each 1 × 1 read, and how many does it write?",
+    )
+    yield Case((7, 1, False, False, 1.0), "Only the channels of x have changed: which two layers read them?")
+    yield Case((1, 7, False, False, 1.0), "Only D has changed: which three layers depend on it?")
+    yield Case((5, 3, False, False, 1.0), "The bottleneck writes D channels, the last 1 × 1 four times D.")
+    yield Case(
+        (5, 3, True, False, 1.0), "One bias per output channel of a 1 × 1; the depthwise ones have none."
+    )
+    yield Case((5, 3, False, True, 1.0), "In the released code the first depthwise convolution reads [x, h].")
+    yield Case((5, 3, True, True, 1.0), "Both options at once.")
+    yield Case((8, 4, False, False, 0.5), "α multiplies C and D, before anything is counted.")
+    yield Case((5, 3, False, False, 0.5), "α C and α D are rounded down to integers.")
+    yield Case((6, 6, True, True, 0.75), "All options at once.")
+    yield Case((512, 128, False, False, 1.0), "Try smaller numbers on paper.")
+
+
+def _known_count(found: Any, expected: int, case: Case) -> str | None:
+    """Which layer is missing, counted twice, or counted with the wrong channels."""
+    try:
+        off = int(found) - expected
+    except (TypeError, ValueError, OverflowError):
+        return None
+    channels, hidden, bias, released, alpha = case.arguments
+    size, layers = "Too many." if off > 0 else "Too few.", _layers(*case.arguments)
+    if alpha != 1 and int(found) == int(alpha * cell_weights(channels, hidden, bias, released)):
+        return f"{size} α multiplies the channels; how often does a channel count enter a 1 × 1's weights?"
+    if alpha != 1 and int(found) == cell_weights(channels, hidden, bias, released):
+        return f"{size} α has no effect in your count."
+    if min(channels, hidden) == 1:  # with ones, too many mistakes look alike
+        return f"{size} {case.hint}"
+    if bias and off == layers["the first depthwise convolution"] // 9 + int(alpha * hidden):
+        return f"{size} Have you given the depthwise convolutions biases, too? {case.hint}"
+    for name, count in layers.items():
+        if count and off == -count:
+            return f"{size} It is as if {name} were not counted. {case.hint}"
+        if count and off == count:
+            return f"{size} It is as if {name} were counted twice. {case.hint}"
+    return f"{size} {case.hint}"
+
+
+# ---- is it linear? -----------------------------------------------------------------------------------------
+
+
+class Squeeze:
+    """A function of x (B, C, H, W) and h (B, D, H, W) in float32, as a cell's ``squeeze`` is."""
+
+    def __init__(
+        self, name: str, channels: int, hidden: int, kind: Callable, linear: bool, scale: float
+    ) -> None:
+        generator = torch.Generator().manual_seed(channels + 10 * hidden)
+        self.name, self.channels, self.hidden, self.kind = name, channels, hidden, kind
+        self.linear = linear
+        self.around = torch.randn(channels, 1, 3, 3, generator=generator)
+        self.across = scale * torch.randn(hidden, channels + hidden, 1, 1, generator=generator)
+
+    def __call__(self, x: Tensor, h: Tensor) -> Tensor:
+        for name, tensor, channels in (("x", x, self.channels), ("h", h, self.hidden)):
+            what = f"the {name} that you gave to squeeze"
+            if not isinstance(tensor, Tensor):
+                raise AssertionError(f"{what} is a {type(tensor).__name__}, expected a tensor")
+            if tensor.dim() != 4 or tensor.shape[1] != channels:
+                raise AssertionError(
+                    f"{what} has shape {tuple(tensor.shape)}, expected (B, {channels}, H, W)"
+                )
+            if tensor.dtype != torch.float32:
+                raise AssertionError(
+                    f"{what} is of {tensor.dtype}, expected float32, as the cell's weights are"
+                )
+        if x.shape[0] != h.shape[0] or x.shape[2:] != h.shape[2:]:
             raise AssertionError(
-                f"{where} gave {found:.4g}, with which {c.item():.4g} of the memory is left after {frames} "
-                f"frames, expected {share:.4g}. {hint}"
+                f"you gave squeeze x {tuple(x.shape)} and h {tuple(h.shape)}, expected the same B, H and W"
             )
+        return self.kind(self, x, h)
+
+    def sums(self, x: Tensor, h: Tensor) -> Tensor:
+        seen = F.conv2d(x, self.around, padding=1, groups=self.channels)  # (B, C, H, W)
+        return F.conv2d(torch.cat([seen, h], dim=1), self.across)  # (B, D, H, W)
+
+    def __deepcopy__(self, memo: dict) -> Squeeze:
+        return self
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def is_linear(squeeze: Squeeze, channels: int, hidden: int) -> bool:
+    """True if squeeze is a linear map of x and h together."""
+    return squeeze.linear
+
+
+def _with(phi: Callable[[Tensor], Tensor]) -> Callable:
+    """The sums, and then φ."""
+    return lambda self, x, h: phi(self.sums(x, h))
+
+
+def _median(y: Tensor) -> Tensor:
+    """Of each 3 × 3 window: 3u gives three times as much, and -u gives minus as much."""
+    windows = F.unfold(y, 3, padding=1).view(y.shape[0], y.shape[1], 9, *y.shape[2:])  # (B, D, 9, H, W)
+    return windows.median(dim=2).values  # (B, D, H, W)
+
+
+def _on_h_alone(self: Squeeze, x: Tensor, h: Tensor) -> Tensor:
+    return self.sums(x, F.relu6(h))
+
+
+def _on_x_alone(self: Squeeze, x: Tensor, h: Tensor) -> Tensor:
+    return self.sums(F.relu6(x), h)
+
+
+def _product(self: Squeeze, x: Tensor, h: Tensor) -> Tensor:
+    """Linear in x for a fixed h and in h for a fixed x, but not in both together."""
+    nothing_x, nothing_h = torch.zeros_like(x), torch.zeros_like(h)
+    return self.sums(x, nothing_h) * self.sums(nothing_x, h)
+
+
+def _linear_cases() -> Iterator[Case]:
+    table: list[tuple[str, int, int, Callable, bool, float, str]] = [
+        ("no φ", 3, 2, _with(_identity), True, 1.0,
+         "It is linear. Did you ask for exact equality? float32 rounds."),
+        ("no φ, more channels", 16, 8, _with(_identity), True, 1.0, "It is linear, and float32 rounds."),
+        ("no φ, large weights", 3, 2, _with(_identity), True, 1e4,
+         "It is linear and gives large numbers; the rounding grows with them."),
+        ("weights of 0", 2, 3, _with(_identity), True, 0.0,
+         "It gives 0 everywhere, which is linear. Do you compare with < or divide by 0?"),
+        ("the mean of the map", 2, 2, _with(lambda y: y.mean((2, 3), keepdim=True).expand_as(y)), True, 1.0,
+         "A mean is linear."),
+        ("ReLU", 3, 2, _with(torch.relu), False, 1.0,
+         "For twice the input, ReLU gives exactly twice the output. Which other property has a linear map?"),
+        ("tanh", 3, 2, _with(torch.tanh), False, 1.0,
+         "For minus the input, tanh gives exactly minus the output. Which other property has a linear map?"),
+        ("ReLU6", 3, 2, _with(F.relu6), False, 1.0, "It is 0 below 0, and 6 above 6."),
+        ("ReLU6, one channel", 1, 1, _with(F.relu6), False, 1.0, "It is 0 below 0, and 6 above 6."),
+        ("tanh of small numbers", 3, 2, _with(lambda y: torch.tanh(0.05 * y)), False, 1.0,
+         "Near 0, tanh is nearly linear. Use larger inputs."),
+        ("a limit at ±6", 3, 2, _with(lambda y: y.clamp(-6, 6)), False, 1.0,
+         "Between −6 and 6 it is linear. Use larger inputs."),
+        ("ReLU6, small weights", 2, 4, _with(lambda y: F.relu6(1e5 * y) / 1e5), False, 1e-5,
+         "Its outputs are small. Compare the error with their size."),
+        ("a bias", 3, 2, _with(lambda y: y + 1.0), False, 1.0,
+         "A linear map plus a constant is affine, not linear. Which input shows the constant?"),
+        ("a large bias", 2, 3, _with(lambda y: y + 100.0), False, 1.0,
+         "A linear map plus a constant is affine, not linear. Which input shows the constant?"),
+        ("a median", 2, 3, _with(_median), False, 1.0,
+         "A median keeps multiples and signs, but not sums. Are your inputs different at each position?"),
+        ("φ on h alone", 3, 2, _on_h_alone, False, 1.0,
+         "Only h passes a φ here. Is your h different from 0?"),
+        ("φ on x alone", 3, 2, _on_x_alone, False, 1.0,
+         "Only x passes a φ here. Is your x different from 0?"),
+        ("a product of x and h", 2, 2, _product, False, 1.0,
+         "It is linear in x and linear in h, but not in both together. Change both at once."),
+        ("leaky ReLU", 1, 1, _with(lambda y: F.leaky_relu(y, 0.5)), False, 1.0,
+         "Its slope is 1 above 0, and a half below."),
+        ("absolute value", 2, 3, _with(torch.abs), False, 1.0, "Its outputs are never negative."),
+        ("divided by its size", 4, 3, _with(lambda y: y / y.abs().amax((1, 2, 3), keepdim=True)), False, 1.0,
+         "It gives the same for twice the input."),
+    ]  # fmt: skip
+    for name, c, d, kind, linear, scale, hint in table:
+        yield Case((Squeeze(name, c, d, kind, linear, scale), c, d), hint)
 
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "bottleneck_lstm_step": bottleneck_lstm_step,
-    "cell_weights": cell_weights,
-    "explanations": explanations,
-    "is_linear": is_linear,
-    "forget_bias": forget_bias,
+    "bottleneck_lstm_step": Exercise(
+        bottleneck_lstm_step, _step_cases, diagnose=_known_slip, parts=("h", "c")
+    ),
+    "cell_weights": Exercise(cell_weights, _weight_cases, diagnose=_known_count),
+    "is_linear": Exercise(is_linear, _linear_cases),
 }

@@ -1,29 +1,59 @@
-"""Checks of notebook 12, ConvLSTM. What is right comes from torch's LSTM cell, from sums number by number,
-from spreading marks on a map, and from reading each video by itself."""
+"""Checks of notebook 12, ConvLSTM. What is right comes from torch's LSTM cell, from reading each video by
+itself, from marks that spread over a map, and from each piece of a clip alone."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.checks.tools import call, expect_close, expect_pair, expect_tensor
-from lessons.layers.conv_lstm import ConvLSTMCell
+from lessons.checks.battery import Case, Exercise, same
+from lessons.checks.tools import call
 
-OPEN, SHUT = 50.0, -50.0  # the sigmoid gives 1 and 0 to the last bit of a float64
+OPEN, SHUT = 50.0, -50.0  # the sigmoid gives 1 and 0 up to the rounding of float64
+State = tuple[Tensor, Tensor]
 
 
 def _normal(*shape: int, generator: torch.Generator) -> Tensor:
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def _lstm_on_windows(x: Tensor, h: Tensor, c: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """torch's LSTM cell, which reads at every place the window of [x, h] around it as one list of numbers."""
-    size, (n, hidden, height, width) = weight.shape[-1], c.shape
+def _words(value: Any) -> str:
+    """An argument in a message: tensors by their shape, a state by the shapes of h and c, a cell by D."""
+    if isinstance(value, Tensor):
+        return str(tuple(value.shape))
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(_words, value))})"
+    if isinstance(value, _Cell):
+        return f"with C = {value.gates.in_channels - value.hidden}, D = {value.hidden}"
+    return repr(value) if isinstance(value, int | float | str | bool | None) else type(value).__name__
+
+
+class InWords(Exercise):
+    """Messages name a state by the shapes of h and c, and a cell by its channels."""
+
+    def _called(self, function: Callable, case: Case) -> str:
+        given = [f"{self._name(i)} {_words(value)}" for i, value in enumerate(case.arguments)]
+        return f"{function.__name__} for {', '.join(given)}"
+
+
+# ---- one step ----------------------------------------------------------------------------------------------
+
+
+def conv_lstm_step(x: Tensor, state: State | None, weight: Tensor, bias: Tensor) -> State:
+    """x (B, C, H, W), state (h, c) or None for zeros -> the new (h, c): torch's LSTM cell at each position.
+
+    At every position it reads the window of [x, h] around it as one list of numbers.
+    """
+    size, hidden, (n, _, height, width) = weight.shape[-1], len(bias) // 4, x.shape
+    h, c = (x.new_zeros(n, hidden, height, width),) * 2 if state is None else state
     windows = F.unfold(torch.cat([x, h], 1), size, padding=size // 2)  # (B, (C + D) k², HW)
     cell = nn.LSTMCell(windows.shape[1], hidden, device="meta")  # its numbers are given below
     values = (weight.flatten(1), weight.new_zeros(4 * hidden, hidden), bias, torch.zeros_like(bias))
@@ -35,221 +65,325 @@ def _lstm_on_windows(x: Tensor, h: Tensor, c: Tensor, weight: Tensor, bias: Tens
         return rows.unflatten(0, (n, -1)).transpose(1, 2).unflatten(2, (height, width))
 
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    state = torch.func.functional_call(
-        cell, dict(zip(names, values, strict=True)), (to_rows(windows), (to_rows(h), to_rows(c)))
-    )
-    return to_maps(state[0]), to_maps(state[1])
+    parameters = dict(zip(names, values, strict=True))
+    new = torch.func.functional_call(cell, parameters, (to_rows(windows), (to_rows(h), to_rows(c))))
+    return to_maps(new[0]), to_maps(new[1])
 
 
-def conv_lstm_step(function: Callable) -> None:
-    """function(x, h, c, weight, bias) -> (h, c); gates in the order i, f, g, o, [x, h] side by side."""
-    generator = torch.Generator().manual_seed(0)
+def _by_hand(i: float, f: float, g: float, o: float, c: int, d: int) -> tuple[Tensor, Tensor]:
+    """A weight of zeros and a bias that sets the pre-activations: at every position the same."""
+    bias = torch.tensor([i, f, g, o], dtype=torch.float64).repeat_interleave(d)
+    return torch.zeros(4 * d, c + d, 3, 3, dtype=torch.float64), bias
 
-    def by_hand(i: float, f: float, g: float, o: float, c: int = 2, d: int = 3) -> tuple[Tensor, Tensor]:
-        bias = torch.tensor([i, f, g, o], dtype=torch.float64).repeat_interleave(d)
-        return torch.zeros(4 * d, c + d, 3, 3, dtype=torch.float64), bias
+
+def _step_cases() -> Iterator[Case]:
+    g = torch.Generator().manual_seed(0)
+
+    def case(
+        weight: Tensor, bias: Tensor, size: tuple[int, int, int], hint: str, *, state: bool = True, scale=1.0
+    ) -> Case:
+        (n, height, width), hidden = size, len(bias) // 4
+        x = scale * _normal(n, weight.shape[1] - hidden, height, width, generator=g)
+        h, c = (_normal(n, hidden, height, width, generator=g) for _ in range(2))
+        return Case((x, (h, c) if state else None, weight, bias), hint)
 
     def random(c: int, d: int, k: int) -> tuple[Tensor, Tensor]:
-        return _normal(4 * d, c + d, k, k, generator=generator), _normal(4 * d, generator=generator)
+        return _normal(4 * d, c + d, k, k, generator=g), _normal(4 * d, generator=g)
 
+    yield case(
+        *_by_hand(SHUT, OPEN, 0.7, OPEN, 2, 3), (2, 4, 5),
+        "The forget gate is 1 and the input gate 0 here, so c must stay as it was. Which quarter of the "
+        "channels is which gate?",
+    )  # fmt: skip
+    yield case(
+        *_by_hand(OPEN, SHUT, 0.7, OPEN, 1, 2), (1, 3, 6),
+        "The input gate is 1 and the forget gate 0 here: the new c is the candidate. Through which function "
+        "does g go, and c on its way to h?",
+    )  # fmt: skip
+    yield case(
+        *_by_hand(0.3, -0.4, 0.7, 1.1, 3, 2), (3, 2, 4),
+        "Only the bias is not 0: four pre-activations, four functions.",
+    )  # fmt: skip
+    # The reference pads with zeros, so one position of the border tells where the padding comes from.
     reads_x, reads_h = random(3, 3, 1), random(3, 3, 1)
     reads_x[0][:, 3:] = 0
     reads_h[0][:, :3] = 0
-    cases = [
-        (by_hand(SHUT, OPEN, 0.7, OPEN), (2, 4, 5), "The forget gate is 1 and the input gate 0 here, so c "
-         "must stay as it was. Which quarter of the channels is which gate?"),
-        (by_hand(OPEN, SHUT, 0.7, OPEN), (2, 4, 5), "The input gate is 1 and the forget gate 0 here: c is "
-         "the candidate. Through which function does g go, and c on its way to h?"),
-        (by_hand(0.3, -0.4, 0.7, 1.1), (2, 4, 5), "Only the bias is not 0: four sums, four functions."),
-        (reads_x, (1, 1, 1), "The weight's inputs are C channels of x, then D of h. Only those of x are not "
-         "0."),
-        (reads_h, (1, 1, 1), "The weight's inputs are C channels of x, then D of h. Only those of h are not "
-         "0, of the OLD h."),
-        (random(2, 3, 1), (2, 4, 5), "A kernel of 1: every place by itself. Compare your lines with the "
-         "equations."),
-        (random(2, 3, 3), (2, 4, 5), "A kernel of 3 x 3 on a map of 4 x 5."),
-        (random(1, 2, 5), (3, 5, 3), "A kernel of 5 x 5: is the padding always half of the kernel?"),
-        (random(2, 1, 3), (1, 1, 1), "A map of one pixel is a map."),
-    ]  # fmt: skip
-    for (weight, bias), (n, height, width), hint in cases:
-        hidden = len(bias) // 4
-        x = _normal(n, weight.shape[1] - hidden, height, width, generator=generator)
-        h, c = (_normal(n, hidden, height, width, generator=generator) for _ in range(2))
-        arguments = [t.clone().requires_grad_() for t in (x, h, c, weight, bias)]
-        expected = _lstm_on_windows(*arguments)
-        found = expect_pair(call(function, *arguments), "conv_lstm_step", "the pair (h, c)")
-        for name, ours, theirs in zip(("the new h", "the new c"), found, expected, strict=True):
-            name = f"conv_lstm_step: {name}, x {tuple(x.shape)}, kernel {weight.shape[-1]},"
-            size = "The state keeps its size: (B, D, H, W). Padding?"
-            ours = expect_tensor(ours, tuple(theirs.shape), name, size)
-            expect_close(ours, theirs.detach(), name, hint, tolerance=1e-9)
-            if not ours.requires_grad:
-                raise AssertionError(f"{name} has no gradient: stay within torch, without detach or no_grad.")
+    order = "The weight's input channels are the C channels of x, then the D of h. Only those of"
+    yield case(*reads_x, (1, 1, 1), f"{order} x are not 0.")
+    yield case(*reads_h, (1, 1, 1), f"{order} h are not 0, and it is the OLD h.")
+    yield case(*random(2, 3, 1), (2, 4, 5), "A kernel of 1 × 1: every position is an LSTM of its own.")
+    yield case(*random(2, 3, 3), (2, 4, 5), "A kernel of 3 × 3 on a map of 4 × 5.")
+    yield case(*random(1, 2, 5), (3, 5, 3), "A kernel of 5 × 5: does the padding depend on the kernel?")
+    yield case(*random(4, 1, 7), (1, 2, 3), "A kernel of 7 × 7, larger than the map.")
+    yield case(*random(2, 1, 3), (1, 1, 1), "A map of one position is a map.")
+    yield case(*random(2, 3, 3), (2, 3, 4), "No state: h and c are zeros, of which shape?", state=False)
+    yield case(
+        *random(3, 1, 1), (1, 5, 2),
+        "No state, and D = 1: how do you learn D from the weight or the bias?", state=False,
+    )  # fmt: skip
+    yield case(
+        *random(2, 2, 3), (1, 3, 3),
+        "The input is a thousand times as large here: exp overflows, torch.sigmoid and torch.tanh do not.",
+        scale=1000.0,
+    )  # fmt: skip
 
 
-def _with_peepholes_by_sums(
-    gates: Tensor, c: Tensor, w_i: Tensor, w_f: Tensor, w_o: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Number by number, with Python's math."""
-    new_h, new_c = torch.empty_like(c), torch.empty_like(c)
-    n_hidden = c.shape[1]
-    w_i, w_f, w_o = (w.expand(c.shape[1:]) for w in (w_i, w_f, w_o))
+class OnAnyDevice(InWords):
+    """Runs the cases once more on a device without numbers, in bfloat16: where are the zeros made?"""
 
-    def sigmoid(value: float) -> float:
-        return 1 / (1 + math.exp(-value))
-
-    for place in torch.cartesian_prod(*(torch.arange(size) for size in c.shape)).tolist():
-        b, d, row, column = place
-        i, f, g, o = (gates[b, gate * n_hidden + d, row, column].item() for gate in range(4))
-        old = c[b, d, row, column].item()
-        look_i, look_f, look_o = (w[d, row, column].item() for w in (w_i, w_f, w_o))
-        new = sigmoid(f + look_f * old) * old + sigmoid(i + look_i * old) * math.tanh(g)
-        new_c[b, d, row, column] = new
-        new_h[b, d, row, column] = sigmoid(o + look_o * new) * math.tanh(new)
-    return new_h, new_c
-
-
-def with_peepholes(function: Callable) -> None:
-    """function(gates, c, w_i, w_f, w_o) -> (h, c)."""
-    generator = torch.Generator().manual_seed(0)
-    cases = [  # w_i, w_f, w_o on?, one number a place?
-        ((0, 0, 0), True, "All peepholes are 0 here: it is the cell of exercise 1."),
-        ((1, 0, 0), True, "Only w_i is not 0. It multiplies the memory that comes in, inside the sigmoid."),
-        ((0, 1, 0), True, "Only w_f is not 0. It multiplies the memory that comes in, inside the sigmoid."),
-        ((0, 0, 1), True, "Only w_o is not 0. Which memory does o see, the one before the frame or the one "
-         "after it?"),
-        ((1, 1, 1), True, "All three are on. Does one of them reach g?"),
-        ((1, 1, 1), False, "Peepholes of shape (D, 1, 1), one number a channel, must work as well."),
-    ]  # fmt: skip
-    n, hidden, height, width = 2, 3, 3, 4
-    for on, places, hint in cases:
-        gates = _normal(n, 4 * hidden, height, width, generator=generator)
-        c = 2 * _normal(n, hidden, height, width, generator=generator)
-        shape = (hidden, height, width) if places else (hidden, 1, 1)
-        peepholes = [switch * (_normal(*shape, generator=generator) + 1.5) for switch in on]
-        expected = _with_peepholes_by_sums(gates, c, *peepholes)
-        arguments = [t.clone().requires_grad_() for t in (gates, c, *peepholes)]
-        kept = arguments[1].detach().clone()
-        found = expect_pair(call(function, *arguments), "with_peepholes", "the pair (h, c)")
-        if not torch.equal(arguments[1], kept):
-            raise AssertionError("with_peepholes changed the c that it was given: write to a new tensor.")
-        for name, ours, theirs in zip(("the new c", "the new h"), found[::-1], expected[::-1], strict=True):
-            name = f"with_peepholes: {name}"
-            ours = expect_tensor(ours, tuple(theirs.shape), name, "It is as large as the old c.")
-            expect_close(ours, theirs, name, hint, tolerance=1e-9)
-            if not ours.requires_grad:
-                raise AssertionError(f"{name} has no gradient: peepholes must be able to learn.")
-        reached = torch.autograd.grad(found[0].sum(), arguments, allow_unused=True)
-        for name, gradient in zip(("gates", "c", "w_i", "w_f", "w_o"), reached, strict=True):
-            if gradient is None:
-                raise AssertionError(f"with_peepholes: no gradient comes back to {name}: it could not learn.")
+    def __call__(self, function: Callable) -> None:
+        super().__call__(function)
+        for case in self.cases():
+            x, state, *rest = case.arguments
+            if state is not None:
+                continue
+            given = [tensor.to("meta", torch.bfloat16) for tensor in (x, *rest)]
+            try:
+                found = function(given[0], None, *given[1:])
+            except RuntimeError as error:
+                raise AssertionError(
+                    f"{function.__name__} works in float64 on the CPU, but not in bfloat16 on another "
+                    f"device: {str(error)[:120]}. On which device and with which dtype is the zero state "
+                    "made? x.new_zeros(...) takes both from x."
+                ) from None
+            if any(part.device.type != "meta" or part.dtype != torch.bfloat16 for part in found):
+                raise AssertionError(
+                    f"{function.__name__}, without a state: the new state has another device or dtype than "
+                    "x. x.new_zeros(...) takes both from x."
+                )
 
 
-def _spread(kernel_size: int, rows: int, columns: int) -> float:
-    """Put a mark on a map, let it spread as far as one convolution reaches, and again; count the frames."""
-    side = 2 * max(rows, columns, kernel_size) + 3
-    heard = torch.zeros(1, 1, side, side)
-    start = side // 2 - max(rows, columns) // 2
-    heard[0, 0, start, start] = 1
-    for frames in range(side + 1):
-        heard = F.max_pool2d(heard, kernel_size, stride=1, padding=kernel_size // 2)
-        if heard[0, 0, start + rows, start + columns]:
-            return frames
-    return math.inf
+# ---- streams -----------------------------------------------------------------------------------------------
 
 
-def frames_to_hear(function: Callable) -> None:
-    """function(kernel_size, rows, columns) -> how many frames old what is heard must be, at least."""
-    cases = [
-        (3, 0, 0, "Distance 0: a place reads itself in the same frame."),
-        (3, 0, 1, "The convolution of this very frame reads neighbors of x."),
-        (3, 0, 2, "One frame ago the neighbor heard of its own neighbor."),
-        (3, 5, 0, "Each frame further back adds as many places as half a kernel covers."),
-        (3, 2, 5, "A kernel is a square: its corner is reached as soon as its side."),
-        (3, 4, 4, "A kernel is a square: its corner is reached as soon as its side."),
-        (5, 0, 2, "A kernel of 5 reads two places to each side at once."),
-        (5, 0, 3, "A part of a step needs a whole frame: round up."),
-        (5, 7, 4, "A part of a step needs a whole frame: round up."),
-        (7, 9, 9, "A kernel of 7 reads three places to each side."),
-        (1, 0, 0, "A kernel of 1 reads its own place."),
-        (1, 0, 1, "A kernel of 1 never hears of its neighbors: the answer is math.inf."),
-    ]
-    for kernel_size, rows, columns, hint in cases:
-        where = f"frames_to_hear({kernel_size}, {rows}, {columns})"
-        found = call(function, kernel_size, rows, columns)
-        number = isinstance(found, int | float) and not isinstance(found, bool)
-        if not number or math.isnan(found) or (math.isfinite(found) and found != int(found)):
-            raise AssertionError(f"{where} gave {found!r}, expected a whole number or math.inf. {hint}")
-        expected = _spread(kernel_size, rows, columns)
-        if found != expected:
-            size = "late" if found > expected else "early"
-            raise AssertionError(f"{where} gave {found}, which is too {size}. {hint}")
+class _Cell(nn.Module):
+    """A ConvLSTM cell that has the call ``cell(x, state) -> (h, c)`` and nothing else to rely on."""
+
+    def __init__(self, channels: int, hidden: int, size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.hidden = hidden
+        with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it was
+            self.gates = nn.Conv2d(channels + hidden, 4 * hidden, size, dtype=torch.float64)
+        for parameter in self.parameters():  # large enough for a state left behind to be seen
+            parameter.data = 0.7 * _normal(*parameter.shape, generator=generator)
+
+    def forward(self, x: Tensor, state: State | None = None) -> State:
+        return conv_lstm_step(x, state, self.gates.weight, self.gates.bias)
 
 
-def _cell() -> ConvLSTMCell:
-    """The same small cell each time; the caller's random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return ConvLSTMCell(2, 3, 3, forget_bias=2.0).double()
+def read_stream(cell: nn.Module, x: Tensor, new: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    """x (T, B, C, H, W), new (T, B) bool, state (h, c) or None -> h of every frame, and the last state.
 
-
-def _each_video_alone(cell: nn.Module, x: Tensor, new: Tensor) -> Tensor:
-    """Cut every stream where a video begins and read each video from an empty memory."""
-    streams = []
+    Each stream is cut where a video starts, and each video is read by itself.
+    """
+    streams, last = [], []
     for b in range(x.shape[1]):
         cuts = [0, *(t for t in range(1, len(x)) if new[t, b]), len(x)]
         frames = []
         for start, end in pairwise(cuts):
-            state = None
+            goes_on = start == 0 and state is not None and not new[0, b]
+            now = tuple(part[b : b + 1] for part in state) if goes_on else None
             for t in range(start, end):
-                state = cell(x[t, b : b + 1], state)
-                frames.append(state[0])
+                now = cell(x[t, b : b + 1], now)
+                frames.append(now[0])
         streams.append(torch.cat(frames))  # (T, D, H, W)
-    return torch.stack(streams, dim=1)  # (T, B, D, H, W)
+        last.append(now)
+    h, c = (torch.cat(part) for part in zip(*last, strict=True))  # (B, D, H, W) each
+    return torch.stack(streams, dim=1), (h, c)  # (T, B, D, H, W)
 
 
-def read_stream(function: Callable) -> None:
-    """function(cell, x, new) -> (T, B, D, H, W), the memory emptied where new[t, b] is True."""
-    generator = torch.Generator().manual_seed(0)
-    cell = _cell()
-    for parameter in cell.parameters():
-        parameter.data *= 2  # so that a state left behind is seen
-    none = [[1, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
-    cases = [
-        (none, "One video, from its first frame to its last: the state of each frame goes into the next."),
-        ([[1, 1, 1], [0, 0, 0], [1, 1, 1], [0, 0, 0], [0, 0, 0]],
-         "At frame 2 a new video begins in all streams: frame 2 itself is read with an empty memory, both "
-         "h and c, and the answers before it stay as they are."),
-        ([[1, 1, 1], [0, 0, 0], [0, 1, 0], [1, 0, 0], [0, 1, 0]],
-         "A new video begins in one stream while the others go on: empty the memory of that one only. And "
-         "what is already in the answer must not change."),
-        ([[0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0], [0, 0, 1]],
-         "The first frame has nothing before it, whatever `new` says of it."),
-    ]  # fmt: skip
-    for flags, hint in cases:
-        new = torch.tensor(flags, dtype=torch.bool)
-        x = _normal(5, 3, 2, 4, 3, generator=generator)
-        ours_x, theirs_x, given = x.clone().requires_grad_(), x.clone().requires_grad_(), new.clone()
-        expected = _each_video_alone(cell, theirs_x, new)
-        for turn in ("", " when it is called again"):
-            name = f"read_stream{turn}, 5 frames of 3 streams,"
-            found = call(function, cell, ours_x, new)
-            found = expect_tensor(found, tuple(expected.shape), name, "h after every frame: torch.stack.")
-            expect_close(found, expected.detach(), name, hint, tolerance=1e-9)
-            if not torch.equal(new, given):
-                raise AssertionError("read_stream changed `new`, which belongs to its caller.")
-        above = _normal(*expected.shape, generator=generator)
-        (theirs,) = torch.autograd.grad(expected, theirs_x, above, retain_graph=True)
-        if not found.requires_grad:
-            raise AssertionError(f"{name} has no gradient: do not detach the state within a video.")
-        (ours,) = torch.autograd.grad(found, ours_x, above)
-        why = "Within a video the gradient flows from frame to frame; across a cut it does not."
-        expect_close(ours, theirs, f"{name} gradient of x:", why, tolerance=1e-9)
+def _flags(n_frames: int, n_streams: int, *starts: tuple[int, int]) -> Tensor:
+    new = torch.zeros(n_frames, n_streams, dtype=torch.bool)
+    for t, b in starts:
+        new[t, b] = True
+    return new
 
 
-def _pieces_one_by_one(
-    cell: nn.Module, x: Tensor, loss_of: Callable, piece: int
-) -> tuple[float, dict[str, Tensor]]:
+def _stream_cases() -> Iterator[Case]:
+    g = torch.Generator().manual_seed(0)
+
+    def case(
+        shape: Sequence[int], hidden: int, new: Tensor, hint: str, *, state: bool = False, size: int = 3
+    ) -> Case:
+        _, n, channels, height, width = shape
+        cell, x = _Cell(channels, hidden, size, g), _normal(*shape, generator=g)
+        given = tuple(_normal(n, hidden, height, width, generator=g) for _ in range(2)) if state else None
+        return Case((cell, x, new, given), hint)
+
+    yield case(
+        (4, 1, 2, 3, 4), 3, _flags(4, 1, (0, 0)),
+        "One video, from its first frame to its last: the state of each frame goes into the next.",
+    )  # fmt: skip
+    yield case((1, 2, 1, 2, 2), 1, _flags(1, 2), "One frame, and no state: the cell starts from zeros.")
+    yield case(
+        (3, 2, 1, 3, 2), 2, _flags(3, 2),
+        "A state is given and no video starts: the first frame goes on from that state.", state=True,
+    )  # fmt: skip
+    both = [(2, b) for b in range(3)]
+    yield case(
+        (5, 3, 2, 4, 3), 2, _flags(5, 3, *both),
+        "At frame 2 a new video starts in all streams: frame 2 itself is read with h and c of zeros, and "
+        "the outputs before it stay as they are.",
+    )  # fmt: skip
+    yield case(
+        (5, 3, 2, 4, 3), 3, _flags(5, 3, (2, 1), (3, 0), (4, 1)),
+        "A new video starts in one stream while the others go on: reset the state of that one only. And "
+        "what is already in the output must not change.",
+    )  # fmt: skip
+    square = _flags(3, 2, (1, 0), (2, 1))
+    yield case((3, 2, 2, 2, 2), 2, square, "B, C, D, H and W are equal here: which axis has the streams?")
+    yield case(
+        (3, 3, 1, 2, 5), 2, _flags(3, 3, (0, 2), (2, 0)),
+        "A state is given, and a video starts at frame 0 in one stream: that stream must not see the state.",
+        state=True,
+    )  # fmt: skip
+    yield case(
+        (4, 2, 3, 1, 1), 4, _flags(4, 2, (1, 0), (2, 0)),
+        "Videos of one frame: a stream may be reset in frame after frame.", state=True, size=1,
+    )  # fmt: skip
+
+    broken = "The {} at the reset holds NaN and infinity here. 0 · NaN is NaN: select, do not multiply."
+    given = case((3, 2, 1, 3, 3), 2, _flags(3, 2, (0, 1)), broken.format("state"), state=True)
+    h, c = given.arguments[3]
+    h[1, 0, 0, 0], c[1, 1, 2, 2] = math.nan, math.inf
+    yield given
+    frame = case((4, 2, 1, 2, 3), 1, _flags(4, 2, (2, 0)), broken.format("old video's frame, so the state"))
+    frame.arguments[1][1, 0, 0, 0, 0] = math.nan
+    yield frame
+    three = case((2, 2, 1, 2, 3), 2, _flags(2, 2, (1, 1)), "state is None by default.")
+    yield Case(three.arguments[:3], three.hint)
+
+
+class Streams(InWords):
+    """Names the parts of the result, and asks twice: is anything kept from one call to the next?"""
+
+    def __call__(self, function: Callable) -> None:
+        try:
+            super().__call__(function)
+        except AssertionError as error:
+            message = str(error)
+            for element, name in (
+                ("element 1, element 0", "h of the last state"),
+                ("element 1, element 1", "c of the last state"),
+                ("element 0", "h of every frame"),
+                ("element 1", "the last state"),
+            ):
+                message = message.replace(f", {element}", f", {name}")
+            raise AssertionError(message) from None
+
+
+# ---- peepholes ---------------------------------------------------------------------------------------------
+
+
+def with_peepholes(gates: Tensor, c: Tensor, w_i: Tensor, w_f: Tensor, w_o: Tensor) -> State:
+    """gates (B, 4D, H, W) in the order i, f, g, o; c (B, D, H, W) -> the new (h, c), stream by stream."""
+    n_hidden, new_h, new_c = c.shape[1], [], []
+    for b in range(len(c)):
+        i, f, g, o = (gates[b, k * n_hidden : (k + 1) * n_hidden] for k in range(4))  # (D, H, W) each
+        new = c[b] * (f + c[b] * w_f).sigmoid() + (i + c[b] * w_i).sigmoid() * g.tanh()
+        new_c.append(new)
+        new_h.append((o + new * w_o).sigmoid() * new.tanh())
+    return torch.stack(new_h), torch.stack(new_c)
+
+
+def _peephole_cases() -> Iterator[Case]:
+    g = torch.Generator().manual_seed(0)
+
+    def case(size: tuple[int, ...], on: str, hint: str, *, per_position: bool = True, scale=1.0) -> Case:
+        n, hidden, height, width = size
+        gates = _normal(n, 4 * hidden, height, width, generator=g)
+        c = 2 * scale * _normal(n, hidden, height, width, generator=g)
+        shape = (hidden, height, width) if per_position else (hidden, 1, 1)
+        weights = [(name in on) * (_normal(*shape, generator=g) + 1.5) for name in "ifo"]
+        return Case((gates, c, *weights), hint)
+
+    comes_in = "It multiplies the c that comes in, inside the sigmoid."
+    yield case((2, 3, 3, 4), "", "All peepholes are 0 here: it is the cell of exercise 1.")
+    yield case((2, 3, 3, 4), "i", f"Only w_i is not 0. {comes_in}")
+    yield case((1, 2, 4, 3), "f", f"Only w_f is not 0. {comes_in}")
+    yield case(
+        (3, 1, 2, 2), "o",
+        "Only w_o is not 0. Which cell state does o read, the one before the step or the one after it?",
+    )  # fmt: skip
+    yield case((2, 4, 1, 5), "ifo", "All three are on. Does one of them reach g?")
+    yield case(
+        (2, 3, 3, 4), "ifo", "Peepholes of shape (D, 1, 1), one weight per channel.", per_position=False
+    )
+    yield case((3, 3, 3, 3), "ifo", "B, D, H and W are equal here: w has no axis for the batch.")
+    yield case((1, 1, 1, 1), "ifo", "A map of one position is a map.")
+    yield case(
+        (2, 2, 3, 2), "ifo",
+        "c is a thousand times as large here: exp overflows, torch.sigmoid and torch.tanh do not.", scale=1e3,
+    )  # fmt: skip
+
+
+# ---- how far the state sees --------------------------------------------------------------------------------
+
+
+def frames_to_hear(kernel_size: int, rows: int, columns: int) -> float:
+    """How many frames old the information is, at least; math.inf if it never arrives.
+
+    Put a mark on a map, spread it as far as one convolution reaches, and again; count the frames.
+    """
+    side = 2 * max(rows, columns, kernel_size) + 3
+    reached = torch.zeros(1, 1, side, side)
+    start = side // 2 - max(rows, columns) // 2
+    reached[0, 0, start, start] = 1
+    for frames in range(side + 1):
+        reached = F.max_pool2d(reached, kernel_size, stride=1, padding=kernel_size // 2)
+        if reached[0, 0, start + rows, start + columns]:
+            return float(frames)
+    return math.inf
+
+
+def _hearing_cases() -> Iterator[Case]:
+    square = "A kernel is a square: its corner is reached as soon as its side."
+    part = "Part of a step takes a whole frame: round up."
+    for kernel_size, rows, columns, hint in (
+        (3, 0, 0, "Distance 0: a position reads itself in the same frame."),
+        (3, 0, 1, "The convolution of the current frame reads the neighbors of x."),
+        (3, 0, 2, "One frame ago the neighbor read its own neighbor."),
+        (3, 5, 0, "Each frame further back adds as many positions as half a kernel covers."),
+        (3, 2, 5, square),
+        (3, 5, 2, square),
+        (3, 4, 4, square),
+        (5, 0, 1, part),
+        (5, 0, 2, "A kernel of 5 reads two positions to each side at once."),
+        (5, 0, 3, part),
+        (5, 7, 4, part),
+        (7, 9, 9, "A kernel of 7 reads three positions to each side."),
+        (9, 1, 30, "A kernel of 9 reads four positions to each side."),
+        (1, 0, 0, "A kernel of 1 reads its own position."),
+        (1, 0, 1, "A kernel of 1 never reads a neighbor: the answer is math.inf."),
+        (1, 3, 0, "A kernel of 1 never reads a neighbor: the answer is math.inf."),
+    ):
+        yield Case((kernel_size, rows, columns), hint)
+
+
+def _early_or_late(found: Any, expected: float, case: Case) -> str | None:
+    return f"That is too {'late' if found > expected else 'early'}. {case.hint}"
+
+
+# ---- truncated backpropagation through time ----------------------------------------------------------------
+
+
+class _Loss:
+    """A loss of one frame's h, which counts how often it is called."""
+
+    def __init__(self, target: Tensor) -> None:
+        self.target, self.calls = target, 0
+
+    def __call__(self, h: Tensor) -> Tensor:
+        self.calls += 1
+        if h.shape[1:] != self.target.shape:
+            raise AssertionError(
+                f"loss_of was called with a tensor of shape {tuple(h.shape)}: expected one frame's h, "
+                f"(B, {', '.join(map(str, self.target.shape))})."
+            )
+        return (h - self.target.to(h.dtype)).square().sum()
+
+
+def backward_in_pieces(cell: nn.Module, x: Tensor, loss_of: Callable, piece: int) -> tuple:
     """First all states without gradients, then each piece alone from the state before it."""
     states, state = [None], None
     with torch.no_grad():
@@ -262,60 +396,64 @@ def _pieces_one_by_one(
         for frame in x[start : start + piece]:
             state = cell(frame, state)
             total = total + loss_of(state[0])
-    parameters = dict(cell.named_parameters())
-    gradients = torch.autograd.grad(total, list(parameters.values()))
-    return total.item(), dict(zip(parameters, gradients, strict=True))
+    return total.item(), list(torch.autograd.grad(total, list(cell.parameters())))
 
 
-def backward_in_pieces(function: Callable) -> None:
-    """function(cell, x, loss_of, piece) -> the sum of the losses; the gradient is left in the parameters."""
-    generator = torch.Generator().manual_seed(0)
-    cell = _cell()
-    cases = [
-        (1, 1, "One frame, one piece: its loss, its gradient."),
-        (4, 4, "One piece for all frames: the whole gradient."),
-        (4, 2, "Two pieces: the second starts with the state of the first, and its gradient stops there. h "
-         "and c both."),
-        (4, 1, "Every frame is a piece: the state goes on, the gradient does not."),
-        (5, 2, "The last piece is shorter: its frames count as well."),
-        (3, 8, "A piece longer than the film: it is the whole film."),
-    ]  # fmt: skip
-    for n_frames, piece, hint in cases:
-        x = _normal(n_frames, 2, 2, 4, 3, generator=generator)
-        aim = _normal(3, 4, 3, generator=generator)
-        reads: list[Tensor] = []
+def _piece_cases() -> Iterator[Case]:
+    g = torch.Generator().manual_seed(0)
+    for n_frames, piece, (n, channels, hidden, height, width), hint in (
+        (1, 1, (2, 2, 3, 4, 3), "One frame, one piece: its loss, its gradient."),
+        (4, 4, (1, 1, 2, 3, 4), "One piece for all frames: the whole gradient."),
+        (
+            4, 2, (2, 2, 3, 2, 3),
+            "Two pieces: the second starts from the state of the first, and its gradient stops there. Both h "
+            "and c.",
+        ),
+        (4, 1, (3, 1, 1, 2, 2), "Every frame is a piece: the state goes on, the gradient does not."),
+        (5, 2, (2, 3, 2, 1, 3), "The last piece is shorter: its frames count as well."),
+        (3, 8, (1, 2, 2, 3, 1), "A piece longer than the clip: it is the whole clip."),
+        (6, 3, (2, 1, 4, 2, 2), "Two pieces of three frames."),
+    ):  # fmt: skip
+        cell = _Cell(channels, hidden, 1 if n_frames == 6 else 3, g)
+        x = _normal(n_frames, n, channels, height, width, generator=g)
+        target = _normal(hidden, height, width, generator=g)
+        yield Case((cell, x, _Loss(target), piece), hint)
 
-        def loss_of(h: Tensor, aim: Tensor = aim, reads: list[Tensor] = reads) -> Tensor:
-            reads.append(h)
-            return (h - aim).square().sum()
 
-        expected, gradients = _pieces_one_by_one(cell, x, loss_of, piece)
-        reads.clear()
-        weights = {name: p.detach().clone() for name, p in cell.named_parameters()}
-        cell.zero_grad()
-        name = f"backward_in_pieces, {n_frames} frames in pieces of {piece}:"
-        found = call(function, cell, x, loss_of, piece)
-        if any(not torch.equal(p, weights[key]) for key, p in cell.named_parameters()):
-            raise AssertionError(f"{name} it changed the weights. Leave the step to the caller's optimizer.")
-        if len(reads) != n_frames:
-            times = f"{len(reads)} times, expected once a frame"
-            raise AssertionError(f"{name} loss_of was called {times}. {hint}")
-        try:
-            found = float(found.detach() if isinstance(found, Tensor) else found)
-        except (TypeError, ValueError):
-            raise AssertionError(f"{name} it gave {found!r}, expected the sum of the losses") from None
-        if not math.isclose(found, expected, rel_tol=1e-9):
-            raise AssertionError(f"{name} it gave {found:.6g}, expected the sum of the losses of all frames.")
-        for key, parameter in cell.named_parameters():
-            if parameter.grad is None:
-                raise AssertionError(f"{name} no gradient has arrived at {key}. Who calls backward?")
-            expect_close(parameter.grad, gradients[key], f"{name} the gradient of {key}", hint, 1e-9)
+class GradientsLeft(InWords):
+    """Looks at what the function leaves in ``parameter.grad``, beside the loss that it returns."""
+
+    def __call__(self, function: Callable) -> None:
+        @wraps(function)
+        def loss_and_gradients(cell: nn.Module, x: Tensor, loss_of: _Loss, piece: int) -> tuple:
+            given = cell
+            cell, loss_of = copy.deepcopy((cell, loss_of))  # gradients and counts begin at nothing
+            total = call(function, cell, x, loss_of, piece)
+            if not same(cell, given):
+                raise AssertionError(f"{function.__name__} changed cell, which belongs to its caller.")
+            if loss_of.calls != len(x):
+                raise AssertionError(
+                    f"{function.__name__}, {len(x)} frames in pieces of {piece}: loss_of was called "
+                    f"{loss_of.calls} times, expected once per frame. Is the last piece shorter?"
+                )
+            for name, parameter in cell.named_parameters():
+                if parameter.grad is None:
+                    raise AssertionError(
+                        f"{function.__name__}: no gradient has arrived at {name}. Who calls backward?"
+                    )
+            return total, [parameter.grad.clone() for parameter in cell.parameters()]
+
+        super().__call__(loss_and_gradients)
 
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "conv_lstm_step": conv_lstm_step,
-    "with_peepholes": with_peepholes,
-    "frames_to_hear": frames_to_hear,
-    "read_stream": read_stream,
-    "backward_in_pieces": backward_in_pieces,
+    "conv_lstm_step": OnAnyDevice(conv_lstm_step, _step_cases, parts=("h", "c")),
+    "read_stream": Streams(read_stream, _stream_cases),
+    "with_peepholes": InWords(with_peepholes, _peephole_cases, parts=("h", "c")),
+    "frames_to_hear": Exercise(
+        frames_to_hear, _hearing_cases, gradients=False, float32=None, diagnose=_early_or_late
+    ),
+    "backward_in_pieces": GradientsLeft(
+        backward_in_pieces, _piece_cases, gradients=False, parts=("the loss", "the gradients")
+    ),
 }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lessons.checks.battery import Case, Exercise, converted
+from lessons.checks.battery import Case, Exercise, by_properties
 from lessons.checks.tools import call
 from lessons.ctc import NEVER, collapse, extend, may_skip, min_frames
 
@@ -92,21 +91,6 @@ def backward(log_probs: Tensor, states: Tensor, jumps: Tensor) -> Tensor:
 def _only_third(mask: Tensor) -> Tensor:
     """(S,) -> (3, S): the mask in the row of the jumps, False in the other two."""
     return torch.stack((torch.zeros_like(mask), torch.zeros_like(mask), mask))
-
-
-@dataclass(frozen=True)
-class KeepsDtype(Exercise):
-    """An exercise whose result has the dtype of log_probs in float32, too."""
-
-    def __call__(self, function: Callable) -> None:
-        super().__call__(function)
-        log_probs, *others = converted(next(iter(self.cases())).arguments, torch.float32)
-        found = call(function, log_probs, *others)
-        if found.dtype != log_probs.dtype:
-            raise AssertionError(
-                f"{function.__name__}: right formula, but it gave {found.dtype} for log_probs of "
-                f"{log_probs.dtype}. Keep the dtype."
-            )
 
 
 # ---- what is known to go wrong in the recursions -----------------------------------------------------------
@@ -318,8 +302,8 @@ def shortest_path(function: Callable) -> None:
 # Gradients are not compared: with -inf among the terms, autograd gives NaN for right answers, too. The
 # notebook shows it, and derives the gradient by hand.
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "forward": KeepsDtype(forward, _recursion_cases, gradients=False, diagnose=_known_forward),
-    "backward": KeepsDtype(backward, _recursion_cases, gradients=False, diagnose=_known_backward),
+    "forward": Exercise(forward, _recursion_cases, gradients=False, diagnose=_known_forward),
+    "backward": Exercise(backward, _recursion_cases, gradients=False, diagnose=_known_backward),
     "loss_and_gradient": Exercise(
         loss_and_gradient,
         _gradient_cases,
@@ -328,5 +312,5 @@ CHECKS: dict[str, Callable[[Callable], None]] = {
         diagnose=_known_gradient,
         parts=("the loss", "the occupancy", "the gradient"),
     ),
-    "shortest_path": shortest_path,
+    "shortest_path": by_properties(shortest_path),
 }

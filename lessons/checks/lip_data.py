@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lessons.checks.battery import Case, Exercise
+from lessons.checks.battery import Case, Exercise, by_properties
 from lessons.ctc.alphabet import ALPHABET
 from lessons.data.grid.mouth_crop import HEIGHT, MOUTH_BELOW_CENTER, WIDTH, smooth
 
@@ -31,6 +31,7 @@ FILES = [  # text, its rows, where to look
         [(0.5, 2.0, "set"), (4.0, 9.5, "please")],
         "A file may start after 0, and between two words there may be a gap.",
     ),
+    ("0 12345 sil\n12345 67891 a\n", [(0.0, 12.345, "sil"), (12.345, 67.891, "a")], "Round nothing."),
     (" 0\t1000   a \n", [(0.0, 1.0, "a")], "Fields may be separated by any white space."),
 ]
 BAD_LINES = [
@@ -139,6 +140,8 @@ def _window_cases() -> Iterator[Case]:
     walk = np.empty((15, 3))
     walk[:, :2] = rng.normal(0, 4, (15, 2)).cumsum(axis=0) + 150
     walk[:, 2] = rng.normal(90, 2, 15)
+    long = np.arange(0, 120, 8)
+    yield Case((long, walk, 120, 2.0), "A clip may have any number of frames.")
     yield Case((np.arange(0, 75, 5), walk, 75, 5.0), "Smooth x and y, each with smooth(values, sigma).")
 
 
@@ -187,13 +190,14 @@ SEGMENTS: list[tuple[list[tuple[Any, Any, str]], str]] = [  # in thousandths of 
     ([(0, 4000, "bin"), (4000, 8000, "bin")], "A word may occur twice."),
     ([(0.0, 2999.5, "bin"), (2999.5, 5250.25, "at")], "Times may have fractions."),
     ([(70_000, 74_500, "now")], "A word may end with the clip."),
+    ([(5000 * i, 5000 * i + 4500, "lay") for i in range(9)], "A clip may have any number of words."),
     ([], "No segment, no word."),
 ]
 
 USABLE_WORDS = Exercise(_usable, lambda: [Case((segments,), hint) for segments, hint in SEGMENTS])
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "parse_align": parse_align,
+    "parse_align": by_properties(parse_align),
     "mouth_windows": MOUTH_WINDOWS,
     "usable_words": USABLE_WORDS,
 }

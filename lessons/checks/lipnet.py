@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lessons.checks.battery import Case, Exercise
-from lessons.checks.tools import call
 from lessons.layers.stcnn import STCNN
 
 # ---- forward -----------------------------------------------------------------------------------------------
@@ -151,21 +150,6 @@ def _forward_cases() -> Iterator[Case]:
         yield Case((model, x), hint)
 
 
-class _ForwardExercise(Exercise):
-    """The battery, and then two calls of one model: nothing may stay in it from call to call."""
-
-    def __call__(self, function: Callable) -> None:
-        super().__call__(function)
-        for case in self.cases():
-            model, x = case.arguments
-            first, second = call(function, model, x), call(function, model, x)
-            if not torch.equal(first, second):
-                raise AssertionError(
-                    f"{function.__name__} gives other logits when it is called a second time with the same "
-                    "clips. Does something stay in self, such as a hidden state? Each call starts from zero."
-                )
-
-
 # ---- rename_keys -------------------------------------------------------------------------------------------
 
 
@@ -300,7 +284,7 @@ def _known_std(found: Any, expected: float, case: Case) -> str:
 
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "forward": _ForwardExercise(_forward, _forward_cases, diagnose=_known_forward),
+    "forward": Exercise(_forward, _forward_cases, diagnose=_known_forward),
     "bigru_weights": Exercise(_bigru_weights, _bigru_cases, diagnose=_known_bigru),
     "rename_keys": Exercise(_rename_keys, _rename_cases, gradients=False),
     "initial_std": Exercise(_initial_std, _std_cases, tolerance=1e-6, diagnose=_known_std),

@@ -37,8 +37,10 @@ def _paths() -> Iterator[Case]:
         "s-s-s": "No blank may be dropped before equal neighbors are merged.",
         "b": "A path may have a single frame.",
         " - ": "Spaces at the ends stay.",
+        " ": "Spaces at the ends stay, also alone.",
         "----": "Blanks alone spell nothing.",
         "": "A path without frames spells nothing.",
+        "b-i-n-" * 40: "A path may be longer than a clip of GRID.",
     }.items():
         yield Case((path,), hint)
     rng = random.Random(0)
@@ -65,7 +67,7 @@ def _sentences() -> Iterator[Case]:
         "a  b": "Two spaces are two equal neighbors.",
         "see green": "Each pair of equal neighbors counts.",
         "soon will all carry": "Any letter may be doubled.",
-        "lay green " * 12: "A long sentence may need more frames than a clip of GRID has.",
+        "lay green " * 60: "A long sentence may need more frames than a clip of GRID has.",
         "a": "One letter, one frame.",
         "": "Nothing to spell, no frame needed.",
     }.items():

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lessons.checks.battery import Case, Exercise
+from lessons.checks.battery import Case, Exercise, by_properties
 from lessons.checks.tools import call, expect_tensor
 
 Size3 = tuple[int, int, int]
@@ -84,7 +84,7 @@ def _diagnose_forward(found: object, expected: Tensor, case: Case) -> str | None
     if is_like(expected - per_filter):
         return "It is the sum of the products without the bias."
     extra = (found - expected) / per_filter
-    if extra.std() < 1e-4 and extra.mean().round().item() >= 1:
+    if extra.std(correction=0) < 1e-4 and extra.mean().round().item() >= 1:
         return "The bias is added more than once. Does it stand inside the loop over the offsets?"
     for axes in ((2, 3, 4), (2,), (3,), (4,), (2, 3), (2, 4), (3, 4)):
         if is_like(F.conv3d(x, weight.flip(axes), bias, stride, padding)):
@@ -268,7 +268,7 @@ def _diagnose_backward(found: object, expected: tuple[Tensor, Tensor], case: Cas
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
     "conv3d_forward": Exercise(conv3d_forward, _forward_cases, diagnose=_diagnose_forward),
-    "motion_detector": motion_detector,
+    "motion_detector": by_properties(motion_detector),
     "conv3d_backward": Exercise(
         conv3d_backward,
         _backward_cases,

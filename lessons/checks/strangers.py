@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lessons.checks.battery import by_properties
 from lessons.checks.tools import call, expect_close, expect_tensor
 
 ROUNDING = 0.01  # gray levels out of 255
@@ -26,7 +27,7 @@ def _clips(seed: int, shape: tuple[int, ...]) -> Tensor:
 def relight(function: Callable) -> None:
     """function(clips (B, T, H, W) 0 … 255, strength, rng) -> clips in another light, each in its own."""
     hint_same = "With strength 0 nothing changes: what must your factor or exponent be then?"
-    for seed, shape in enumerate([(3, 6, 8, 12), (1, 4, 5, 5), (5, 2, 9, 4)]):
+    for seed, shape in enumerate([(3, 6, 8, 12), (1, 4, 5, 5), (5, 2, 9, 4), (6, 7, 4, 6)]):
         clips = _clips(seed, shape)
         name = f"relight for clips {shape}"
         still = _lit(function, clips, 0.0, seed, f"{name}, strength 0,")
@@ -37,6 +38,13 @@ def relight(function: Callable) -> None:
         if not torch.equal(lit, again):
             raise AssertionError(
                 f"{name}: two generators in the same state gave two results. Draw from rng, nothing else."
+            )
+        order = torch.randperm(shape[1], generator=torch.Generator().manual_seed(seed))
+        mixed = _lit(function, clips[:, order], 0.5, seed, name)
+        if (mixed - lit[:, order]).abs().max() > 0.1:  # statistics of a clip may round differently
+            raise AssertionError(
+                f"{name}: the same frames in another order came out differently. What a frame becomes must "
+                "not depend on its neighbors, nor on its position in the clip."
             )
     _expect_own_light(function)
 
@@ -51,10 +59,14 @@ def _lit(function: Callable, clips: Tensor, strength: float, seed: int, name: st
     found = expect_tensor(found, tuple(clips.shape), name, f"{hint} What does your formula make of 0?")
     if not found.is_floating_point():
         raise AssertionError(f"{name} gave {found.dtype}, expected floats: integers lose the small changes.")
+    if found.dtype != clips.dtype:
+        raise AssertionError(f"{name} gave {found.dtype} for clips of {clips.dtype}. Keep their dtype.")
+    if found.requires_grad:
+        raise AssertionError(f"{name} requires a gradient, and the clips do not: detach what you return.")
     low, high = found.min().item(), found.max().item()
     if low < -ROUNDING or high > 255 + ROUNDING:
         raise AssertionError(
-            f"{name} gave values from {low:.1f} to {high:.1f}: a camera's lie from 0 to 255; clamp."
+            f"{name} gave values from {low:.1f} to {high:.1f}: a camera's values lie from 0 to 255; clamp."
         )
     return found
 
@@ -72,7 +84,11 @@ def _expect_light(lit: Tensor, clips: Tensor, name: str) -> None:
         if order.min() < -ROUNDING:
             raise AssertionError(
                 f"{name}: somewhere a pixel that gets brighter from one frame to the next now gets darker. "
-                "Are all pixels still at their place, at their time, and white still brighter than black?"
+                "Is every pixel still at its position, in its frame, and white still brighter than black?"
+            )
+        if lit.diff(dim=1).abs().mean() < 0.05 * clips.diff(dim=1).abs().mean():
+            raise AssertionError(
+                f"{name}: the frames of a clip hardly differ any more. Without motion nobody can read it."
             )
     if (lit - clips).abs().mean() < 0.5:
         raise AssertionError(f"{name} changed next to nothing. Does strength reach your random numbers?")
@@ -92,10 +108,11 @@ def _expect_own_light(function: Callable) -> None:
     if torch.allclose(lit, other, atol=1.0):
         raise AssertionError("relight gives the same light whatever the state of rng: draw from it.")
     changes = [(_lit(function, many, s, 0, "relight") - many).abs().mean().item() for s in (0.1, 0.3, 0.9)]
-    if not changes[0] < changes[1] < changes[2]:
+    if not 0.1 < changes[0] < changes[1] < changes[2]:
         raise AssertionError(
             "relight with strength 0.1, 0.3, 0.9 changes pixels by "
-            f"{', '.join(f'{change:.1f}' for change in changes)} on average: more strength must change more."
+            f"{', '.join(f'{change:.1f}' for change in changes)} on average: "
+            "every strength above 0 changes something, more strength changes more."
         )
     means = lit.flatten(1).mean(1) - many.flatten(1).mean(1)  # (8,)
     if means.min() > 0 or means.max() < 0:
@@ -103,16 +120,16 @@ def _expect_own_light(function: Callable) -> None:
 
 
 def correlation_loss(function: Callable) -> None:
-    """function(seen (T, B, M), true (T, B, M)) -> 1 - the mean correlation of the courses, ()."""
+    """function(seen (T, B, n), true (T, B, n)) -> 1 - the mean correlation over time, ()."""
     generator = torch.Generator().manual_seed(0)
-    cases = [  # (T, B, M), scale and offset of seen, what a failure here points at
+    cases = [  # (T, B, n), scale and offset of seen, what a failure here points at
         ((40, 1, 1), 1.0, 0.0, "Correlate over time, which is the first axis."),
         ((12, 1, 3), 1.0, 0.0, "Each measure has a correlation of its own; then the mean of all."),
-        ((12, 4, 1), 1.0, 0.0, "Each clip has a correlation of its own: do not join clips to one course."),
+        ((12, 4, 1), 1.0, 0.0, "Each clip has a correlation of its own: do not join clips into one."),
         ((7, 3, 5), 1.0, 0.0, "Mean over clips and measures, of correlations over time."),
-        ((30, 2, 9), 1.0, 50.0, "An offset must not matter: subtract each course's own mean over time."),
-        ((30, 2, 9), 300.0, 0.0, "The scale must not matter: divide by each course's own length."),
-        ((30, 2, 9), -2.0, 3.0, "A course that runs the other way has correlation -1, and loss near 2."),
+        ((30, 2, 9), 1.0, 50.0, "An offset must not matter: subtract each trajectory's own mean over time."),
+        ((30, 2, 9), 300.0, 0.0, "The scale must not matter: divide by each trajectory's own norm."),
+        ((30, 2, 9), -2.0, 3.0, "A trajectory that runs the other way has correlation -1, and loss near 2."),
         ((30, 2, 9), 0.3, -7.0, "A small scale must not matter either: keep what you add to 0 tiny."),
     ]
     for shape, scale, offset, hint in cases:
@@ -120,12 +137,12 @@ def correlation_loss(function: Callable) -> None:
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         true = true * torch.linspace(0.5, 4, shape[2]) + torch.linspace(-3, 3, shape[1])[:, None]
         seen = (scale * (true + noise) + offset).requires_grad_()
-        _expect_correlation(function, seen, true, f"correlation_loss for courses {shape}", hint)
+        _expect_correlation(function, seen, true, f"correlation_loss for trajectories {shape}", hint)
     _expect_extremes(function)
 
 
 def _expect_correlation(function: Callable, seen: Tensor, true: Tensor, name: str, hint: str) -> None:
-    """Value and gradient are those of torch.corrcoef, course by course."""
+    """Value and gradient are those of torch.corrcoef, trajectory by trajectory."""
     n_clips, n_measures = seen.shape[1:]
     each = [
         torch.corrcoef(torch.stack((seen[:, b, m], true[:, b, m])))[0, 1]
@@ -137,33 +154,50 @@ def _expect_correlation(function: Callable, seen: Tensor, true: Tensor, name: st
     before = seen.detach().clone(), true.clone()
     found = expect_tensor(call(function, seen, true), (), name, "It is one number: a mean.")
     if not (torch.equal(seen.detach(), before[0]) and torch.equal(true, before[1])):
-        raise AssertionError(f"{name} changed the courses that it was given. Make new ones.")
+        raise AssertionError(f"{name} changed the tensors that it was given. Make new ones.")
     if abs(found.item() - expected.item()) > 5e-3:
         raise AssertionError(f"{name} gave {found.item():.3f}, expected {expected.item():.3f}. {hint}")
+    if found.dtype != seen.dtype:
+        raise AssertionError(f"{name} gave {found.dtype} for trajectories of {seen.dtype}. Keep their dtype.")
     if not found.requires_grad:
         raise AssertionError(f"{name} has no gradient: was it made by .item(), float() or .detach()?")
     (gradient,) = torch.autograd.grad(found, seen)
     size = wanted.abs().max()
     message = f"The gradient of {name}, over its largest value,"
     expect_close(
-        gradient / size, wanted / size, message, "Let it flow through mean and length, too.", tolerance=0.02
+        gradient / size, wanted / size, message, "Let it flow through mean and norm, too.", tolerance=0.02
     )
 
 
 def _expect_extremes(function: Callable) -> None:
-    """Equal courses cost nothing; one that stands still costs 1, and its gradient is finite."""
+    """Equal trajectories have loss 0, a constant one has loss 1, and its gradient is finite."""
     true = torch.randn(20, 2, 3, generator=torch.Generator().manual_seed(1))
-    found = expect_tensor(call(function, true.clone(), true), (), "correlation_loss of equal courses", "")
+    found = expect_tensor(call(function, true.clone(), true), (), "correlation_loss of equal tensors", "")
     if abs(found.item()) > 5e-3:
-        raise AssertionError(f"correlation_loss of equal courses gave {found.item():.3f}, expected 0.")
-    still = torch.full((20, 2, 3), 5.0, requires_grad=True)
-    name = "correlation_loss of courses that stand still"
-    hint = "Their length is 0: add something tiny before you divide, and inside the root."
-    found = expect_tensor(call(function, still, true), (), name, hint)
-    if abs(found.item() - 1) > 5e-3:
-        raise AssertionError(f"{name} gave {found.item():.3f}, expected 1: no correlation.")
-    (gradient,) = torch.autograd.grad(found, still)
-    expect_tensor(gradient, (20, 2, 3), f"The gradient of {name}", hint)
+        raise AssertionError(f"correlation_loss of equal tensors gave {found.item():.3f}, expected 0.")
+    hint = "Its norm is 0: add something tiny before you divide, and inside the root."
+    # All are constant; one measure is; one measure of the truth is, as where the head does not move.
+    for where, constant, of in (
+        ("if all of seen are constant", slice(None), "seen"),
+        ("if one measure of seen is constant", slice(1, 2), "seen"),
+        ("if one measure of true is constant", slice(1, 2), "true"),
+        ("if all of true are constant", slice(None), "true"),
+    ):
+        seen, wanted = true.clone(), true.clone()
+        (seen if of == "seen" else wanted)[:, :, constant] = 5.0
+        seen.requires_grad_()
+        expected = seen[0, 0, constant].numel() / seen.shape[2]  # loss 1 of each that is constant, else 0
+        name = f"correlation_loss {where}"
+        found = expect_tensor(call(function, seen, wanted), (), name, hint)
+        if found.dtype != seen.dtype:
+            raise AssertionError(f"{name} gave {found.dtype} for {seen.dtype}. Keep their dtype.")
+        if abs(found.item() - expected) > 5e-3:
+            raise AssertionError(
+                f"{name}, and the others are equal, gave {found.item():.3f}, expected {expected:.3f}: "
+                "a constant trajectory counts, with loss 1."
+            )
+        (gradient,) = torch.autograd.grad(found, seen)
+        expect_tensor(gradient, (20, 2, 3), f"The gradient of {name}", hint)
 
 
 Row = dict[str, str]
@@ -178,20 +212,28 @@ C, D = ("lay green in z nine again", "place white with q zero please")
 
 
 def leaks(function: Callable) -> None:
-    """function(train, val) -> {"speakers", "clips", "sentences"}, lists of what stands on both sides."""
+    """function(train, val) -> {"speakers", "clips", "sentences"}, lists of what occurs on both sides."""
     clean = ([_row("a1", "s1", A), _row("b2", "s2", B)], [_row("c3", "s3", C), _row("d4", "s4", D)])
     cases = [  # train, val, what a failure here points at
         (*clean, "Nothing is on both sides: three empty lists."),
         ([*clean[0], _row("e5", "s3", A)], clean[1], "A speaker of validation has a clip in training."),
         (clean[0], [*clean[1], _row("e5", "s1", D)], "A speaker of training has a clip in validation."),
         ([*clean[0], _row("e5", "S3", A)], clean[1], "S3 and s3 are one person: compare in lower case."),
-        (clean[0], [*clean[1], _row("e5", " s2", D)], "Blanks around a name are not part of it."),
+        (clean[0], [*clean[1], _row("e5", " s2", D)], "Spaces at the ends of a name are not part of it."),
+        (clean[0], [*clean[1], _row("e5", "s2 ", D)], "Spaces at the ends of a name are not part of it."),
         ([*clean[0], _row("c3", "s9", A)], clean[1], "One id on both sides is one clip."),
         ([*clean[0], _row("C3", "s9", A)], clean[1], "Ids, too, are compared in lower case."),
+        ([*clean[0], _row(" c3 ", "s9", A)], clean[1], "Spaces around an id are not part of it."),
         ([*clean[0], _row("e5", "s9", D)], clean[1], "Another person says a sentence of validation."),
+        ([*clean[0], _row("e5", "s9", f" {D} ")], clean[1], "Spaces around a sentence are not part of it."),
         ([*clean[0], _row("e5", "s9", D.upper())], clean[1], "Sentences, too, without regard to case."),
-        ([*clean[0], _row("e5", "s9", D.replace(" ", "  "))], clean[1], "Two spaces are one."),
-        ([*clean[0], *clean[1]], clean[1], "Everything leaks; list it in order of the alphabet."),
+        ([*clean[0], _row("e5", "s9", D.replace(" ", "   "))], clean[1], "Three spaces count as one."),
+        ([*clean[0], *clean[1]], clean[1], "Everything leaks; list it in alphabetical order."),
+        (
+            [_row(f"c{i}", f"s{i}", f"{A} {'x' * i}") for i in range(9)],
+            [_row(f"c{i}", f"s{i}", f"{A} {'x' * i}") for i in range(9)],
+            "Any number of names may leak.",
+        ),
         ([*clean[0], clean[0][0]], clean[1], "Twice on one side is no leak."),
         (
             [*clean[0], *clean[1][::-1], *clean[1]],
@@ -247,7 +289,7 @@ def _expect_leaks(function: Callable, train: list[Row], val: list[Row], hint: st
 
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "relight": relight,
-    "correlation_loss": correlation_loss,
-    "leaks": leaks,
+    "relight": by_properties(relight),
+    "correlation_loss": by_properties(correlation_loss),
+    "leaks": by_properties(leaks),
 }

@@ -10,21 +10,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lessons.checks.errors import explain, is_ours
 
-def call(function: Callable, *arguments: Any) -> Any:
-    """Call the learner's function; its errors, or no value, become an AssertionError that says so."""
+
+def call(function: Callable, *arguments: Any, name: str = "") -> Any:
+    """Call the learner's function; its errors, or no value, become an AssertionError that says so.
+
+    Torch's settings are put back as they were: a function that changes them changes all cells after it.
+
+    Args:
+        function: the learner's.
+        arguments: what it is called with.
+        name: the call in words, such as "step for x (2, 3)"; without it, from the arguments.
+    """
+    name = name or f"{function.__name__} for {describe(arguments)}"
+    before = _settings()
     try:
         value = function(*arguments)
-    except (NotImplementedError, AssertionError):
+        changed = [setting for setting, now in _settings().items() if now != before[setting]]
+    except NotImplementedError:
         raise
     except Exception as error:
+        if isinstance(error, AssertionError) and is_ours(error):
+            raise  # one of ours, such as that of a function that we gave it
+        raise AssertionError(f"{name} stopped with {explain(error)}") from error
+    finally:
+        torch.set_default_dtype(before["default dtype"])
+        torch.set_grad_enabled(before["recording of gradients"])
+    if changed:
         raise AssertionError(
-            f"{function.__name__} stopped with {type(error).__name__}: {error}. "
-            f"It was called with {describe(arguments)}"
-        ) from error
+            f"{function.__name__} leaves torch's {changed[0]} changed, for all cells that come after it. "
+            "Give a dtype to each new tensor, and use `with torch.no_grad():`, which ends by itself."
+        )
     if value is None:
         raise AssertionError(f"{function.__name__} gave None: does its last line return a value?")
     return value
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "default dtype": torch.get_default_dtype(),
+        "recording of gradients": torch.is_grad_enabled(),
+    }
 
 
 def describe(arguments: tuple) -> str:
@@ -78,6 +105,8 @@ def expect_tensor(found: Any, shape: tuple[int, ...], name: str, hint: str) -> T
     """``found`` is a finite tensor of this shape, or an AssertionError with a hint where to look."""
     if not isinstance(found, Tensor):
         raise AssertionError(f"{name} is a {type(found).__name__}, expected a tensor")
+    if found.is_meta or found.layout != torch.strided:
+        raise AssertionError(f"{name} is a tensor without values, or a sparse one; expected a usual one")
     if tuple(found.shape) != tuple(shape):
         raise AssertionError(f"{name} has shape {tuple(found.shape)}, expected {tuple(shape)}. {hint}")
     if not torch.isfinite(found).all():

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lessons.checks.battery import Case, Exercise, converted
+from lessons.checks.battery import Case, Exercise, by_properties, converted
 from lessons.checks.tools import call
 from lessons.ctc.metrics import edit_distance
 
@@ -50,7 +50,7 @@ class FrameModel(nn.Module):
         return lengths
 
     def __repr__(self) -> str:
-        return f"with {self.head.out_features} classes"
+        return f"FrameModel({self.head.out_features} classes)"
 
 
 def extra_loss(logits: Tensor) -> Tensor:
@@ -199,7 +199,23 @@ def _known_slip(found: Any, expected: Any, case: Case) -> str | None:
             continue
         if all(map(_near, found, result)):
             return sentence
+    loss, norm, log_probs, weights = map(_near, found, expected)
+    clip_norm, _, extra = case.arguments[-3:]
+    if weights and not (loss and log_probs):
+        return "The weights afterwards are right: what do you return, and is it from before the update?"
+    if loss and log_probs and not norm:
+        return EXTRA_IN_GRADIENT if extra else ROOT_OF_SQUARES
+    if loss and log_probs and norm and not weights and expected[1] < clip_norm:
+        return (
+            "The gradient needed no clipping: is the update optimizer.step()'s, with nothing before or after?"
+        )
     return None
+
+
+ROOT_OF_SQUARES = "The norm is the root of the sum of the squares of all gradient values, before clipping."
+EXTRA_IN_GRADIENT = (
+    "The gradient is that of CTC's loss + extra_loss(logits); add them, go backward, then clip."
+)
 
 
 def _near(found: Any, expected: Any) -> bool:
@@ -256,7 +272,7 @@ train_step = StepExercise(
     tolerance=1e-5,  # torch's clip_grad_norm_ adds 1e-6 to the norm
     float32=1e-3,
     diagnose=_known_slip,
-    parts=("loss", "norm", "log_probs", "the weights afterwards"),
+    parts=("loss", "norm", "log_probs", "the vector of weights afterwards"),
 )
 
 
@@ -271,9 +287,15 @@ def _mended_loss(logits: Tensor, frames: Tensor, labels: Tensor, slip: str = "")
         label = labels[b] if slip == "padding" else labels[b][labels[b] != 0]
         if slip == "first length":
             label = labels[b][: int((labels[0] != 0).sum())]
+        if slip == "distinct":
+            label = labels[b][: len(label.unique())]
+        if slip == "first zero":
+            label = labels[b][: int(labels[b].argmin())]
         scores = logits[:t, b] if slip == "swapped" else logits[b, :t]  # (T, V)
         scores = scores if slip == "logits" else scores.log_softmax(-1)
         loss = F.ctc_loss(scores[:, None], label[None], [len(scores)], [len(label)], reduction="sum")
+        if slip == "zero_infinity":
+            loss = loss.nan_to_num(posinf=0.0)
         losses.append(loss if slip in ("sum", "per clip") else loss / max(1, len(label)))
     return torch.stack(losses).sum() if slip in ("sum", "sum of means") else torch.stack(losses).mean()
 
@@ -281,6 +303,9 @@ def _mended_loss(logits: Tensor, frames: Tensor, labels: Tensor, slip: str = "")
 LOSS_SLIPS = {
     "padding": "The zeros are padding: how long is each label without them?",
     "first length": "Each label has a length of its own.",
+    "distinct": "A character that is repeated counts each time.",
+    "first zero": "A label without padding contains no 0: how long is it then?",
+    "zero_infinity": "One label needs more frames than its clip has. By default its loss is inf, not 0.",
     "swapped": "Frame t of all clips was taken for clip t: which axis is time?",
     "logits": "CTC got the logits themselves: what must they become first?",
     "all frames": "A clip ends after its own number of frames, not after T.",
@@ -314,6 +339,7 @@ def _loss_cases() -> Iterator[Case]:
         (6, 2, [9, 5], [[3, 1], [2, 4]], 9, ragged),
         (28, 2, [11, 6, 8], [[3, 1, 3, 3], [2, 0, 0, 0], [27, 1, 0, 0]], 11, ragged),
         (5, 200, [8, 6], [[1, 2, 3], [4, 0, 0]], 8, "Logits of hundreds: log(softmax) loses what is small."),
+        (6, 2, [3, 5], [[2, 2, 1], [3, 1, 0]], 5, "One label needs more frames than its clip has."),
     ]
     for classes, scale, frames, labels, n_frames, hint in cases:
         logits = scale * torch.randn(len(frames), n_frames, classes, generator=generator, dtype=torch.float64)
@@ -371,5 +397,5 @@ def align_words(function: Callable) -> None:
 CHECKS: dict[str, Callable[[Callable], None]] = {
     "train_step": train_step,
     "mended_loss": mended_loss,
-    "align_words": align_words,
+    "align_words": by_properties(align_words),
 }

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lessons.checks.battery import Case, Exercise, converted, tensors
-from lessons.checks.tools import call
+from lessons.checks.battery import Case, Exercise, tensors
 
 BYTES = torch.uint8
 
@@ -27,17 +26,33 @@ class OfPixels(Exercise):
 
     of_bytes: torch.dtype = torch.float32
 
-    def _compare_values(self, function: Callable, case: Case, dtype: torch.dtype, tolerance: float) -> None:
-        if any(tensor.is_floating_point() for _, tensor in tensors(case.arguments)):
-            super()._compare_values(function, case, dtype, tolerance)
-            return
-        super()._compare_values(function, case, torch.float32, self.float32 or tolerance)
-        _, result = next(tensors(call(function, *converted(case.arguments))))
-        if result.dtype != self.of_bytes:
+    def _compare_values(
+        self,
+        function: Callable,
+        case: Case,
+        expected: Any,
+        dtype: torch.dtype | None,
+        tolerance: float,
+        given: tuple | None = None,
+    ) -> tuple[tuple, Any]:
+        _, x = next(tensors(case.arguments))
+        if not x.is_floating_point():
+            dtype, tolerance = None, self.float32 or tolerance
+        given, found = super()._compare_values(function, case, expected, dtype, tolerance, given)
+        (_, result), *others = tensors(found)
+        for _, integers in others:
+            if integers.dtype != torch.int64:
+                raise AssertionError(
+                    f"{self._called(function, case)}: right values, but {self.parts[1]} are "
+                    f"{integers.dtype}. The docstring asks for torch.int64."
+                )
+        wanted = self.of_bytes if x.dtype == BYTES else x.dtype
+        if not x.is_floating_point() and result.dtype != wanted:
             raise AssertionError(
                 f"{self._called(function, case)}: right values, but {result.dtype}. "
-                f"Where the pixels are bytes, the docstring asks for {self.of_bytes}."
+                f"Where the elements are {x.dtype}, the docstring asks for {wanted}."
             )
+        return given, found
 
     def _called(self, function: Callable, case: Case) -> str:
         """Lists of clips by their shapes, and bytes named."""
@@ -47,7 +62,8 @@ class OfPixels(Exercise):
                 given.append(f"{self._name(i)} {', '.join(str(tuple(one.shape)) for one in value)}")
             elif isinstance(value, Tensor):
                 listed = value.tolist() if value.dim() == 1 else tuple(value.shape)
-                given.append(f"{self._name(i)} {listed}{' uint8' if value.dtype == BYTES else ''}")
+                said = "" if value.is_floating_point() or value.dim() == 1 else str(value.dtype)
+                given.append(f"{self._name(i)} {listed} {said.removeprefix('torch.')}".rstrip())
             else:
                 given.append(f"{self._name(i)} {value!r}")
         return f"{function.__name__} for {', '.join(given)}"
@@ -83,6 +99,9 @@ def _layouts() -> Iterator[Case]:
         ((1, 2, 3, 4, 1), "BTHWC", "BTCHW", BYTES, "Bytes stay bytes."),
     ):
         yield Case((_pixels(shape, len(hint), dtype), old, new), hint)
+    numbers = torch.arange(24).view(2, 3, 1, 4) - 2**60
+    yield Case((numbers, "THWC", "CTHW"), "x may hold integers of any size: nothing is computed here.")
+    yield Case((numbers % 3 == 0, "THWC", "CTHW"), "x may hold True and False.")
 
 
 def _about_layout(found: Any, expected: Any, case: Case) -> str | None:
@@ -147,8 +166,6 @@ def _about_batch(found: Any, expected: Any, case: Case) -> str | None:
             return "A clip that was cut off has n_frames valid frames."
         if found[1].tolist() == [n_frames] * len(clips):
             return "This counts the padding as well."
-        if found[1].dtype == BYTES:
-            return "A byte ends at 255, and a clip may have more frames: the docstring asks for int64."
         if any((clip == 0).flatten(1).all(1).any() for clip in clips):
             return "A black frame of a clip is valid, too: count frames, not light."
         return "Expected the number of valid frames of each clip, in the order of the clips."
@@ -207,7 +224,7 @@ def _clips() -> Iterator[Case]:
     flat = torch.full((2, 1, 3, 2, 4), 7.0, dtype=torch.float64)
     flat[1, :, :2] = 0.0
     yield Case((flat, torch.tensor([2, 2])), "A clip of one flat gray has a standard deviation of 0.")
-    spike = 0.1 * _pixels((2, 2, 4, 3, 5), 8)
+    spike = 0.1 * _pixels((2, 2, 4, 7, 9), 8)
     spike[1, 0, 2, 1, 3] = 50.0
     yield Case((spike, torch.tensor([4, 3])), "A single very bright pixel is scaled as all others are.")
     low = 200 + _pixels((2, 1, 5, 6, 4), 6, BYTES) % 4
@@ -269,7 +286,12 @@ def _shapes() -> Iterator[Case]:
 CHECKS: dict[str, Exercise] = {
     "change_layout": OfPixels(change_layout, _layouts, diagnose=_about_layout, of_bytes=BYTES),
     "to_batch": OfPixels(
-        to_batch, _ragged, gradients=False, diagnose=_about_batch, parts=("x", "lengths"), of_bytes=BYTES
+        to_batch,
+        _ragged,
+        gradients=False,
+        diagnose=_about_batch,
+        parts=("x", "lengths"),
+        of_bytes=BYTES,
     ),
     "standardize": OfPixels(standardize, _clips, diagnose=_about_standard),
     "strides_of": Exercise(strides_of, _shapes),

@@ -1,8 +1,8 @@
 """What in the Bottleneck-LSTM matters here: one thing changed at a time, ``python -m lessons compare-cells``.
 
-Every cell stands in the detector of :mod:`lessons.cli.train_detector` and has half of its training, behind
-the same backbone and on the same clips. What differs is named in ``CELLS``. With ``--short`` the training is
-that of notebook 14, of as few steps as you like: two kinds of objects, behind the course's own backbone. The
+This is done in the course's first world, ``Scene()``: slower objects of six kinds, which move straight and
+are all to be found. Every cell stands behind the same backbone and sees the same clips. What differs is named
+in ``CELLS``. With ``--short`` the trainings have as few steps as you like, and two kinds of objects. The
 course's tables are ``cells.csv`` and ``cells_short.csv`` in ``lessons/trained/video_detector``.
 """
 
@@ -26,13 +26,14 @@ from lessons.detection.scores import evaluate
 from lessons.files import check_writable, write_csv
 from lessons.layers.bottleneck_lstm import BottleneckLSTM
 from lessons.training.detector import fit, hiding_clips, train_per_frame
-from lessons.training.detector_table import TEST_SEED, clips_of, load
+from lessons.training.detector_table import TEST_SEED
 from lessons.training.settings import Recipe
 
 COLUMNS = ("seed", "steps", "cell", "test", "ap50", "hidden_recall", "flicker", "precision")
-RECIPE = Recipe(frame_steps=600, steps=800)
-SHORT_RECIPE, SHORT_SCENE = Recipe(clips=2, n_frames=6), Scene(kinds=("disc", "cross"), objects=(1, 2))
-TESTS = ("0", "0.5", "0.5 in bursts")
+RECIPE = Recipe(frame_steps=600, steps=800, n_frames=8, test_clips=120, test_frames=16)
+SHORT_RECIPE = replace(RECIPE, frame_steps=1200, clips=2, n_frames=6)
+SHORT_SCENE = Scene(kinds=("disc", "cross"), objects=(1, 2))
+TESTS = {"0": {}, "0.5": dict(vanish=0.5), "0.5 in bursts": dict(vanish=0.5, burst=4.0)}
 
 
 def blog_values(layer: BottleneckLSTM) -> BottleneckLSTM:
@@ -54,17 +55,23 @@ CELLS: dict[str, Callable[[int, int], BottleneckLSTM]] = {
 }
 
 
+def test_clips(test: str, recipe: Recipe, scene: Scene) -> MovingClips:
+    """The clips of one of ``TESTS``: the same objects on the same paths in all, for every seed."""
+    rng = np.random.default_rng(TEST_SEED)
+    return moving_clips(recipe.test_clips, rng, recipe.test_frames, scene=scene, **TESTS[test])
+
+
 def run_seed(recipe: Recipe, progress: bool = True) -> list[dict]:
     """Train and test all ``CELLS`` from one seed, backbone included: the rows of the table."""
-    per_frame, _ = train_per_frame(recipe, progress=progress)
-    return compare(recipe, per_frame, Scene(), {test: clips_of(test, recipe) for test in TESTS}, progress)
+    per_frame, _ = train_per_frame(recipe, Scene(), progress=progress)
+    clips = {test: test_clips(test, recipe, Scene()) for test in TESTS}
+    return compare(recipe, per_frame, Scene(), clips, progress)
 
 
 def run_short(recipe: Recipe, progress: bool = True) -> list[dict]:
-    """The same behind the course's own backbone, on two kinds of objects, with one test."""
-    rng = np.random.default_rng(TEST_SEED)
-    clips = moving_clips(recipe.test_clips, rng, recipe.test_frames, vanish=0.5, scene=SHORT_SCENE)
-    return compare(recipe, load("none"), SHORT_SCENE, {"0.5": clips}, progress)
+    """The same on two kinds of objects, behind the six-kind backbone of seed 0, with one test."""
+    per_frame, _ = train_per_frame(replace(recipe, seed=0), Scene(), progress=progress)
+    return compare(recipe, per_frame, SHORT_SCENE, {"0.5": test_clips("0.5", recipe, SHORT_SCENE)}, progress)
 
 
 def compare(
@@ -82,8 +89,8 @@ def compare(
     fit(models, partial(hiding_clips, recipe, scene), recipe.steps, recipe.learning_rate, progress=progress)
     rows = []
     for cell, model in zip(CELLS, models, strict=True):
-        for test, films in clips.items():
-            found = {key: round(value, 4) for key, value in asdict(evaluate(model, films)).items()}
+        for test, tested in clips.items():
+            found = {key: round(value, 4) for key, value in asdict(evaluate(model, tested)).items()}
             rows.append({"seed": recipe.seed, "steps": recipe.steps, "cell": cell, "test": test, **found})
     return rows
 
@@ -101,17 +108,17 @@ def main(argv: list[str] | None = None) -> None:
         type=int,
         nargs="+",
         metavar="STEPS",
-        help="train as notebook 14 does, so many steps; several make a table of each",
+        help="two kinds of objects and so many steps; several make a table of each",
     )
     parser.add_argument("--tiny", action="store_true", help="next to no training, to see that it runs")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     check_writable(args.out)
-    tiny = dict(clips=2, n_frames=3, test_clips=3, test_frames=4) if args.tiny else {}
+    tiny = dict(clips=2, n_frames=3, test_clips=3, test_frames=4, frame_steps=2) if args.tiny else {}
     if args.short:
         recipes = [replace(SHORT_RECIPE, steps=steps, **tiny) for steps in args.short]
     else:
-        more = dict(frame_steps=2, frame_batch=4, steps=2, hidden_channels=8) if args.tiny else {}
+        more = dict(frame_batch=4, steps=2, hidden_channels=8) if args.tiny else {}
         recipes = [replace(RECIPE, **tiny, **more)]
     run = run_short if args.short else run_seed
     rows: list[dict] = []

@@ -154,7 +154,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--face", type=int, metavar="N", help="read the Nth face from the left (the largest)")
     parser.add_argument("--srt", type=Path, metavar="OUT.srt", help="write the sentences as subtitles")
-    parser.add_argument("--out", type=Path, metavar="FILM.gif", help="write the clip with its words under it")
+    parser.add_argument("--out", type=Path, metavar="CLIP.gif", help="write the clip with its words under it")
     args = parser.parse_args(argv)
     for name, suffix in (("out", ".gif"), ("srt", ".srt")):
         path = getattr(args, name)

@@ -80,7 +80,7 @@ def augment(
         clips: (B, T, H, W) float, before normalization.
         rng: source of chance.
         places, n_clips: the clips are those at ``places`` of a batch of ``n_clips``, for all of which chance
-            is drawn: a clip fares the same whoever has it. None: they are the whole batch.
+            is drawn: a clip fares the same in any process. None: they are the whole batch.
 
     Returns:
         (B, T, H, W) float.

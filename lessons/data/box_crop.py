@@ -15,7 +15,7 @@ def crop_box(frame: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.nd
 
     Args:
         frame: (H, W) uint8.
-        box: (4,) left, top, right, bottom in pixels; need not be whole numbers.
+        box: (4,) left, top, right, bottom in pixels; need not be integers.
         size: (height, width) of the crop.
 
     Returns:

@@ -39,7 +39,7 @@ def posed(clips: Tensor, rng: np.random.Generator) -> Tensor:
     """Another head before another camera: mirrored, turned, nearer, off the middle, with another shape."""
     n, _, height, width = clips.shape
     mirror = _like(clips, rng.choice([-1.0, 1.0], n))  # (B,), as all that follow
-    turn, zoom, aspect = (_like(clips, rng.normal(0, deviation, n)) for deviation in (TURN, ZOOM, ASPECT))
+    turn, zoom, aspect = (_like(clips, rng.normal(0, std, n)) for std in (TURN, ZOOM, ASPECT))
     zoom, aspect, ratio = zoom.exp(), aspect.exp(), width / height
     # From a place in the result to the place in the clip that it shows. The grid counts in halves of each
     # side, a turn happens in pixels: hence the ratio.

@@ -8,7 +8,7 @@ import numpy as np
 def to_gray(frames: np.ndarray) -> np.ndarray:
     """Luma of RGB frames, by the weights of ITU-R BT.601 in 1/256: (77 R + 150 G + 29 B) / 256.
 
-    Whole numbers, so that every machine gives the same bytes.
+    Integers, so that every machine gives the same bytes.
 
     Args:
         frames: (..., H, W, 3) uint8.
@@ -48,7 +48,7 @@ def resize_area(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         size: (height, width) wanted.
 
     Returns:
-        (T, height, width) uint8, rounded to the nearest whole number (a half to the even one).
+        (T, height, width) uint8, rounded to the nearest integer (a half to the even one).
 
     Raises:
         ValueError: wrong dtype or axes, or a size below one pixel.

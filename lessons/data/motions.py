@@ -108,7 +108,7 @@ def whole_clip(motion: Motion, rng: np.random.Generator, n_frames: int = FRAMES)
     """Return the measures of a whole clip (n_frames, 9): silence before the first word and after the last.
 
     Silence is made up: over 3 to 8 frames the mouth goes to how it looks in its most closed frames, and
-    trembles a little.
+    jitters a little.
 
     Raises:
         ValueError: a clip that ends before the first word.
@@ -125,8 +125,8 @@ def whole_clip(motion: Motion, rng: np.random.Generator, n_frames: int = FRAMES)
     away = np.maximum(np.maximum(start - frame, frame - end + 1), 0) / rng.integers(3, 9)  # (T,)
     silent = smooth_step(away.clip(0, 1))[:, None]  # (T, 1) 0 in words, 1 in silence
     measures = (1 - silent) * spoken[np.clip(frame - start, 0, len(spoken) - 1)] + silent * closed  # (T, 9)
-    tremble = rng.normal(0, 0.06, measures.shape) * spoken.std(0)  # (T, 9)
-    return (measures + np.where(away[:, None] > 0, tremble, 0)).astype(np.float32)
+    jitter = rng.normal(0, 0.06, measures.shape) * spoken.std(0)  # (T, 9)
+    return (measures + np.where(away[:, None] > 0, jitter, 0)).astype(np.float32)
 
 
 def smooth_step(x: np.ndarray) -> np.ndarray:

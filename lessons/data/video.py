@@ -1,6 +1,6 @@
 """Video files to arrays and back: frames are (T, H, W, 3) uint8, RGB.
 
-Whatever the file holds, :func:`frames` gives upright frames of square pixels, 25 a second.
+Whatever the file holds, :func:`frames` gives upright frames of square pixels, 25 per second.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def write_video(path: str | Path, frames: np.ndarray, fps: float = 25.0, bit_rat
     Args:
         path: the file to write, ending in .mp4.
         frames: (T, H, W, 3) RGB or (T, H, W) gray, uint8; H and W even, because color is kept at half size.
-        fps: frames a second.
+        fps: frames per second.
         bit_rate: bits per second, the encoder's target on average; None is near-lossless to the eye (CRF 18).
 
     Raises:
@@ -206,7 +206,7 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None:
     Args:
         path: the file to write, ending in .gif.
         frames: (T, H, W, 3) RGB or (T, H, W) gray, uint8.
-        fps: frames a second, at most 50: viewers slow down anything faster.
+        fps: frames per second, at most 50: viewers slow down anything faster.
 
     Raises:
         ValueError: frames of another kind, fps above 50, or another suffix.
@@ -217,7 +217,7 @@ def write_gif(path: str | Path, frames: np.ndarray, fps: float = 25.0) -> None:
     if path.suffix != ".gif":
         raise ValueError(f"path: {path.name!r}, expected a name that ends in .gif")
     if fps > 50:
-        raise ValueError(f"fps: {fps}; a GIF shows at most 50 frames a second, leave out every other frame")
+        raise ValueError(f"fps: {fps}; a GIF shows at most 50 frames per second, leave out every other frame")
     pictures = [Image.fromarray(frame) for frame in frames]
     with atomic(path) as part:
         hold = 10 * round(100 / fps)  # milliseconds

@@ -26,7 +26,7 @@ from lessons.layers.bottleneck_lstm import BottleneckLSTM
 from lessons.layers.checks import check_floats
 from lessons.layers.conv_lstm import ConvLSTM
 
-Memory = Literal["none", "averaging", "conv_lstm", "bottleneck_lstm"]
+Memory = Literal["none", "stack", "averaging", "conv_lstm", "bottleneck_lstm"]
 State = Any  # what a memory hands on: None, a tensor, or a pair of tensors
 
 
@@ -80,6 +80,45 @@ class NoMemory(nn.Module):
         return out.unflatten(0, x.shape[:2]), None  # (T, B, D, H', W')
 
 
+class Stack(nn.Module):
+    """A window instead of a state: a 1x1 convolution per frame, then the last three frames side by side."""
+
+    FRAMES = 3
+
+    def __init__(self, in_channels: int, hidden_channels: int) -> None:
+        super().__init__()
+        stacked = self.FRAMES * hidden_channels
+        self.conv = nn.Conv2d(in_channels, hidden_channels, 1)
+        self.depthwise = nn.Conv2d(stacked, stacked, 3, padding=1, groups=stacked, bias=False)
+        self.mix = nn.Conv2d(stacked, hidden_channels, 1)
+
+    def forward(self, x: Tensor, last: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x (T, B, C, H', W'), last (2, B, D, H', W') or None -> (T, B, D, H', W') and the new last two.
+
+        Before a video's first frame stand copies of it.
+
+        Raises:
+            ValueError: a state of another shape, type or device than the frames.
+        """
+        new = self.conv(x.flatten(0, 1)).relu().unflatten(0, x.shape[:2])  # (T, B, D, H', W')
+        expected = (self.FRAMES - 1, *new.shape[1:])
+        if last is None:
+            last = new[:1].expand(expected)
+        elif not isinstance(last, Tensor):
+            raise ValueError(f"state is a {type(last).__name__}, expected a tensor or None")
+        else:
+            check_floats("state", last, self.conv.weight)
+            if last.shape != expected:
+                raise ValueError(
+                    f"state has shape {tuple(last.shape)}, expected {expected}: "
+                    "another batch or size needs a new state, None"
+                )
+        frames = torch.cat([last, new])  # (T + 2, B, D, H', W')
+        windows = torch.cat([frames[i : i + len(x)] for i in range(self.FRAMES)], 2)  # (T, B, 3D, H', W')
+        out = self.mix(self.depthwise(windows.flatten(0, 1))).relu()  # (T*B, D, H', W')
+        return out.unflatten(0, x.shape[:2]), frames[len(x) :]
+
+
 class Averaging(nn.Module):
     """The simplest memory: mean ← 3/4 mean + 1/4 features, not learned; then the 1x1 convolution."""
 
@@ -114,6 +153,7 @@ class Averaging(nn.Module):
 
 MEMORIES: dict[str, Callable[[int, int], nn.Module]] = {
     "none": NoMemory,
+    "stack": Stack,
     "averaging": Averaging,
     # The forget bias that the Bottleneck-LSTM has by default: the two must differ in nothing but the cell.
     "conv_lstm": partial(ConvLSTM, forget_bias=1.0),

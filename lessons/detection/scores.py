@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from lessons.data.synthetic.moving import MovingClips
-from lessons.detection.average_precision import Truth, match, mean_average_precision
-from lessons.detection.boxes import Detections
+from lessons.detection.boxes import Detections, iou_numpy
 from lessons.detection.center_points import decode
 from lessons.detection.detector import Detector, to_input
 
@@ -77,33 +77,75 @@ def score(found: list[list[Detections]], clips: MovingClips) -> Score:
     lengths, expected = [len(film) for film in found], [clips.frames.shape[1]] * len(clips)
     if lengths != expected:
         raise ValueError(f"found has films of {lengths} frames, expected {expected}, as the clips")
-    boxes, labels = torch.from_numpy(clips.boxes), torch.from_numpy(clips.labels)
-    there = labels >= 0  # (N, objects)
-    truths = [
-        Truth(boxes[i, t][there[i]], labels[i][there[i]])
-        for i in range(len(boxes))
-        for t in range(boxes.shape[1])
-    ]
-    ap50 = mean_average_precision([frame for film in found for frame in film], truths)
-
-    was_found = torch.zeros(boxes.shape[:3], dtype=torch.bool)  # (N, T, objects)
+    there = clips.labels >= 0  # (N, objects)
+    was_found = np.zeros(clips.visible.shape, bool)  # (N, T, objects)
     n_shown = 0
-    for i, film in enumerate(found):
-        for t, frame in enumerate(film):
-            shown = frame.scores >= MIN_SCORE
-            n_shown += int(shown.sum())
-            for label in labels[i][there[i]].unique():
-                places = (labels[i] == label).nonzero()[:, 0]
-                taken = match(frame.boxes[shown & (frame.labels == label)], boxes[i, t, places])
-                was_found[i, t, places[taken[taken >= 0]]] = True
-    switched = (was_found[:, 1:] != was_found[:, :-1])[there[:, None].expand_as(was_found[:, 1:])]
-    hidden = (torch.from_numpy(clips.visible) < MIN_VISIBLE) & there[:, None]  # (N, T, objects)
+    for i, t, frame in _frames(found):
+        n_shown += int((frame.scores >= MIN_SCORE).sum())
+        for label in np.unique(clips.labels[i][there[i]]):
+            places = np.flatnonzero(clips.labels[i] == label)
+            boxes, scores = _of_class(frame, label)
+            taken = _match(boxes[scores >= MIN_SCORE], clips.boxes[i, t, places])
+            was_found[i, t, places[taken[taken >= 0]]] = True
+    switched = (was_found[:, 1:] != was_found[:, :-1])[
+        np.repeat(there[:, None], clips.frames.shape[1] - 1, 1)
+    ]
+    hidden = (clips.visible < MIN_VISIBLE) & there[:, None]  # (N, T, objects)
     return Score(
-        ap50=ap50,
-        hidden_recall=was_found[hidden].double().mean().item(),
-        flicker=switched.double().mean().item(),
+        ap50=ap50(found, clips),
+        hidden_recall=_mean(was_found[hidden]),
+        flicker=_mean(switched),
         precision=was_found.sum().item() / n_shown if n_shown else math.nan,
     )
+
+
+def ap50(found: list[list[Detections]], clips: MovingClips) -> float:
+    """The mean average precision at an IoU of 0.5, over everything in every frame; NaN if nothing is there.
+
+    What :func:`lessons.detection.average_precision.mean_average_precision` says, in a tenth of its time.
+    """
+    areas = []
+    for label in np.unique(clips.labels[clips.labels >= 0]):
+        n_true = int((clips.labels == label).sum()) * clips.frames.shape[1]
+        all_scores, right = [np.zeros(0)], [np.zeros(0, bool)]
+        for i, t, frame in _frames(found):
+            boxes, scores = _of_class(frame, label)
+            all_scores.append(scores)
+            right.append(_match(boxes, clips.boxes[i, t, clips.labels[i] == label]) >= 0)
+        order = np.argsort(-np.concatenate(all_scores), kind="stable")
+        n_right = np.cumsum(np.concatenate(right)[order])
+        hull = np.maximum.accumulate((n_right / np.arange(1, len(order) + 1))[::-1])[::-1]
+        areas.append(float((np.diff(n_right, prepend=0) * hull).sum() / n_true))
+    return float(np.mean(areas)) if areas else math.nan
+
+
+def _frames(found: list[list[Detections]]) -> Iterator[tuple[int, int, Detections]]:
+    """Video, frame, and what was found in it."""
+    for i, video in enumerate(found):
+        for t, frame in enumerate(video):
+            yield i, t, frame
+
+
+def _of_class(frame: Detections, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (n, 4) and scores (n,) of one class, the highest score first."""
+    mine = frame.labels.numpy() == label
+    boxes, scores = frame.boxes.numpy()[mine], frame.scores.numpy()[mine]
+    order = np.argsort(-scores, kind="stable")
+    return boxes[order], scores[order]
+
+
+def _match(boxes: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """:func:`lessons.detection.average_precision.match` of arrays, at an IoU of 0.5, without checks."""
+    overlap, taken = iou_numpy(boxes, true), np.full(len(boxes), -1)
+    for i, row in enumerate(overlap):
+        if row.size and row.max() >= 0.5:
+            taken[i] = row.argmax()
+            overlap[:, taken[i]] = -1
+    return taken
+
+
+def _mean(yes: np.ndarray) -> float:
+    return float(yes.mean()) if yes.size else math.nan
 
 
 def evaluate(model: Detector, clips: MovingClips, forget: bool = False) -> Score:

@@ -38,7 +38,13 @@ from lessons.figures.ctc import (
     trellis_steps,
 )
 from lessons.figures.decoding import beam_search, edit_table, hypotheses, path_probabilities
-from lessons.figures.detection import boolean_timeline, box_overlaps, center_maps, precision_recall
+from lessons.figures.detection import (
+    boolean_timeline,
+    box_overlaps,
+    center_maps,
+    precision_recall,
+    scores_with_intervals,
+)
 from lessons.figures.diagrams import bottleneck_lstm_diagram, course_map, lstm_gru_diagram, pipeline_diagram
 from lessons.figures.recurrent import bidirectional_order, gate_activations, sigmoid_saturation, state_maps
 from lessons.figures.strangers import intervals, measure_courses, mouth_points, stranger_diagram
@@ -70,7 +76,8 @@ __all__ = [
     "kernels", "layer_costs", "live_transcript", "lstm_gru_diagram", "measure_courses", "memory_layout",
     "mouth_points", "number_bits", "number_range", "path_probabilities", "pipeline_diagram",
     "posterior_curves", "posterior_maps", "precision_recall", "ring_all_reduce", "saliency_overlay",
-    "seed_spread", "shape_ladder", "sigmoid_saturation", "space_time", "space_time_cube",
+    "scores_with_intervals", "seed_spread", "shape_ladder", "sigmoid_saturation", "space_time",
+    "space_time_cube",
     "space_time_slices", "state_maps", "stranger_diagram", "strip_plot", "throughput", "training_run",
     "trellis", "trellis_flow", "trellis_steps", "weight_bars", "word_timeline",
 ]  # fmt: skip

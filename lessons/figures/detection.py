@@ -197,3 +197,46 @@ def boolean_timeline(
     name_rows(ax, rows, ("left", "bottom"))
     ax.tick_params(length=0)
     return finish(fig, f"True or false in {count} {xlabel}s: {'; '.join(told)}.", title, ax)
+
+
+@house_style()
+def scores_with_intervals(
+    scores: Mapping[str, Mapping[str, Any]],
+    *,
+    xlabel: str = "AP50, %",
+    title: str | None = None,
+    width: float = 8.5,
+) -> Figure:
+    """Methods in several tests, a panel per test: a dot, and a line for its confidence interval.
+
+    Args:
+        scores: method -> test -> (value, low, high) from 0 to 100; all methods have the same tests.
+    """
+    if not scores or not next(iter(scores.values())):
+        raise ValueError("scores: empty, expected at least one method with one test")
+    tests = list(next(iter(scores.values())))
+    if wrong := [name for name, each in scores.items() if list(each) != tests]:
+        raise ValueError(f"scores[{wrong[0]!r}]: tests {list(scores[wrong[0]])}, expected {tests}")
+    fig = new_figure(width, 0.3 * len(scores) + (1.2 if title else 0.9))
+    axes = fig.subplots(1, len(tests), squeeze=False, sharey=True)[0]
+    told = []
+    for ax, test in zip(axes, tests, strict=True):
+        means = []
+        for y, name in enumerate(scores):
+            value, low, high = (float(number) for number in scores[name][test])
+            if not low <= value <= high:
+                raise ValueError(
+                    f"scores[{name!r}][{test!r}]: {(value, low, high)}, expected low <= value <= high"
+                )
+            color = PALETTE[y % len(PALETTE)]
+            ax.plot([low, high], [y, y], color=color, lw=3, alpha=0.5, solid_capstyle="butt")
+            ax.plot(value, y, "o", color=color, ms=5.5)
+            means.append(f"{name} {value:.0f}")
+        told.append(f"{test}: {', '.join(means)}")
+        ax.set(xlim=(0, 100), xlabel=xlabel)
+        ax.set_title(test, loc="center", fontsize=10)
+        ax.grid(axis="x", color=RULE, lw=0.6)
+        ax.tick_params(axis="y", length=0)
+    axes[0].set_yticks(range(len(scores)), list(scores))
+    axes[0].set_ylim(len(scores) - 0.5, -0.5)
+    return finish(fig, f"{xlabel}, with intervals. {'; '.join(told)}.", title)

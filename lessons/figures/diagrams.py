@@ -15,6 +15,7 @@ from lessons.figures.style import (
     GREEN,
     INK,
     ORANGE,
+    PALE_BLUE,
     PAPER,
     VERMILION,
     describe,
@@ -241,11 +242,21 @@ WIDE, HIGH = 1.75, 1.5  # of a layer's box
 JOIN = 5.4  # where x̃ and h meet
 
 
+# What can be highlighted: the middle and the size of the area behind it.
+AREAS = {
+    **{name: ((place, ROW - 0.2), (WIDE + 0.7, HIGH + 1.3)) for name, (place, *_) in LAYERS.items()},
+    "keep": ((SPLIT["f"] - 0.7, 7.2), (3.4, 4.2)),
+    "write": ((SPLIT["i"] + 1.25, 7.2), (7.0, 4.2)),
+    "show": ((SPLIT["o"] + 0.2, 6.85), (4.2, 3.5)),
+}
+
+
 @house_style()
 def bottleneck_lstm_diagram(
     shapes: Mapping[str, Sequence[int]],
     weights: Mapping[str, int],
     *,
+    highlight: str | None = None,
     title: str | None = None,
     width: float = 10.0,
 ) -> Figure:
@@ -258,7 +269,10 @@ def bottleneck_lstm_diagram(
             its depthwise convolution, "both" that beside h, then "b", "s", "gates", "i", "f", "g", "o", and
             out come "new_c" and "new_h".
         weights: of the convolutions "depthwise", "bottleneck", "spatial" and "gates".
+        highlight: a part to set off: one of the four convolutions, or "keep", "write" or "show".
     """
+    if highlight is not None and highlight not in AREAS:
+        raise ValueError(f"highlight={highlight!r}: expected one of {', '.join(AREAS)}")
     for name, found, expected in (("shapes", shapes, TENSORS), ("weights", weights, LAYERS)):
         if set(found) != set(expected):
             wrong = sorted(set(found) ^ set(expected))
@@ -267,13 +281,17 @@ def bottleneck_lstm_diagram(
     ax = fig.add_subplot()
     ax.set(xlim=(-0.35, 18.1), ylim=(-0.15, 9.75))
     ax.set_axis_off()
+    if highlight is not None:
+        middle, size = AREAS[highlight]
+        draw_rounded_box(ax, middle, size, 0.3, facecolor=PALE_BLUE, lw=0, zorder=0)
     texts = {name: "×".join(map(str, shape)) for name, shape in shapes.items()}
     _convolutions(ax, texts, weights)
     _gates(ax, texts)
     _states(ax, texts)
     alt = f"The Bottleneck-LSTM cell, from x {texts['x']}, h {texts['h']} and c {texts['c']} to c′ and h′ "
     layers = listed(f"{name} {count:,}" for name, count in weights.items())
-    return finish(fig, f"{alt}{texts['new_h']}; weights of its convolutions: {layers}.", title)
+    part = "" if highlight is None else f" Highlighted: {highlight}."
+    return finish(fig, f"{alt}{texts['new_h']}; weights of its convolutions: {layers}.{part}", title)
 
 
 def _flow(
@@ -364,6 +382,6 @@ def _states(ax: Axes, texts: Mapping[str, str]) -> None:
         (i - 0.15, 6.6, "how much to write", "right"),
         (g + 0.15, 6.8, "what to write", "left"),
         (o + 0.15, 6.6, "how much to show", "left"),
-        (0.0, 6.2, f"from the gates upwards\nevery arrow is {texts['new_c']}", "left"),
+        (0.0, 4.7, f"from the gates upwards\nevery arrow is {texts['new_c']}", "left"),
     ):
         ax.text(x, y, words, ha=side, va="center", fontsize=8, color=FAINT)

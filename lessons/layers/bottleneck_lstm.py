@@ -2,15 +2,17 @@
 
 A ConvLSTM's one large convolution from [x, h] to four gates becomes four small ones in a row:
 
-    x̃ = depthwise 3x3 (x)                      (B, C, H, W)       looks around, mixes no channels
+    x̃ = depthwise 3x3 (x)                      (B, C, H, W)       mixes neighbors, not channels
     b = φ(1x1 ([x̃, h]))                        (B, D, H, W)       the bottleneck: the gates see only this
-    s = depthwise 3x3 (b)                      (B, D, H, W)       looks around, once for all four gates
+    s = depthwise 3x3 (b)                      (B, D, H, W)       mixes neighbors, once for all four gates
     i, f, g, o = 1x1 (s)                       (B, 4D, H, W)
     c' = σ(f + 1) ⊙ c + σ(i) ⊙ φ(g)
     h' = σ(o) ⊙ φ(c')
 
-No convolution has a bias; f alone has the constant 1, as in the code that the authors released. That code has
-ReLU6 for φ, which is the default here: of the two, ReLU and ReLU6, the one that bounds what the memory shows.
+Here no convolution has a bias; f alone has the constant 1, as in the code that the authors released. In that
+code the two 1x1 convolutions do have biases, 5 D of them, because its layers add them by default: from 1024
+channels to 256 it has 604,928 weights, and 603,648 without biases. (Its first depthwise convolution reads
+[x, h].) This cell has 601,344. φ is the released code's ReLU6, which bounds h.
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ VARIANTS = ("paper", "equation", "released", "blog")
 
 
 def convolutions(input_channels: int, hidden_channels: int, variant: Variant = "paper") -> dict[str, Conv]:
-    """The cell's four convolutions, on paper; the variants are those of :class:`BottleneckLSTMCell`."""
+    """The cell's four convolutions, to be counted or built; variants: see :class:`BottleneckLSTMCell`."""
     if variant not in VARIANTS:
         raise ValueError(f"variant={variant!r} must be one of {', '.join(map(repr, VARIANTS))}")
     check_channels(input_channels, hidden_channels)
     both = input_channels + hidden_channels
-    copies = 4 if variant == "equation" else 1  # each gate looks around for itself
+    copies = 4 if variant == "equation" else 1  # a second depthwise convolution per gate
     return {
         "depthwise": depthwise(both if variant in ("equation", "released") else input_channels),
         "bottleneck": Conv(both, hidden_channels),
@@ -49,22 +51,22 @@ class BottleneckLSTMCell(nn.Module):
 
     Args:
         input_channels, hidden_channels: C and D; the paper's M and N.
-        activation: φ. ``"relu6"`` is what the released detector sets, ``"tanh"`` what its cell has unless
-            told otherwise, ``"relu"`` what the blog's has.
-        forget_bias: is added to f; see :class:`lessons.layers.conv_lstm.LSTMUpdate`.
+        activation: φ. ``"relu6"`` is what the released detector sets, ``"tanh"`` the default of its cell,
+            ``"relu"`` what the blog's cell has.
+        forget_bias: added to f; see :class:`lessons.layers.conv_lstm.LSTMUpdate`.
         peepholes: see :class:`lessons.layers.conv_lstm.LSTMUpdate`. The paper's cell has none.
-        variant: which of four cells that bear the name.
+        variant: which of the four cells that are called Bottleneck-LSTM.
 
-            - ``"paper"``: its Table 1, the equations above.
+            - ``"paper"``: the paper's Table 1, the equations above.
             - ``"equation"``: its eq. 4 counts a first depthwise convolution of [x, h], not of x alone, and
-              a second one for each gate.
+              a second one per gate.
             - ``"released"``: the authors' code; the first depthwise reads [x, h], the second is shared.
             - ``"blog"``: Table 1 without the φ after the bottleneck, as in public ports of it. Bottleneck
               and gates are then one linear map of [x, h].
 
     Raises:
         ValueError: an argument out of range; in forward, shapes, dtypes or devices that do not fit the
-            parameters, or a state of another batch or map.
+            parameters, or a state of another batch size or map size.
     """
 
     def __init__(
@@ -89,11 +91,11 @@ class BottleneckLSTMCell(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weights so that a signal keeps its size: standard deviation √(gain / fan-in).
+        """Initialize with standard deviation √(gain / fan-in), so that the scale of the signal is kept.
 
-        The fan-in is the number of weights that meet in one output: 9 for a depthwise 3x3, not 9 times the
-        channels. The gain is 2 where half of the input has been cut away by φ (He et al., arXiv 1502.01852),
-        and 1 where a convolution reads another with nothing between.
+        The fan-in is the number of inputs of one output: 9 for a depthwise 3x3, not 9 times the channels. The
+        gain is 2 where φ has set half of the input to 0 (He et al., arXiv 1502.01852), and 1 where one
+        convolution reads the output of another.
         """
         for conv, gain in ((self.depthwise, 2), (self.bottleneck, 1), (self.spatial, 2), (self.gates, 1)):
             nn.init.normal_(conv.weight, std=math.sqrt(gain / conv.weight[0].numel()))
@@ -103,12 +105,12 @@ class BottleneckLSTMCell(nn.Module):
         h, c = self.start(x, state)
         b = self.squeeze(x, h)  # (B, D, H, W)
         if self.variant == "equation":
-            b = b.repeat(1, 4, 1, 1)  # (B, 4D, H, W): a copy for each gate
+            b = b.repeat(1, 4, 1, 1)  # (B, 4D, H, W): one copy per gate
         gates = self.gates(self.spatial(b))  # (B, 4D, H, W)
         return self.update(gates, c)
 
     def squeeze(self, x: Tensor, h: Tensor) -> Tensor:
-        """The bottleneck b (B, D, H, W) of a frame x (B, C, H, W) and the memory h (B, D, H, W)."""
+        """The bottleneck b (B, D, H, W) of a frame x (B, C, H, W) and the hidden state h (B, D, H, W)."""
         if self.variant == "equation" or self.variant == "released":
             xh = self.depthwise(torch.cat([x, h], dim=1))  # (B, C + D, H, W)
         else:
@@ -117,7 +119,7 @@ class BottleneckLSTMCell(nn.Module):
         return b if self.variant == "blog" else phi(b, self.activation)
 
     def start(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """The state to go into the frame x (B, C, H, W): the one given, once checked, or zeros."""
+        """The state before the frame x (B, C, H, W): the one given, after a check, or zeros."""
         return start_lstm(x, state, self.gates.weight, self.input_channels, self.hidden_channels)
 
     def extra_repr(self) -> str:
@@ -125,16 +127,16 @@ class BottleneckLSTMCell(nn.Module):
 
 
 class BottleneckLSTM(OverFrames):
-    """A :class:`BottleneckLSTMCell` over the frames of a clip; takes the cell's arguments."""
+    """A :class:`BottleneckLSTMCell`, run over the frames of a clip; takes the cell's arguments."""
 
     def __init__(self, *arguments: int, **options: float | bool | str) -> None:
         super().__init__(BottleneckLSTMCell(*arguments, **options))
 
 
 def gates_apart(cell: BottleneckLSTMCell, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """The same frame with every gate a convolution of its own, as a textbook writes it.
+    """One frame with a separate convolution per gate, as a textbook writes it -> the new (h, c).
 
-    It exists to be read, and to check the cell, which has one product for all four.
+    It is there to be read and to test the cell, which computes all four gates at once.
 
     Raises:
         ValueError: a cell with peepholes, which this does not write out.
@@ -143,7 +145,7 @@ def gates_apart(cell: BottleneckLSTMCell, x: Tensor, h: Tensor, c: Tensor) -> tu
         raise ValueError("cell has peepholes, expected one without")
     conv = nn.functional.conv2d
     b = cell.squeeze(x, h)  # (B, D, H, W)
-    if cell.variant == "equation":  # each gate looks around for itself
+    if cell.variant == "equation":  # a depthwise convolution per gate
         s = [conv(b, w, padding=1, groups=len(w)) for w in cell.spatial.weight.chunk(4)]  # (B, D, H, W) each
     else:
         s = 4 * [cell.spatial(b)]

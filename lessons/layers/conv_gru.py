@@ -11,15 +11,15 @@ from lessons.layers.conv_lstm import OverFrames
 
 
 class ConvGRUCell(nn.Module):
-    """One frame of a ConvGRU: the equations of :mod:`lessons.layers.gru` with the reset gate before the
-    product.
+    """One step of a ConvGRU: the equations of :mod:`lessons.layers.gru`, with the reset gate applied before
+    the product.
 
         r, z = σ(W * [x, h] + b)
         n    = tanh(W_n * [x, r ⊙ h] + b_n)
         h'   = (1 - z) ⊙ n + z ⊙ h
 
-    Three gates instead of four, and one state map instead of two. (Ballas et al. write z where 1 - z
-    stands here; the same network.)
+    Three convolutions' worth of output channels instead of four, and one state instead of two. (Ballas et
+    al. exchange z and 1 - z, which gives the same network.)
 
     Args:
         input_channels, hidden_channels, kernel_size, bias: as :class:`ConvLSTMCell`.
@@ -39,7 +39,7 @@ class ConvGRUCell(nn.Module):
         self.candidate = Conv(both, hidden_channels, kernel_size).build(bias)
 
     def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
-        """x (B, C, H, W), h (B, D, H, W) or None for zeros -> the new memory (B, D, H, W)."""
+        """x (B, C, H, W), h (B, D, H, W) or None for zeros -> the new hidden state (B, D, H, W)."""
         h = self.start(x, h)
         gates = self.gates(torch.cat([x, h], dim=1))  # (B, 2D, H, W)
         r, z = torch.sigmoid(gates).chunk(2, dim=1)  # (B, D, H, W) each
@@ -47,7 +47,7 @@ class ConvGRUCell(nn.Module):
         return (1 - z) * n + z * h
 
     def start(self, x: Tensor, h: Tensor | None) -> Tensor:
-        """The memory to go into the frame x (B, C, H, W): the one given, once checked, or zeros."""
+        """Return the hidden state for the frame x (B, C, H, W): the one given, after checks, or zeros."""
         weight = self.gates.weight
         check_map("x", x, weight, self.input_channels)
         if h is None:
@@ -57,7 +57,7 @@ class ConvGRUCell(nn.Module):
 
 
 class ConvGRU(OverFrames):
-    """A :class:`ConvGRUCell` over the frames of a clip; takes the cell's arguments."""
+    """A :class:`ConvGRUCell` run over the frames of a clip; takes the cell's arguments."""
 
     def __init__(self, *arguments: int, **options: int | bool) -> None:
         super().__init__(ConvGRUCell(*arguments, **options))

@@ -1,18 +1,18 @@
-"""ConvLSTM: an LSTM whose memory is a map, so that what it remembers stays where it was seen.
+"""ConvLSTM: an LSTM whose hidden state and cell state are feature maps.
 
-The products of an LSTM become convolutions; the rest is as in :mod:`lessons.layers.lstm`. With * for
-convolution and [x, h] for the channels of both, side by side:
+The matrix products of an LSTM become convolutions; the rest is as in :mod:`lessons.layers.lstm`. With * for
+convolution and [x, h] for the concatenation of x and h along the channels:
 
-    i, f, g, o = W * [x, h] + b         four gates from one convolution
+    i, f, g, o = W * [x, h] + b         pre-activations of the three gates and the candidate, one convolution
     c' = σ(f) ⊙ c + σ(i) ⊙ tanh(g)
     h' = σ(o) ⊙ tanh(c')
 
-With a 1x1 kernel every place of the map is an LSTM by itself. With 3x3 it also reads its neighbors' memory,
-so that after t frames it has heard from t places away.
+With a 1x1 kernel every position of the map is an LSTM of its own. With 3x3 each position also reads the
+hidden state of its neighbors, so the receptive field of the state grows by one position per frame.
 
-Source: Shi et al., "Convolutional LSTM network", arXiv 1506.04214, eq. 3, where the gates also look at the
-cell state ("peepholes", here an option). Shapes throughout: T frames, B clips, C channels, D channels of the
-state, H rows, W columns.
+Source: Shi et al., "Convolutional LSTM network", arXiv 1506.04214, eq. 3, where the gates also read the cell
+state ("peepholes", here an option). Shapes throughout: T frames, B clips, C input channels, D channels of
+the state, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ State = Tensor | tuple[Tensor, Tensor]  # h of a ConvGRU; (h, c) of an LSTM
 
 
 class ConvLSTMCell(nn.Module):
-    """One frame of a ConvLSTM, called as ``nn.LSTMCell`` is; with a 1x1 kernel the same, place by place.
+    """One step of a ConvLSTM, called like ``nn.LSTMCell``; with a 1x1 kernel it equals it at every position.
 
     Args:
         input_channels, hidden_channels: C and D.
-        kernel_size: kh = kw; odd, for the map must keep its size from frame to frame.
+        kernel_size: kh = kw; odd, so that the padded map keeps its size.
         peepholes, forget_bias: see :class:`LSTMUpdate`. A forget_bias of 0 is ``nn.LSTMCell``'s.
-        bias: the b above.
-        separable: a depthwise convolution and a 1x1 in place of the whole convolution. This is the "LSTM" of
-            Table 3 of arXiv 1711.06368 (its eq. 3 counts one depthwise for each gate, its table one for all).
+        bias: whether the convolution has the b above.
+        separable: a depthwise and a 1x1 convolution instead of the full convolution. This is the "LSTM" of
+            Table 3 of arXiv 1711.06368 (its eq. 3 counts one depthwise per gate, its table one for all four).
 
     Raises:
         ValueError: channels below 1, or an even kernel; in forward, shapes, dtypes or devices that do not
-            fit the parameters, or a state of another batch or map.
+            fit the parameters, or a state whose batch or map size differs from x's.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class ConvLSTMCell(nn.Module):
         return self.update(gates, c)
 
     def start(self, x: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """The state to go into the frame x (B, C, H, W): the one given, once checked, or zeros."""
+        """Return the state for the frame x (B, C, H, W): the one given, after checks, or zeros."""
         return start_lstm(x, state, self.gates.weight, self.input_channels, self.hidden_channels)
 
 
 class LSTMUpdate(nn.Module):
-    """The last two lines of an LSTM: from the gates to the new memory, place by place.
+    """The last two equations of an LSTM: from the pre-activations to the new state, element by element.
 
     c' = σ(f + forget_bias + w_f ⊙ c) ⊙ c + σ(i + w_i ⊙ c) ⊙ φ(g)
     h' = σ(o + w_o ⊙ c') ⊙ φ(c')
@@ -85,10 +85,11 @@ class LSTMUpdate(nn.Module):
     Args:
         hidden_channels: D.
         activation: φ.
-        forget_bias: with 0 a new network keeps half of c each frame, with 1 σ(1) = 73 % of it.
-        peepholes: learn w_i, w_f and w_o, with which i and f see c and o sees c' (arXiv 1506.04214, eq. 3).
-            They start at zero, as if they were not there. One number a channel, (D, 1, 1), where Shi et al.
-            have one for each place too, (D, H, W), which would tie the weights to one size of map.
+        forget_bias: added to f. With 0, and f near 0, half of c is kept per frame; with 1, σ(1) = 73 %.
+        peepholes: learn w_i, w_f and w_o, through which i and f read c and o reads c' (arXiv 1506.04214,
+            eq. 3). They are initialized to zero, so they have no effect at first. One weight per channel,
+            (D, 1, 1); Shi et al. have one per channel and position, (D, H, W), which ties the weights to one
+            map size.
 
     Raises:
         ValueError: an unknown ``activation``.
@@ -110,7 +111,7 @@ class LSTMUpdate(nn.Module):
             self.register_parameter(f"peephole_{gate}", w)
 
     def forward(self, gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """gates (B, 4D, H, W) in the order i, f, g, o, and the memory c (B, D, H, W) -> the new (h, c)."""
+        """gates (B, 4D, H, W), pre-activations in the order i, f, g, o; c (B, D, H, W) -> the new (h, c)."""
         i, f, g, o = gates.chunk(4, dim=1)  # (B, D, H, W) each
         if self.peephole_i is not None:
             i = i + self.peephole_i * c
@@ -127,10 +128,10 @@ class LSTMUpdate(nn.Module):
 
 
 class OverFrames(nn.Module):
-    """A cell with its state carried along the frames of a clip.
+    """Runs a cell over the frames of a clip.
 
-    The state goes in and comes out and is never kept: to read a stream piece by piece, hand each call the
-    state that the last one returned; to start a new video, hand it none.
+    The state is an argument and a result and is never stored: to read a stream in pieces, pass each call the
+    state that the previous call returned; to start a new video, pass None.
     """
 
     def __init__(self, cell: nn.Module) -> None:
@@ -142,14 +143,14 @@ class OverFrames(nn.Module):
 
         Args:
             x: (T, B, C, H, W).
-            state: what the cell carries, (h, c) or h alone, each (B, D, H, W); None for zeros.
+            state: the cell's state, (h, c) or h alone, each (B, D, H, W); None for zeros.
 
         Returns:
             out: (T, B, D, H, W), h after every frame.
             state: after the last frame.
 
         Raises:
-            ValueError: no frames; else as the cell.
+            ValueError: x has no frames, or as the cell.
         """
         check_clip(x)
         state = self.cell.start(x[0], state)
@@ -161,14 +162,14 @@ class OverFrames(nn.Module):
 
 
 class ConvLSTM(OverFrames):
-    """A :class:`ConvLSTMCell` over the frames of a clip; takes the cell's arguments."""
+    """A :class:`ConvLSTMCell` run over the frames of a clip; takes the cell's arguments."""
 
     def __init__(self, *arguments: int, **options: float | bool) -> None:
         super().__init__(ConvLSTMCell(*arguments, **options))
 
 
 def phi(x: Tensor, activation: str) -> Tensor:
-    """The activation φ by its name."""
+    """Apply the activation φ of this name."""
     if activation == "tanh":
         return torch.tanh(x)
     if activation == "relu":
@@ -179,7 +180,7 @@ def phi(x: Tensor, activation: str) -> Tensor:
 def start_lstm(
     x: Tensor, state: tuple[Tensor, Tensor] | None, weight: Tensor, channels: int, hidden: int
 ) -> tuple[Tensor, Tensor]:
-    """The state (h, c) to go into the frame x (B, C, H, W): the one given, once checked, or zeros."""
+    """Return the state (h, c) for the frame x (B, C, H, W): the one given, after checks, or zeros."""
     check_map("x", x, weight, channels)
     if state is None:
         zeros = weight.new_zeros(x.shape[0], hidden, *x.shape[2:])  # (B, D, H, W)

@@ -1,7 +1,7 @@
-"""Which pixels a reading hangs on: the gradient of the characters' log-probabilities (LipNet, section 4.4.1).
+"""Which pixels a reading depends on: gradient of the characters' log-probabilities (LipNet, section 4.4.1).
 
 The paper uses guided backpropagation. Here the gradient is the plain one: guided backpropagation zeroes what
-is negative at every ReLU on the way back, so that its result is the gradient of nothing, and hardly changes
+is negative at every ReLU in the backward pass. So its result is the gradient of nothing, and hardly changes
 when the upper layers' weights are replaced by random ones (Adebayo et al. 2018, arXiv 1810.03292).
 """
 
@@ -35,7 +35,7 @@ def saliency(
         path: (T * upsample,) the class of each frame, as ``lessons.ctc.forced_align(...).path``.
         blank: the class that does not count.
         samples: above 1, the mean gradient of that many copies under noise (SmoothGrad, Smilkov et al. 2017,
-            arXiv 1706.03825): what hangs on single gray levels averages out.
+            arXiv 1706.03825): what depends on single gray levels averages out.
         noise: standard deviation of that noise, in units of the clip's own; not used when samples is 1.
         seed: of the noise.
 

@@ -25,7 +25,7 @@ from lessons.lipreading.lipnet import Layers, LipNet
 Model = TypeVar("Model", bound=nn.Module)
 # What comes with the course, in lessons/trained/. The last is a cascade of two others and has no weights.
 TRAINED = ("lipnet_small_grid_s1", "lipnet_small_synthetic", "lipnet_strangers", "lipnet_anyone")
-DEFAULT = "lipnet_small_grid_s1"  # TODO-final: "lipnet_anyone", once lipnet_strangers has weights
+DEFAULT = "lipnet_anyone"
 CASCADE_KEYS = {"familiar", "general", "max_entropy"}
 MAX_UPSAMPLE = 16  # no weight shows it, and each clip takes so many times as long
 

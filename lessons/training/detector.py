@@ -91,11 +91,15 @@ def train_memories(
     return dict(zip(memories, zip(models, logs, strict=True), strict=True))
 
 
-def hiding_clips(recipe: Recipe, scene: Scene, step: int) -> MovingClips:
-    """The clips of one step of stage 2."""
+def hiding_clips(recipe: Recipe, scene: Scene, step: int, burst: float | None = None) -> MovingClips:
+    """The clips of one step of stage 2.
+
+    With ``burst``, objects vanish for so many frames in a row, on average, in every other step.
+    """
     rng = np.random.default_rng((recipe.seed, 2, step))
     vanish = rng.uniform(0, recipe.vanish, recipe.clips)
-    return moving_clips(recipe.clips, rng, recipe.n_frames, vanish, scene=scene)
+    burst = burst if step % 2 else None
+    return moving_clips(recipe.clips, rng, recipe.n_frames, vanish, burst, scene)
 
 
 def fit(

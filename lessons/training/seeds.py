@@ -10,7 +10,7 @@ import csv
 import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,22 @@ class Experiment:
         description: what it says there.
         presets: name -> recipe.
         train: recipe and a folder for checkpoints -> detector and log, by name.
-        test: recipe and detectors, as they come back from their files -> the rows of the table.
+        test: recipe and detectors, as they come back from their files -> the rows of the table; or the rows
+            of several tables by name, of which "results" is the first.
         columns: of the table, with their types; "seed" is the first.
         about: more to keep in ``results.json``.
+        more_columns: name of a further table -> its columns with their types. What else ``test`` returns is
+            kept in ``results.json``.
     """
 
     command: str
     description: str
     presets: Mapping[str, Recipe]
     train: Callable[[Recipe, Path], Trained]
-    test: Callable[[Recipe, dict[str, Detector]], list[dict]]
+    test: Callable[[Recipe, dict[str, Detector]], list[dict] | dict[str, list[dict]]]
     columns: Mapping[str, type]
     about: Mapping[str, Any]
+    more_columns: Mapping[str, Mapping[str, type]] = field(default_factory=dict)
 
 
 def run(experiment: Experiment, argv: list[str] | None) -> list[dict]:
@@ -118,9 +122,17 @@ def is_finished(out: Path, recipe: Recipe) -> bool:
     return True
 
 
-def write_report(out: Path, recipe: Recipe, trainings: dict, rows: list[dict]) -> None:
+def write_report(
+    out: Path, recipe: Recipe, trainings: dict, rows: list[dict] | dict[str, list[dict]]
+) -> None:
     """Write what the trainings and tests of one seed gave, all or nothing."""
-    report = {"recipe": asdict(recipe), "trainings": trainings, "rows": rows}
+    tables = dict(rows) if isinstance(rows, dict) else {"results": rows}
+    report = {
+        "recipe": asdict(recipe),
+        "trainings": trainings,
+        "rows": tables.pop("results"),
+        "tables": tables,
+    }
     write_json(out / REPORT, report, indent=None)
 
 
@@ -150,12 +162,19 @@ def join_reports(experiment: Experiment, out: Path) -> None:
     write_csv(out / "losses.csv", ("seed", "training", "step", "loss"), losses)
     rows = [{"seed": seed, **row} for seed, report in reports.items() for row in report["rows"]]
     write_csv(out / "results.csv", experiment.columns, rows)
+    for name, columns in experiment.more_columns.items():
+        more = [
+            {"seed": seed, **row} for seed, report in reports.items() for row in report["tables"].pop(name)
+        ]
+        write_csv(out / f"{name}.csv", columns, more)
+    kept = {str(seed): report["tables"] for seed, report in reports.items() if report.get("tables")}
     results = {
         "command": f"python -m lessons {experiment.command} --seed {' '.join(map(str, reports))} --out OUT",
         "seeds": list(reports),
         "recipe": recipe,
         **experiment.about,
         "trainings": {str(seed): report["trainings"] for seed, report in reports.items()},
+        **({"tests": kept} if kept else {}),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }

@@ -75,24 +75,38 @@ class Recipe:
         ValueError: a count below 1, a learning rate that is not positive, a fraction outside 0 … 1.
     """
 
-    frame_steps: int = 1200
+    frame_steps: int = 800
     frame_batch: int = 20
-    steps: int = 1600
+    steps: int = 1800
     clips: int = 4
-    n_frames: int = 8
+    n_frames: int = 10
     vanish: float = 0.75
     learning_rate: float = 6e-3
     hidden_channels: int = 64
-    test_clips: int = 120
-    test_frames: int = 16
+    test_clips: int = 80
+    test_frames: int = 20
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             least = 0 if name == "seed" else 1
-            if isinstance(value, int) and name not in ("vanish", "learning_rate") and value < least:
+            if isinstance(value, int) and name not in ("vanish", "burst", "learning_rate") and value < least:
                 raise ValueError(f"{name}={value}: expected {least} or more")
         if not 0 <= self.vanish <= 1:
             raise ValueError(f"vanish={self.vanish}: expected a fraction from 0 to 1")
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate={self.learning_rate}: expected more than 0")
+
+
+@dataclass(frozen=True)
+class DetectorRecipe(Recipe):
+    """A :class:`Recipe` for the course's detectors, which are compared with methods without training.
+
+    Attributes:
+        burst: every other step of stage 2 hides objects for so many frames in a row, on average.
+        tuning_clips, trials: what to tune the methods without training on, and how many settings to try.
+    """
+
+    burst: float = 4.0
+    tuning_clips: int = 12
+    trials: int = 50

@@ -4,7 +4,7 @@
 # **You will write the convolution that lets LipNet see motion, and show that its values and gradients equal
 # PyTorch's. Then you use it to tell in which direction things move.**
 #
-# *Core path: about 60 minutes; deeper sections: about 35; all cells together run in
+# *Core path: about 57 minutes; deeper sections: about 40; all cells together run in
 # about 40 seconds on one CPU core.*
 #
 # **You need**: Python, basic PyTorch (tensors, `backward`), and a rough idea of what an image convolution
@@ -13,8 +13,7 @@
 # **You will be able to**
 # - explain what a frame-by-frame network cannot see, and prove it;
 # - write a 3D convolution with stride and padding;
-# - compute output sizes, weights, multiply-adds and receptive fields, and catch a misprint in a well-known
-#   table;
+# - compute output sizes, weights, multiply-adds and receptive fields;
 # - design a filter that responds to one direction of motion, and recognize such filters in a trained layer;
 # - (deeper) derive and write the backward pass of a convolution.
 
@@ -25,7 +24,6 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm.auto import tqdm
 
 import lessons
 from lessons import figures
@@ -100,8 +98,7 @@ figures.space_time_cube(clip, cut=(0, 16), title="The clip as a block, cut open 
 # With $K = (-\tfrac12, 0, \tfrac12)$, the output is half the difference between the next frame and the
 # previous one. That is the central difference, an estimate of the derivative in time.
 #
-# (In mathematics, a convolution flips the kernel: $x_{t-i}$. Without the flip, as in deep learning, it is
-# called *cross-correlation*.)
+# (Mathematics flips the kernel: $x_{t-i}$. Without the flip, it is a *cross-correlation*.)
 
 
 # %%
@@ -124,9 +121,8 @@ figures.curves(
 )
 
 # %% [markdown]
-# (We draw $y_t$ at frame $t + 1$.) At frame 3 the change is negative: the pixel gets darker, so the mouth
-# opens. At frame 9 it is positive: the mouth closes. No filter within one frame can separate these two
-# moments.
+# At frame 3 the change is negative: the pixel gets darker, so the mouth opens. At frame 9 it is positive: the
+# mouth closes. (We draw $y_t$ at frame $t + 1$.)
 #
 # Note the loop. It goes over the **offsets of the kernel**: for each $i$, one weight times a shifted slice
 # of the whole input. You will do the same in three dimensions.
@@ -215,20 +211,15 @@ conv3d_forward = use("02.conv3d_forward", conv3d_forward, conv3d_forward_solutio
 
 # %%
 _ = torch.manual_seed(0)
-for kernel, stride, padding in [
-    ((3, 5, 5), (1, 1, 1), (0, 0, 0)),
-    ((3, 5, 5), (1, 2, 2), (1, 2, 2)),
-    ((2, 1, 4), (2, 1, 3), (0, 1, 2)),
-]:
-    x = torch.randn(2, 3, 5, 8, 9).double().requires_grad_()  # (B, C, T, H, W)
-    weight = torch.randn(4, 3, *kernel).double().requires_grad_()  # (O, C, kT, kH, kW)
-    bias = torch.randn(4).double().requires_grad_()  # (O,)
-    ours, theirs = (f(x, weight, bias, stride, padding) for f in (conv3d_forward, F.conv3d))
-    agree(f"kernel {kernel}, stride {stride}, against torch", ours, theirs)
-    delta = torch.randn_like(theirs)  # (B, O, T', H', W'): an arbitrary upstream gradient
-    gradients = (torch.autograd.grad(y, (x, weight, bias), delta) for y in (ours, theirs))
-    for name, our_gradient, their_gradient in zip(("x", "weight", "bias"), *gradients, strict=True):
-        agree(f"    gradient of {name}", our_gradient, their_gradient)
+x = torch.randn(2, 3, 5, 8, 9).double().requires_grad_()  # (B, C, T, H, W)
+weight = torch.randn(4, 3, 2, 1, 4).double().requires_grad_()  # (O, C, kT, kH, kW)
+bias = torch.randn(4).double().requires_grad_()  # (O,)
+ours, theirs = (f(x, weight, bias, (2, 1, 3), (0, 1, 2)) for f in (conv3d_forward, F.conv3d))
+agree("values", ours, theirs)
+delta = torch.randn_like(theirs)  # (B, O, T', H', W'): an arbitrary upstream gradient
+gradients = [torch.autograd.grad(y, (x, weight, bias), delta) for y in (ours, theirs)]
+for name, *pair in zip(("x", "weight", "bias"), *gradients, strict=True):
+    agree(f"gradient of {name}", *pair)
 
 # %% [markdown]
 # The filter below averages over 3 × 3 pixels and takes the difference in time: its weights are $-\tfrac19$
@@ -243,23 +234,13 @@ response = conv3d_forward(small[None, None], change_filter, torch.zeros(1), (1, 
 figures.space_time(small, response, kernel=(3, 3, 3), position=(0, 8, 6))  # response: (5, 11, 14)
 
 # %% [markdown]
-# The middle output is zero: it compares two equal frames. While the mouth closes, the edges are red. In
-# Jupyter or Colab, slide the kernel through the clip:
+# The middle output is zero: it compares two equal frames. While the mouth closes, the edges are red. (In a
+# deeper section you can slide the kernel through the clip.)
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 assert response.shape == (5, 11, 14)
 assert response[0].sum() < 0 < response[4].sum() and response[2].abs().max() < 1e-6
-
-# %% tags=["nbval-ignore-output"]
-# output not compared: the slider is a widget, which lives only while the notebook runs
-from ipywidgets import FloatSlider, Play, interact
-
-
-@interact(t=(0, 4), y=(0, 10), x=(0, 13))
-def slide(t=4, y=8, x=6):
-    return figures.space_time(small, response, kernel=(3, 3, 3), position=(t, y, x))
-
 
 # %% [markdown]
 # <details><summary><b>Help: wrong shape, "expected input to have 3 channels, but got 75"</b></summary>
@@ -271,8 +252,9 @@ def slide(t=4, y=8, x=6):
 # ## 4. LipNet's three layers
 #
 # LipNet has three spatiotemporal convolutions. Each is followed by ReLU and a **max-pool**, which keeps the
-# largest value of each 2 × 2 pixels. The formulas of section 3 give all the shapes for a clip of 75 frames
-# of 64 × 128 pixels. A **multiply-add** is one weight times one input, added to a sum.
+# largest value of each 2 × 2 pixels. The formula of section 3 gives all the shapes, here for a clip of 75
+# frames of 64 × 128 pixels. A convolution has $O\,C\,k_T k_H k_W$ weights and $O$ biases. Each output value
+# costs $C\,k_T k_H k_W$ **multiply-adds**: one weight times one input, added to a sum.
 
 # %%
 # name, output channels, kernel, stride, padding; a pool keeps its channels
@@ -286,14 +268,16 @@ LIPNET = [
 ]
 
 
+# %% tags=["hide-input"]
+# @title Plot: the formulas, layer by layer { display-mode: "form" }
 def shape_table(size, layers=LIPNET, channels=3):
     """Rows (name, (C, T, H, W), weights, multiply-adds), the input first."""
     rows = [("input", (channels, *size), 0, 0)]
     for name, out, kernel, stride, padding in layers:
         axes = zip(size, kernel, stride, padding, strict=True)
         size = tuple((n + 2 * p - k) // s + 1 for n, k, s, p in axes)
-        per_output = channels * math.prod(kernel)  # weights of one filter = multiply-adds of one output value
-        weights = out * per_output + out if out else 0  # + out: one bias per filter
+        per_output = channels * math.prod(kernel)  # multiply-adds per output value
+        weights = out * per_output + out if out else 0  # + out: the biases
         channels = out or channels
         multiply_adds = channels * math.prod(size) * per_output if out else 0
         rows.append((name, (channels, *size), weights, multiply_adds))
@@ -301,8 +285,6 @@ def shape_table(size, layers=LIPNET, channels=3):
 
 
 rows = shape_table((75, 64, 128))
-for name, shape, weights, multiply_adds in rows:
-    print(f"{name:6} {shape!s:18} {weights:8,} weights {multiply_adds / 1e9:6.3f} G multiply-adds")
 figures.shape_ladder(rows, title="LipNet's convolutions: weights and multiply-adds per layer")
 
 # %% [markdown]
@@ -312,11 +294,8 @@ figures.shape_ladder(rows, title="LipNet's convolutions: weights and multiply-ad
 # - **The number of weights does not tell the cost.** `conv2` has fewer weights than `conv3`, but does 3.7
 #   times the multiply-adds, because it uses each weight at four times as many positions.
 #
-# ### A misprint, caught by arithmetic
-#
-# Table 3 of the LipNet paper prints a stride of 1, 2, 2 for **all three** convolutions. The same table says
-# that for the paper's crops of 50 × 100, `conv2` maps 12 × 25 to 12 × 25, and `conv3` maps 6 × 12 to 6 ×
-# 12. **Predict**: which of the two is misprinted?
+# (Table 3 of the paper prints another stride for `conv2` and `conv3`. A deeper section shows that this is a
+# misprint.)
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -326,29 +305,6 @@ assert rows[1][1] == (32, 75, 32, 64) and rows[-1][1] == (96, 75, 4, 8)
 assert {shape[1] for _, shape, _, _ in rows} == {75}
 cost = {name: (math.prod(shape[2:]), multiply_adds) for name, shape, _, multiply_adds in rows}
 assert cost["conv2"][0] == 4 * cost["conv3"][0] and round(cost["conv2"][1] / cost["conv3"][1], 1) == 3.7
-
-# %% tags=["predict"]
-as_printed = [(n, c, k, (1, 2, 2), p) for n, c, k, _, p in LIPNET]  # stride 1, 2, 2 everywhere
-print("layer   stride 1,2,2 everywhere   stride 1 in conv2, conv3")
-for printed, ours in zip(shape_table((75, 50, 100), as_printed), shape_table((75, 50, 100)), strict=True):
-    print(f"{printed[0]:7} {printed[1]!s:25} {ours[1]}")
-
-# %% [markdown]
-# <details><summary><b>Answer</b></summary>
-#
-# The stride. Only a stride of 1 in the last two convolutions gives the sizes in the table, and the authors'
-# code has stride 1 there. With the printed stride, the last layer would have one position per frame: 96
-# numbers instead of 1,728. The number of weights is the same in both cases, so comparing weights would not
-# find the misprint.
-# </details>
-
-# %% tags=["hide-input"]
-# @title Claims { display-mode: "form" }
-sizes = {name: shape[2:] for name, shape, _, _ in shape_table((75, 50, 100))}
-assert sizes["pool1"] == sizes["conv2"] == (12, 25) and sizes["pool2"] == sizes["conv3"] == (6, 12)
-assert math.prod(shape_table((75, 50, 100))[-1][1]) // 75 == 1728  # features per frame
-assert math.prod(shape_table((75, 50, 100), as_printed)[-1][1]) // 75 == 96
-assert [row[2] for row in shape_table((75, 50, 100), as_printed)] == [row[2] for row in rows]  # weights
 
 # %% [markdown]
 # ## 5. The receptive field
@@ -368,43 +324,16 @@ def receptive_field(layers):
     return field
 
 
-frames_seen = receptive_field([(kernel[0], stride[0]) for _, _, kernel, stride, _ in LIPNET])
-rows_seen = receptive_field([(kernel[1], stride[1]) for _, _, kernel, stride, _ in LIPNET])
+frames_seen, rows_seen = (receptive_field([(k[i], s[i]) for _, _, k, s, _ in LIPNET]) for i in (0, 1))
 print(f"one output of LipNet's convolutions sees {frames_seen} frames of {rows_seen} × {rows_seen} pixels")
 
 # %% [markdown]
 # Seven frames are 0.28 s at 25 frames per second. Everything that lasts longer is left to the GRUs of
-# notebook 03.
-#
-# Now **measure it** with your convolution. An input whose gradient is not zero influences the output. (The
-# converse fails: contributions can cancel, and a max-pool passes on one value only. So this probe has
-# positive weights and average pools.)
-
-# %%
-probe = torch.zeros(1, 1, 9, 80, 80, requires_grad=True)  # (B, C, T, H, W), one channel is enough
-y = probe
-for _, out, kernel, stride, padding in LIPNET:
-    ones = torch.ones(1, 1, *kernel)  # (O, C, kT, kH, kW)
-    y = conv3d_forward(y, ones, torch.zeros(1), stride, padding) if out else F.avg_pool3d(y, kernel)
-y[0, 0, 4, 2, 2].backward()  # one output in the middle of (1, 1, 9, 5, 5)
-gradient = probe.grad[0, 0]  # (T, H, W)
-seen = gradient > 0
-measured = tuple(int(seen.any(dim=other).sum()) for other in [(1, 2), (0, 2), (0, 1)])
-center = gradient[:, 27:52, 27:52].sum() / gradient.sum()  # the middle 25 x 25 of the 51 x 51 pixels
-print("measured: frames, rows, columns =", measured)
-print(f"fraction of the gradient in the middle quarter of the area: {center:.2f}")
-figures.filmstrip(gradient.sqrt(), range(1, 8), columns=7, title="Square root of the gradient of one output")
-
-# %% [markdown]
-# The formula is right. The gradient also shows that the field has soft edges. Few paths reach the corners
-# and many the center, so the middle quarter of the area has more than half of the gradient. The part of the
-# input that matters in practice is called the **effective receptive field**.
+# notebook 03. (A deeper section measures the receptive field with your convolution.)
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 assert (frames_seen, rows_seen) == (7, 51) and frames_seen / 25 == 0.28  # seconds
-assert measured == (frames_seen, rows_seen, rows_seen)
-assert 25**2 / 51**2 < 0.25 and 0.55 < center < 0.65
 
 # %% [markdown]
 # ## 6. A detector of motion, by hand
@@ -413,7 +342,8 @@ assert 25**2 / 51**2 < 0.25 and 0.55 < center < 0.65
 # the left and to the right.
 
 
-# %%
+# %% tags=["hide-input"]
+# @title Plot: textures that move { display-mode: "form" }
 def moving_textures(steps, generator, size=16, frames=6, noise=0.0):
     """A random texture per step (rows, columns), moved by it from frame to frame -> clips (B, 1, T, H, W)."""
     clips = torch.empty(len(steps), 1, frames, size, size)
@@ -431,9 +361,11 @@ figures.filmstrip(both, range(12), columns=6, title="Frames 0–5 move to the le
 # %% [markdown]
 # Press play (Jupyter or Colab) to see the motion:
 
-
 # %% tags=["hide-input"]
 # @title Interaction { display-mode: "form" }
+from ipywidgets import FloatSlider, Play, interact
+
+
 def play(t):
     clips = moving_textures([(0, -1), (0, 1)], torch.Generator().manual_seed(0), frames=16)
     return figures.filmstrip(clips[:, 0, t], [0, 1], ["to the left", "to the right"], columns=2, width=4.5)
@@ -480,8 +412,8 @@ motion_detector = use("02.motion_detector", motion_detector, motion_detector_sol
 
 # %% [markdown]
 # Measure the response to all eight directions with your convolution. Plotted over the angle, it is a
-# **direction tuning curve**. Beside your detector are two other filters: a column of three weights that
-# moves to the right, and a single point that stands still. **Predict** their curves.
+# **direction tuning curve**. Below are two of your detectors, and a filter whose single point stands still.
+# **Predict** the three curves.
 
 # %%
 DIRECTIONS = [(0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1)]  # counterclockwise
@@ -497,12 +429,10 @@ def tuning(filters):
     return y.relu().mean(dim=(2, 3, 4)).T  # (8, O, T', H', W') -> (O, 8)
 
 
-column, point = torch.zeros(1, 1, 3, 3, 3), torch.zeros(1, 1, 3, 3, 3)
-for t in range(3):
-    column[0, 0, t, :, t] = 1.0
-    point[0, 0, t, 1, 1] = 1.0
-bank = torch.cat([motion_detector(0, 1), column, point])  # (3, 1, 3, 3, 3)
-names = ["motion_detector(0, 1)", "a moving column", "a point at rest"]
+point = torch.zeros(1, 1, 3, 3, 3)
+point[0, 0, :, 1, 1] = 1.0
+bank = torch.cat([motion_detector(0, 1), motion_detector(-1, -1), point])  # (3, 1, 3, 3, 3)
+names = ["motion_detector(0, 1)", "motion_detector(-1, -1)", "a point at rest"]
 
 # %% tags=["predict"]
 figures.direction_tuning(dict(zip(names, tuning(bank), strict=True)), title="Direction tuning curves")
@@ -510,51 +440,18 @@ figures.direction_tuning(dict(zip(names, tuning(bank), strict=True)), title="Dir
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The point at rest responds to all directions alike. The moving column prefers the right, but the two
-# diagonals beside it come close: a long edge that moves along itself hardly changes. Seen through a small
-# window, only the motion across an edge can be measured. This is the **aperture problem**.
+# Each detector responds most to its own direction: $(-1, -1)$ is up and to the left. The point at rest
+# responds to all directions alike.
 # </details>
-#
-# Are all eight detectors selective? Count those that respond most to their own direction:
-
-# %%
-detectors = torch.cat([motion_detector(dy, dx) for dy, dx in DIRECTIONS])  # (8, 1, 3, 3, 3)
-strongest = tuning(detectors).argmax(dim=1)  # (8,)
-print(f"{int((strongest == torch.arange(8)).sum())} of 8 detectors respond most to their own direction")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-detector_curve, column_curve, point_curve = tuning(bank)
-assert detector_curve.argmax() == 0 and detector_curve[0] > 1.2 * detector_curve[1:].max()
-assert column_curve.argmax() == 0 and column_curve[[1, 7]].min() > 0.75 * column_curve[0]
-assert column_curve[2:7].max() < 0.7 * column_curve[0]
+right_curve, up_left_curve, point_curve = tuning(bank)
+assert right_curve.argmax() == 0 and right_curve[0] > 1.2 * right_curve[1:].max()
+assert DIRECTIONS[3] == (-1, -1) and up_left_curve.argmax() == 3
 assert point_curve.min() > 0.8 * point_curve.max()
-assert torch.equal(strongest, torch.arange(8))
-
-# %% [markdown]
-# Now move the weights yourself. Each slider is one weight of an x–t slice: a frame $t$ and a column $x$.
-# Start with three weights on the diagonal. Try a negative weight, a filter that is a pattern in space times
-# a pattern in time (it cannot prefer one of two opposite directions), and all three rows instead of one.
-
-
-# %% tags=["hide-input"]
-# @title Interaction { display-mode: "form" }
-def explore(three_rows, **weights):
-    xt = torch.tensor(list(weights.values())).view(3, 3)  # (t, x)
-    filters = torch.zeros(1, 1, 3, 3, 3)
-    filters[0, 0, :, slice(0, 3) if three_rows else slice(1, 2)] = xt[:, None]
-    return figures.direction_tuning({"your filter": tuning(filters)[0]}, width=3.5)
-
-
-sliders = {
-    f"t{t}_x{x}": FloatSlider(float(t == x), min=-1, max=1, step=0.5, description=f"t = {t}, x = {x}")
-    for t in range(3)
-    for x in range(3)
-}
-
-# %% tags=["nbval-ignore-output"]
-# output not compared: the sliders are widgets, which live only while the notebook runs
-_ = interact(explore, three_rows=False, **sliders)
+detectors = torch.cat([motion_detector(dy, dx) for dy, dx in DIRECTIONS])  # (8, 1, 3, 3, 3)
+assert torch.equal(tuning(detectors).argmax(dim=1), torch.arange(8))
 
 # %% [markdown]
 # ## 7. Left or right? A network learns it
@@ -575,7 +472,7 @@ def left_or_right(count, generator):
 def direction_network(frames, filters):
     """(B, 1, T, H, W) -> logits (B, 2)."""
     return nn.Sequential(
-        nn.Conv3d(1, filters, (frames, 5, 5), padding=(frames // 2, 2, 2)),  # (B, O, T, H, W)
+        nn.Conv3d(1, filters, (frames, 5, 5), padding=(frames // 2, 2, 2)),  # (B, O, T, H, W), as yours
         nn.ReLU(),
         nn.AdaptiveAvgPool3d(1),  # (B, O, 1, 1, 1)
         nn.Flatten(),  # (B, O)
@@ -605,10 +502,7 @@ def train(frames, filters, seed):
 
 SETTINGS = {"1 × 5 × 5": (1, 24), "3 × 5 × 5": (3, 8)}
 runs = [(name, seed) for name in SETTINGS for seed in range(3)]
-trained = {(name, seed): train(*SETTINGS[name], seed) for name, seed in tqdm(runs, desc="training")}
-
-# %% [markdown]
-# (Training uses `nn.Conv3d`: it computes the same as your function, but faster.)
+trained = {(name, seed): train(*SETTINGS[name], seed) for name, seed in runs}
 
 # %% tags=["predict"]
 test_clips, test_labels = left_or_right(200, torch.Generator().manual_seed(1000))  # not seen in training
@@ -648,9 +542,10 @@ figures.curves(
 # Longer training would not help the image filters. This can be **proved**. Reverse a clip in time: left
 # becomes right, but the *set* of frames stays the same. A network that averages over single frames gives a
 # clip and its reverse the same logits, so one of the two answers is wrong. On clips together with their
-# reverses, its accuracy is exactly one half. The check below computes the logits with your convolution:
+# reverses, its accuracy is exactly one half. (The claims below check this with your convolution.)
 
-# %%
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
 clips = torch.cat([test_clips[:12], test_clips[:12].flip(2)]).double()  # (24, 1, 6, 16, 16); axis 2 is time
 clip_labels = torch.cat([test_labels[:12], 1 - test_labels[:12]])  # (24,)
 
@@ -663,14 +558,6 @@ def logits_of(network):
         return nn.Sequential(*others)(y)
 
 
-for name in SETTINGS:
-    logits = logits_of(trained[name, 0][0])  # seed 0
-    same = torch.allclose(logits[:12], logits[12:], rtol=0, atol=1e-9)
-    correct = int((logits.argmax(1) == clip_labels).sum())
-    print(f"{name}: clip and reverse have equal logits: {same}; exactly half correct: {correct == 12}")
-
-# %% tags=["hide-input"]
-# @title Claims { display-mode: "form" }
 assert {name: direction_network(*setting)[0].weight.numel() for name, setting in SETTINGS.items()} == {
     "1 × 5 × 5": 600, "3 × 5 × 5": 600
 }  # fmt: skip
@@ -685,7 +572,7 @@ for (name, _), (network, _) in trained.items():
 # ### What has it learned?
 #
 # Below are the eight learned filters (seed 0), each with the direction that it votes for: the logit that it
-# raises more. **Predict** the slant of the x–t slices.
+# raises more. The last row is an x–t slice: one row of the filter, over time. **Predict** its slant.
 
 # %%
 network = trained["3 × 5 × 5", 0][0]
@@ -700,13 +587,190 @@ figures.kernels(filters[order].float(), votes, title="Learned filters, and the d
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Each slice shows the row with the largest weights, over time. In most slices, red and blue lines slant in
-# the direction of the vote: to the lower right for "right", to the lower left for "left". The weights are
-# noisy, so do not trust your eye alone.
+# In most slices, red and blue lines slant in the direction of the vote: to the lower right for "right", to
+# the lower left for "left". The weights are noisy. A deeper section measures the speed that each filter
+# matches: in all three seeds it is the speed that the filter votes for.
 # </details>
 #
-# To measure this, shift the three frames of a filter back by a speed $v$ (in pixels per frame) and add them
-# up. If the filter is a pattern that moves at this speed, the three frames line up and the sum is large.
+# And in lip reading? LipNet's authors also trained a model without the time axis in its filters,
+# Baseline-2D. It still has GRUs to combine frames over time. Yet on unseen speakers its word error rate is
+# 26.7 %, against LipNet's 11.4 % (Table 2 of the paper).
+
+# %% [markdown]
+# ## 8. Bug hunt: the hook that saw something else
+#
+# A **forward hook** is a function that a layer calls with its output; people keep that output to inspect it.
+# This block is written as in a widely copied public LipNet. A user reports: *"My convolution never gives a
+# negative value. Is it broken?"* Find the bug before you read on.
+
+
+# %%
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(3, 32, (3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2))
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.relu(self.conv(x))  # (B, 3, T, H, W) -> (B, 32, T, H/2, W/2)
+
+
+_ = torch.manual_seed(0)
+block, kept = Block(), {}
+block.conv.register_forward_hook(lambda layer, inputs, out: kept.update(out=out, at_hook=out.min().item()))
+with torch.no_grad():
+    block(torch.randn(1, 3, 5, 32, 64))
+print(f"smallest value: {kept['at_hook']:.1f} when the hook ran, {kept['out'].min().item():.1f} afterwards")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# The hook kept the tensor, not a copy. Then the ReLU with `inplace=True` wrote its zeros **into that
+# tensor**. The convolution is fine, but the evidence was overwritten. No error is raised, because autograd
+# does not need the convolution's output for its gradients. The fix is an ordinary ReLU, which makes a new
+# tensor, as in the package's block.
+# </details>
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert kept["at_hook"] < -1 and kept["out"].min() == 0
+block.relu = nn.ReLU()  # not in place
+with torch.no_grad():
+    block(torch.randn(1, 3, 5, 32, 64))
+assert kept["at_hook"] == kept["out"].min() < -1
+assert not stcnn.STCNN(3, 4, 3).relu.inplace
+
+# %% [markdown]
+# ## Deeper: slide the kernel
+#
+# In Jupyter or Colab, move the kernel of section 3 through the clip:
+
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: the slider is a widget, which lives only while the notebook runs
+@interact(t=(0, 4), y=(0, 10), x=(0, 13))
+def slide(t=4, y=8, x=6):
+    return figures.space_time(small, response, kernel=(3, 3, 3), position=(t, y, x))
+
+
+# %% [markdown]
+# ## Deeper: a misprint, caught by arithmetic
+#
+# Table 3 of the LipNet paper prints a stride of 1, 2, 2 for **all three** convolutions. The same table says
+# that for the paper's crops of 50 × 100, `conv2` maps 12 × 25 to 12 × 25, and `conv3` maps 6 × 12 to 6 ×
+# 12. **Predict**: which of the two is misprinted?
+
+# %% tags=["predict"]
+as_printed = [(n, c, k, (1, 2, 2), p) for n, c, k, _, p in LIPNET]  # stride 1, 2, 2 everywhere
+print("layer   stride 1,2,2 everywhere   stride 1 in conv2, conv3")
+for printed, ours in zip(shape_table((75, 50, 100), as_printed), shape_table((75, 50, 100)), strict=True):
+    print(f"{printed[0]:7} {printed[1]!s:25} {ours[1]}")
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# The stride. Only a stride of 1 in the last two convolutions gives the sizes in the table, and the authors'
+# code has stride 1 there. With the printed stride, the last layer would have one position per frame: 96
+# numbers instead of 1,728. The number of weights is the same in both cases, so comparing weights would not
+# find the misprint.
+# </details>
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+sizes = {name: shape[2:] for name, shape, _, _ in shape_table((75, 50, 100))}
+assert sizes["pool1"] == sizes["conv2"] == (12, 25) and sizes["pool2"] == sizes["conv3"] == (6, 12)
+assert math.prod(shape_table((75, 50, 100))[-1][1]) // 75 == 1728  # features per frame
+assert math.prod(shape_table((75, 50, 100), as_printed)[-1][1]) // 75 == 96
+assert [row[2] for row in shape_table((75, 50, 100), as_printed)] == [row[2] for row in rows]  # weights
+
+# %% [markdown]
+# ## Deeper: the receptive field, measured
+#
+# Measure the receptive field of section 5 with your convolution. An input whose gradient is not zero
+# influences the output. (The converse fails: contributions can cancel, and a max-pool passes on one value
+# only. So this probe has positive weights and average pools.)
+
+# %%
+probe = torch.zeros(1, 1, 9, 80, 80, requires_grad=True)  # (B, C, T, H, W), one channel is enough
+y = probe
+for _, out, kernel, stride, padding in LIPNET:
+    ones = torch.ones(1, 1, *kernel)  # (O, C, kT, kH, kW)
+    y = conv3d_forward(y, ones, torch.zeros(1), stride, padding) if out else F.avg_pool3d(y, kernel)
+y[0, 0, 4, 2, 2].backward()  # one output in the middle of (1, 1, 9, 5, 5)
+gradient = probe.grad[0, 0]  # (T, H, W)
+seen = gradient > 0
+measured = tuple(int(seen.any(dim=other).sum()) for other in [(1, 2), (0, 2), (0, 1)])
+center = gradient[:, 27:52, 27:52].sum() / gradient.sum()  # the middle 25 x 25 of the 51 x 51 pixels
+print("measured: frames, rows, columns =", measured)
+print(f"fraction of the gradient in the middle quarter of the area: {center:.2f}")
+figures.filmstrip(gradient.sqrt(), range(1, 8), columns=7, title="Square root of the gradient of one output")
+
+# %% [markdown]
+# The formula is right. The gradient also shows that the field has soft edges. Few paths reach the corners
+# and many the center, so the middle quarter of the area has more than half of the gradient. The part of the
+# input that matters in practice is called the **effective receptive field**.
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert measured == (frames_seen, rows_seen, rows_seen)
+assert 25**2 / 51**2 < 0.25 and 0.55 < center < 0.65
+
+# %% [markdown]
+# ## Deeper: an edge, and the aperture problem
+#
+# Section 6 used single points. Now take a column of three weights that moves to the right. **Predict** its
+# direction tuning curve.
+
+# %% tags=["predict"]
+column = torch.zeros(1, 1, 3, 3, 3)
+for t in range(3):
+    column[0, 0, t, :, t] = 1.0
+figures.direction_tuning({"a moving column": tuning(column)[0]}, width=3.5)
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+column_curve = tuning(column)[0]
+assert column_curve.argmax() == 0 and column_curve[[1, 7]].min() > 0.75 * column_curve[0]
+assert column_curve[2:7].max() < 0.7 * column_curve[0]
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# The column prefers the right, but the two diagonals beside it come close: a long edge that moves along
+# itself hardly changes. Seen through a small window, only the motion across an edge can be measured. This is
+# the **aperture problem**.
+# </details>
+#
+# Now move the weights yourself. Each slider is one weight of an x–t slice: a frame $t$ and a column $x$.
+# Start with three weights on the diagonal. Try a negative weight, a filter that is a pattern in space times
+# a pattern in time (it cannot prefer one of two opposite directions), and all three rows instead of one.
+
+
+# %% tags=["hide-input"]
+# @title Interaction { display-mode: "form" }
+def explore(three_rows, **weights):
+    xt = torch.tensor(list(weights.values())).view(3, 3)  # (t, x)
+    filters = torch.zeros(1, 1, 3, 3, 3)
+    filters[0, 0, :, slice(0, 3) if three_rows else slice(1, 2)] = xt[:, None]
+    return figures.direction_tuning({"your filter": tuning(filters)[0]}, width=3.5)
+
+
+sliders = {
+    f"t{t}_x{x}": FloatSlider(float(t == x), min=-1, max=1, step=0.5, description=f"t = {t}, x = {x}")
+    for t in range(3)
+    for x in range(3)
+}
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: the sliders are widgets, which live only while the notebook runs
+_ = interact(explore, three_rows=False, **sliders)
+
+# %% [markdown]
+# ## Deeper: the speed of a learned filter
+#
+# How fast does the pattern of a learned filter move? Shift the filter's three frames back by a speed $v$ (in
+# pixels per frame) and add them up. If the pattern moves at this speed, the three frames line up and the sum
+# is large.
 
 
 # %%
@@ -728,6 +792,10 @@ for seed in range(3):
     count = matching(trained["3 × 5 × 5", seed][0])
     print(f"seed {seed}: {count} of 8 filters match the speed that they vote for")
 
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert all(matching(trained["3 × 5 × 5", seed][0]) == 8 for seed in range(3))
+
 # %% [markdown]
 # In all three seeds, every filter is matched to the speed in the data and votes for its direction. The
 # linear layer subtracts the responses of the filters for one direction from those for the other.
@@ -735,75 +803,6 @@ for seed in range(3):
 # Adelson and Bergen proposed a similar model of how animals see motion in 1985: filters that are slanted in
 # space-time, and the difference between opposite directions. (Their *motion energy* squares and adds the
 # outputs of pairs of filters; ours has a ReLU and a mean.)
-#
-# And in lip reading? LipNet's authors also trained a model without the time axis in its filters,
-# Baseline-2D. It still has GRUs to combine frames over time. Yet on unseen speakers its word error rate is
-# 26.7 %, more than twice LipNet's 11.4 % (Table 2 of the paper).
-
-# %% tags=["hide-input"]
-# @title Claims { display-mode: "form" }
-assert all(matching(trained["3 × 5 × 5", seed][0]) == 8 for seed in range(3))
-assert 26.7 > 2 * 11.4
-
-# %% [markdown]
-# ## 8. Bug hunt: the hook that saw something else
-#
-# To inspect a network, people put a **forward hook** on a layer and keep its output. This block is written as
-# in a widely copied public LipNet. A user reports: *"My convolution never gives a negative value. Is it
-# broken?"* Find the bug before you read on.
-
-
-# %%
-class Block(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv3d(3, 32, (3, 5, 5), stride=(1, 2, 2), padding=(1, 2, 2))
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x):
-        return self.relu(self.conv(x))  # (B, 3, T, H, W) -> (B, 32, T, H/2, W/2)
-
-
-def smallest_values(block):
-    """The smallest output of block.conv: at the moment of the hook, and after the forward pass."""
-    kept = {}
-
-    def hook(layer, inputs, out):
-        kept.update(out=out, smallest=out.min().item())
-
-    block.conv.register_forward_hook(hook)
-    with torch.no_grad():
-        block(torch.randn(1, 3, 5, 32, 64, generator=torch.Generator().manual_seed(0)))
-    return kept["smallest"], kept["out"].min().item()
-
-
-_ = torch.manual_seed(0)
-at_hook, afterwards = smallest_values(Block())
-print(f"smallest output of the convolution: {at_hook:.1f} when the hook ran, {afterwards:.1f} afterwards")
-
-# %% [markdown]
-# <details><summary><b>Answer</b></summary>
-#
-# The hook kept the tensor, not a copy. Then the ReLU with `inplace=True` wrote its zeros **into that
-# tensor**. The convolution is fine, but the evidence was overwritten. The same bug corrupts saliency maps
-# and activation statistics. No error is raised, because autograd does not need the convolution's output for
-# its gradients.
-# </details>
-#
-# The fix is an ordinary ReLU, which makes a new tensor. The package's block has one. This is its whole
-# forward pass:
-
-# %%
-show(stcnn.STCNN.forward)
-
-# %% tags=["hide-input"]
-# @title Claims { display-mode: "form" }
-assert at_hook < -1 and afterwards == 0
-_ = torch.manual_seed(0)
-block = Block()
-block.relu = nn.ReLU()  # not in place
-assert smallest_values(block) == (at_hook, at_hook)
-assert not stcnn.STCNN(3, 4, 3).relu.inplace
 
 # %% [markdown]
 # ## Deeper: one matrix product
@@ -1047,6 +1046,12 @@ else:
 # %% [markdown]
 # ## Deeper: the package's version
 #
+# This is the forward pass of the package's block, with an ordinary ReLU:
+
+# %%
+show(stcnn.STCNN.forward)
+
+# %% [markdown]
 # `lessons.layers.conv3d_fast` uses the matrix product a few frames at a time, so that its columns fit into
 # the cache. Its backward pass computes the columns again instead of storing them. Find the two products of
 # the backward pass above: `deltas @ im2col(…).mT` for the weight, `filters.mT @ deltas` and `col2im` for
@@ -1089,8 +1094,7 @@ assert counted == [(w, work) for _, _, w, work in rows if w]
 #   receptive field by $(k - 1)$ times the product of all earlier strides.
 # - LipNet's convolutions keep all 75 frames and have 326,880 weights; one output sees 7 frames of 51 × 51
 #   pixels.
-# - A filter whose pattern moves through its frames is selective for a direction. A long edge shows only the
-#   motion across it: the aperture problem.
+# - A filter whose pattern moves through its frames is selective for a direction.
 #
 # ## Glossary
 #
@@ -1115,7 +1119,7 @@ assert counted == [(w, work) for _, _, w, work in rows if w]
 #
 # - Y. Assael, B. Shillingford, S. Whiteson, N. de Freitas, *LipNet: End-to-End Sentence-level Lipreading*,
 #   [arXiv 1611.01599](https://arxiv.org/abs/1611.01599): §3.1 (the convolution), Table 2 (Baseline-2D),
-#   Table 3 and appendix A.1 (the layers; see section 4 for the stride); the authors' code:
+#   Table 3 and appendix A.1 (the layers); the authors' code:
 #   [bshillingford/LipNet](https://github.com/bshillingford/LipNet).
 # - E. Adelson, J. Bergen, *Spatiotemporal energy models for the perception of motion*, Journal of the
 #   Optical Society of America A 2(2), 1985.

@@ -4,7 +4,7 @@
 # **You will write a GRU step and its gradient by hand, measure how far a gradient reaches back in time, and
 # see in a trained network how gates keep a number for as long as it is needed.**
 #
-# *Core path: about 60 minutes; deeper sections: about 34; all cells together run in
+# *Core path: about 60 minutes; deeper sections: about 38; all cells together run in
 # about 45 seconds on one CPU core.*
 #
 # **You need**: PyTorch's `backward`, the chain rule, and from notebook 02 that one output of LipNet's
@@ -21,24 +21,18 @@
 
 # %%
 import math
-import time
-import warnings
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from tqdm.auto import tqdm
 
 import lessons
 from lessons import figures
 from lessons.checks import agree, check, use
-from lessons.ctc.grammar import SLOTS, random_sentence
 from lessons.data.synthetic.talker import Speaker, render, say
 from lessons.data.synthetic.visemes import articulate, word_visemes
-from lessons.layers import gru, lstm
-from lessons.layers.gru_fast import GRUScan
-from lessons.measure.counting import count
+from lessons.layers import gru
 from lessons.source import show
 
 # %% [markdown]
@@ -143,8 +137,7 @@ same_as_torch("RNN", rnn_step, nn.RNN(5, 4))
 # torch's default initialization of $U$ and with two that are larger: random entries of standard deviation
 # $\text{gain}/\sqrt{D}$, which stretch a random vector by about the gain.
 #
-# The figure's vertical axis is logarithmic: $10^{-3}$ is a thousandth. On such an axis the same factor per
-# frame is a straight line.
+# The figure's vertical axis is logarithmic, so the same factor per frame is a straight line.
 
 
 # %%
@@ -168,24 +161,21 @@ def over_seeds(networks, seeds=6):
     }
 
 
-def recurrent(kind, init="default", gain=1.0, bias=0.0, unread=()):
+def recurrent(kind, init="default", gain=1.0, bias=0.0):
     """Makes a network: kind is nn.RNN, nn.GRU or nn.LSTM.
 
     init: of each block of U, "default", "Gaussian" or "orthogonal"; the last two are multiplied by gain.
     bias: added to the gate that keeps (z of a GRU, f of an LSTM; the second block of both).
-    unread: the blocks of U that are set to zero.
     """
 
     def make(F, D):
         network = kind(F, D)
         with torch.no_grad():
-            for k, block in enumerate(network.weight_hh_l0.split(D)):  # (D, D) each
+            for block in network.weight_hh_l0.split(D):  # (D, D) each
                 if init == "Gaussian":
                     nn.init.normal_(block, std=gain / math.sqrt(D))
                 elif init == "orthogonal":
                     nn.init.orthogonal_(block, gain)
-                if k in unread:
-                    block.zero_()
             network.bias_hh_l0[D : 2 * D] += bias  # an RNN has one block only: nothing is added
         return network
 
@@ -545,88 +535,15 @@ assert -59 * math.log10(2) < -17.5
 #   $10^{-5}$ and the GRU from $10^{-12}$ to $10^{-8}$. That is better than the default, and still small: the
 #   tanh and the gates shrink the gradient.
 #
-# Which of the four paths of section 6 carries the default GRU's gradient? If only the direct path counted and
-# every $z$ were $\tfrac12$, $10^{-18}$ would be left after 59 frames. Set blocks of $U$ to zero, so that
-# these layers do not read $h$, and measure again.
-
-# %%
-PATHS = {
-    "all four paths": nn.GRU,
-    "gates do not read h": recurrent(nn.GRU, unread=(0, 1)),
-    "candidate does not read h": recurrent(nn.GRU, unread=(2,)),
-}
-paths = over_seeds(PATHS)
-for name, values in paths.items():
-    low, mean, high = (round(f(values[:, 59]).item()) for f in (torch.min, torch.mean, torch.max))
-    print(f"{name:26} 10^{mean}, seeds from 10^{low} to 10^{high}")
-
-# %% tags=["hide-input"]
-# @title Claims { display-mode: "form" }
-ends = {name: values[:, 59] for name, values in paths.items()}
-change = ends["gates do not read h"] - ends["all four paths"]
-assert change.abs().max() < 0.8 and change.mean().abs() < 0.2  # seed by seed
-assert (ends["all four paths"] - ends["candidate does not read h"]).min() > 1.5
-assert ends["all four paths"].max() > -12 and ends["candidate does not read h"].mean() < -15
-
-# %% [markdown]
-# Without the gates' paths the mean hardly changes. Without the candidate's path the gradient loses between
-# one and a half and four more powers of ten, depending on the seed. So at initialization the candidate
-# carries most of what the direct path does not.
-#
-# **Try it.** Move the sliders: a bias on the keeping gate, and the initialization of $U$ with its gain. With
-# *default* the gain does nothing; the RNN has no gate for the bias. Which bias does a GRU need so that a
-# tenth of the gradient arrives from 59 frames back? With orthogonal $U$ and no bias, from which gain on does
-# a GRU's gradient explode, and an RNN's?
-#
-# <details><summary><b>Answer</b></summary>
-#
-# A bias of about 3 leaves a tenth. The RNN's gradient explodes from a gain of about 1.5, the GRU's from about
-# 3.
-#
-# </details>
-
-# %% tags=["nbval-ignore-output"]
-# output not compared: the sliders are widgets, which live only while the notebook runs
-from ipywidgets import interact
-
-
-@interact(
-    cell=["GRU", "LSTM", "RNN"],
-    bias=(-2.0, 6.0, 0.5),
-    init=["default", "orthogonal", "Gaussian"],
-    gain=(0.25, 4.0, 0.25),
-)
-def reach_with(cell="GRU", bias=0.0, init="default", gain=1.0):
-    network = recurrent(getattr(nn, cell), init, gain, bias)
-    chosen = over_seeds({"your choice": network, "default GRU": nn.GRU}, seeds=2)
-    return figures.curves(
-        chosen,
-        xlabel="frames before the last",
-        ylabel="gradient norm, relative",
-        powers=True,
-        level=0.0,
-        title=f"{cell}, bias {bias:+.1f}, {init}, gain {gain:.2f}",
-    )
-
-
-# %% [markdown]
 # If the old state is only multiplied by $z = \sigma(\text{bias})$, half of it is left after $\ln \tfrac12 /
-# \ln z$ frames. That is 1 frame for a bias of 0, 5 for a bias of 2, 38 for a bias of 4. A
-# spoken sentence of the synthetic talker takes about 28 frames.
+# \ln z$ frames. That is 1 frame for a bias of 0, 5 for a bias of 2, 38 for a bias of 4. A spoken sentence of
+# the synthetic talker takes about 28 frames.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 half_lives = [math.log(0.5) / math.log(1 / (1 + math.exp(-bias))) for bias in (0, 2, 4)]
 assert [round(frames) for frames in half_lives] == [1, 5, 38]
 assert round(segments[-1][0] - segments[0][1]) == 28
-slid = {
-    "tenth": recurrent(nn.GRU, bias=3.0), "2.0": recurrent(nn.GRU, "orthogonal", 2.0),
-    "3.0": recurrent(nn.GRU, "orthogonal", 3.0), "1.25": recurrent(nn.RNN, "orthogonal", 1.25),
-    "1.5": recurrent(nn.RNN, "orthogonal", 1.5),
-}  # fmt: skip
-slid = {name: values[:, 59] for name, values in over_seeds(slid, seeds=2).items()}
-assert -1.3 < slid["tenth"].min() and slid["tenth"].max() < -0.8
-assert max(slid["2.0"].max(), slid["1.25"].max()) < -1 and min(slid["3.0"].min(), slid["1.5"].min()) > 0
 
 # %% [markdown]
 # ## 8. Gates at work in a trained network
@@ -774,33 +691,17 @@ for seed in range(3):
 # ## 9. Both directions, and padding
 #
 # "Place" and "please" start alike: lips closed for the /p/, then the tongue up for the /l/. At the
-# word's first frame nobody can know which of the two it is. A forward network must wait; LipNet uses a
-# **bidirectional** GRU: a second GRU, with its own weights, reads the clip from its end,
-# and the two hidden states are concatenated at each
-# frame, $(T, B, 2D)$.
-
-# %%
-_ = torch.manual_seed(0)
-both = nn.GRU(8, 24, bidirectional=True)
-forwards, backwards = nn.GRU(8, 24), nn.GRU(8, 24)
-names = [name for name, _ in forwards.named_parameters()]
-forwards.load_state_dict({name: both.state_dict()[name] for name in names})
-backwards.load_state_dict({name: both.state_dict()[f"{name}_reverse"] for name in names})
-clips = torch.randn(30, 2, 8)  # (T, B, F)
-with torch.no_grad():
-    forward_states = forwards(clips)[0]  # (T, B, D)
-    backward_states = backwards(clips.flip(0))[0].flip(0)  # (T, B, D): read from the end, then put in order
-    agree("two GRUs", torch.cat([forward_states, backward_states], dim=-1), both(clips)[0], tolerance=1e-6)
-
-# %% [markdown]
-# The price is latency: the first output needs the whole clip. Live captions need a forward network or a
-# network that reads in chunks.
+# word's first frame nobody can know which of the two it is. A forward network must wait. LipNet uses a
+# **bidirectional** GRU: a second GRU, with its own weights, reads the clip from its end, and the two hidden
+# states are concatenated at each frame, $(T, B, 2D)$. (A deeper section builds one from two GRUs.) The price
+# is latency: the first output needs the whole clip.
 #
 # **Padding.** The clips of a mini-batch must have equal length, so a clip of 50 frames gets 25 frames of
 # zeros beside clips of 75. For the forward direction that is harmless, because the zeros come after the clip.
 # **Predict**: which of the 50 real frames' outputs does the padding change in a bidirectional network? The
 # figure compares a two-layer network's logits for the clip alone and for the padded clip, relative to
-# their standard deviation over time (six seeds).
+# their standard deviation over time (six seeds). Changes below $10^{-7}$, mere rounding, are drawn at
+# $10^{-7}$.
 
 # %% tags=["hide-input"]
 # @title Plot { display-mode: "form" }
@@ -823,7 +724,7 @@ def change_by_padding(bias, seed, lengths=None):
         batched = head(network(padded, lengths=lengths)[0])[:50, 0]  # (50, V): the same fifty frames
     change = (batched - alone).square().mean(1).sqrt()  # (T,), root mean square over the classes
     variation = alone.var(0).mean().sqrt()  # of each class over time
-    return (change / variation).clamp(min=1e-7).log10()
+    return (change / variation).clamp(min=1e-7).log10()  # no change at all: drawn at 10^-7
 
 
 changes = {
@@ -1010,6 +911,101 @@ else:
 # </details>
 
 # %% [markdown]
+# ## Deeper: which path carries the gradient?
+#
+# Which of the four paths of section 6 carries the default GRU's gradient? If only the direct path counted and
+# every $z$ were $\tfrac12$, $10^{-18}$ would be left after 59 frames. Set blocks of $U$ to zero, so that
+# these layers do not read $h$, and measure again.
+
+
+# %%
+def without(*blocks):
+    """Makes a GRU in which these blocks of U (0: reset, 1: update, 2: candidate) are zero."""
+
+    def make(F, D):
+        network = nn.GRU(F, D)
+        with torch.no_grad():
+            for k in blocks:
+                network.weight_hh_l0.split(D)[k].zero_()
+        return network
+
+    return make
+
+
+PATHS = {
+    "all four paths": nn.GRU,
+    "gates do not read h": without(0, 1),
+    "candidate does not read h": without(2),
+}
+paths = over_seeds(PATHS)
+for name, values in paths.items():
+    low, mean, high = (round(f(values[:, 59]).item()) for f in (torch.min, torch.mean, torch.max))
+    print(f"{name:26} 10^{mean}, seeds from 10^{low} to 10^{high}")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+ends = {name: values[:, 59] for name, values in paths.items()}
+change = ends["gates do not read h"] - ends["all four paths"]
+assert change.abs().max() < 0.8 and change.mean().abs() < 0.2  # seed by seed
+assert (ends["all four paths"] - ends["candidate does not read h"]).min() > 1.5
+assert ends["all four paths"].max() > -12 and ends["candidate does not read h"].mean() < -15
+
+# %% [markdown]
+# Without the gates' paths the mean hardly changes. Without the candidate's path the gradient loses between
+# one and a half and four more powers of ten, depending on the seed. So at initialization the candidate
+# carries most of what the direct path does not.
+
+# %% [markdown]
+# ## Deeper: bias and gain by hand
+#
+# Move the sliders: a bias on the keeping gate, and the initialization of $U$ with its gain. With
+# *default* the gain does nothing; the RNN has no gate for the bias. Which bias does a GRU need so that a
+# tenth of the gradient arrives from 59 frames back? With orthogonal $U$ and no bias, from which gain on does
+# a GRU's gradient explode, and an RNN's?
+#
+# <details><summary><b>Answer</b></summary>
+#
+# A bias of about 3 leaves a tenth. The RNN's gradient explodes from a gain of about 1.5, the GRU's from about
+# 3.
+#
+# </details>
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: the sliders are widgets, which live only while the notebook runs
+from ipywidgets import interact
+
+
+@interact(
+    cell=["GRU", "LSTM", "RNN"],
+    bias=(-2.0, 6.0, 0.5),
+    init=["default", "orthogonal", "Gaussian"],
+    gain=(0.25, 4.0, 0.25),
+)
+def reach_with(cell="GRU", bias=0.0, init="default", gain=1.0):
+    network = recurrent(getattr(nn, cell), init, gain, bias)
+    chosen = over_seeds({"your choice": network, "default GRU": nn.GRU}, seeds=2)
+    return figures.curves(
+        chosen,
+        xlabel="frames before the last",
+        ylabel="gradient norm, relative",
+        powers=True,
+        level=0.0,
+        title=f"{cell}, bias {bias:+.1f}, {init}, gain {gain:.2f}",
+    )
+
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+slid = {
+    "tenth": recurrent(nn.GRU, bias=3.0), "2.0": recurrent(nn.GRU, "orthogonal", 2.0),
+    "3.0": recurrent(nn.GRU, "orthogonal", 3.0), "1.25": recurrent(nn.RNN, "orthogonal", 1.25),
+    "1.5": recurrent(nn.RNN, "orthogonal", 1.5),
+}  # fmt: skip
+slid = {name: values[:, 59] for name, values in over_seeds(slid, seeds=2).items()}
+assert -1.3 < slid["tenth"].min() and slid["tenth"].max() < -0.8
+assert max(slid["2.0"].max(), slid["1.25"].max()) < -1 and min(slid["3.0"].min(), slid["1.5"].min()) > 0
+
+# %% [markdown]
 # ## Deeper: reset before and reset after, measured
 #
 # Section 5 gave both forms of the candidate. With the same weights, when do they agree?
@@ -1066,6 +1062,22 @@ show(gru.gru_step)
 # %% [markdown]
 # ## Deeper: reverse clips of unequal length
 #
+# First, clips of equal length. A bidirectional GRU is two GRUs, one of which reads the reversed clips:
+
+# %%
+_ = torch.manual_seed(0)
+both = nn.GRU(8, 24, bidirectional=True)
+forwards, backwards = nn.GRU(8, 24), nn.GRU(8, 24)
+names = [name for name, _ in forwards.named_parameters()]
+forwards.load_state_dict({name: both.state_dict()[name] for name in names})
+backwards.load_state_dict({name: both.state_dict()[f"{name}_reverse"] for name in names})
+clips = torch.randn(30, 2, 8)  # (T, B, F)
+with torch.no_grad():
+    forward_states = forwards(clips)[0]  # (T, B, D)
+    backward_states = backwards(clips.flip(0))[0].flip(0)  # (T, B, D): read from the end, then put in order
+    agree("two GRUs", torch.cat([forward_states, backward_states], dim=-1), both(clips)[0], tolerance=1e-6)
+
+# %% [markdown]
 # ### Exercise 3 · `reverse_padded` · difficulty ★★☆ · 12 minutes
 #
 # A backward direction that padding cannot reach takes three steps: reverse each clip's valid frames, run
@@ -1102,6 +1114,8 @@ reverse_padded = use("03.reverse_padded", reverse_padded, reverse_padded_solutio
 # length:
 
 # %%
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
 _ = torch.manual_seed(0)
 ours, theirs = gru.GRU(8, 24, bidirectional=True).double(), nn.GRU(8, 24, bidirectional=True).double()
 theirs.load_state_dict(ours.state_dict())
@@ -1229,6 +1243,8 @@ assert scales[-1][0] == 3072 and 0.1 < scales[-1][3] < 0.2 and 1.9 < scales[-1][
 # $D = 256$:
 
 # %%
+from lessons.measure.counting import count
+
 F, D = 96 * 4 * 8, 256
 for kind, blocks in ((nn.GRU, 3), (nn.LSTM, 4)):
     layer = kind(F, D, bidirectional=True)
@@ -1257,6 +1273,8 @@ assert sizes[nn.GRU] == 2 * 3 * D * (F + D + 2) == 5_114_880 and sizes[nn.LSTM] 
 
 
 # %%
+from lessons.ctc.grammar import SLOTS, random_sentence
+
 WORDS = ["sil", *(word for slot in SLOTS for word in slot)]  # V = 52
 
 
@@ -1370,6 +1388,12 @@ assert means["window of 7 frames"] < means["GRU, forward only"]
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: times differ from machine to machine and from run to run
+import time
+import warnings
+
+from lessons.layers import lstm
+
+
 def milliseconds(network, x):
     """Processor time of one forward and one backward pass."""
     start = time.process_time()
@@ -1425,6 +1449,8 @@ compare(75, 4, 512, 256, rounds=3)
 # False, and $\delta$ passes unchanged. With `create_graph=True` the gradient comes from a plain loop.
 
 # %%
+from lessons.layers.gru_fast import GRUScan
+
 show(GRUScan.backward)
 
 
@@ -1503,7 +1529,6 @@ assert gap > 0.1 and fixed_gap == 0
 # - A GRU keeps its state where $z$ is near 1. `nn.GRU` resets after the product, the original paper before
 #   it.
 # - One step of BPTT is a sum over four paths: direct, update gate, candidate, reset gate.
-# - Orthogonal blocks of $U$ help the gradient, but are not enough on their own.
 # - A bidirectional layer needs the whole clip and the lengths; otherwise it reads the padding first.
 # - Test every recurrent network: does a clip's output depend on the other clips, or on earlier batches?
 #

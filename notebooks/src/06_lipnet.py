@@ -5,7 +5,7 @@
 # model computes the same function as a public port: with equal weights, both give equal logits and
 # gradients.**
 #
-# *Core path: about 60 minutes; deeper sections: about 35; all cells together run in about
+# *Core path: about 60 minutes; deeper sections: about 40; all cells together run in about
 # 40 seconds on one CPU core.*
 #
 # **You need**: the STCNN (notebook 02), the GRU (notebook 03), `nn.Module`, and one fact about CTC (notebook
@@ -56,7 +56,7 @@ clip = torch.from_numpy(frames).permute(3, 0, 1, 2)[None] / 255  # (1, 3, 75, 64
 figures.filmstrip(frames, range(14, 54, 5), columns=8, title="8 of the clip's 75 frames")
 
 # %% [markdown]
-# The architecture in seven rows (after Table 3 of the paper; the strides as corrected in notebook 02):
+# The architecture in seven rows (after Table 3 of the paper, with a misprint in the strides corrected):
 #
 # | layer | output | kernel | stride | padding |
 # |---|---|---|---|---|
@@ -391,10 +391,14 @@ for name in ("yours", "package"):
 # Three programs compute the same function: torch's layers under the port's names, this course's layers joined
 # by your `forward`, and the package.
 #
-# **What does the proof not cover?** It ran in evaluation mode, where dropout does nothing. Count how often
-# each model applies its feature dropout:
+# **What does the proof not cover?** It ran in evaluation mode, where dropout does nothing. The port and your
+# model drop features after each GRU, as the authors' code does. The package also drops features before
+# `gru1`: the same outputs, but its training is regularized a little more. Always state what a proof covers.
 
-# %%
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+names = list(port.state_dict())
+assert len(names) == 24 and sum(p.numel() for p in port.parameters()) == 6_638_844
 calls = {}
 for name, network in (("port", port), ("yours", model), ("package", package)):
     calls[name] = 0
@@ -402,17 +406,6 @@ for name, network in (("port", port), ("yours", model), ("package", package)):
     with torch.no_grad():
         network(x.float())
     hook.remove()
-print(calls)
-
-# %% [markdown]
-# The authors' code drops features after each GRU and not before the first one. The port and your model do the
-# same. It is the package that deviates: it also drops features before `gru1`. So the package gives the same
-# outputs, but its training is regularized a little more. Always state what a proof covers.
-
-# %% tags=["hide-input"]
-# @title Claims { display-mode: "form" }
-names = list(port.state_dict())
-assert len(names) == 24 and sum(p.numel() for p in port.parameters()) == 6_638_844
 assert calls["port"] == 2 and calls["package"] == 3
 assert calls["yours"] in (0, 2)  # 0: a forward that asks for the mode itself
 
@@ -602,6 +595,25 @@ print(
 # The training clips all had 75 frames, so the network never learned to ignore padding. No loss curve shows
 # this bug, and neither does GRID, whose clips all have 75 frames. With clips of mixed lengths it damages the
 # last words.
+#
+# <details><summary><b>Help: "Expected input_lengths…" from CTC, when the lengths are right</b></summary>
+#
+# Or "input_lengths must be of size batch_size". The loss takes its batch size from the *second* axis of
+# `log_probs`. Before you look at the lengths, print `log_probs.shape`: it must be `(T, B, V)`. A model that
+# returns `(B, T, V)` needs `.transpose(0, 1)` before the loss. When B happens to equal T, nothing complains.
+#
+# </details>
+#
+# <details><summary><b>Help: the same sentence for every clip: is it the input or the training?</b></summary>
+#
+# First check whether the clips reach the outputs at all: take two different clips and print
+# `(model(a) - model(b)).abs().max()`. If it is (nearly) 0, the input is at fault: all zeros, one clip
+# repeated, or pixels of 0 to 255 that saturate every gate. If the logits differ and the text does not, the
+# model has learned which letters are frequent, and does not use the frames yet: train longer. Notebook 09
+# shows this phase and how long it takes. If the model came with trained weights, your clips are not
+# preprocessed as in its training (notebook 00).
+#
+# </details>
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -614,7 +626,27 @@ assert 0.025 < at_30.min() and at_30.max() < 0.155
 assert len(different) > 12 and fixed == alone
 
 # %% [markdown]
-# ### The others, one test each
+# ## 6. The finished version
+#
+# `LipNet` in `lessons.lipreading.lipnet` is your model with input validation, lengths, and options. Its
+# forward pass has two parts, so that a stream can run the convolutions once and the GRUs often:
+
+# %%
+show(LipNet.forward)
+show(LipNet.features)
+show(LipNet.classify)
+
+# %% [markdown]
+# Find the lines of your `forward` in it. Two things are new: the mask (padded frames are set to zero before
+# each convolution, so that the end of a clip looks the same alone and in a batch) and the line about
+# autocast, which notebook 16 explains.
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert type(package) is LipNet
+
+# %% [markdown]
+# ## Deeper: the other objections, one test each
 
 # %%
 caught = []
@@ -665,25 +697,6 @@ test("12", "12. 2L + 1 = T = 75 for some sentence of GRID", 75 in {2 * len(s) + 
 # - **11**: a string at the left margin ends the class; the indented line after it is an error. So this code
 #   was edited after it last ran.
 # - **12**: $2L + 1$ is the number of states of CTC's extended label sequence (notebook 04).
-#
-# <details><summary><b>Help: "Expected input_lengths…" from CTC, when the lengths are right</b></summary>
-#
-# Or "input_lengths must be of size batch_size". The loss takes its batch size from the *second* axis of
-# `log_probs`. Before you look at the lengths, print `log_probs.shape`: it must be `(T, B, V)`. A model that
-# returns `(B, T, V)` needs `.transpose(0, 1)` before the loss. When B happens to equal T, nothing complains.
-#
-# </details>
-#
-# <details><summary><b>Help: the same sentence for every clip: is it the input or the training?</b></summary>
-#
-# First check whether the clips reach the outputs at all: take two different clips and print
-# `(model(a) - model(b)).abs().max()`. If it is (nearly) 0, the input is at fault: all zeros, one clip
-# repeated, or pixels of 0 to 255 that saturate every gate. If the logits differ and the text does not, the
-# model has learned which letters are frequent, and does not use the frames yet: train longer. Notebook 09
-# shows this phase and how long it takes. If the model came with trained weights, your clips are not
-# preprocessed as in its training (notebook 00).
-#
-# </details>
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -722,20 +735,7 @@ else:
     raise AssertionError("it compiles")
 
 # %% [markdown]
-# ## 6. The finished version
-#
-# `LipNet` in `lessons.lipreading.lipnet` is your model with input validation, lengths, and options. Its
-# forward pass has two parts, so that a stream can run the convolutions once and the GRUs often:
-
-# %%
-show(LipNet.forward)
-show(LipNet.features)
-show(LipNet.classify)
-
-# %% [markdown]
-# Find the lines of your `forward` in it. Two things are new: the mask (padded frames are set to zero before
-# each convolution, so that the end of a clip looks the same alone and in a batch) and the line about
-# autocast, which notebook 16 explains.
+# ## Deeper: the small form
 #
 # The weights that this course ships belong to a small form of this class, `SmallLipNet`: narrower, gray,
 # 32 × 64 pixels, strides instead of pools, normalization layers, and a linear layer that narrows the features
@@ -752,7 +752,7 @@ print(f"without the projection\ngru1       {direct:9,} weights, {direct / withou
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert isinstance(trained, SmallLipNet) and type(package) is LipNet
+assert isinstance(trained, SmallLipNet)
 assert sum(parts.values()) == 925_068 and parts["gru1"] / 925_068 < 0.3 and direct / without > 0.8
 
 # %% [markdown]

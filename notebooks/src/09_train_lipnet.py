@@ -277,7 +277,7 @@ plain = watched_run(small, plain_model)
 loss, blanks = np.array(plain["loss"]), np.array(plain["blanks"])
 on_plateau = np.flatnonzero(blanks > 0.97)  # steps at which the best path is almost all blanks
 first, last = int(on_plateau[0]), int(on_plateau[-1])
-steps_shown = [0, 20, 40, 60, 90, 130, max(plain["evaluations"])]
+steps_shown = [0, 10, 30, 60, 90, 130, max(plain["evaluations"])]
 figures.training_run(
     {"CTC": loss},
     {"CTC": blanks},
@@ -291,8 +291,9 @@ figures.training_run(
 # <details><summary><b>Answer</b></summary>
 #
 # First it writes nothing: within ten steps the best path is all blanks for every clip. This is **blank
-# collapse**, and the flat stretch of the loss is the **blank plateau**. Then it writes a few letters, the
-# same ones for every clip. Letters that depend on the clip come last.
+# collapse**. The shaded steps are the **blank plateau**: the loss drops at first, then falls only slowly.
+# Then it writes a few letters, at first the same ones for every clip. Letters that depend on the clip come
+# last.
 # </details>
 
 # %% tags=["hide-input"]
@@ -350,9 +351,9 @@ assert alphabet.decode(greedy_decode(per_frame.log()[:, None])[0]) not in SENTEN
 
 # %% [markdown]
 # The network passes the baselines in this order. On the blank plateau it is about as good as the constant
-# baseline. Between the two levels its output differs between frames, but hardly between clips. Only below
-# the second level must it look at the clip. **A loss that stalls at one of these levels says that the
-# network does not use its input.** Compute both for your own data before you train for a day.
+# baseline. Just below that level its output differs between frames, but hardly between clips. It may start to
+# use the clip before the second level; below it, it must. **If a loss stalls at one of these levels, the
+# network probably does not use its input.** Compute both for your own data before you train for a day.
 #
 # ### Watch one clip
 #
@@ -409,9 +410,9 @@ assert abs(at_plateau[:, 0].mean() - constant[0, 0]) < 0.08  # on the plateau, t
 # Paths pass through a blank before, between and after the characters, so the blank has the largest
 # occupancy, and it has it in **every** sentence. Each letter is in some sentences only. So "more blank" is
 # the first direction on which the gradients of all clips agree. Once the blank's probability matches its
-# occupancy, that part of the gradient vanishes. What is left differs between clips, and to use it the
-# convolutions must first learn to see the lips. Zeyer et al. (2021) analyze how CTC, started from uniform
-# outputs, runs to the blank.
+# occupancy, that part of the gradient vanishes. What is left differs between frames and between clips. To use
+# the differences between clips, the convolutions must first learn to see the lips. Zeyer et al. (2021)
+# analyze how CTC, started from uniform outputs, runs to the blank.
 #
 # ## 3. A real run
 #
@@ -468,7 +469,7 @@ gain = interval(
 assert gain[0] <= 0  # the interval of the difference holds 0
 
 # %% [markdown]
-# The intervals are wide: 100 sentences cannot tell 2 % from 4 %. The grammar decoder seems to gain 0.3
+# The intervals are wide: 100 sentences cannot distinguish 2 % from 4 %. The grammar decoder seems to gain 0.3
 # **percentage points**, but the interval of that difference includes 0.
 #
 # ### The learning curve
@@ -501,9 +502,10 @@ figures.curves(
 # measured in the same way, and the epoch at which their curves cross has no meaning.
 # </details>
 #
-# Read each curve on its own. The validation loss stops falling near epoch 55. The training loss goes on to
-# less than half. From there on the network fits its training clips better and reads new clips no better:
-# mild **overfitting**. In severe overfitting, the validation loss would rise again; here it stays flat.
+# Read each curve on its own. The validation loss stops falling near epoch 55. The training loss goes on
+# falling, to less than half of its value there. So the network fits its training clips better and better, and
+# new clips no better: mild **overfitting**. In severe overfitting, the validation loss would rise again; here
+# it stays flat.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -571,15 +573,15 @@ wrong, expected, tested = homopheme_test["synthetic talker"]
 assert abs(wrong - expected) < 2 * math.sqrt(tested / 4)  # as guessing would give
 
 # %% [markdown]
-# On the synthetic talker the groups are drawn with identical lips, and the model does as guessing would. On
-# the real speaker it makes none of about 16 expected errors; guessing would do that less than once in a
-# million times. So for this model and this speaker, these letters are **not** homophemes. The test does not
-# say why: he may move his lips or time the two letters differently. Nor does it say that another speaker
-# does.
+# On the synthetic talker the groups are drawn with identical lips, and the model's errors are consistent
+# with guessing. On the real speaker it makes none of about 16 expected errors; guessing would do that less
+# than once in a million times. So for this model and this speaker, these letters are **not** homophemes. The
+# test does not say why: the speaker may move his lips or time the letters differently. It says nothing about
+# other speakers.
 #
 # ## 4. Bug hunt: what does a perfect prediction cost?
 #
-# Two defects from public lip-reading code, re-created in our own words. Neither crashes. One question finds
+# Two defects from public lip-reading code, re-created in our own code. Neither crashes. One question finds
 # both: **what is the loss of a perfect prediction?** It must be 0.
 
 
@@ -627,7 +629,7 @@ assert padded_loss > 1 and min_frames(padded[1]) == 16 + 8  # 9 pads, 8 blanks b
 assert min_frames([z] * 15) == 29
 
 # %% [markdown]
-# The network must write every pad, and a blank between each two of them. It learns that too: *z-z-z-z*
+# The network must write every pad, and a blank between each two of them. It can learn that, but *z-z-z-z*
 # after the last word takes frames away from the sentence. In a well-known tutorial, labels of some 25
 # characters are padded to 40 in clips of 75 frames: 15 pads in a row need 29 frames.
 #
@@ -905,9 +907,9 @@ figures.curves(
 assert norms[:10].max() > 2 * small.clip_norm and clipped < 0.2
 
 # %% [markdown]
-# In a healthy run the limit is rarely reached: clipping is a safety net. Here is a batch where it matters,
-# in the smallest training there is: one weight, whose gradient is always 1, except for one broken batch at
-# step 50, where it is 1000.
+# After its first steps, this run rarely reaches the limit: clipping is a safety net. Here is a batch where it
+# matters, in the smallest training there is: one weight, whose gradient is always 1, except for one broken
+# batch at step 50, where it is 1000.
 
 
 # %%
@@ -925,7 +927,7 @@ def step_sizes(limit, steps=160):
 
 unclipped, with_clipping = step_sizes(limit=math.inf), step_sizes(limit=5.0)
 print("80 steps after the broken batch, step / learning rate:")
-print(f"    no clipping {unclipped[130]:.2f}, clip_norm 5 {with_clipping[130]:.2f}")
+print(f"    no clipping {unclipped[129]:.2f}, clip_norm 5 {with_clipping[129]:.2f}")
 figures.curves(
     {"no clipping": unclipped, "clip_norm 5": with_clipping},
     ylabel="step / learning rate",
@@ -936,7 +938,7 @@ figures.curves(
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert unclipped[130] < 0.1 < 0.9 < with_clipping[130]
+assert unclipped[129] < 0.1 < 0.9 < with_clipping[129]
 
 # %% [markdown]
 # Adam's $v$ keeps the *square* of the outlier for hundreds of steps and nearly stops the weight. With
@@ -987,7 +989,7 @@ assert away["mean"] < 0.8 * away["weight"]
 #
 # ## Deeper: train it yourself
 #
-# These lines made the model of section 3 (the first two fetch the data):
+# These commands made the model of section 3 (the first two fetch the data):
 #
 # ```
 # python -m lessons grid download --speakers 1 --out data/raw
@@ -1059,7 +1061,7 @@ assert n * 100 == plain_log["step"][-1] == 3_000 and after[0] > 3 * after[1]
 #
 # ### A shifted crop
 #
-# The next face detector, or the next face, puts the mouth a few pixels elsewhere. Augmentation moved every
+# Another face detector, or another face, puts the mouth a few pixels elsewhere. Augmentation moved every
 # training clip by up to 4 of 32 rows and 6 of 64 columns for that reason. Here are the validation clips,
 # shifted or scaled on purpose.
 
@@ -1348,7 +1350,7 @@ assert during > (stop - begin) / len(per_frame)
 # %% [markdown]
 # ## Deeper: a mean of error rates
 #
-# A third bug. Public code averages the error rates of the sentences. Ours divides all edits by all words
+# A third bug: some public code averages the error rates of the sentences. Ours divides all edits by all words
 # (the *corpus* rate). **Predict**: by how much do the two differ on our validation clips?
 
 
@@ -1373,8 +1375,8 @@ references, hypotheses = ([row[key] for row in grid["sentences"]] for key in ("s
 assert math.isclose(wer(references, hypotheses), mean_over_sentences(wer, references, hypotheses))
 
 # %% [markdown]
-# On GRID the WER does not change, since every sentence has six words. That is how the bug survives. On free
-# speech the two numbers can differ greatly, and they must not stand in one table.
+# On GRID the WER does not change, since every sentence has six words: the bug goes unnoticed. On free
+# speech the two numbers can differ greatly, so never compare one with the other.
 #
 # ## Recap
 #

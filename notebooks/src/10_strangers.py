@@ -4,8 +4,8 @@
 # **A lip reader trained on one person misreads most words of everybody else. You will find out why, and train
 # one that generalizes to people it has never seen.**
 #
-# *Core path: about 60 minutes; deeper sections: about 6; all cells together run in about a minute on one CPU
-# core.*
+# *Core path: about 60 minutes; deeper sections: about 6; all cells together run in about two minutes on one
+# CPU core.*
 #
 # **You need**: how LipNet is trained (notebook 09), the talker and splits (notebook 08), the word error rate
 # WER (notebook 05).
@@ -19,7 +19,9 @@
 
 # %%
 import json
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -28,7 +30,8 @@ import torch.nn.functional as F
 import lessons
 from lessons import figures
 from lessons.checks import check, use
-from lessons.ctc.metrics import edits, wer
+from lessons.cli.train import by_slot
+from lessons.ctc.metrics import wer
 from lessons.data.batch import normalize
 from lessons.data.clips import ClipSet
 from lessons.data.disguise import damaged, disguise, posed
@@ -36,6 +39,7 @@ from lessons.data.grid.align import SILENCES
 from lessons.data.motions import MEASURES, POINTS, Motion, mouth_measures, standardized
 from lessons.data.synthetic.mouth_drawing import mouth_points
 from lessons.data.synthetic.talker import Speaker, render, say, synthetic_clips
+from lessons.data.synthetic.visemes import word_visemes
 from lessons.lipreading import LipNet, SmallLipNet, StrangerLipNet
 from lessons.lipreading.lipnet import fastest_layers
 from lessons.lipreading.lipnet_stranger import standardize
@@ -53,8 +57,8 @@ GPU = device.type == "cuda"
 # ## 1. The problem
 #
 # The model `lipnet_small_grid_s1` comes with the course. It was trained on 799 clips of one man, GRID's
-# speaker s1. It reads new sentences of his well. Now let it read clips of the synthetic talker: the same 51
-# words and the same grammar, spoken by drawn faces. As a control, a model that was trained on drawn faces
+# speaker s1. It reads new sentences of this man well. Now let it read clips of the synthetic talker: the same
+# 51 words and the same grammar, spoken by drawn faces. As a control, a model that was trained on drawn faces
 # reads the same clips.
 
 
@@ -65,22 +69,25 @@ def results_of(name):
 
 
 drawn_people = synthetic_clips(12, seed=15)  # each clip has a speaker of its own
-print(f"one man's model, on that man: {results_of('lipnet_small_grid_s1')['greedy']['wer']:.1%} WER")
+own = results_of("lipnet_small_grid_s1")["greedy"]["wer"]
 readings = {
     name: evaluate(checkpoint.load(name), drawn_people)
     for name in ("lipnet_small_grid_s1", "lipnet_small_synthetic")
 }
 lost, fine = (reading.wer for reading in readings.values())
-print("the same model, on drawn people: most words are wrong")
-print("a model of drawn people, on the same clips: nearly all words are right")
+figures.dot_plot(
+    ["one man's model, on that man", "the same model, on drawn people", "a model of drawn people, on them"],
+    {"WER": [own, lost, fine]},
+    xlabel="WER",
+)
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 assert lost > 0.5 and fine < 0.15
 
 # %% [markdown]
-# Drawings are a harsh test for a model of real skin. On real strangers it gets more than half of the words
-# wrong (section 7). We study the cause in a small synthetic world, where we control everything.
+# Drawings are a harsh test for a model of real skin, but it fails on real strangers, too (figures:
+# `lessons/trained/lipnet_anyone/README.md`). We study the cause in a small synthetic world.
 #
 # ### A small world
 #
@@ -106,7 +113,7 @@ def motion_of(name, number, sentence, shapes, words):
 
 
 def clips_of(numbers, n, seed, size=(16, 32)):
-    """n clips in turn of the talkers with these numbers, and the motion in each clip, by its id."""
+    """n clips, the talkers taking turns, and the motion in each clip, by its id."""
     frames, segments, motions = [], [], {}
     for i in range(n):
         rng, number = np.random.default_rng([seed, i]), numbers[i % len(numbers)]
@@ -124,7 +131,7 @@ def clips_of(numbers, n, seed, size=(16, 32)):
 ONE, STRANGERS = [0], range(1000, 1020)
 one, one_motions = clips_of(ONE, 192, seed=0)  # what we train on: one talker
 same, _ = clips_of(ONE, 30, seed=1)  # other clips of the same talker
-strangers, _ = clips_of(STRANGERS, 60, seed=2)  # 20 talkers of whom nothing is in any training
+strangers, _ = clips_of(STRANGERS, 60, seed=2)  # 20 talkers who are in no training set
 faces = {
     f"{number}": strangers.frames[i, 12:24:2] for i, number in enumerate(STRANGERS[:3])
 }  # (6, H, W) each
@@ -157,10 +164,9 @@ plain, plain_log = train(
     new(SmallLipNet), one, strangers, plain_settings, device=device, precision=torch.float32
 )
 
-# %%
+# %% tags=["predict"]
 known, unknown = evaluate(plain, same).wer, evaluate(plain, strangers).wer
-print("of the talker it was trained on, at least nine words in ten are right")
-print("of strangers, most words are wrong")
+figures.dot_plot(["the same talker", "strangers"], {"WER": [known, unknown]}, xlabel="WER")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -180,8 +186,8 @@ assert known < 0.1 and unknown > 0.6  # measured: 0.0 and 0.93
 # $$W = (X^\top X + \lambda N I)^{-1} X^\top Y, \qquad
 #   X \in \mathbb{R}^{N \times (F + 1)} \text{ (features and a 1)}, \quad Y \in \mathbb{R}^{N \times 8}$$
 #
-# We take eight talkers, none of whom was in the training set. The probe is fitted on one set of clips and
-# scored on another, so memorizing does not help. Chance level is 1 in 8.
+# $N$ counts frames. We take eight talkers, none of whom was in the training set. The probe is fitted on one
+# set of clips and scored on another, so memorizing does not help. Chance level is 1 in 8.
 
 
 # %%
@@ -251,7 +257,7 @@ figures.clip_rows(rows, title="One clip in eight disguises, at two moments")
 
 # %% [markdown]
 # Read a column from top to bottom: pose and light are the same in both frames, because they are sampled
-# **once per clip**, as a person and a room stay the same through a clip. (Blur and missing frames may affect
+# **once per clip**: a person and a room do not change within a clip. (Blur and missing frames may affect
 # a part of the clip only.) A light that flickered from frame to frame would teach the network to ignore
 # changes over time, and those changes carry the speech.
 #
@@ -261,7 +267,7 @@ figures.clip_rows(rows, title="One clip in eight disguises, at two moments")
 # or anything else. It must keep the label:
 # - shape, frames and their order stay; the clips that you are given are not modified;
 # - all frames of one clip are changed by the same function, each clip by a different one;
-# - a pixel that gets brighter from one frame to the next still does (or stays constant);
+# - a pixel that gets brighter from one frame to the next still does (or is clamped);
 # - values stay within 0 … 255; strength 0 changes nothing, more strength changes more, brighter or darker;
 # - all random numbers come from `rng`.
 
@@ -348,13 +354,13 @@ show(mouth_measures)
 # **Predict.** Shift all points by 40 crop widths, rotate them by 10°, and scale them by 1.7, as another
 # camera would. By how much do the measures change?
 
-# %%
+# %% tags=["predict"]
 zoom, angle = 1.7, np.radians(10)
 turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-moved = points["talker 3"] @ turn.T + 2 * 40  # (T, 9, 2)
+moved = points["talker 3"] @ turn.T + 40 * 2  # (T, 9, 2); a crop is 2 units wide
 measures = {name: mouth_measures(values) for name, values in points.items()}  # (T, 9) each
 largest = np.abs(mouth_measures(moved) - measures["talker 3"]).max()
-print(f"after shift, rotation and scaling, no measure changes by 0.0001 mouth widths: {largest < 1e-4}")
+print(f"largest change: {largest:.3f} mouth widths")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -366,13 +372,14 @@ assert largest < 1e-4
 # **standardized over the clip**, to mean 0 and standard deviation 1. What is left is its trajectory.
 
 # %%
-courses = {name: standardized(values) for name, values in measures.items()}  # (T, 9) each
+trajectories = {name: standardized(values) for name, values in measures.items()}  # (T, 9) each
 moving = [name for m, name in enumerate(MEASURES) if measures["talker 3"][:, m].std() > 1e-3]
 alike = [
-    np.corrcoef(*(values[:, MEASURES.index(name)] for values in courses.values()))[0, 1] for name in moving
+    np.corrcoef(*(values[:, MEASURES.index(name)] for values in trajectories.values()))[0, 1]
+    for name in moving
 ]
 print(f"{len(moving)} of {len(MEASURES)} measures move; the trajectories of the two faces correlate > 0.99")
-figures.measure_courses(courses, MEASURES, title="“lay white”: two faces, one trajectory per measure")
+figures.measure_courses(trajectories, MEASURES, title="“lay white”: two faces, one trajectory per measure")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -389,21 +396,21 @@ assert len(moving) == 8 and min(alike) > 0.99
 # The network has to predict the nine measures from pixels. Landmarks exist for many clips of GRID, and the
 # synthetic talker knows its own points. But real landmarks come in pixels of another crop, with another
 # scale. So we supervise the **trajectory** only: scale and offset must not matter. That is the correlation
-# over time of the prediction $p$ with the ground truth $q$, averaged over clips and measures:
+# over time of the prediction $p$ with the ground truth $q$, averaged over $B$ clips and $n$ measures:
 #
-# $$\text{loss} = 1 - \frac{1}{B M} \sum_{b, m}
+# $$\text{loss} = 1 - \frac{1}{B n} \sum_{b, m}
 #   \frac{\sum_t (p_{tbm} - \bar p_{bm}) (q_{tbm} - \bar q_{bm})}
 #   {\sqrt{\sum_t (p_{tbm} - \bar p_{bm})^2} \sqrt{\sum_t (q_{tbm} - \bar q_{bm})^2}}$$
 #
 # ### Exercise 2 · `correlation_loss` · difficulty ★★☆ · 10 minutes
 #
-# Write it for tensors `(T, B, M)`. A constant trajectory has no correlation: its loss is 1, and its gradient
+# Write it for tensors `(T, B, n)`. A constant trajectory has no correlation: its loss is 1, and its gradient
 # is finite.
 
 
 # %%
 def correlation_loss(seen, true):
-    """seen, true: (T, B, M) -> loss (): 0 if all are equal, 1 if unrelated, 2 if opposite."""
+    """seen, true: (T, B, n) -> loss (): 0 if all are equal, 1 if unrelated, 2 if opposite."""
     raise NotImplementedError
 
 
@@ -482,11 +489,12 @@ figures.stranger_diagram(
 
 # %% [markdown]
 # The loss has four parts: CTC on clips, CTC on motions, a framewise cross-entropy with the word timings that
-# is faded out (notebook 09), and your `correlation_loss` on the clips. A long run starts with a stage on
-# motions alone, which is cheap because no convolution runs. Ours is short and skips it (`motion_epochs=0`).
+# is faded out (notebook 09), and your `correlation_loss` on the clips. A long run starts with motions alone,
+# which is cheap because no convolution runs. Ours skips this stage (`motion_epochs=0`).
 #
 # **Predict.** We train with the pixels of **the same one talker** as before, in disguise, for the same number
-# of steps, and with 400 motions of 60 other talkers, of whom there is no pixel. What is the WER on strangers?
+# of steps, and with 400 motions of 60 other talkers, of whom the network sees no video. What is the WER on
+# strangers?
 
 # %%
 _, others = clips_of(range(1, 61), 400, seed=5, size=(12, 24))  # we keep the motions and drop the frames
@@ -523,9 +531,8 @@ reader, reader_log = train(
     run_type=run_type,
 )
 
-# %%
+# %% tags=["predict"]
 now = evaluate(reader, strangers).wer
-print("of strangers, more than half of the words are right, after training on the pixels of one face")
 wer_of = {"one talker, plain": plain_log, "one talker and others' motion": reader_log}
 figures.curves(
     {
@@ -571,7 +578,7 @@ fitted, tested = activations(reader, fit_clips), activations(reader, test_clips)
 from_a_frame = {name: frame_probe(fitted[name], tested[name]) for name in fitted}
 print("from one frame: the features reveal the speaker, the values behind the bottleneck hardly do")
 figures.dot_plot(
-    ["one talker, plain: features", *(f"with bottleneck: {name}" for name in from_a_frame)],
+    ["SmallLipNet: features", *(f"StrangerLipNet: {name}" for name in from_a_frame)],
     {"who speaks, from one frame": [knows_who, *from_a_frame.values()]},
     xlabel="accuracy of the probe (chance: 12.5 %)",
 )
@@ -589,19 +596,42 @@ assert from_a_frame["bottleneck"] < 2 * CHANCE and from_a_frame["input of the GR
 # **Do not conclude too much from this.** Predict what happens when the probe gets the mean over a whole clip
 # instead of one frame.
 
-# %%
+# %% tags=["predict"]
 name = "input of the GRUs"
 from_a_clip = probe(fitted[name].mean(0), who, tested[name].mean(0), who)
-print("from the mean over a clip, the probe names the speaker more than three times as often as chance")
+figures.dot_plot(
+    ["one frame", "mean over a clip"],
+    {name: [from_a_frame[name], from_a_clip]},
+    xlabel="accuracy of the probe (chance: 12.5 %)",
+)
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert from_a_clip > 3 * CHANCE  # measured: 1.00
+assert from_a_clip > 3 * CHANCE  # measured: 0.97
+
+
+def differing_in(trait, seed):
+    """Clips of the eight talkers as fit_clips or test_clips, but they differ in one trait alone."""
+    frames = []
+    for i in range(80):
+        rng, own_trait = np.random.default_rng([seed, i]), getattr(talker(EIGHT[i % 8]), trait)
+        speaker = replace(talker(EIGHT[0]), **{trait: own_trait})
+        shapes, _ = say(SENTENCES[rng.integers(len(SENTENCES))], speaker.rate, rng, T)
+        frames.append(render(shapes, speaker, (16, 32), rng=rng))
+    return SimpleNamespace(frames=np.stack(frames))
+
+
+by_trait = {}
+for trait in ("background", "light_x", "place", "rate"):
+    a, b = (activations(reader, differing_in(trait, seed))[name].mean(0) for seed in (3, 4))
+    by_trait[trait] = probe(a, who, b, who)
+# measured: 0.62, 0.54, 0.54, 0.23; the rate of speech alone, 0.23, is nearly chance
+assert by_trait["rate"] < min(by_trait["background"], by_trait["light_x"], by_trait["place"])
 
 # %% [markdown]
-# The rate of speech identifies a person, too, and so does the noise of the camera: whatever changes the shape
-# of a trajectory can show in a mean over the clip. The bottleneck removes much of how people *look*. It does
-# not anonymize them.
+# Standardizing removes the offset and the scale of each value. But background, light and the position of the
+# mouth also distort the *shape* of the predicted trajectories, and a mean over the clip shows it. The
+# bottleneck removes much of how people *look*. It does not anonymize them.
 #
 # ## 6. Who is in the test?
 #
@@ -676,68 +706,76 @@ assert not found["speakers"] and not found["clips"] and len(found["sentences"]) 
 # %% [markdown]
 # ## 7. Real people, and what is left
 #
-# `lipnet_strangers` is being trained in this way on GRID: clips of few people, most of them of s1, and
-# the landmarks of about two dozen. s5 and s33 are held out of everything, their landmarks too. Of s1 other
-# sentences are tested than those trained on, so s1 is no stranger. **The figures below are of an unfinished
-# run**, one seed, stopped after a quarter of its steps with clips.
+# `lipnet_strangers` was trained in this way on GRID: 950 clips of 25 people, 799 of them of s1, and the
+# landmarks of the 25. Two more people, s5 and s33, are held out of everything, their landmarks too. All 27
+# are native speakers of English in one studio. s1 is tested on sentences that he does not say in training.
+# This is one run with one seed, and its recipe was chosen on s5 and s33, which flatters it a little. The
+# goals, for one model, were set before.
 
 # %%
 report = results_of("lipnet_strangers")
-print("speaker  clips  WER greedy  WER with the grammar")
-for speaker, row in report["speakers"].items():
-    note = "" if speaker == "s1" else "  (never seen)"
-    print(f"{speaker:7} {row['clips']:6} {row['greedy']:10.1%} {row['grammar']:12.1%}{note}")
-unseen = {name: row["grammar"] for name, row in report["speakers"].items() if name != "s1"}
+people = report["speakers"]
+unseen = [name for name in people if name != "s1"]
+sizes = [people[name]["clips"] for name in unseen]
+people["never seen"] = {"clips": sum(sizes)} | {
+    decoder: np.average([people[name][decoder] for name in unseen], weights=sizes)
+    for decoder in ("greedy", "grammar")
+}
+GOALS = {"s1": (0.045, 0.035), "never seen": (0.09, 0.06)}
+print("speaker     clips   WER greedy   with the grammar")
+for name, row in people.items():
+    goals = "   goals: {:.1%}, {:.1%}".format(*GOALS[name]) if name in GOALS else ""
+    print(f"{name:11}{row['clips']:6}{row['greedy']:13.1%}{row['grammar']:19.1%}{goals}")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert len(unseen) < 5 and max(unseen.values()) < 0.5
+assert report["settings"]["seed"] == 0 and report["training_clips"] == "950" and unseen == ["s33", "s5"]
+for name, (goal, _) in GOALS.items():  # every goal is missed
+    assert people[name]["greedy"] > goal and people[name]["grammar"] > GOALS[name][1]
+assert people["never seen"]["greedy"] - GOALS["never seen"][0] < 0.01  # narrowly
+assert people["s1"]["greedy"] > 3 * own and people["s1"]["grammar"] > people["s5"]["grammar"]
 
 # %% [markdown]
-# So most words of real strangers are read correctly, too. But take section 6 seriously: with so few people a
-# bootstrap over people is hardly more than the range from the easiest to the hardest of them.
+# **All four goals are missed**; only the greedy one for strangers is close. Most words of strangers are
+# right. But this network misreads more than three times as many words of s1 as his own model (section 1),
+# probably because the bottleneck also removes what helps on a familiar face. And with two strangers, a
+# bootstrap over people says no more than that one is easier than the other.
 #
-# Where are the errors? Count the words that the grammar's reading gets wrong, by kind. A GRID sentence has
-# one letter, one digit, and four other words.
+# To have both, `lipnet_anyone` is a **cascade** (`lessons/lipreading/cascade.py`). The model of s1 reads each
+# clip first. If its output has low **entropy**, at most 0.2 nats per frame with a letter, it is sure, and its
+# answer counts. Otherwise `lipnet_strangers` reads the clip. This costs twice the weights, a second forward
+# pass per clip of a stranger, and a threshold to choose; each further familiar face needs a model of its own.
+#
+# Which words of strangers are still wrong? Each slot of the grammar has one word per sentence.
 
 # %%
-DIGITS = "zero one two three four five six seven eight nine".split()
-
-
-def kind(word: str) -> str:
-    if word in DIGITS:
-        return "digits"
-    return "letters" if len(word) == 1 and word != "a" else "other words"
-
-
-said_words, wrong_words = {}, {}
-for row in report["sentences"]:
-    for said, read in edits(row["said"].split(), row["grammar"].split()):
-        of = kind(said or read)
-        said_words[of] = said_words.get(of, 0) + (said is not None)
-        wrong_words[of] = wrong_words.get(of, 0) + (said != read)
-share = {of: wrong_words[of] / sum(wrong_words.values()) for of in ("letters", "digits", "other words")}
-print("more than half of the errors are letters, which are one word in six")
+rows = [row for row in report["sentences"] if row["speaker"] in unseen]
+said, read = ([row[key] for row in rows] for key in ("said", "grammar"))
+wrong_in = by_slot(said, read)
+letters = [(a.split()[3], b.split()[3]) for a, b in zip(said, read, strict=True)]
+misread = [(a, b) for a, b in letters if a != b]
+alike = sum(word_visemes(a) == word_visemes(b) for a, b in misread)
+print(f"of the wrong words, {wrong_in['letter'] / sum(wrong_in.values()):.0%} are letters:", end=" ")
+print(", ".join(f"{b} for {a}" for a, b in misread))
+print(f"of these {len(misread)} pairs, with equal visemes: {alike}")
 figures.dot_plot(
-    list(share),
-    {
-        "share of all errors": list(share.values()),
-        "wrong, of this kind of word": [wrong_words[of] / said_words[of] for of in share],
-    },
-    xlabel="",
-    title="What is left, with the grammar",
+    list(wrong_in),
+    {"wrong": list(wrong_in.values())},
+    xlabel="wrong, of all words in this slot",
+    title="s5 and s33, with the grammar",
 )
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert share["letters"] > 0.5  # one word in six …
-assert wrong_words["letters"] / said_words["letters"] > 2 * wrong_words["digits"] / said_words["digits"]
+assert wrong_in["letter"] > sum(wrong_in.values()) / 2 and alike < len(misread) / 4
+assert wrong_in["letter"] > 2 * wrong_in["digit"] > 0
+assert wrong_in["command"] == wrong_in["color"] == wrong_in["preposition"] == 0
 
 # %% [markdown]
-# Most letters are one syllable. Many look alike on the lips (*b*, *p*; *d*, *t*; notebook 08), and the
-# grammar allows any of them. Digits are longer, and there are only ten. More people alone may not help: the
-# difference between two letters is small and often near teeth and tongue, and part of the error is the Bayes
-# error.
+# More than half of the errors are letters: there are 25, each one syllable long, and the grammar allows any
+# of them. The rest are digits and adverbs. Is this the Bayes error of notebook 08? Hardly: few of the misread
+# letters look alike by its visemes, so a better model may tell most of them apart. Do not conclude more from
+# so few errors.
 #
 # ## 8. What it must not be used for
 #
@@ -746,8 +784,8 @@ assert wrong_words["letters"] / said_words["letters"] > 2 * wrong_words["digits"
 # - **Do not read people who did not ask for it.** Lip reading at a distance is eavesdropping. A demonstration
 #   needs the consent of the person in front of the camera.
 # - **It does not anonymize.** Section 5 recovered who speaks from behind the bottleneck.
-# - **Look at who is missing.** The landmarks and clips come from 28 native speakers of English in one studio,
-#   facing the camera. There is no other language and no other light. For people unlike these 28 the figures
+# - **Look at who is missing.** Clips and landmarks come from 27 native speakers of English in one studio,
+#   facing the camera. There is no other language and no other light. For people unlike these 27 the figures
 #   above promise nothing, and section 1 shows how wrong such a model can be.
 #
 # ## Deeper: how much of the variance is constant
@@ -835,7 +873,7 @@ wrong = np.array(
         for said, text in zip(strangers.transcripts, evaluate(reader, strangers).texts, strict=True)
     ]
 )
-wrong = wrong.reshape(3, len(STRANGERS)).T  # (people, clips): clips come in turn
+wrong = wrong.reshape(3, len(STRANGERS)).T  # (people, clips): talkers take turns
 rows = {
     f"20 strangers, over {what}": (wrong.mean(), *bootstrap(wrong, by_person, np.random.default_rng(0)))
     for what, by_person in (("clips", False), ("people", True))
@@ -868,6 +906,7 @@ figures.intervals(rows, title="Our small model on strangers: 95 % intervals")
 # | correlation loss | one minus the correlation over time; blind to scale and offset | 1 − Pearson's *r* |
 # | speaker-independent split | a split into training and test set by whole people | unseen-speaker split |
 # | cross-validation | training once per fold, testing on the fold left out | k-fold, rotation |
+# | cascade | one model answers when it is sure, otherwise the next one does | model cascade |
 # | confidence interval | a range that contains the true value in, say, 95 of 100 studies | |
 #
 # ## Sources

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from lessons import checks
-from lessons.checks.battery import Case, Exercise, converted, expect_equal, same
+from lessons.checks.battery import Case, Exercise, by_properties, converted, expect_equal, same
+from lessons.checks.tools import call
 from tests.checks.exercises import sizes_that_never_vary
 
 
@@ -107,6 +108,217 @@ def test_each_kind_of_slip_is_named(wrong, message):
         EXERCISE(wrong)
 
 
+def counts_its_calls(x, h, w):
+    counts_its_calls.calls = getattr(counts_its_calls, "calls", 0) + 1
+    new, size = reference(x, h, w)
+    return new * (1 if counts_its_calls.calls <= 3 else 2), size
+
+
+def grows_a_list(x, h, w, seen=[]):  # noqa: B006
+    seen.append(len(x))
+    new, size = reference(x, h, w)
+    return (new, size) if len(seen) <= 3 else (new + len(seen), size)
+
+
+SEEN = []
+
+
+def grows_a_list_outside(x, h, w):
+    SEEN.append(1)
+    new, size = reference(x, h, w)
+    return new + len(SEEN) // 4, size
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        (counts_its_calls, "counts_its_calls.calls"),
+        (grows_a_list, "the default argument seen"),
+        (grows_a_list_outside, "SEEN"),
+    ],
+)
+def test_what_stays_from_call_to_call_is_named(wrong, what):
+    with pytest.raises(
+        AssertionError, match=f"right in one call, wrong in a later one.* to call: {what} changed. Begin"
+    ):
+        EXERCISE(wrong)
+
+
+def test_a_state_that_spoils_the_second_case_is_told_from_a_wrong_formula():
+    def once(x, h, w, calls=[]):  # noqa: B006
+        calls.append(1)
+        return torch.tanh(x @ w + h) * (1 if len(calls) == 1 else 2), h.shape[1]
+
+    with pytest.raises(AssertionError, match="the default argument calls changed"):
+        EXERCISE(once)
+
+
+def test_one_memory_for_every_answer_is_named():
+    buffers = {}
+
+    def filled(x, h, w):
+        new, size = reference(x, h, w)
+        if new.requires_grad:
+            return new, size
+        return buffers.setdefault((new.shape, new.dtype), torch.zeros_like(new)).copy_(new), size
+
+    with pytest.raises(AssertionError, match="a later call changes what an earlier one returned"):
+        EXERCISE(filled)
+
+
+def test_a_state_in_a_module_that_it_is_given_is_found():
+    def steps(layer, x):
+        layer.steps = getattr(layer, "steps", 0) + 1
+        return layer(x) * layer.steps
+
+    cases = [
+        Case((nn.Linear(2, 2, dtype=torch.float64), torch.ones(n, 2, dtype=torch.float64))) for n in (1, 3)
+    ]
+    with pytest.raises(AssertionError, match="wrong in a later one"):
+        Exercise(lambda layer, x: layer(x), lambda: cases)(steps)
+
+
+def test_a_view_is_refused_where_a_new_tensor_is_asked_for():
+    x = torch.arange(6, dtype=torch.float64).view(2, 3)
+    transposed = Exercise(lambda x: x.T.clone(), lambda: [Case((x,))], new=True)
+    transposed(lambda x: x.T.contiguous())
+    with pytest.raises(AssertionError, match="returned x itself or a view of it: expected a new tensor"):
+        transposed(lambda x: x.T)
+    Exercise(lambda x: x.T, lambda: [Case((x,))])(lambda x: x.T)
+
+
+def test_a_list_or_a_dict_of_the_arguments_is_never_the_answer():
+    ordered = Exercise(sorted, lambda: [Case(([1, 2, 3],))])
+    ordered(lambda iterable: list(iterable))
+    with pytest.raises(AssertionError, match=r"returned iterable itself .* expected a new list"):
+        ordered(lambda iterable: iterable)
+
+
+def in_float64_inside(x, h, w):
+    return torch.tanh(x.double() @ w.double() + h.double()), h.shape[1]
+
+
+def unfinished(x, h, w):
+    if len(x) == 1:
+        return reference(x, h, w)
+    raise NotImplementedError
+
+
+def asks_for_gradients(x, h, w):
+    return torch.tanh(x.requires_grad_() @ w + h), h.shape[1]
+
+
+def calls_backward(x, h, w):
+    new, size = reference(x, h, w)
+    if new.requires_grad:
+        new.sum().backward(retain_graph=True)
+    return new, size
+
+
+def changes_a_needed_tensor(x, h, w):
+    new = torch.tanh(x @ w + h)
+    result = new * 2
+    return result - new.mul_(1), h.shape[1]
+
+
+def writes_into_a_leaf(x, h, w):
+    h = h.detach().requires_grad_() if not h.requires_grad else h
+    h += 0 if not h.requires_grad else x @ w
+    return torch.tanh(h), h.shape[1]
+
+
+def asserts_itself(x, h, w):
+    assert len(x) == 1, "one clip only"
+    return reference(x, h, w)
+
+
+def in_the_library(x, h, w):
+    torch.testing.assert_close(x, x + 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (in_float64_inside, "wrong dtype: torch.float64, where the arguments are float32. Keep their dtype"),
+        (lambda x, h, w: (reference(x, h, w)[0].to("meta"), h.shape[1]), "tensor of device meta"),
+        (lambda x, h, w: (reference(x, h, w)[0].to_sparse(), h.shape[1]), "sparse"),
+        (unfinished, r"for x \(4, 3\), .* it still raises NotImplementedError, while other cases are right"),
+        (asks_for_gradients, "changed x, which belongs to its caller: it requires a gradient now"),
+        (calls_backward, "called backward"),
+        (changes_a_needed_tensor, "backward pass stops with .*changed in place after something"),
+        (lambda x, h, w: (c for c in reference(x, h, w)), "gave <generator .* expected a list or tuple"),
+    ],
+)
+def test_dtype_kind_and_what_is_left_behind(wrong, message):
+    with pytest.raises(AssertionError, match=message):
+        EXERCISE(wrong)
+
+
+def test_torchs_settings_stay():
+    def stops_recording(x, h, w):
+        torch.set_grad_enabled(False)
+        return reference(x, h, w)
+
+    with pytest.raises(AssertionError, match="leaves torch's recording of gradients changed"):
+        EXERCISE(stops_recording)
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            lambda x, h, w: x @ h @ w,
+            r"for x \(1, 2\), h \(1, 3\), w \(2, 3\) stopped with RuntimeError: .*The line is `.*x @ h @ w"
+            ".*Two shapes do not fit",
+        ),
+        (lambda x, h, w: torch.zeros(2) @ w, "Two dtypes meet"),
+        (writes_into_a_leaf, "changed in place"),
+        (lambda x, h, w: [].append(x).append(h), "Something is None"),
+        (lambda x, h, w: undefined + x, "Is the name spelled"),  # noqa: F821
+        (lambda x, h, w: [x][1], "Which index"),
+        (lambda x, h, w: {}["w"], "no such key"),
+        (lambda x, h, w: 1 / 0, "What is 0 here"),
+        (lambda x, h: x, "Keep the stub's arguments"),
+        (lambda x, h, w: x if w else h, "asks for one truth value"),
+        (lambda x, h, w: torch.zeros(len(x) / 2), r"`//` divides integers"),
+        (lambda x, h, w: w.T.view(-1), "reshape does not"),
+        (lambda x, h, w: x.shape(0), "a value and for a function"),
+        (asserts_itself, "stopped with AssertionError: one clip only.* The line is `assert len"),
+        (
+            in_the_library,
+            "stopped with AssertionError: Tensor-likes are not close.*The line is `torch.testing",
+        ),
+    ],
+)
+def test_an_exception_names_the_case_the_line_and_where_to_look(wrong, message):
+    with pytest.raises(AssertionError, match=message):
+        EXERCISE(wrong)
+
+
+def test_a_check_by_properties_is_made_twice():
+    def positive(function):
+        for x in (1, 2):
+            if not call(function, x) > 0:
+                raise AssertionError(f"{x}: not positive")
+
+    def half(x):
+        if x == 1:
+            return 1
+        raise NotImplementedError
+
+    def stub(x):
+        raise NotImplementedError
+
+    by_properties(positive)(lambda x: x)
+    with pytest.raises(AssertionError, match=r"right at first.*the default argument calls changed"):
+        by_properties(positive)(lambda x, calls=[]: (calls.append(x), 2.5 - len(calls))[1])
+    with pytest.raises(AssertionError, match="NotImplementedError for some arguments"):
+        by_properties(positive)(half)
+    with pytest.raises(NotImplementedError):
+        by_properties(positive)(stub)
+
+
 def test_an_unsolved_stub_is_not_an_error_of_the_check():
     def stub(x, h, w):
         raise NotImplementedError
@@ -120,6 +332,19 @@ def test_infinity_is_a_value_like_others():
     exercise(lambda x: torch.where(x > 0, x.log(), -math.inf))
     with pytest.raises(AssertionError, match=r"is -69\.08 at \(0,\), expected -inf"):
         exercise(lambda x: (x + 1e-30).log())
+
+
+def test_nothing_but_infinity_is_infinity():
+    expect_equal(math.inf, math.inf, "f")
+    with pytest.raises(AssertionError, match="which is wrong"):
+        expect_equal(10.0**9, math.inf, "f")
+
+
+def test_one_nan_does_not_excuse_another():
+    right = torch.tensor([math.nan, 1.0], dtype=torch.float64)
+    expect_equal(right.clone(), right, "f")
+    with pytest.raises(AssertionError, match=r"NaN at \(1,\)"):
+        expect_equal(torch.full_like(right, math.nan), right, "f")
 
 
 def test_lists_of_numbers_may_be_arrays_and_integers_of_any_kind():

@@ -6,299 +6,368 @@ That the shown solutions pass: tests/checks/test_solutions.py.
 from __future__ import annotations
 
 import math
-from itertools import combinations
-from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from lessons.checks import check
-from lessons.checks.bottleneck_lstm import CHECKS
-from tests.checks.exercises import each_wrong_answer, from_notebook
-
-SOURCE = Path(__file__).resolve().parents[2] / "notebooks" / "src" / "13_bottleneck_lstm.py"
+from lessons.checks.bottleneck_lstm import CHECKS, _step
+from tests.checks.exercises import each_right_answer, each_wrong_answer, from_notebook, sizes_that_never_vary
 
 
-def test_the_first_solution_has_at_most_fifteen_lines():
-    solution = SOURCE.read_text(encoding="utf-8").partition("def bottleneck_lstm_step_solution")[2]
-    assert solution.partition("\n\n\n")[0].count("\n") <= 15
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_solution_of_is_linear_does_not_depend_on_luck(seed):
-    torch.manual_seed(seed)
-    check("13.is_linear", from_notebook("13", "is_linear_solution"))
-
-
-def test_other_right_answers_pass():
-    def one_gate_a_line(x, h, c, depthwise, bottleneck, spatial, gates):
-        d = h.shape[1]
-        b = F.conv2d(torch.cat([F.conv2d(x, depthwise, padding=1, groups=x.shape[1]), h], 1), bottleneck)
-        s = F.conv2d(b.clamp(0, 6), spatial, padding="same", groups=d)
-        i, f, g, o = (torch.einsum("bchw,oc->bohw", s, gates[k * d : (k + 1) * d, :, 0, 0]) for k in range(4))
-        c = c / (1 + torch.exp(-f - 1)) + i.sigmoid() * g.clamp(0, 6)
-        return [o.sigmoid() * c.clamp(0, 6), c]
-
-    def by_sums(squeeze, c, d):
-        x, y, h, k = (50 * torch.randn(2, n, 5, 5, dtype=torch.float64) for n in (c, c, d, d))
-        left = squeeze(x + y, h + k)
-        return torch.allclose(
-            left, squeeze(x, h) + squeeze(y, k), rtol=0, atol=1e-4 * left.abs().max().item()
-        )
-
-    def by_bits(costs, printed, digits):
-        names, found = list(costs), []
-        for bits in range(2 ** len(names)):
-            out = tuple(name for k, name in enumerate(names) if bits >> k & 1)
-            left = sum(costs.values()) - sum(costs[name] for name in out)
-            if f"{left / 1e6:.{digits}f}" == f"{printed:.{digits}f}":
-                found.append(out)
-        return found
-
-    check("13.bottleneck_lstm_step", one_gate_a_line)
-    check("13.is_linear", by_sums)
-    check("13.explanations", by_bits)
-    check("13.forget_bias", lambda n, share: torch.logit(torch.tensor(share).double() ** (1 / n)))
-
-
-# Wrong answers
-
-
-def cell(
-    phi_b=F.relu6, phi_g=F.relu6, phi_c=F.relu6, order="ifgo", bias=1.0, swap=False, around=None, last=None
-):
-    """The cell with a slip in one place."""
-
-    def function(x, h, c, depthwise, bottleneck, spatial, gates):
-        seen = around(x, depthwise) if around else F.conv2d(x, depthwise, padding=1, groups=x.shape[1])
-        both = torch.cat([h, seen] if swap else [seen, h], dim=1)
-        b = phi_b(F.conv2d(both, bottleneck))
-        s = F.conv2d(b, spatial, padding=1, groups=b.shape[1])
-        by_name = dict(zip(order, F.conv2d(s, gates).chunk(4, dim=1), strict=True))
-        i, f, g, o = (by_name[name] for name in "ifgo")
-        new_c = torch.sigmoid(f + bias) * c + torch.sigmoid(i) * phi_g(g)
-        new_h = torch.sigmoid(o) * phi_c(new_c)
-        return last(new_h, new_c, c, o) if last else (new_h, new_c)
-
-    return function
-
-
-right_cell = cell()
+def step(**slip):
+    """The step with one slip."""
+    return lambda *arguments: _step(*arguments, **slip)
 
 
 def same(x):
     return x
 
 
-def gates_interleaved(x, h, c, depthwise, bottleneck, spatial, gates):
-    mixed = torch.cat([gates[k::4] for k in range(4)])  # right_cell cuts it where the slip would have cut
-    return right_cell(x, h, c, depthwise, bottleneck, spatial, mixed)
+right = step()
 
 
-def b_added_to_s(x, h, c, depthwise, bottleneck, spatial, gates):
-    middle = torch.zeros_like(spatial)
-    middle[:, :, 1, 1] = 1
-    return right_cell(x, h, c, depthwise, bottleneck, spatial + middle, gates)
+def after(change):
+    """The right result, changed."""
+    return lambda *arguments: change(*right(*arguments))
+
+
+def before(change):
+    """The right step on changed arguments (x, h, c, depthwise, bottleneck, spatial, gates)."""
+    return lambda *arguments: right(*change(*arguments))
+
+
+def in_place_on_c(x, h, c, *weights):
+    new_h, new_c = right(x, h, c, *weights)
+    with torch.no_grad():
+        c.copy_(new_c)
+    return new_h, new_c
+
+
+def without_gradients(*arguments):
+    with torch.no_grad():
+        return right(*arguments)
+
+
+def into_float32(*arguments):
+    return [torch.zeros(y.shape).copy_(y) for y in right(*arguments)]
+
+
+def dense_first(x, h, c, depthwise, *weights):
+    return right(F.conv2d(x, depthwise, padding=1), h, c, depthwise, *weights)
+
+
+def bias_outside(x, h, c, *weights):
+    new_h, new_c = _step(x, h, c, *weights, bias=0.0)
+    return new_h, new_c + c
+
+
+def sigmoid_that_overflows(x, h, c, depthwise, bottleneck, spatial, gates):
+    seen = F.conv2d(x, depthwise, padding=1, groups=x.shape[1])
+    b = F.relu6(F.conv2d(torch.cat([seen, h], 1), bottleneck))
+    sums = F.conv2d(F.conv2d(b, spatial, padding=1, groups=b.shape[1]), gates)
+    i, f, g, o = sums.chunk(4, 1)
+    new_c = (f + 1).exp() / (1 + (f + 1).exp()) * c + i.exp() / (1 + i.exp()) * F.relu6(g)
+    return o.exp() / (1 + o.exp()) * F.relu6(new_c), new_c
+
+
+def count(**change):
+    """The layers' weights, some of them changed: name -> function(c, d) -> number."""
+
+    def function(c, d, bias=False, released=False, alpha=1.0):
+        c, d = int(alpha * c), int(alpha * d)
+        layers = {
+            "first": lambda c, d: 9 * (c + d if released else c),
+            "squeeze": lambda c, d: (c + d) * d,
+            "second": lambda c, d: 9 * d,
+            "gates": lambda c, d: 4 * d * d,
+            "biases": lambda c, d: 5 * d * bool(bias),
+        }
+        if not bias:
+            change_here = {k: v for k, v in change.items() if k != "biases"}
+        else:
+            change_here = change
+        return sum(layer(c, d) for layer in (layers | change_here).values())
+
+    return function
+
+
+def draw(c, d, scale=30.0, side=(5, 6)):
+    return scale * torch.randn(2, c, *side), scale * torch.randn(2, d, *side)
+
+
+def combine(a, b, scale=30.0, tolerance=1e-4, make=draw):
+    """Is f(a u + b v) = a f(u) + b f(v), up to the relative tolerance?"""
+
+    def function(squeeze, c, d):
+        (x, h), (y, k) = make(c, d, scale), make(c, d, scale)
+        together = squeeze(a * x + b * y, a * h + b * k)
+        apart = a * squeeze(x, h) + b * squeeze(y, k)
+        return bool((together - apart).abs().max() <= tolerance * apart.abs().max())
+
+    return function
+
+
+def multiples(factor):
+    def function(squeeze, c, d):
+        x, h = draw(c, d)
+        off = squeeze(factor * x, factor * h) - factor * squeeze(x, h)
+        return bool(off.abs().max() <= 1e-4 * squeeze(x, h).abs().max())
+
+    return function
 
 
 def x_and_h_apart(squeeze, c, d):
-    x, h = inputs(c, d)
-    return bool(torch.allclose(squeeze(x, h), squeeze(x, 0 * h) + squeeze(0 * x, h), rtol=1e-2, atol=0.1))
+    """Linear in x for h = 0, and in h for x = 0."""
+    return combine(3, 2)(lambda x, h: squeeze(x, 0 * h), c, d) and combine(3, 2)(
+        lambda x, h: squeeze(0 * x, h), c, d
+    )
 
 
-def count(
-    first=lambda c, d, v: c + d * (v in ("released", "equation")), second=None, squeeze=None, gates=None
-):
-    """The weights with a slip in one term."""
+def h_is_zero(c, d, scale):
+    x, h = draw(c, d, scale)
+    return x, 0 * h
 
-    def function(c, d, variant="paper"):
-        copies = 4 if variant == "equation" else 1
-        return (
-            9 * first(c, d, variant)
-            + (squeeze(c, d) if squeeze else (c + d) * d)
-            + (second(c, d, variant) if second else 9 * d * copies)
-            + (gates(c, d, variant) if gates else 4 * d * d)
+
+def x_is_zero(c, d, scale):
+    x, h = draw(c, d, scale)
+    return 0 * x, h
+
+
+def exact(squeeze, c, d):
+    (x, h), (y, k) = draw(c, d), draw(c, d)
+    return bool((squeeze(x + y, h + k) == squeeze(x, h) + squeeze(y, k)).all())
+
+
+def absolute(tolerance):
+    def function(squeeze, c, d):
+        (x, h), (y, k) = draw(c, d), draw(c, d)
+        return torch.allclose(squeeze(x + y, h + k), squeeze(x, h) + squeeze(y, k), rtol=0, atol=tolerance)
+
+    return function
+
+
+def strictly_less(squeeze, c, d):
+    (x, h), (y, k) = draw(c, d), draw(c, d)
+    apart = squeeze(x, h) + squeeze(y, k)
+    return bool((squeeze(x + y, h + k) - apart).abs().max() < 1e-4 * apart.abs().max())
+
+
+# Right answers in other styles.
+
+
+def one_gate_per_line(x, h, c, depthwise, bottleneck, spatial, gates):
+    d = h.shape[1]
+    b = F.conv2d(torch.cat([F.conv2d(x, depthwise, padding=1, groups=x.shape[1]), h], 1), bottleneck)
+    s = F.conv2d(b.clamp(0, 6), spatial, padding="same", groups=d)
+    i, f, g, o = (torch.einsum("bchw,oc->bohw", s, gates[k * d : (k + 1) * d, :, 0, 0]) for k in range(4))
+    c = (f + 1).sigmoid() * c + i.sigmoid() * g.clamp(0, 6)
+    return [o.sigmoid() * c.clamp(0, 6), c]
+
+
+def channel_by_channel(x, h, c, depthwise, bottleneck, spatial, gates):
+    def around(maps, filters):
+        return torch.cat(
+            [F.conv2d(maps[:, k : k + 1], filters[k : k + 1], padding=1) for k in range(maps.shape[1])], 1
         )
 
-    return function
+    b = torch.einsum("bchw,oc->bohw", torch.cat([around(x, depthwise), h], 1), bottleneck[:, :, 0, 0])
+    sums = F.conv2d(around(F.hardtanh(b, 0, 6), spatial), gates)
+    i, f, g, o = sums.unflatten(1, (4, -1)).unbind(1)
+    c = torch.lerp(torch.zeros_like(c), c, torch.sigmoid(f + 1)) + torch.sigmoid(i) * F.relu6(g)
+    return torch.sigmoid(o) * F.relu6(c), c
 
 
-def detective(sizes=None, close=None, form=set):
-    """The search with a slip: which sizes of sets, what counts as equal, how a set is given."""
-
-    def function(costs, printed, digits):
-        found = []
-        for size in sizes(len(costs)) if sizes else range(len(costs) + 1):
-            for names in combinations(costs, size):
-                left = sum(costs.values()) - sum(costs[name] for name in names)
-                if close(left, printed, digits) if close else round(left / 1e6, digits) == printed:
-                    found.append(form(names))
-        return found
-
-    return function
+def clip_by_clip(x, h, c, *weights):
+    pairs = [right(x[k : k + 1], h[k : k + 1], c[k : k + 1], *weights) for k in range(len(x))]
+    return tuple(torch.cat(parts) for parts in zip(*pairs, strict=True))
 
 
-def inputs(c, d, scale=1.0):
-    return scale * torch.randn(2, c, 5, 5).double(), scale * torch.randn(2, d, 5, 5).double()
+def by_shifts(x, h, c, depthwise, bottleneck, spatial, gates):
+    def around(maps, filters):
+        height, width = maps.shape[2:]
+        padded = F.pad(maps, (1, 1, 1, 1))
+        return sum(
+            padded[:, :, r : r + height, k : k + width] * filters[:, 0, r, k, None, None]
+            for r in range(3)
+            for k in range(3)
+        )
+
+    split = x.shape[1]
+    seen = F.conv2d(around(x, depthwise), bottleneck[:, :split]) + F.conv2d(h, bottleneck[:, split:])
+    i, f, g, o = F.conv2d(around(F.relu6(seen), spatial), gates).chunk(4, 1)
+    c = torch.sigmoid(1 + f) * c + torch.sigmoid(i) * g.clamp(min=0, max=6)
+    return torch.sigmoid(o) * c.clamp(min=0, max=6), c
 
 
-def doubling(squeeze, c, d, scale=30.0):
-    x, h = inputs(c, d, scale)
-    once, twice = squeeze(x, h), squeeze(2 * x, 2 * h)
-    return bool((twice - 2 * once).abs().max() <= 1e-4 * twice.abs().max())
+def with_modules(x, h, c, depthwise, bottleneck, spatial, gates):
+    seen = torch.func.functional_call(
+        torch.nn.Conv2d(x.shape[1], x.shape[1], 3, padding=1, groups=x.shape[1], bias=False),
+        {"weight": depthwise}, (x,),
+    )  # fmt: skip
+    b = torch.nn.ReLU6()(F.conv2d(torch.cat((seen, h), -3), bottleneck))
+    i, f, g, o = torch.split(
+        F.conv2d(F.conv2d(b, spatial, None, 1, 1, 1, len(spatial)), gates), h.shape[1], 1
+    )
+    c = (1 + f).sigmoid().mul(c).add(i.sigmoid().mul(F.relu6(g)))
+    return {"h": o.sigmoid() * F.relu6(c)}["h"], c
 
 
-def turning(squeeze, c, d):
-    x, h = inputs(c, d, 30)
-    return bool((squeeze(-x, -h) + squeeze(x, h)).abs().max() <= 1e-4 * squeeze(x, h).abs().max())
+def filter_by_filter(c, d, bias=False, released=False, alpha=1.0):
+    c, d = math.floor(c * alpha), math.floor(d * alpha)
+    total = 0
+    for outputs, inputs, k in ((c + d * released, 1, 3), (d, c + d, 1), (d, 1, 3), (4 * d, d, 1)):
+        total += outputs * inputs * k**2 + outputs * (bias and k == 1)
+    return total
 
 
-def adding(scale=30.0, tolerance=1e-4, positive=False, exact=False, relative=True):
-    def function(squeeze, c, d):
-        (x, h), (y, k) = inputs(c, d, scale), inputs(c, d, scale)
-        if positive:
-            x, y, h, k = x.abs(), x.abs(), h.abs(), h.abs()
-        off = (squeeze(x + y, h + k).double() - squeeze(x, h).double() - squeeze(y, k).double()).abs().max()
-        size = squeeze(x, h).abs().max().double() if relative else 1.0
-        return bool(off == 0) if exact else bool(off <= tolerance * size)
+def built(c, d, bias=False, released=False, alpha=1.0):
+    c, d = int(alpha * c), int(alpha * d)
+    first = c + d if released else c
+    layers = [
+        torch.nn.Conv2d(first, first, 3, groups=first, bias=False), torch.nn.Conv2d(c + d, d, 1, bias=bias),
+        torch.nn.Conv2d(d, d, 3, groups=d, bias=False), torch.nn.Conv2d(d, 4 * d, 1, bias=bias),
+    ]  # fmt: skip
+    return sum(p.numel() for layer in layers for p in layer.parameters())
 
-    return function
+
+def is_linear_at_zero_too(squeeze, c, d):
+    zero = squeeze(torch.zeros(1, c, 4, 5), torch.zeros(1, d, 4, 5))
+    return bool((zero == 0).all()) and combine(1, 1)(squeeze, c, d)
+
+
+RIGHT = {
+    "bottleneck_lstm_step": [one_gate_per_line, channel_by_channel, clip_by_clip, by_shifts, with_modules],
+    "cell_weights": [
+        filter_by_filter,
+        built,
+        count(),
+        lambda *a: np.int64(count()(*a)),
+        lambda *a: torch.tensor(count()(*a)),
+    ],
+    "is_linear": [
+        combine(1, 1),
+        combine(3, 2, 50.0, 1e-3),
+        combine(-2, 5),
+        is_linear_at_zero_too,
+        lambda s, c, d: np.bool_(combine(2, -7)(s, c, d)),
+        lambda s, c, d: torch.tensor(combine(0.5, 4)(s, c, d)),
+    ],
+}
+
+
+@each_right_answer(RIGHT)
+def test_a_right_answer_in_another_style_passes(exercise, function, capsys):
+    torch.manual_seed(0)
+    function.__name__ = exercise
+    check(f"13.{exercise}", function)
+    assert capsys.readouterr().out == f"13.{exercise}: correct\n"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_solution_of_is_linear_does_not_depend_on_the_seed(seed):
+    torch.manual_seed(seed)
+    check("13.is_linear", from_notebook("13", "is_linear_solution"))
+
+
+def test_sizes_vary():
+    fixed = sizes_that_never_vary(CHECKS["bottleneck_lstm_step"])
+    # The kernels have sizes of their own: (C, 1, 3, 3), (D, C + D, 1, 1), (D, 1, 3, 3), (4D, D, 1, 1).
+    fixed_axes = {3: (1, 2, 3), 4: (2, 3), 5: (1, 2, 3), 6: (2, 3)}
+    kernels = [f"argument ({i},), axis {axis}" for i, axes in fixed_axes.items() for axis in axes]
+    assert sorted(fixed) == sorted(kernels)
 
 
 WRONG = {
     "bottleneck_lstm_step": [
-        ("no φ at the bottleneck", cell(phi_b=same), "Read the line of b|no happens|after"),
-        ("ReLU for ReLU6", cell(phi_b=F.relu, phi_g=F.relu, phi_c=F.relu), "the update is at work"),
-        ("ReLU at the bottleneck", cell(phi_b=F.relu), "which φ"),
-        ("tanh for φ", cell(torch.tanh, torch.tanh, torch.tanh), "only the update is at work"),
-        ("tanh at g", cell(phi_g=torch.tanh), "put numbers into"),
-        ("no φ at g", cell(phi_g=same), "Which of the four gates|which φ|Every clip"),
-        ("no φ of c", cell(phi_c=same), "only the update is at work"),
-        ("no forget bias", cell(bias=0.0), "constant beside f"),
-        ("bias outside the sigmoid", cell(bias=0.0, last=lambda h, c, old, o: (h, c + old)),
-         "constant beside f"),
-        ("c before h", cell(last=lambda h, c, old, o: (c, h)), "the order in which you return"),
-        ("h of the old c", cell(last=lambda h, c, old, o: (torch.sigmoid(o) * F.relu6(old), c)),
-         "only the update is at work"),
-        ("gates i, f, o, g", cell(order="ifog"), "put numbers into|Which of the four"),
-        ("gates f, i, g, o", cell(order="figo"), "put numbers into|Which of the four"),
-        ("gates i, g, f, o", cell(order="igfo"), "put numbers into|Which of the four"),
-        ("h before x", cell(swap=True), "which stands first"),
-        ("x not looked at", cell(around=lambda x, w: x), "put numbers into"),
-        ("no padding", cell(around=lambda x, w: F.conv2d(x, w, groups=x.shape[1])),
-         "Expected size 2 but got size 4 for tensor number 1 in the list"),
-        ("no groups", cell(around=lambda x, w: F.conv2d(x, w, padding=1)),
-         r"weight of size \[2, 1, 3, 3\], expected input.* to have 1 channels"),
-        ("gates interleaved", gates_interleaved, "Which of the four gates"),
-        ("b added to s", b_added_to_s, "put numbers into"),
-        ("filters turned", cell(around=lambda x, w: F.conv2d(x, w.transpose(2, 3), padding=1,
-                                                              groups=x.shape[1])), "looked at with a filter"),
-        ("one filter for all", cell(around=lambda x, w: F.conv2d(x, w[:1].expand_as(w), padding=1,
-                                                                  groups=x.shape[1])),
-         "Read the line|filter"),
-        ("first clip only", lambda x, h, c, *w: tuple(y.expand_as(h) for y in right_cell(
-            x[:1], h[:1], c[:1], *w)), "Every clip of the batch"),
-        ("detached", lambda *a: tuple(y.detach() for y in right_cell(*a)), "no gradient"),
-        ("h alone", lambda *a: right_cell(*a)[0], "expected the pair"),
-        ("three results", lambda *a: (*right_cell(*a), None), "expected the pair"),
-        ("NaN", lambda *a: tuple(y * math.nan for y in right_cell(*a)), "NaN"),
-        ("numpy", lambda *a: tuple(y.detach().numpy() for y in right_cell(*a)), "expected a tensor"),
+        ("no φ at the bottleneck", step(phis=(same, F.relu6, F.relu6)), "."),
+        ("ReLU", step(phis=(F.relu,) * 3), "upper|only the last line"),
+        ("ReLU at the bottleneck", step(phis=(F.relu, F.relu6, F.relu6)), "upper one|upper bound|which φ"),
+        ("tanh", step(phis=(torch.tanh,) * 3), "tanh"),
+        ("tanh at g", step(phis=(F.relu6, torch.tanh, F.relu6)), "tanh"),
+        ("no φ at g", step(phis=(F.relu6, same, F.relu6)), "candidate"),
+        ("no φ of c", step(phis=(F.relu6, F.relu6, same)), "not from c' itself"),
+        ("no forget bias", step(bias=0.0), "missing beside f"),
+        ("bias outside the sigmoid", bias_outside, "only the last line"),
+        ("c before h", step(swapped=True), "wrong order"),
+        ("h of the old c", step(shown="old"), "new cell state"),
+        ("gates i, f, o, g", step(order="ifog"), "another order|put numbers"),
+        ("gates f, i, g, o", step(order="figo"), "another order|put numbers"),
+        ("h before x", step(h_first=True), "stands first"),
+        ("no first depthwise", step(first="nothing"), "first depthwise"),
+        ("no second depthwise", step(second=False), "second depthwise"),
+        ("no groups", dense_first, "expected input"),
+        ("interleaved gates", before(lambda *a: (*a[:6], torch.cat([a[6][k::4] for k in range(4)]))),
+         "Which gate|put numbers|another order|only the last line"),
+        ("filters transposed", before(lambda x, h, c, w, *a: (x, h, c, w.transpose(2, 3), *a)), "filter"),
+        ("one filter for all", before(lambda x, h, c, w, *a: (x, h, c, w[:1].expand_as(w), *a)), "."),
+        ("first clip only", lambda x, h, c, *w: tuple(y.expand_as(h) for y in right(x[:1], h[:1], c[:1], *w)),
+         "Everything counts"),
+        ("squeezed batch", after(lambda h, c: (h.squeeze(0), c.squeeze(0))), "shape"),
+        ("detached", after(lambda h, c: (h.detach(), c.detach())), "no gradient reaches"),
+        ("no_grad", without_gradients, "no gradient reaches"),
+        ("c detached", before(lambda x, h, c, *w: (x, h, c.detach(), *w)), "no gradient reaches c"),
+        ("h detached", before(lambda x, h, *a: (x, h.detach(), *a)), "no gradient reaches h"),
+        ("weights detached", before(lambda x, h, c, *w: (x, h, c, *(u.detach() for u in w))),
+         "no gradient reaches gates"),
+        ("in place on c", in_place_on_c, "changed c"),
+        ("float32", into_float32, "wrong dtype"),
+        ("a sigmoid that overflows", sigmoid_that_overflows, "NaN"),
+        ("h alone", lambda *a: right(*a)[0], "expected a list or tuple"),
+        ("three results", after(lambda h, c: (h, c, c)), "3 values, expected 2"),
+        ("numpy", after(lambda h, c: (h.detach().numpy(), c.detach().numpy())), "expected a tensor"),
         ("no return", lambda *a: None, "gave None"),
     ],
     "cell_weights": [
-        ("dense first", count(first=lambda c, d, v: c * c), "which two layers see them"),
-        ("h in the first", count(first=lambda c, d, v: c + d), "too many. One channel"),
-        ("no first", count(first=lambda c, d, v: 0), "too few. One channel"),
-        ("no second", count(second=lambda c, d, v: 0), "too few. One channel"),
-        ("second reads both", count(second=lambda c, d, v: 9 * (c + d)), "too many. One channel"),
-        ("squeezes x alone", count(squeeze=lambda c, d: c * d), "too few. One channel"),
+        ("dense first", count(first=lambda c, d: 9 * c * c), "which two layers"),
+        ("no first", count(first=lambda c, d: 0), "Too few"),
+        ("no second", count(second=lambda c, d: 0), "Too few"),
+        ("squeezes x alone", count(squeeze=lambda c, d: c * d), "Too few"),
         ("squeezes to C", count(squeeze=lambda c, d: (c + d) * c), "which two layers"),
-        ("gates of one D", count(gates=lambda c, d, v: d * d), "too few. One channel"),
-        ("gates read both", count(gates=lambda c, d, v: 4 * d * (c + d)), "too many. One channel"),
-        ("gates without D", count(gates=lambda c, d, v: 4 * d), "which three layers"),
-        ("one shared in equation", count(second=lambda c, d, v: 9 * d), "depthwise filters of its own"),
-        ("gates of equation read 4D", count(gates=lambda c, d, v: 4 * d * d * (4 if v == "equation" else 1)),
-         "not four times D"),
-        ("four bottlenecks in equation",
-         lambda c, d, v="paper": count()(c, d, v) + 3 * (c + d) * d * (v == "equation"), "of its own"),
-        ("one number for all variants", lambda c, d, v="paper": count()(c, d), "what is put side by side"),
-        ("released as paper", count(first=lambda c, d, v: c + d * (v == "equation")), "h too"),
-        ("blog has no bottleneck", lambda c, d, v="paper": count()(c, d, v) - (v == "blog") * (c + d) * d,
-         "φ has no weights"),
-        ("biases", lambda c, d, v="paper": count()(c, d, v) + c + 6 * d, "too many"),
-        ("a float", lambda c, d, v="paper": float(count()(c, d, v)), "whole number"),
-        ("NaN", lambda c, d, v="paper": math.nan, "whole number"),
-        ("a string", lambda c, d, v="paper": "601,344", "whole number"),
-        ("no return", lambda c, d, v="paper": None, "gave None"),
-    ],
-    "explanations": [
-        ("single layers only", detective(sizes=lambda n: [1]), "empty one"),
-        ("none or one", detective(sizes=lambda n: [0, 1]), "More than one layer"),
-        ("never the empty set", detective(sizes=lambda n: range(1, n + 1)), "empty one"),
-        ("never all of them", detective(sizes=lambda n: range(n)), "All of them"),
-        ("what is kept", lambda costs, p, n: [set(costs) - names for names in detective()(costs, p, n)],
-         "empty one"),
-        ("the first one found", lambda costs, p, n: detective()(costs, p, n)[:1], "There can be several"),
-        ("exact, not rounded", detective(close=lambda left, p, n: left / 1e6 == p), "round what is left"),
-        ("whole millions", detective(close=lambda left, p, n: round(left / 1e6) == round(p)), "5.54 prints"),
-        ("cut off", detective(close=lambda left, p, n: int(left / 1e6 * 10**n) / 10**n == p),
-         "33.7 and 33.8"),
-        ("at most", detective(close=lambda left, p, n: round(left / 1e6, n) <= p), "wrong"),
-        ("within one", detective(close=lambda left, p, n: abs(left / 1e6 - p) < 1), "5.54 prints"),
-        ("not in millions", detective(close=lambda left, p, n: round(left, n) == p), "empty one"),
-        ("one set of names", lambda costs, p, n: set().union(*detective()(costs, p, n)),
-         "empty one|set of names"),
-        ("costs, not names", detective(form=lambda names: {f"{name}!" for name in names}), "not among"),
-        ("each one twice", lambda costs, p, n: 2 * detective()(costs, p, n), "more than once"),
-        ("names run together", detective(form="".join), "expected a set of names"),
-        ("a number", lambda costs, p, n: 3, "expected a list of sets"),
-        ("NaN", lambda costs, p, n: math.nan, "expected a list of sets"),
-        ("no return", lambda costs, p, n: None, "gave None"),
+        ("one gate", count(gates=lambda c, d: d * d), "Too few"),
+        ("gates read both", count(gates=lambda c, d: 4 * d * (c + d)), "Too many"),
+        ("gates without D", count(gates=lambda c, d: 4 * d), "which three layers"),
+        ("a depthwise per gate", count(second=lambda c, d: 36 * d), "Too many"),
+        ("biases always", lambda c, d, b=False, r=False, a=1.0: count()(c, d, True, r, a), "Too many"),
+        ("biases never", lambda c, d, b=False, r=False, a=1.0: count()(c, d, False, r, a),
+         "the biases were not counted"),
+        ("depthwise biases", count(biases=lambda c, d: c + 6 * d), "depthwise convolutions biases"),
+        ("one bias per gate", count(biases=lambda c, d: d + 4), "One bias per output"),
+        ("never released", lambda c, d, b=False, r=False, a=1.0: count()(c, d, b, False, a), "reads"),
+        ("always released", lambda c, d, b=False, r=False, a=1.0: count()(c, d, b, True, a), "Too many"),
+        ("no alpha", lambda c, d, b=False, r=False, a=1.0: count()(c, d, b, r), "no effect"),
+        ("alpha once", lambda c, d, b=False, r=False, a=1.0: int(a * count()(c, d, b, r)),
+         "how often does a channel count"),
+        ("rounded up",
+         lambda c, d, b=False, r=False, a=1.0: count()(math.ceil(a * c), math.ceil(a * d), b, r),
+         "rounded down"),
+        ("a float", lambda *a: float(count()(*a)), "an integer"),
+        ("a string", lambda *a: "601,344", "an integer"),
+        ("no return", lambda *a: None, "gave None"),
     ],
     "is_linear": [
-        ("doubling", doubling, "with a ReLU|With twice the input"),
-        ("turning round", turning, "With minus the input"),
-        ("small inputs", adding(scale=0.05, tolerance=1e-2), "larger inputs|Near 0|tanh"),
-        ("inputs of one", adding(scale=0.1), "Give it larger inputs"),
-        ("positive inputs", adding(positive=True, scale=1.0), "ReLU|larger"),
-        ("exact", adding(exact=True), "exact equality|rounds"),
-        ("absolute tolerance", adding(tolerance=1e-9, relative=False), "rounds|rounding"),
-        ("generous tolerance", adding(tolerance=10.0), "ReLU|tanh"),
-        ("zeros stay zeros", lambda s, c, d: bool(s(*inputs(c, d, 0)).abs().max() == 0), "ReLU"),
-        ("negative outputs", lambda s, c, d: bool((s(*inputs(c, d, 30)) < 0).any()), "tanh"),
-        ("small outputs", lambda s, c, d: bool(s(*inputs(c, d, 30)).abs().max() > 6), "ReLU|tanh"),
-        ("x alone, h doubled", lambda s, c, d: doubling(lambda x, h: s(x, 0 * h), c, d), "twice the input"),
-        ("x and h apart", x_and_h_apart, "Give it larger inputs"),
-        ("always", lambda s, c, d: True, "True for a bottleneck with ReLU"),
-        ("never", lambda s, c, d: False, "False for a bottleneck with no φ"),
-        ("x for h", lambda s, c, d: bool(s(*inputs(d, c)).any()), "the x that you gave to squeeze"),
-        ("a difference", lambda s, c, d: s(*inputs(c, d)).abs().max(), "expected True or False"),
-        ("NaN", lambda s, c, d: math.nan, "expected True or False"),
+        ("3u - 2v: every affine map passes", combine(3, -2), "affine"),
+        ("a mean of two", combine(0.5, 0.5), "affine"),
+        ("doubling", multiples(2), "ReLU gives exactly twice"),
+        ("minus", multiples(-1), "tanh gives exactly minus"),
+        ("minus twice", multiples(-2), "median|affine"),
+        ("small inputs", combine(3, 2, 0.01), "larger inputs|6 above 6"),
+        ("h is 0", combine(3, 2, make=h_is_zero), "your h different from 0"),
+        ("x is 0", combine(3, 2, make=x_is_zero), "your x different from 0"),
+        ("x and h apart", x_and_h_apart, "not in both together"),
+        ("exact", exact, "exact equality"),
+        ("an absolute tolerance", absolute(1e-2), "rounding grows"),
+        ("a strict comparison", strictly_less, "compare with <"),
+        ("a generous tolerance", combine(3, 2, tolerance=10.0), "ReLU"),
+        ("zero stays zero", lambda s, c, d: bool((s(*draw(c, d, 0.0)) == 0).all()), "ReLU"),
+        ("float64", lambda s, c, d: bool(s(*(y.double() for y in draw(c, d))).any()), "expected float32"),
+        ("x for h", lambda s, c, d: bool(s(*draw(d, c)).any()), "the x that you gave to squeeze"),
+        ("always", lambda s, c, d: True, "ReLU"),
+        ("never", lambda s, c, d: False, "It is linear"),
+        ("an error, not a verdict", lambda s, c, d: s(*draw(c, d)).abs().max(), "expected True or False"),
         ("no return", lambda s, c, d: None, "gave None"),
-    ],
-    "forget_bias": [
-        ("the gate, not the bias", lambda n, p: p ** (1 / n), "one half"),
-        ("no root", lambda n, p: math.log(p / (1 - p)), "take the share of one frame"),
-        ("share over frames", lambda n, p: math.log(p / n / (1 - p / n)), "one frame"),
-        ("inverse over frames", lambda n, p: math.log(p / (1 - p)) / n, "take the share of one frame"),
-        ("logarithm to base 10", lambda n, p: math.log10(p ** (1 / n) / (1 - p ** (1 / n))), "invert the"),
-        ("logarithm alone", lambda n, p: math.log(p ** (1 / n)), "one half"),
-        ("minus", lambda n, p: -math.log(p ** (1 / n) / (1 - p ** (1 / n))), "invert the sigmoid"),
-        ("tanh inverted", lambda n, p: math.atanh(p ** (1 / n)), "one half"),
-        ("less the 1 that is there", lambda n, p: math.log(p ** (1 / n) / (1 - p ** (1 / n))) - 1,
-         "one half"),
-        ("never negative", lambda n, p: max(0.0, math.log(p ** (1 / n) / (1 - p ** (1 / n)))), "negative"),
-        ("one frame too many", lambda n, p: math.log(p ** (1 / (n + 1)) / (1 - p ** (1 / (n + 1)))),
-         "one half"),
-        ("rounded", lambda n, p: round(math.log(p ** (1 / n) / (1 - p ** (1 / n)))), "invert the sigmoid"),
-        ("two digits", lambda n, p: round(math.log(p ** (1 / n) / (1 - p ** (1 / n))), 2),
-         "invert the sigmoid"),
-        ("what is lost", lambda n, p: math.log((1 - p) ** (1 / n) / (1 - (1 - p) ** (1 / n))), "invert the"),
-        ("NaN", lambda n, p: math.nan, "finite number"),
-        ("a string", lambda n, p: "2.6", "expected a number"),
-        ("divides by zero", lambda n, p: 1 / 0, "stopped with ZeroDivisionError"),
-        ("no return", lambda n, p: None, "gave None"),
     ],
 }  # fmt: skip
 
@@ -310,6 +379,7 @@ def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
         check(f"13.{exercise}", wrong)
 
 
-def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
-    assert WRONG.keys() == CHECKS.keys()
-    assert all(len(answers) >= 8 for answers in WRONG.values())
+def test_every_exercise_is_tried_with_at_least_ten_wrong_answers_and_five_right_ones():
+    assert WRONG.keys() == CHECKS.keys() == RIGHT.keys()
+    assert all(len(answers) >= 10 for answers in WRONG.values())
+    assert all(len(answers) >= 5 for answers in RIGHT.values())

@@ -284,6 +284,8 @@ def usable(
 
 WRONG = {
     "parse_align": [
+        ("rounds to hundredths", lambda t: [(round(a, 2), round(b, 2), w) for a, b, w in right_parse(t)],
+         "Round nothing"),
         ("keeps the unit", parsed(unit=1), "1000 units are one frame"),
         ("takes it for milliseconds", parsed(unit=40), "gave 25.0.* 1000 units are one frame"),
         ("seconds", parsed(unit=25_000), "which is wrong"),
@@ -310,12 +312,13 @@ WRONG = {
         ("empty is fine", parsed(empty=False), "without a line needs a ValueError"),
         ("returns None for it", lambda t: right_parse(t) if t else None, "without a line needs a ValueError"),
         ("fills gaps", fills_gaps, "there may be a gap"),
-        ("requires 0 as first time", requires_zero, "stopped with ValueError.*500 2000 set"),
+        ("requires 0 as first time", requires_zero, "500 2000 set.*stopped with ValueError"),
         ("short words only", lambda t: [(a, b, w[:5]) for a, b, w in right_parse(t)], "which is wrong"),
         ("no return", lambda t: None, "gave None"),
         ("other error", lambda t: right_parse(t) if t else [][0], "a file without a line raise a ValueError"),
     ],
     "mouth_windows": [
+        ("75 frames at most", lambda at, b, n, s: windows()(at, b, n, s)[:75], "any number of frames"),
         ("around the face", windows(down=0.0), "its mouth is at"),
         ("above the face", windows(down=-0.32), "its mouth is at"),
         ("a square", windows(high=0.60), "60 wide"),
@@ -348,6 +351,7 @@ WRONG = {
         ("no return", lambda *a: None, "gave None"),
     ],
     "usable_words": [
+        ("six words at most", lambda segments: usable()(segments)[:6], "any number of words"),
         ("keeps all", usable(need=lambda word: 1), "Two frames cannot spell three"),
         ("no repeats", usable(need=len), "blank between two equal"),
         ("any repeat", usable(need=lambda word: 2 * len(word) - len(set(word))), "not neighbors"),

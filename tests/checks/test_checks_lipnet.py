@@ -338,7 +338,7 @@ WRONG = {
             lipnet(lambda m: m.reshape(len(m), -1, m.shape[2]).permute(2, 0, 1)),
             "several frames",
         ),
-        ("a state kept from call to call", keeps_its_state, "called a second time"),
+        ("a state kept from call to call", keeps_its_state, "right in one call, wrong in a later one"),
         ("the first GRU's state starts the second", one_gru_starts_the_other, "through nothing else"),
         (
             "a ReLU after the GRUs",

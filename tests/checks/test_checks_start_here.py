@@ -65,6 +65,8 @@ def first_six(said: str, read: str) -> int:
 
 WRONG = {
     "collapse": [
+        ("a space alone is nothing", lambda p: collapsed(p) if p != " " else "", "also alone"),
+        ("75 frames at most", lambda p: collapsed(p[:75]), "longer than a clip"),
         ("blanks first", lambda p: "".join(c for c, _ in groupby(p.replace("-", ""))), "step comes first"),
         ("merges across blanks", merges_across_blanks, "step comes first"),
         ("blanks kept", lambda p: "".join(c for c, _ in groupby(p)), "merged into one"),

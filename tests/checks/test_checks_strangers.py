@@ -83,8 +83,47 @@ def row_by_row(train, val):
     }
 
 
+def the_mean_frame(clips, strength, rng):
+    return gamma()(clips.mean(1, keepdim=True).expand_as(clips) if strength else clips, strength, rng)
+
+
+def mixed_frames(clips):
+    """Each frame with the one that is half a clip away: in clips that repeat themselves, the same."""
+    return (clips + clips.roll(clips.shape[1] // 2, 1)) / 2
+
+
+def each_correlation(seen, true, eps=1e-8, true_eps=1e-8):
+    """(T, B, n) twice -> (B, n)."""
+    p, q = seen - seen.mean(0), true - true.mean(0)
+    return (p * q).sum(0) / ((p.square().sum(0) + eps) * (q.square().sum(0) + true_eps)).sqrt()
+
+
+def constant_left_out(seen, true):
+    moves = seen.std(0) > 1e-6
+    return 1 - each_correlation(seen, true)[moves].mean() if moves.any() else 1 + 0 * seen.sum()
+
+
+def no_eps_for_the_truth(seen, true):
+    return 1 - each_correlation(seen, true, true_eps=0).mean()
+
+
+def zero_for_nan(seen, true):
+    return 1 - each_correlation(seen, true, eps=0).nan_to_num().mean()
+
+
+def once(text):
+    return text.lower().strip().replace("  ", " ")
+
+
 WRONG = {
     "relight": [
+        (
+            "mixed clips of a large batch",
+            lambda c, s, rng: gamma()(c.roll(int(s > 0 and len(c) > 4), 0), s, rng),
+            "gets darker",
+        ),
+        ("requires a gradient", lambda c, s, rng: gamma()(c, s, rng).requires_grad_(), "requires a gradient"),
+        ("float64", lambda c, s, rng: gamma()(c, s, rng).double(), "Keep their dtype"),
         ("another light per frame", gamma(lambda c: (*c.shape[:2], 1, 1)), "flickers"),
         ("one light for all clips", gamma(lambda c: (1, 1, 1, 1)), "came out alike"),
         ("noise per pixel", gamma(lambda c: tuple(c.shape)), "flickers"),
@@ -114,8 +153,18 @@ WRONG = {
         ("numpy", lambda c, s, rng: gamma()(c, s, rng).numpy(), "expected a tensor"),
         ("the first clip only", lambda c, s, rng: gamma()(c, s, rng)[:1], "has shape|came out alike"),
         ("no return", lambda c, s, rng: None, "gave None"),
+        ("every frame the mean frame", the_mean_frame, "hardly differ"),
+        ("two frames mixed", lambda c, s, rng: gamma()(mixed_frames(c), s, rng), "another order"),
+        ("no light below a strength", gamma(size=lambda s: max(s - 0.2, 0)), "every strength"),
     ],
     "correlation_loss": [
+        ("always float32", lambda a, b: 1 - pearson(a.float(), b.float()), "Keep their dtype"),
+        ("always float64", lambda a, b: 1 - pearson(a.double(), b.double()), "Keep their dtype"),
+        (
+            "no eps for the true trajectories",
+            lambda a, b: 1 - (pearson(a, b, reduce=lambda x: x) * (b.std(0) / b.std(0))).mean(),
+            "of true",
+        ),
         ("squared error", lambda a, b: (a - b).square().mean(), "expected"),
         ("over the batch", lambda a, b: 1 - pearson(a, b, over=1), "over time"),
         ("over the measures", lambda a, b: 1 - pearson(a, b, over=2), "over time"),
@@ -152,15 +201,37 @@ WRONG = {
             "gradient",
         ),
         ("detached", lambda a, b: 1 - pearson(a.detach(), b), "no gradient"),
+        ("constant ones left out", constant_left_out, "one measure of seen"),
+        ("no eps for the truth", no_eps_for_the_truth, "one measure of true"),
+        ("a zero instead of NaN", zero_for_nan, "gradient of .* NaN"),
         ("a number", lambda a, b: 1 - pearson(a, b).item(), "expected a tensor"),
         ("no return", lambda a, b: None, "gave None"),
     ],
     "leaks": [
+        (
+            "five names at most",
+            on_both_sides(change=lambda f: {k: v[:5] for k, v in f.items()}),
+            "Any number",
+        ),
+        (
+            "spaces around an id",
+            lambda a, b: (
+                on_both_sides()(a, b)
+                | {"clips": sorted({r["id"].lower() for r in a} & {r["id"].lower() for r in b})}
+            ),
+            "around an id",
+        ),
+        (
+            "spaces at the end",
+            on_both_sides(plain=lambda t: " ".join(t.lower().lstrip().split(" "))),
+            "[Ss]paces",
+        ),
         ("case counts", on_both_sides(plain=lambda t: " ".join(t.split())), "lower case"),
-        ("blanks count", on_both_sides(plain=str.lower), "Blanks"),
-        ("all blanks go", on_both_sides(plain=lambda t: t.lower().replace(" ", "")), "expected"),
-        ("only the ends", on_both_sides(plain=lambda t: t.lower().strip()), "Two spaces"),
-        ("unsorted", on_both_sides(change=lambda f: {k: v[::-1] for k, v in f.items()}), "alphabet"),
+        ("spaces count", on_both_sides(plain=str.lower), "Spaces at the ends"),
+        ("all spaces go", on_both_sides(plain=lambda t: t.lower().replace(" ", "")), "expected"),
+        ("two spaces become one, once", on_both_sides(plain=once), "Three spaces"),
+        ("only the ends", on_both_sides(plain=lambda t: t.lower().strip()), "Three spaces"),
+        ("unsorted", on_both_sides(change=lambda f: {k: v[::-1] for k, v in f.items()}), "alphabetical"),
         ("sets", on_both_sides(change=lambda f: {k: set(v) for k, v in f.items()}), "sorted list"),
         ("counts", on_both_sides(change=lambda f: {k: len(v) for k, v in f.items()}), "sorted list"),
         ("speakers only", on_both_sides(change=lambda f: f | {"clips": [], "sentences": []}), "one clip"),

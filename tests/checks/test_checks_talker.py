@@ -144,6 +144,12 @@ def empties_the_groups(priors, groups):
 
 WRONG = {
     "homopheme_groups": [
+        ("three words at most", lambda words, table: [
+            group[:3] for group in grouped(lambda shown, sounds: flat(shown))(words, table)],
+         "exactly one group"),
+        ("by both ends", grouped(lambda shown, sounds: (flat(shown)[:1], flat(shown)[-1:], len(flat(shown)))),
+         "in the middle"),
+        ("by the first three", grouped(lambda shown, sounds: flat(shown)[:3]), "and the last, too"),
         ("by phonemes", grouped(lambda shown, sounds: sounds), "differ in their phonemes, not"),
         ("by length", grouped(lambda shown, sounds: len(flat(shown))), "p and t show different"),
         ("by the set", grouped(lambda shown, sounds: frozenset(flat(shown))), "order of the visemes"),

@@ -111,6 +111,27 @@ def changes_the_clips(model, optimizer, batch):
     batch.x.sub_(batch.x.mean())
 
 
+def clipped_before_the_extra_loss(model, batch, optimizer, clip_norm, extra_loss=None):
+    optimizer.zero_grad()
+    logits = model(batch.x, batch.lengths)
+    p = logits.log_softmax(-1)
+    loss = F.ctc_loss(p, batch.targets, batch.lengths, batch.target_lengths)
+    loss.backward(retain_graph=True)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    if extra_loss is not None:
+        extra_loss(logits).backward()
+    optimizer.step()
+    return loss, norm, p
+
+
+def seen_after_the_update(model, batch, optimizer, clip_norm, extra_loss=None):
+    """Loss and log-probabilities as the new weights give them."""
+    _, norm, _ = step()(model, batch, optimizer, clip_norm, extra_loss)
+    with torch.no_grad():
+        p = model(batch.x, batch.lengths).log_softmax(-1)
+    return F.ctc_loss(p, batch.targets, batch.lengths, batch.target_lengths), norm, p
+
+
 def evaluates(model, optimizer, batch):
     optimizer.zero_grad()
     model.eval()
@@ -153,6 +174,28 @@ def zero_at_the_end(model, batch, optimizer, clip_norm, extra_loss=None):
     return loss.detach(), norm, log_probs.detach()
 
 
+def in_a_closure(model, batch, optimizer, clip_norm, extra_loss=None):
+    """All but the update inside the closure that an optimizer may be given."""
+    kept = []
+
+    def closure():
+        model.zero_grad(set_to_none=False)
+        logits = model(batch.x, lengths=batch.lengths)
+        log_probs = torch.nn.LogSoftmax(dim=-1)(logits)
+        loss = torch.nn.CTCLoss()(log_probs, batch.targets, batch.lengths, batch.target_lengths)
+        loss.backward(retain_graph=extra_loss is not None)
+        if extra_loss is not None:
+            extra_loss(logits).backward()
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        torch._foreach_mul_(gradients, min(1.0, clip_norm / norm.item()))
+        kept.extend((loss, norm, log_probs))
+        return loss
+
+    optimizer.step(closure)
+    return tuple(kept)
+
+
 def clip_by_parameter_data(model, c):
     norm = sum((p.grad**2).sum() for p in model.parameters()) ** 0.5
     for p in model.parameters():
@@ -169,6 +212,7 @@ def by_model_zero_grad(model, optimizer, batch):
 RIGHT_STEPS = [
     by_autograd_grad,
     zero_at_the_end,
+    in_a_closure,
     step(),
     step(clip=clip_by_parameter_data, before=by_model_zero_grad),
     step(
@@ -282,7 +326,7 @@ WRONG = {
         ("clipped after the update", after_the_update, "reached the optimizer unclipped"),
         ("a copy of the gradients is clipped", step(clip=clips_a_copy), "reached the optimizer unclipped"),
         ("a copy of the model is trained", trains_a_copy, "weights did not move"),
-        ("a rate of its own", by_hand, "the weights afterwards has the right shape"),
+        ("a rate of its own", by_hand, "needed no clipping: is the update"),
         (
             "the square of the norm",
             step(clip=scaled(lambda gs, c: min(1, c / sum(g.square().sum() for g in gs)))),
@@ -293,6 +337,18 @@ WRONG = {
             step(clip=scaled(lambda gs, c: min(1, c / max(g.abs().max() for g in gs)))),
             "one factor|With an extra|Three steps",
         ),
+        (
+            "the sum of all sizes for the norm",
+            step(clip=lambda m, c: torch.nn.utils.clip_grad_norm_(m.parameters(), c, norm_type=1)),
+            "root of the sum of the squares",
+        ),
+        ("clipped before the extra loss", clipped_before_the_extra_loss, r"CTC's loss \+ extra_loss"),
+        (
+            "the extra loss of log-probabilities",
+            step(total_of=lambda loss, x, e: loss + e(x.log_softmax(-1)) if e else loss),
+            r"CTC's loss \+ extra_loss",
+        ),
+        ("seen after the update", seen_after_the_update, "is it from before the update"),
         ("left in eval mode", step(before=evaluates), "left the model in eval mode"),
         ("the clips change in place", step(before=changes_the_clips), "changed x, which belongs"),
         ("in float32", step(loss_of=through_a_float32_loss), "wrong dtype"),
@@ -380,7 +436,13 @@ WRONG = {
         ("in float32", lambda x, f, y: ctc()(x.float(), f, y), "wrong dtype"),
         ("labels changed in place", changes_its_labels, "changed labels"),
         ("log of softmax", log_of_softmax, "Logits of hundreds"),
-        ("infinity to zero", lambda x, f, y: ctc(zero_infinity=True)(x, f, y) + 1, "wrong"),
+        ("infinity to zero", ctc(zero_infinity=True), "By default its loss is inf, not 0"),
+        ("up to the first zero", ctc(length_of=lambda y: y.argmin(1)), "contains no 0: how long"),
+        (
+            "the number of different characters",
+            ctc(length_of=lambda y: torch.tensor([len(set(row.tolist()) - {0}) for row in y])),
+            "repeated counts each time",
+        ),
         ("no return", lambda x, f, y: None, "gave None"),
     ],
     "align_words": [

@@ -106,7 +106,7 @@ def with_cat(clips, n_frames):
         zeros = clip.new_zeros(clip.shape[0], n_frames - clip.shape[1], *clip.shape[2:])
         rows.append(torch.cat([clip, zeros], 1))
         lengths.append(clip.shape[1])
-    return torch.stack(rows), torch.as_tensor(lengths, dtype=torch.int32)
+    return torch.stack(rows), torch.as_tensor(lengths, dtype=torch.int64)
 
 
 def frame_by_frame(clips, n_frames):
@@ -329,6 +329,11 @@ def right_strides(shape):
 
 WRONG = {
     "change_layout": [
+        ("the size of each element", lambda x, o, n: permuted(x if x.dtype == torch.bool else x.abs(), o, n),
+         "gradient at x|of any size"),
+        ("by floats", lambda x, o, n: torch.einsum(f"{o}->{n}", x.double()).to(x.dtype), "float|of any size"),
+        ("all but floats to bytes", lambda x, o, n: (lambda y: y if y.is_floating_point() else y.byte())(
+            permuted(x, o, n)), "is wrong|True and False"),
         ("the inverse permutation", lambda x, o, n: x.permute([n.index(a) for a in o]), "gave shape"),
         ("a new shape only", lambda x, o, n: x.reshape([x.shape[o.index(a)] for a in n]), "moves none"),
         ("always channels first", lambda x, o, n: x.movedim(-1, -4) if x.dim() > 3 else x, "gave shape"),
@@ -389,13 +394,16 @@ WRONG = {
         ("lengths by light", lambda c, n: (lambda x: (x, (x != 0).any(1).flatten(2).any(2).sum(1)))(
             batch_by()(c, n)[0]), "black frame of a clip is valid"),
         ("lengths as bytes", lambda c, n: (lambda x, k: (x, k.to(torch.uint8)))(*batch_by()(c, n)),
-         "A byte ends at 255"),
+         "lengths are torch.uint8"),
+        ("lengths as int32", lambda c, n: (lambda x, k: (x, k.int()))(*batch_by()(c, n)),
+         "asks for torch.int64"),
         ("changes its clips", changes_its_clips, "changed clips"),
         ("changes its list", changes_its_list, "changed clips"),
         ("no lengths", lambda c, n: batch_by()(c, n)[0], "expected a list or tuple of length 2"),
         ("no return", lambda c, n: None, "gave None"),
     ],
     "standardize": [
+        ("cut at 10 deviations", lambda x, n: standardize_by()(x, n).clamp(-10, 10), "very bright pixel"),
         ("n - 1", standardize_by(correction=1), "n, as the formula says"),
         ("no epsilon", standardize_by(eps=0.0), "10⁻⁵ added"),
         ("epsilon under the root", standardize_by(eps=0.0, variance_eps=1e-5), "values are wrong"),
@@ -422,7 +430,7 @@ WRONG = {
         ("bytes to float64", standardize_by(of_bytes=torch.float64), "asks for torch.float32"),
         ("float32 throughout", float32, "wrong dtype"),
         ("float32 inside", float32_back, "wrong dtype"),
-        ("writes into x", writes_zeros_into_x, "in-place operation"),
+        ("writes into x", writes_zeros_into_x, "changed x"),
         ("no gradient", without_gradient, "no gradient reaches x"),
         ("standard deviation detached", standardize_by(detach=True), "gradient at x is off"),
         ("batch of one squeezed", lambda x, n: standardize_by()(x, n).squeeze(0), "gave shape"),

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-import re
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
 from lessons.cli import compare_cells
-from lessons.cli.compare_cells import CELLS, COLUMNS, RECIPE, SHORT_RECIPE, SHORT_SCENE, TESTS
-from lessons.data.synthetic.moving import Scene
-from lessons.training.settings import Recipe
+from lessons.cli.compare_cells import CELLS, COLUMNS, TESTS
 
 
 def test_each_cell_differs_in_what_its_name_says():
@@ -36,20 +31,6 @@ def test_each_cell_differs_in_what_its_name_says():
         assert same == [name != "first values of the blog"] * 4
     spread = cells["first values of the blog"].depthwise.weight.std().item()
     assert usual.depthwise.weight.std().item() / spread == pytest.approx(math.sqrt(128), rel=0.1)
-
-
-def test_half_of_the_training():
-    assert 2 * RECIPE.steps == Recipe().steps and 2 * RECIPE.frame_steps == Recipe().frame_steps
-
-
-def test_a_short_training_is_that_of_the_notebook():
-    source = Path(__file__).resolve().parents[2] / "notebooks" / "src" / "14_video_detection.py"
-    text = source.read_text(encoding="utf-8")
-    scene, recipe = (
-        re.search(rf"^{name} = (.+?\))(  #.*)?$", text, flags=re.M) for name in ("LIVE", "RECIPE")
-    )
-    assert eval(scene[1], {"Scene": Scene}) == SHORT_SCENE
-    assert eval(recipe[1], {"Recipe": Recipe, "GPU": False}) == replace(SHORT_RECIPE, steps=400)
 
 
 def test_the_short_table_is_complete(tmp_path):

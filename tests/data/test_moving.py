@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from lessons.data.synthetic.moving import MovingClips, Scene, bounce, missing, moving_clips
+from lessons.data.synthetic.moving import TRACKING, MovingClips, Scene, bounce, missing, moving_clips
 from lessons.data.synthetic.sprites import CELLS, DIGITS, DOTS, KINDS, coverage, sprite
+from lessons.detection.boxes import iou
 
 CLEAR = Scene(objects=(1, 1), noise=0.0, flicker=0.0, blur=(0, 0))  # one thing, a perfect camera
 
@@ -239,3 +241,65 @@ def test_it_is_fast_enough_to_draw_while_training():
     began = time.process_time()
     draw(8, n_frames=10)
     assert time.process_time() - began < 1  # usually 0.05: beside 0.3 for a step of training
+
+
+# Turning and look-alikes
+
+
+def test_a_turning_path_is_a_circle_between_walls():
+    scene = replace(CLEAR, size=(200, 200), heights=(5, 5), speeds=(2.0, 2.0), turns=(0.2, 0.2))
+    boxes = draw(12, n_frames=40, scene=scene).boxes[:, :, 0]  # (N, T, 4)
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2
+    step = np.diff(center, axis=1)
+    angle = np.arctan2(step[..., 1], step[..., 0])
+    turned = np.abs((np.diff(angle, axis=1) + np.pi) % (2 * np.pi) - np.pi)
+    assert np.median(turned) == pytest.approx(0.2, abs=1e-3)
+    assert np.median(np.hypot(*step.T)) == pytest.approx(2.0, abs=1e-3)
+    away = (boxes[..., :2].min((1, 2)) > 2) & (boxes[..., 2:].max((1, 2)) < 198)  # met no wall
+    assert away.any()
+    for path in center[away]:  # in 2 pi / 0.2 = 31.4 frames it is back; a circle of radius 2 / (2 sin 0.1)
+        assert np.linalg.norm(path[31] - path[0]) < 1.5
+        assert np.ptp(path, axis=0) == pytest.approx(2 / np.sin(0.1), abs=0.3)
+    assert (boxes >= 0).all() and (boxes <= 200).all()
+
+
+def test_look_alikes_are_drawn_and_are_not_to_be_found():
+    scene = replace(CLEAR, objects=(0, 0), look_alikes=(1, 1), speeds=(3, 3), contrast=(0.5, 0.5))
+    clips = draw(4, n_frames=6, scene=scene)
+    assert clips.boxes.shape == (4, 6, 0, 4) and clips.labels.shape == (4, 0)
+    assert (clips.frames == clips.frames[:, :1]).all()  # it stands still
+    assert (np.ptp(clips.frames.astype(int), axis=(2, 3)) > 80).all()  # and is there
+    with_objects = draw(20, scene=replace(scene, objects=(1, 2), look_alikes=(0, 2)), vanish=0.3)
+    assert with_objects.labels.shape == (20, 2) and (with_objects.labels[:, 0] >= 0).all()
+    assert (with_objects.labels[:, 1] < 0).any()
+    moved = np.abs(np.diff(with_objects.boxes[:, :, 0], axis=1)).max((1, 2))
+    assert (moved > 1).all()  # what is to be found moves
+
+
+def test_a_look_alike_vanishes_too_and_stands_behind():
+    scene = replace(CLEAR, size=(24, 24), kinds=("square",), heights=(20, 20), look_alikes=(1, 1))
+    assert (draw(9, scene=scene).visible == 1).all()  # nothing to be found is ever behind it
+    only = replace(scene, objects=(0, 0))
+    frames = draw(30, n_frames=8, scene=only, vanish=0.5).frames
+    assert (np.abs(np.diff(frames.astype(int), axis=1)).max((2, 3)) > 20).any()
+
+
+def test_the_first_world_is_as_it_was():
+    clips = draw(2, seed=3, n_frames=3, vanish=0.4, burst=4.0)
+    assert clips.frames.astype(int).sum() == 2845063  # computed before turns and look-alikes
+
+
+def test_in_the_tracking_world_a_frozen_box_is_soon_wrong():
+    clips = moving_clips(200, np.random.default_rng(0), 8, scene=replace(TRACKING, objects=(1, 1)))
+    boxes = torch.from_numpy(clips.boxes[:, :, 0])
+
+    def right(gap: int) -> float:
+        return float(np.mean([(iou(b[:1], b[gap : gap + 1]) >= 0.5).item() for b in boxes]))
+
+    assert right(1) > 0.9 and right(2) < 0.5 and right(3) < 0.2
+
+
+def test_crossings_happen_in_the_tracking_world():
+    clips = draw(60, scene=TRACKING)
+    partly = (clips.visible > 0) & (clips.visible < 0.9)
+    assert 0.02 < partly.any((1, 2)).mean() and partly.any()

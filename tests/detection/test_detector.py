@@ -311,7 +311,8 @@ def test_the_two_trained_memories_begin_by_remembering_alike():
 def test_sizes():
     memories = {memory: Detector(6, memory).memory for memory in MEMORIES}
     filters = {n: sum(p.numel() for p in m.parameters() if p.dim() == 4) for n, m in memories.items()}
-    assert filters == {"none": 8_192, "averaging": 8_192, "conv_lstm": 442_368, "bottleneck_lstm": 30_400}
+    expected = {"none": 8_192, "stack": 22_208, "averaging": 8_192}
+    assert filters == {**expected, "conv_lstm": 442_368, "bottleneck_lstm": 30_400}
     model = Detector(6)
     rows = count(model, torch.zeros(1, 1, 1, 64, 64)).rows
     assert sum(row.weights for row in rows) == sum(p.numel() for p in model.parameters())
@@ -371,7 +372,11 @@ def test_the_state_of_another_batch_or_size_is_refused(memory, shape):
 @pytest.mark.parametrize("memory", MEMORIES)
 def test_the_state_of_another_memory_is_refused(memory):
     x = torch.randn(1, 2, 1, 16, 16)
-    wrong = (torch.zeros(2, 8, 2, 2),) * 2 if memory in ("none", "averaging") else torch.zeros(2, 8, 2, 2)
+    wrong = (
+        (torch.zeros(2, 8, 2, 2),) * 2
+        if memory in ("none", "stack", "averaging")
+        else torch.zeros(2, 8, 2, 2)
+    )
     with pytest.raises(ValueError, match="state is a"):
         make(memory)(x, wrong)
 
@@ -423,3 +428,19 @@ def test_input_is_bytes_of_film():
         to_input(frames[0])
     with pytest.raises(ValueError, match=r"frames is a ndarray, expected a tensor: use torch.from_numpy"):
         to_input(frames.numpy())
+
+
+def test_a_stack_is_a_window_of_three_frames():
+    torch.manual_seed(0)
+    layer = MEMORIES["stack"](3, 4)
+    x = torch.randn(6, 2, 3, 5, 5)
+    whole, _ = layer(x)
+    state, parts = None, []
+    for frames in x.split([1, 3, 2]):
+        out, state = layer(frames, state)
+        parts.append(out)
+    torch.testing.assert_close(torch.cat(parts), whole)
+    changed = x.clone()
+    changed[2] += 1
+    reaches = [not torch.equal(a, b) for a, b in zip(layer(changed)[0], whole, strict=True)]
+    assert reaches == [False, False, True, True, True, False]

@@ -93,3 +93,22 @@ def test_lanes_fills_yes_and_counts_changes():
     for rows, message in (({}, "at least one"), ({"a": [1, 0], "b": [1]}, "one length")):
         with pytest.raises(ValueError, match=message):
             figures.boolean_timeline(rows)
+
+
+def test_scores_have_their_intervals():
+    scores = {
+        "none": {"p = 0": (82, 80, 84), "bursts": (40, 40, 40)},
+        "Kalman": {"p = 0": (85, 84, 86), "bursts": (50, 45, 55)},
+    }
+    fig = figures.scores_with_intervals(scores)
+    first, second = fig.axes
+    interval, mean = first.lines[:2]
+    assert mean.get_xdata()[0] == 82 and list(interval.get_xdata()) == [80, 84]
+    assert list(second.lines[2].get_xdata()) == [45, 55] and list(second.lines[2].get_ydata()) == [1, 1]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["none", "Kalman"]
+    with pytest.raises(ValueError, match="expected \\['p = 0', 'bursts'\\]"):
+        figures.scores_with_intervals(scores | {"other": {"p = 0": (1, 0, 2)}})
+    with pytest.raises(ValueError, match="low <= value <= high"):
+        figures.scores_with_intervals({"none": {"p = 0": (1, 2, 3)}})
+    with pytest.raises(ValueError, match="at least one method"):
+        figures.scores_with_intervals({})

@@ -16,7 +16,7 @@ def the_map(count: int, **options):
     return figures.course_map([(n, f"t{n}", n in (0, 2)) for n in range(count)], **options).axes[0]
 
 
-@pytest.mark.parametrize("count", [15, 16, 18])
+@pytest.mark.parametrize("count", [17, 18, 20])
 def test_written_notebooks_are_filled_and_the_present_one_is_framed(count):
     ax = the_map(count, here=2)
     boxes = [p for p in ax.patches if isinstance(p, FancyBboxPatch)]
@@ -69,6 +69,15 @@ def test_every_tensor_has_its_shape_and_every_layer_its_weights():
         assert name in written
     boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
     assert len(boxes) == 8  # four convolutions, four gates
+
+
+@pytest.mark.parametrize("part", [*WEIGHTS, "keep", "write", "show"])
+def test_a_part_of_the_cell_is_highlighted_behind_it(part):
+    fig = figures.bottleneck_lstm_diagram(SHAPES, WEIGHTS, highlight=part)
+    boxes = [patch for patch in fig.axes[0].patches if isinstance(patch, FancyBboxPatch)]
+    assert len(boxes) == 9 and boxes[0].get_zorder() == 0 and f"Highlighted: {part}" in fig.alt_text
+    with pytest.raises(ValueError, match="highlight='memory': expected one of depthwise"):
+        figures.bottleneck_lstm_diagram(SHAPES, WEIGHTS, highlight="memory")
 
 
 def test_no_words_cross():

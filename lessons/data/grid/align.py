@@ -75,7 +75,7 @@ def parse_align(text: str, name: str = "align") -> tuple[Segment, ...]:
         if len(fields) != 3:
             raise AlignError(f"{name}, line {number}: {line[:60]!r}; expected three fields, 'start end word'")
         if not all(field.isascii() and field.isdecimal() and len(field) < 10 for field in fields[:2]):
-            raise AlignError(f"{name}, line {number}: times {fields[:2]}; expected two whole numbers")
+            raise AlignError(f"{name}, line {number}: times {fields[:2]}; expected two integers")
         rows.append((number, (int(fields[0]), int(fields[1]), fields[2])))
     if not rows:
         raise AlignError(f"{name}: no line in it; expected 'start end word' lines")

@@ -40,9 +40,9 @@ def broken_frames(frames: np.ndarray) -> np.ndarray:
     """
     gray = frames if frames.ndim == 3 else to_gray(frames)  # (T, H, W)
     gray = resize_area(gray, JUDGED_SIZE).astype(np.float32)  # (T, 32, 64)
-    mean, deviation = gray.mean(axis=(1, 2)), gray.std(axis=(1, 2))  # (T,)
+    mean, std = gray.mean(axis=(1, 2)), gray.std(axis=(1, 2))  # (T,)
     # Relative contrast: a fade to black leaves the first as it is, a fade to white the second.
-    contrasts = deviation / np.maximum(1, [mean, 255 - mean])  # (2, T)
+    contrasts = std / np.maximum(1, [mean, 255 - mean])  # (2, T)
     flat = (contrasts < FLAT * np.median(contrasts, axis=1, keepdims=True)).all(axis=0)  # (T,)
     broken = flat.copy()
     if frames.shape[2] == 2 * frames.shape[1]:  # a mouth; other scenes may be striped
@@ -50,7 +50,7 @@ def broken_frames(frames: np.ndarray) -> np.ndarray:
         across = np.abs(np.diff(gray, axis=2)).mean(axis=(1, 2))  # (T,)
         broken |= down < STREAKED * across
     if (flat & (abs(mean - 128) < 64)).any():  # a key frame was lost
-        structure = (gray - mean[:, None, None]) / np.maximum(deviation, 1)[:, None, None]  # (T, 32, 64)
+        structure = (gray - mean[:, None, None]) / np.maximum(std, 1)[:, None, None]  # (T, 32, 64)
         alike = (structure[1:] * structure[:-1]).mean(axis=(1, 2))  # (T - 1,)
         jumps = np.flatnonzero(alike < JUMP * np.median(alike))
         if broken[0] and len(jumps):
@@ -62,7 +62,7 @@ def picture_fault(broken: np.ndarray) -> str:
     """Name the fault of a clip from its broken frames (T,).
 
     Returns:
-        "" for none; ``bad_start_K`` when only the first K frames are broken and one lost key picture explains
+        "" for none; ``bad_start_K`` when only the first K frames are broken and one lost keyframe explains
         them (K <= 12): the rest is usable; else ``rubbish``.
     """
     if not broken.any():

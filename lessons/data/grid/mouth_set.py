@@ -56,7 +56,7 @@ def read_manifest(path: Path) -> list[Entry]:
         if not clip_id or not set(clip_id) <= NAME:
             raise MouthSetError(f"{where}: id {clip_id!r}; expected letters and digits, it names a file")
         if not (n_frames.isascii() and n_frames.isdecimal() and 0 < int(n_frames[:9]) <= 100_000):
-            raise MouthSetError(f"{where}: n_frames {n_frames!r}; expected a whole number, at least 1")
+            raise MouthSetError(f"{where}: n_frames {n_frames!r}; expected an integer, at least 1")
         if clip_id in entries:
             raise MouthSetError(f"{where}: id {clip_id!r} stands here a second time")
         entries[clip_id] = Entry(clip_id, speaker, words, int(n_frames), split, note)

@@ -32,7 +32,7 @@ from lessons.data.video import VideoError, read_video, write_video
 from lessons.data.video_times import FPS
 from lessons.files import atomic
 
-FRAMES = 75  # three seconds at 25 frames a second
+FRAMES = 75  # three seconds at 25 frames per second
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A drawn face that OpenCV's detector takes for one: a film to cut a mouth out of, where no real one is."""
+"""A drawn face that OpenCV's detector takes for one: a video to crop a mouth from, where no real one is."""
 
 from __future__ import annotations
 

@@ -34,12 +34,12 @@ def homophemes(words: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
 
 
 def error_floor() -> ErrorFloor:
-    """Return the error of a perfect eye that knows the grammar and guesses where it must.
+    """Return the Bayes error: an ideal observer's, who knows the grammar and guesses where it must.
 
-    The film depends on the sentence only through its visemes, and the words of a slot are equally likely. So
-    whoever has seen a group of k words that look alike is right once in k times, whatever he says; in
-    characters, the best guess is the word with the fewest edits to the others (all our groups are single
-    letters, where every guess is as good: k - 1 edits in k sentences).
+    The video depends on the sentence only through its visemes, and the words of a slot are equally likely. So
+    among k words that look alike any guess is right once in k times. In characters, the best guess is the
+    word with the fewest edits to the others (all our groups are single letters, where every guess is as good:
+    k - 1 edits in k sentences).
 
     It is a floor. Different viseme sequences count as always told apart, though fast speech and noise hide
     some: a model may need luck to get down to it, and none gets below except by luck.

@@ -198,16 +198,16 @@ def render(
     jaw = 0.6 * GAP * speaker.jaw * np.clip(shapes[:, :1], 0, None)
     edges.append(face_edge(speaker, across / scale, middle, jaw, palette))
 
-    film = stack(edges, palette["skin"], rows, pixel)  # (C, H, T, W)
+    video = stack(edges, palette["skin"], rows, pixel)  # (C, H, T, W)
     light = (1 + speaker.light_y * 2 * rows[:, None]) * (1 + speaker.light_x * columns)  # (H, W)
-    film *= light[:, None]
-    film += 0.5  # so that cutting off decimals rounds to the nearest whole number
-    if rng is not None:  # even noise of the wanted deviation, several times quicker to draw than normal noise
-        noise = rng.random(film.shape[1:], dtype=np.float32)  # (H, T, W), deviation 1 / sqrt(12)
+    video *= light[:, None]
+    video += 0.5  # so that cutting off decimals rounds to the nearest integer
+    if rng is not None:  # uniform noise of the same standard deviation: much faster than normal noise
+        noise = rng.random(video.shape[1:], dtype=np.float32)  # (H, T, W), standard deviation 1 / sqrt(12)
         noise -= 0.5
         noise *= speaker.noise * 12**0.5
-        film += noise
-    frames = np.clip(film, 0, 255, out=film).astype(np.uint8).transpose(2, 1, 3, 0)  # (T, H, W, C)
+        video += noise
+    frames = np.clip(video, 0, 255, out=video).astype(np.uint8).transpose(2, 1, 3, 0)  # (T, H, W, C)
     return np.ascontiguousarray(frames if color else frames[..., 0])
 
 
@@ -219,9 +219,9 @@ def stack(edges: list[Edge], top: np.ndarray, rows: np.ndarray, pixel: float) ->
     in the rows that it crosses in some frame or column, above them nothing and below them its whole step.
     """
     n_frames, width = edges[0].y.shape
-    film = np.empty((len(top), len(rows), n_frames, width), np.float32)
-    film[:] = top[:, None, None, None]
-    ramp, part = np.empty_like(film[0]), np.empty_like(film[0])  # (H, T, W): reused, as memory is the cost
+    video = np.empty((len(top), len(rows), n_frames, width), np.float32)
+    video[:] = top[:, None, None, None]
+    ramp, part = np.empty_like(video[0]), np.empty_like(video[0])  # (H, T, W): reused, as memory is the cost
     for edge in edges:
         softness = np.maximum(edge.softness, pixel)  # (T, W)
         first = np.searchsorted(rows, (edge.y - softness / 2).min())
@@ -235,6 +235,6 @@ def stack(edges: list[Edge], top: np.ndarray, rows: np.ndarray, pixel: float) ->
         for c in range(len(top)):
             one = np.ascontiguousarray(step[:, :, c])  # (T, W)
             np.multiply(crossed, one, out=change)
-            film[c, first:last] += change
-            film[c, last:] += one
-    return film
+            video[c, first:last] += change
+            video[c, last:] += one
+    return video

@@ -18,7 +18,21 @@ import numpy as np
 from lessons.data.synthetic.scene import Scene, film, paint
 from lessons.data.synthetic.sprites import ASPECT, CELLS, coverage, sprite
 
-__all__ = ["MovingClips", "Scene", "bounce", "missing", "moving_clips"]
+__all__ = ["TRACKING", "MovingClips", "Scene", "bounce", "missing", "moving_clips"]
+
+# Where memory is worth its price: objects move by a quarter of their size per frame, turn, cross and rebound,
+# one frame is too noisy to be sure, and an object that stands still is not to be found.
+TRACKING = Scene(
+    kinds=("disc", "cross"),
+    objects=(1, 3),
+    heights=(14, 20),
+    speeds=(2.5, 4.5),
+    turns=(0.1, 0.3),
+    look_alikes=(0, 1),
+    contrast=(0.2, 0.35),
+    noise=0.2,
+    flicker=0.1,
+)
 
 
 @dataclass(frozen=True)
@@ -76,9 +90,16 @@ def moving_clips(
     """
     scene, vanish = scene or Scene(), np.asarray(vanish, float)
     _check_draw(n, rng, n_frames, vanish)
-    n_objects, (height, width) = scene.objects[1], scene.size
+    # Look-alikes come first, which is behind; on return they are cut off.
+    n_still, (height, width) = scene.look_alikes[1], scene.size
+    n_objects = n_still + scene.objects[1]
     labels = rng.integers(len(scene.kinds), size=(n, n_objects))
-    present = np.arange(n_objects) < rng.integers(*scene.objects, endpoint=True, size=(n, 1))  # (N, objects)
+    present = np.arange(-n_still, n_objects - n_still) < rng.integers(
+        *scene.objects, endpoint=True, size=(n, 1)
+    )  # (N, objects)
+    if n_still:
+        n_present = rng.integers(*scene.look_alikes, endpoint=True, size=(n, 1))
+        present[:, :n_still] = np.arange(n_still) < n_present
     kinds = np.array(scene.kinds)[labels]  # (N, objects)
 
     # Boxes: a size for life, and a center that turns back where the box would leave the picture.
@@ -88,11 +109,17 @@ def moving_clips(
     sides[..., 1] = np.maximum(sides[..., 0] * ratio * rng.uniform(0.85, 1.15, (n, n_objects)), 1)
     angle = rng.uniform(0, 2 * np.pi, (n, n_objects))
     speed = rng.uniform(*scene.speeds, (n, n_objects))
-    velocity = speed[..., None] * np.stack([np.sin(angle), np.cos(angle)], -1)  # (N, objects, 2)
+    speed[:, :n_still] = 0
     room = np.array([height, width]) - sides  # (N, objects, 2): how far the top left corner may go
     start = rng.uniform(0, 1, room.shape) * room
-    times = np.arange(n_frames)[:, None, None]
-    corner = bounce(start[:, None] + velocity[:, None] * times, room[:, None])  # (N, T, objects, 2)
+    turn = np.zeros_like(angle)
+    if scene.turns[1]:
+        turn = rng.uniform(*scene.turns, angle.shape) * rng.choice([-1, 1], angle.shape)
+    times = np.arange(n_frames)[:, None]
+    direction = angle[:, None] + turn[:, None] * times  # (N, T, objects)
+    velocity = speed[:, None, :, None] * np.stack([np.sin(direction), np.cos(direction)], -1)
+    path = start[:, None] + np.cumsum(velocity, 1) - velocity[:, :1]  # (N, T, objects, 2), without walls
+    corner = bounce(path, room[:, None])
     sides = np.broadcast_to(sides[:, None], corner.shape)
 
     # Pictures: what each thing would cover if it were alone.
@@ -106,9 +133,9 @@ def moving_clips(
     boxes = np.concatenate([corner[..., ::-1], (corner + sides)[..., ::-1]], -1)  # (x0, y0, x1, y1)
     return MovingClips(
         frames=film(frames, scene, rng),
-        boxes=(boxes * present[:, None, :, None]).astype(np.float32),
-        labels=np.where(present, labels, -1),
-        visible=visible,
+        boxes=(boxes * present[:, None, :, None]).astype(np.float32)[:, :, n_still:],
+        labels=np.where(present, labels, -1)[:, n_still:],
+        visible=visible[:, :, n_still:],
     )
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from lessons.data.synthetic.sprites import KINDS, coverage
 
+PAIRS = ("objects", "heights", "speeds", "turns", "look_alikes", "contrast", "blur", "occluders")
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -18,7 +20,9 @@ class Scene:
         kinds: what moves, of ``lessons.data.synthetic.sprites.KINDS``; its place here is its class.
         objects: how many in a clip.
         heights: of a thing, in pixels; its width follows from its kind, 15 % more or less.
-        speeds: pixels a frame.
+        speeds: pixels per frame.
+        turns: how fast a path curves, in radians per frame, to the left or to the right; (0, 0) is straight.
+        look_alikes: objects like the others that never move and are not to be found; behind the others.
         contrast: how much brighter or darker than the background a thing is; white is 1.
         noise: standard deviation of each pixel's noise.
         flicker: standard deviation of each frame's brightness, a factor around 1.
@@ -31,6 +35,8 @@ class Scene:
     objects: tuple[int, int] = (1, 3)
     heights: tuple[float, float] = (12, 21)
     speeds: tuple[float, float] = (0.3, 1.6)
+    turns: tuple[float, float] = (0, 0)
+    look_alikes: tuple[int, int] = (0, 0)
     contrast: tuple[float, float] = (0.3, 0.5)
     noise: float = 0.12
     flicker: float = 0.05
@@ -42,7 +48,7 @@ class Scene:
             raise ValueError(f"kinds: {unknown[0]!r}, expected some of {', '.join(KINDS)}")
         if not self.kinds:
             raise ValueError("kinds: empty, expected at least one")
-        for name in ("objects", "heights", "speeds", "contrast", "blur", "occluders"):
+        for name in PAIRS:
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise ValueError(f"{name}: {(low, high)}, expected (lowest, highest), both 0 or more")

@@ -105,17 +105,17 @@ def talk(
     n_frames: int = 75,
     color: bool = False,
 ) -> tuple[np.ndarray, Segments]:
-    """Film a speaker saying a sentence.
+    """Render a speaker saying a sentence.
 
-    The same speaker, sentence and generator state give the same film. Chance decides timing first, head
-    motion next, noise last, so that films of two sizes from equal states show the same speech.
+    The same speaker, sentence and generator state give the same clip. Chance decides timing first, head
+    motion next, noise last, so that clips of two sizes from equal states show the same speech.
 
     Args:
         sentence: words of GRID; they need not make a sentence of its grammar.
         speaker: who says it.
         rng: chance.
         size: (height, width) of a frame, from 12 by 24 upwards.
-        n_frames: length of the film, at 25 frames a second.
+        n_frames: length of the clip, at 25 frames per second.
         color: RGB instead of gray.
 
     Returns:
