@@ -30,7 +30,7 @@ def conv_cost(
     groups: int = 1,
     bias: bool = False,
 ) -> tuple[int, int]:
-    """size (H, W), C, O, k, … -> weights and multiply-adds of one image, from a layer without numbers in it."""
+    """size (H, W), C, O, k, … -> weights and multiply-adds for one image, from a layer on meta."""
     layer = nn.Conv2d(
         in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=bias, device="meta"
     )
@@ -131,7 +131,8 @@ def _cost_diagnose(found: Any, expected: tuple[int, int], case: Case) -> str | N
                 kernels * positions(lambda n, axis: side(n) - 1),
             },
             "Padding is added at both ends of each axis.": {
-                kernels * positions(lambda n, axis: side(n, p=p)), kernels * positions(lambda n, a: side(n, p=0)),
+                kernels * positions(lambda n, a: side(n, p=p)),
+                kernels * positions(lambda n, a: side(n, p=0)),
             },
             "The stride does not count yet.": {kernels * positions(lambda n, axis: side(n, s=1))},
             "The stride counts along both axes.": {
@@ -140,7 +141,7 @@ def _cost_diagnose(found: Any, expected: tuple[int, int], case: Case) -> str | N
             "The last step may not fit: round down before you add the first position.": {
                 kernels * positions(lambda n, axis: -((k - n - 2 * p) // s) + 1),
             },
-            "The two axes have their own sizes.": {kernels * side(size[0]) ** 2, kernels * side(size[1]) ** 2},
+            "The two axes have their own sizes.": {kernels * side(n) ** 2 for n in size},
             "Adding a bias is no multiplication: leave the biases out of the multiply-adds.": {
                 right_weights * out,
             } if bias else set(),
@@ -173,7 +174,7 @@ def _one_cases() -> Iterator[Case]:
         (1, 1, 1, 3, 3, 1.0, "With one channel everywhere it is the kernel times two numbers."),
         (3, 1, 2, 1, 1, 1.0, "With a bottleneck of one channel: what takes channel c to channel o?"),
         (3, 2, 4, 1, 1, 1.0, "With 1 x 1 everywhere it is a product of three matrices. In which order?"),
-        (3, 2, 4, 3, 3, 1.0, f"{place} Sum over the channels that enter the 3 x 3, and over those that leave."),
+        (3, 2, 4, 3, 3, 1.0, f"{place} Sum over the channels that enter the 3 x 3 and those that leave."),
         (2, 4, 3, 2, 5, 1.0, "The kernel is not square here: its rows and columns stay where they are."),
         (5, 3, 5, 5, 3, 1.0, "The kernel stays as it is: no flip, no swap of its rows and columns."),
         (4, 4, 4, 3, 3, 1.0, "All channel counts are equal here: which index belongs to which tensor?"),

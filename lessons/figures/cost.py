@@ -410,5 +410,5 @@ def width_trade_off(
     right.legend(loc="upper right")
     more = f"; at width {at}: {', '.join(told)}" if at is not None else ""
     crosses = "; crosses: trained networks" if trained else ""
-    alt = f"Two line charts over the bottleneck width: cost rises, errors ({listed(errors)}) fall{more}{crosses}."
+    alt = f"Two curves over the bottleneck width: cost rises, errors ({listed(errors)}) fall{more}{crosses}."
     return finish(fig, alt, title)
