@@ -330,8 +330,8 @@ def roofline(
     ax.set(xscale="log", yscale="log", xlim=(low, high))
     ax.plot([low, ridge, high], [low * bandwidth / 1e9, peak / 1e9, peak / 1e9], color=INK, lw=1.6)
     note(ax, f"peak: {short(peak / 1e9)} G multiply-adds per second", (high, peak / 1e9), (-4, 4), ha="right")
-    slope = (low * 1.1, low * 1.1 * bandwidth / 1e9)
-    note(ax, f"bandwidth: {short(bandwidth / 1e9)} GB per second", slope, (2, 14), color=INK)
+    slope = (0.75 * ridge, 0.75 * peak / 1e9)
+    note(ax, f"bandwidth: {short(bandwidth / 1e9)} GB per second", slope, (-6, 4), ha="right")
     told = []
     for name, (intensity, speed), color in points:
         roof = min(peak, intensity * bandwidth)
@@ -393,7 +393,9 @@ def width_trade_off(
         ax.plot(x, mean, color=color, label=name)
         if place is not None:
             ax.plot([at], [mean[place]], "o", ms=6, color=color)
-            note(ax, f"{mean[place]:.0%}", (at, mean[place]), (6, 6), color=color)
+            beside = (-6, 6) if ax is left and place > len(x) // 6 else (6, 6)  # the cost rises, errors fall
+            value = {"color": color, "ha": "right" if beside[0] < 0 else "left"}
+            note(ax, f"{mean[place]:.0%}", (at, mean[place]), beside, **value)
             told.append(f"{name} {mean[place]:.0%}")
     for name, (where, values) in (trained or {}).items():
         color = next(color for _, line, _, color in panels if line == name)

@@ -233,7 +233,7 @@ RIGHT = {
 
 WRONG = {
     "conv_cost": [
-        ("k, not k squared", cost(lambda c, o, k, g: o * (c // g) * k), "k rows and k columns|without padding"),
+        ("k, not k squared", cost(lambda c, o, k, g: o * (c // g) * k), "k rows and k columns"),
         ("one channel", cost(lambda c, o, k, g: o * k * k), "every channel|O filters look at"),
         ("one filter", cost(lambda c, o, k, g: c // g * k * k), "O filters"),
         ("C for O", cost(lambda c, o, k, g: c * c // g * k * k), "O filters"),
@@ -246,9 +246,9 @@ WRONG = {
         ("never a bias", cost(biases=lambda c, o, g: 0), "one more number per filter"),
         ("a bias per input", cost(biases=lambda c, o, g: c), "per OUTPUT channel|one more number"),
         ("one bias", cost(biases=lambda c, o, g: 1), "not one in all|one more number"),
-        ("biases by group", cost(biases=lambda c, o, g: o // g), "does not depend on the groups|whatever the"),
+        ("biases by group", cost(biases=lambda c, o, g: o // g), "depend on the groups|whatever the"),
         ("biases as multiply-adds", lambda *a, **b: (cost()(*a, **b)[0], cost()(*a, **b)[0]
-         * cost()(*a, **b)[1] // cost()(*a, **{**b, "bias": False})[0]), "no multipl"),
+         * cost()(*a, **b)[1] // cost()(*a, **{**b, "bias": False})[0]), "leave the biases out"),
         ("input positions", cost(rule=lambda n, k, s, p: n), "OUTPUT map|of the output"),
         ("weights only", cost(work=lambda w, n: w), "used once per output position|at every position"),
         ("forgets the first position", cost(rule=lambda n, k, s, p: (n + 2 * p - k) // s), "used once|first"),
@@ -313,7 +313,7 @@ WRONG = {
         ("order of filters", pair(change=lambda d, p: (d.flip(0), p)), "own number"),
         ("pointwise transposed", pair(change=lambda d, p: (
             d, p.transpose(0, 1) if len(p) == len(d) else p)), "then mixed"),
-        ("depthwise only", lambda x, d, p: F.conv2d(x, d, padding=1, groups=x.shape[1]), "pointwise layer|shape"),
+        ("depthwise only", lambda x, d, p: F.conv2d(x, d, padding=1, groups=x.shape[1]), "pointwise|shape"),
         ("pointwise only", lambda x, d, p: F.conv2d(x, p), "depthwise layer is missing"),
         ("pointwise first", lambda x, d, p: pair()(F.conv2d(x, p), d, p) if len(p) == len(d) else
          pair()(x, d, p), "right shape"),
