@@ -320,7 +320,7 @@ WRONG = {
         ("first image only", lambda x, d, p: pair()(x[:1], d, p).expand(len(x), -1, -1, -1), "of the batch"),
         ("squeezed", lambda x, d, p: pair()(x, d, p).squeeze(0), "gave shape"),
         ("detached", lambda x, d, p: pair()(x, d, p).detach(), "no gradient reaches"),
-        ("new weights", modules_with_new_weights, "no gradient reaches depthwise"),
+        ("new weights", modules_with_new_weights, "requires a gradient"),
         ("in place", adds_in_place, "changed x"),
         ("float32", lambda x, d, p: pair()(x.float(), d.float(), p.float()).to(x.dtype), "float32"),
         ("NaN", lambda x, d, p: pair()(x, d, p) * math.nan, "NaN"),
