@@ -20,7 +20,15 @@ from lessons.figures.clips import (
     saliency_overlay,
     word_timeline,
 )
-from lessons.figures.cost import Layer, break_even, layer_costs, shape_ladder, weight_bars
+from lessons.figures.cost import (
+    Layer,
+    break_even,
+    layer_costs,
+    roofline,
+    shape_ladder,
+    weight_bars,
+    width_trade_off,
+)
 from lessons.figures.ctc import (
     alignment,
     ctc_gradient,
@@ -62,14 +70,15 @@ from lessons.figures.volumes import (
 __all__ = [
     "Layer", "alignment", "beam_search", "bidirectional_order", "boolean_timeline",
     "bottleneck_lstm_diagram", "box_overlaps", "boxed_clip_rows", "boxed_frames", "break_even",
-    "center_maps", "clip_rows", "confusion_matrix", "count_bars", "course_map", "ctc_gradient", "curves",
-    "describe", "direction_tuning", "distance_matrix", "dot_plot", "edit_table", "error_rate_bars",
-    "filmstrip", "frame_posterior", "gantt_chart", "gate_activations", "hypotheses", "intervals",
-    "kernels", "layer_costs", "live_transcript", "lstm_gru_diagram", "measure_courses", "memory_layout",
-    "mouth_points", "number_bits", "number_range", "path_probabilities", "pipeline_diagram",
-    "posterior_curves", "posterior_maps", "precision_recall", "ring_all_reduce", "saliency_overlay",
-    "scores_with_intervals", "seed_spread", "shape_ladder", "sigmoid_saturation", "space_time",
-    "space_time_cube",
-    "space_time_slices", "state_maps", "stranger_diagram", "strip_plot", "throughput", "training_run",
-    "trellis", "trellis_flow", "trellis_steps", "weight_bars", "word_timeline",
+    "center_maps", "clip_rows", "confusion_matrix", "count_bars", "course_map", "ctc_gradient",
+    "curves", "describe", "direction_tuning", "distance_matrix", "dot_plot", "edit_table",
+    "error_rate_bars", "filmstrip", "frame_posterior", "gantt_chart", "gate_activations",
+    "hypotheses", "intervals", "kernels", "layer_costs", "live_transcript", "lstm_gru_diagram",
+    "measure_courses", "memory_layout", "mouth_points", "number_bits", "number_range",
+    "path_probabilities", "pipeline_diagram", "posterior_curves", "posterior_maps",
+    "precision_recall", "ring_all_reduce", "roofline", "saliency_overlay", "scores_with_intervals",
+    "seed_spread", "shape_ladder", "sigmoid_saturation", "space_time", "space_time_cube",
+    "space_time_slices", "state_maps", "stranger_diagram", "strip_plot", "throughput",
+    "training_run", "trellis", "trellis_flow", "trellis_steps", "weight_bars", "width_trade_off",
+    "word_timeline",
 ]  # fmt: skip

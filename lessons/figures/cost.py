@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from lessons.figures.basics import name_the_ends
 from lessons.figures.style import (
@@ -32,6 +32,7 @@ from lessons.figures.style import (
     name_rows,
     new_figure,
     note,
+    short,
     to_numpy,
     write,
 )
@@ -187,12 +188,14 @@ def weight_bars(
     title: str | None = None,
     width: float = 9.0,
 ) -> Figure:
-    """One row per design, one rectangle per layer: outputs high, weights of one output wide; area is weights.
+    """One row per design, one rectangle per layer: its height is outputs, its width weights per output.
 
-    Under a rectangle stand its kind, in the kind's color, and its weights; their sum stands on the right.
+    So its area is its weights.
+
+    Under a rectangle are its kind, in the kind's color, and its weights; on the right is the sum.
 
     Args:
-        designs: name -> layers (kind, outputs, weights of one output), in the order in which they run.
+        designs: name -> layers (kind, outputs, weights per output), in the order in which they run.
         kinds: those that get the first colors, so that figures of other designs have the same.
         span: figures of the same span have the same scale; by default the widest row fills the page.
     """
@@ -294,3 +297,120 @@ def break_even(
     told = listed(f"{name} up to {human(y)}" for _, y, name, _ in ends)
     alt = f"Line chart of {ylabel} over {xlabel or 'size'}: {told}; break-even at {human(line)}."
     return finish(fig, alt, title, ax)
+
+
+@house_style()
+def roofline(
+    layers: Mapping[str, tuple[float, float]],
+    *,
+    peak: float,
+    bandwidth: float,
+    title: str | None = None,
+    width: float = 7.5,
+    height: float = 4.0,
+) -> Figure:
+    """A roofline plot: multiply-adds per second over multiply-adds per byte, both axes logarithmic.
+
+    The roof is the smaller of the peak and intensity times bandwidth: a layer that moves each byte once can
+    be no faster. A layer's name stands beside its point; a dotted line joins the point to the roof above it.
+
+    Args:
+        layers: name -> (arithmetic intensity in multiply-adds per byte, multiply-adds per second).
+        peak: multiply-adds per second of the machine's fastest arithmetic.
+        bandwidth: bytes per second between processor and memory.
+    """
+    if min(peak, bandwidth, *(value for point in layers.values() for value in point)) <= 0:
+        raise ValueError("layers, peak, bandwidth: expected numbers above 0")
+    points = colored(layers, "layers")
+    ridge = peak / bandwidth
+    low = min(0.5, ridge / 4, *(intensity / 2 for intensity, _ in layers.values()))
+    high = max(4 * ridge, *(4 * intensity for intensity, _ in layers.values()))
+    fig = new_figure(width, height)
+    ax = fig.add_subplot()
+    ax.set(xscale="log", yscale="log", xlim=(low, high))
+    ax.plot([low, ridge, high], [low * bandwidth / 1e9, peak / 1e9, peak / 1e9], color=INK, lw=1.6)
+    note(ax, f"peak: {short(peak / 1e9)} G multiply-adds per second", (high, peak / 1e9), (-4, 4), ha="right")
+    slope = (0.75 * ridge, 0.75 * peak / 1e9)
+    note(ax, f"bandwidth: {short(bandwidth / 1e9)} GB per second", slope, (-6, 4), ha="right")
+    told = []
+    for name, (intensity, speed), color in points:
+        roof = min(peak, intensity * bandwidth)
+        ax.plot([intensity, intensity], sorted((speed / 1e9, roof / 1e9)), color=color, lw=1, ls=":")
+        ax.plot([intensity], [speed / 1e9], "o", ms=7, color=color)
+        note(ax, name, (intensity, speed / 1e9), (7, -3), va="center", color=color)
+        told.append(
+            f"{name} at {short(intensity)} with {short(speed / 1e9)} G, {speed / roof:.0%} of the roof"
+        )
+    lowest = min(speed for _, speed in layers.values()) / 1e9
+    ax.set_ylim(min(lowest, low * bandwidth / 1e9) / 2, 2.2 * max(peak / 1e9, lowest))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.set(xlabel="arithmetic intensity (multiply-adds per byte)", ylabel="G multiply-adds per second")
+    alt = f"Roofline plot: a slope of {short(bandwidth / 1e9)} GB per second up to a level of "
+    alt += f"{short(peak / 1e9)} G multiply-adds per second; {'; '.join(told)}."
+    return finish(fig, alt, title, ax)
+
+
+@house_style()
+def width_trade_off(
+    widths: Any,
+    cost: Any,
+    errors: Mapping[str, Any],
+    *,
+    at: int | None = None,
+    trained: Mapping[str, tuple[Any, Any]] | None = None,
+    title: str | None = None,
+    width: float = 9.0,
+) -> Figure:
+    """What a bottleneck's width costs (left) and the smallest error that it leaves (right).
+
+    Args:
+        widths: (N,) bottleneck widths, rising.
+        cost: (N,) weights as a fraction of those without a bottleneck.
+        errors: name -> (N,), or (seeds, N): a line for the mean, a band from the smallest to the largest.
+        at: one of the widths, marked in both panels, its values written beside it.
+        trained: name -> (widths (K,), errors (K, seeds)) of trained networks, as points in the color of the
+            line of this name.
+    """
+    x, y = to_numpy(widths, "widths", 1), to_numpy(cost, "cost", 1)
+    if len(x) != len(y):
+        raise ValueError(f"cost: {len(y)} values, expected {len(x)}, one per width")
+    if at is not None and at not in x:
+        raise ValueError(f"at: {at}, expected one of the widths")
+    fig = new_figure(width, 3.4)
+    left, right = fig.subplots(1, 2)
+    place = int(np.flatnonzero(x == at)[0]) if at is not None else None
+    panels = [(left, "multiply-adds and weights", y[None], INK)]
+    for name, values, color in colored(errors, "errors"):
+        lines = np.atleast_2d(to_numpy(values, f"errors[{name!r}]", (1, 2)))  # (seeds, N)
+        if lines.shape[1] != len(x):
+            raise ValueError(f"errors[{name!r}]: {lines.shape[1]} values, expected {len(x)}, one per width")
+        panels.append((right, name, lines, color))
+    told = []
+    for ax, name, lines, color in panels:
+        mean = lines.mean(axis=0)
+        ax.fill_between(x, lines.min(axis=0), lines.max(axis=0), color=color, alpha=0.18, lw=0)
+        ax.plot(x, mean, color=color, label=name)
+        if place is not None:
+            ax.plot([at], [mean[place]], "o", ms=6, color=color)
+            beside = (-6, 6) if ax is left and place > len(x) // 6 else (6, 6)  # the cost rises, errors fall
+            value = {"color": color, "ha": "right" if beside[0] < 0 else "left"}
+            note(ax, f"{mean[place]:.0%}", (at, mean[place]), beside, **value)
+            told.append(f"{name} {mean[place]:.0%}")
+    for name, (where, values) in (trained or {}).items():
+        color = next(color for _, line, _, color in panels if line == name)
+        values = to_numpy(values, f"trained[{name!r}]", 2)
+        for k, at_width in enumerate(where):
+            right.plot([at_width] * values.shape[1], values[k], "x", ms=7, mew=1.4, color=color)
+    for ax, label in ((left, "cost, relative to no bottleneck"), (right, "smallest relative error")):
+        ax.set(xlabel="bottleneck width", ylabel=label, ylim=(0, None))
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+        ax.margins(x=0.02)
+        if at is not None:
+            ax.axvline(at, color=INK, lw=1, ls=DASHES, zorder=0)
+    left.axhline(1, color=FAINT, lw=1, ls=DASHES, zorder=0)
+    right.legend(loc="upper right")
+    more = f"; at width {at}: {', '.join(told)}" if at is not None else ""
+    crosses = "; crosses: trained networks" if trained else ""
+    alt = f"Two curves over the bottleneck width: cost rises, errors ({listed(errors)}) fall{more}{crosses}."
+    return finish(fig, alt, title)

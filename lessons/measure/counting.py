@@ -1,9 +1,9 @@
-"""Where a network's weights are, and where its arithmetic is: seldom the same place.
+"""Weights and multiply-adds of a network, layer by layer.
 
-One multiply-add is one product of a weight and a number from the clip, and its addition to a sum. Counted
-are the products of convolution, linear and recurrent layers. Not counted, because they are few beside them:
-biases, activations, pools, normalization, the gates' products unit by unit. Some reports speak of FLOPs: two
-to one multiply-add.
+One multiply-add (MAC) is the product of a weight and an activation, and its addition to a sum. Counted are
+those of convolution, linear and recurrent layers. Not counted, because they are few in comparison: biases,
+activations, pooling, normalization, the elementwise products of gates. Some reports count FLOPs, two per
+multiply-add.
 """
 
 from __future__ import annotations

@@ -21,7 +21,13 @@ from tools import notebooks
 MAX_BYTES = 1_000_000
 MAX_IGNORED = 0.1  # share of code cells whose output may go uncompared
 TAGS = {"nbval-ignore-output", "raises-exception", "hide-input", "measured", "predict"}
-FOLDED_TITLES = ("# @title Solution", "# @title Claims", "# @title Interaction", "# @title Plot")
+FOLDED_TITLES = (
+    "# @title Solution",
+    "# @title Claims",
+    "# @title Interaction",
+    "# @title Plot",
+    "# @title Helper",
+)
 REASON = "# output not compared: "
 PNG_SIDE = (50, 4000)  # pixels
 PNG_MIN_BYTES = 500  # an empty canvas of our smallest figure compresses to less

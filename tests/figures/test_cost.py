@@ -168,3 +168,74 @@ def test_a_span_keeps_the_scale():
 def test_designs_that_cannot_be_drawn_are_named(designs, message):
     with pytest.raises(ValueError, match=message):
         figures.weight_bars(designs)
+
+
+def test_a_roofline_has_its_ridge_where_the_two_limits_meet():
+    layers = {"low": (1.0, 2e9), "high": (20.0, 15e9)}
+    fig = figures.roofline(layers, peak=30e9, bandwidth=10e9, title="t")
+    (ax,) = fig.axes
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    roof = ax.lines[0].get_xydata()
+    assert roof[1].tolist() == [3, 30] and roof[0, 1] == pytest.approx(10 * roof[0, 0]) and roof[2, 1] == 30
+    points = [tuple(line.get_xydata()[0]) for line in ax.lines if line.get_marker() == "o"]
+    assert points == [(1, 2), (20, 15)]
+    gaps = [sorted(line.get_ydata()) for line in ax.lines if line.get_linestyle() == ":"]
+    assert gaps == [[2, 10], [15, 30]]  # from each point to the limit above it
+    assert {"low", "high", "bandwidth: 10 GB per second"} <= {text.get_text() for text in ax.texts}
+    assert "20% of the roof" in fig.alt_text and "50% of the roof" in fig.alt_text
+    assert overlaps(fig, ax.texts) == []
+
+
+def test_a_point_above_the_roof_is_drawn():
+    (ax,) = figures.roofline({"cached": (1.0, 20e9)}, peak=30e9, bandwidth=10e9).axes
+    assert ax.get_ylim()[0] < 20 < ax.get_ylim()[1]
+
+
+@pytest.mark.parametrize(
+    ("layers", "peak", "bandwidth", "message"),
+    [
+        ({}, 1, 1, "layers: 0 of them"),
+        ({"a": (0, 1)}, 1, 1, "numbers above 0"),
+        ({"a": (1, -1)}, 1, 1, "numbers above 0"),
+        ({"a": (1, 1)}, 0, 1, "numbers above 0"),
+        ({"a": (1, 1)}, 1, 0, "numbers above 0"),
+    ],
+)
+def test_rooflines_that_cannot_be_drawn_are_named(layers, peak, bandwidth, message):
+    with pytest.raises(ValueError, match=message):
+        figures.roofline(layers, peak=peak, bandwidth=bandwidth)
+
+
+ERRORS = {"noise": [[0.9, 0.5, 0.1], [0.7, 0.5, 0.3]], "maps": [0.4, 0.2, 0.0]}
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_cost_and_error_are_drawn_over_the_width_and_marked(at):
+    trained = {"noise": ([1, 3], [[0.9, 0.8], [0.2, 0.3]])}
+    fig = figures.width_trade_off([1, 2, 3], [0.2, 0.5, 1.2], ERRORS, at=at, trained=trained, title="t")
+    left, right = fig.axes
+    np.testing.assert_allclose(left.lines[0].get_ydata(), [0.2, 0.5, 1.2])
+    drawn = {line.get_label(): line.get_ydata() for line in right.lines}
+    np.testing.assert_allclose(drawn["noise"], [0.8, 0.5, 0.2])  # the mean over seeds
+    np.testing.assert_allclose(drawn["maps"], [0.4, 0.2, 0.0])
+    crosses = [line for line in right.lines if line.get_marker() == "x"]
+    assert [line.get_xdata()[0] for line in crosses] == [1, 3]
+    assert crosses[0].get_color() == right.lines[0].get_color()
+    assert [text.get_text() for text in left.texts] == [("20%", "50%", "120%")[at - 1]]
+    assert f"at width {at}" in fig.alt_text and "crosses: trained networks" in fig.alt_text
+    bands = len(right.collections)
+    assert bands == 2
+
+
+@pytest.mark.parametrize(
+    ("cost", "errors", "at", "message"),
+    [
+        ([1, 2], ERRORS, None, "cost: 2 values, expected 3"),
+        ([1, 2, 3], ERRORS, 4, "at: 4, expected one of the widths"),
+        ([1, 2, 3], {"a": [1, 2]}, None, "'a'.*2 values, expected 3"),
+        ([1, 2, 3], {}, None, "errors: 0 of them"),
+    ],
+)
+def test_widths_that_cannot_be_drawn_are_named(cost, errors, at, message):
+    with pytest.raises(ValueError, match=message):
+        figures.width_trade_off([1, 2, 3], cost, errors, at=at)
