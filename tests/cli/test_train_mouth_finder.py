@@ -11,7 +11,7 @@ import torch
 
 from lessons.cli import train_mouth_finder
 from lessons.cli.train_mouth_finder import PRESETS, draw, for_the_finder, train_finders
-from lessons.data.synthetic.heads import LEVELS, talking_films
+from lessons.data.synthetic.heads import LEVELS, talking_videos
 from lessons.files import write_csv
 from lessons.lipreading.live_reader import SHRINK, shrink
 from lessons.training.live_scores import (
@@ -29,10 +29,10 @@ TINY = replace(PRESETS["tiny"], test_clips=1)
 
 
 def test_the_finder_is_shown_half_of_the_picture_and_boxes_to_match():
-    films = talking_films([LEVELS["some"]] * 2, np.random.default_rng(0), 3)
-    clips = for_the_finder(films)
-    assert clips.frames.shape == (2, 3, 48, 96) and np.array_equal(clips.frames[1], shrink(films.frames[1]))
-    assert np.array_equal(SHRINK * clips.boxes[:, :, 0], films.boxes)
+    videos = talking_videos([LEVELS["some"]] * 2, np.random.default_rng(0), 3)
+    clips = for_the_finder(videos)
+    assert clips.frames.shape == (2, 3, 48, 96) and np.array_equal(clips.frames[1], shrink(videos.frames[1]))
+    assert np.array_equal(SHRINK * clips.boxes[:, :, 0], videos.boxes)
     assert (clips.labels == 0).all() and clips.visible.shape == (2, 3, 1)
 
 
@@ -73,7 +73,7 @@ def test_the_command_writes_a_table_and_does_nothing_twice(tmp_path, capsys):
 
 def test_the_table_is_read_as_it_was_written(tmp_path):
     rows = [
-        {"seed": 0, "finder": TRUTH, "level": "none", "film": i, "poster": 1, "said": "bin blue",
+        {"seed": 0, "finder": TRUTH, "level": "none", "video": i, "poster": 1, "said": "bin blue",
          "read": "bin", "errors": 1 - i, "iou": 0.5, "jumps": 2, "late": "" if i == 0 else 12.5}
         for i in range(2)
     ]  # fmt: skip
