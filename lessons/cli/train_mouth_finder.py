@@ -23,8 +23,8 @@ from lessons.training.live_scores import (
     COLUMNS,
     FINDERS,
     READER,
-    TEST_VIDEOS,
     TEST_SEED,
+    TEST_VIDEOS,
     measure,
     word_error_rate,
 )

@@ -2,8 +2,8 @@
 
     frame (H, W) → detector with its state → box → smoothed → crop (32, 64) → Stream → words
 
-Only the reader looks ahead (``lessons.lipreading.streaming``). A box depends on its own frame and earlier ones:
-it is causal.
+Only the reader looks ahead (``lessons.lipreading.streaming``). A box depends on its own frame and earlier
+ones: it is causal.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class Smoother:
     A frame without a box leaves the average as it is.
 
     Args:
-        share: weight of the newest box, above 0, up to 1. A smaller weight means less jitter and more lag: the
+        share: weight of the newest box, above 0, up to 1. A smaller weight means less jitter and more lag:
+        the
             average follows a mouth that moves at constant speed (1 - share) / share frames behind.
 
     Raises:
@@ -101,11 +102,39 @@ class Smoother:
         return self.box
 
 
+JUMP = 0.25  # of the box's width: farther than any head moves from one frame to the next
+
+
+class HeldBox:
+    """A baseline without a learned memory: a box that jumps is ignored, and the last one is held.
+
+    Args:
+        finder: such as a new :class:`MouthFinder` around a detector without memory.
+    """
+
+    def __init__(self, finder: Finder) -> None:
+        self.finder = finder
+        self.box: np.ndarray | None = None
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray | None:
+        """The next frame (H, W) -> the box found, or the last one if that lies more than ``JUMP`` away."""
+        new = self.finder(frame)
+        if new is not None and (self.box is None or not is_jump(self.box, new)):
+            self.box = new
+        return self.box
+
+
+def is_jump(box: np.ndarray, new: np.ndarray) -> bool:
+    """Whether the centers of two boxes (4,) are more than ``JUMP`` of the new one's width apart."""
+    step = (new[:2] + new[2:] - box[:2] - box[2:]) / 2
+    return bool(np.linalg.norm(step) > JUMP * (new[2] - new[0]))
+
+
 class LiveReader:
     """Reads a clip that arrives frame by frame, or in pieces, and emits words once they are stable.
 
-    Frames before the first box are buffered, at most the newest 75, and cropped at that box. Each clip needs a
-    new one.
+    Frames before the first box are buffered, at most the newest 75, and cropped at that box. Each clip needs
+    a new one.
 
     Args:
         finder: locates the mouth in each frame, such as a new :class:`MouthFinder`.
@@ -148,7 +177,9 @@ class LiveReader:
             found = f"{frames.dtype} {frames.shape}" if hasattr(frames, "dtype") else type(frames).__name__
             raise ValueError(f"frames: {found}, expected uint8 (N, H, W) or (H, W)")
         if self._ended:
-            raise ValueError("frames: the video has ended, expected none after its last; start a new LiveReader and a new finder")
+            raise ValueError(
+                "frames: the video has ended, expected none after its last; start a new LiveReader"
+            )
         words = []
         for frame in frames.reshape(-1, *frames.shape[-2:]):  # (H, W)
             self.found.append(self.finder(frame))

@@ -1,14 +1,14 @@
-"""Lip reading on a stream: convolutions once per frame, the GRUs on every reading, words once they are stable.
+"""Lip reading on a stream: convolutions once per frame, GRUs on every reading, words once they are stable.
 
 Two parts of LipNet look ahead, and a third has to deal with it.
 
 - Each convolution looks one frame ahead. Its features never change afterwards, so they are kept: the features
   of a frame are known 3 frames after it (:class:`FrontEnd`).
 - The backward GRUs start from the end. With each new piece they run again over the kept features, which costs
-  little beside the convolutions. The transcript may change with each reading, most of all in its newest frames
-  (:class:`Stream`).
-- So a word is emitted only when several readings in a row agree on it (:func:`agreement`). This is called local
-  agreement (Liu, Spanakis, Niehues 2020, arXiv 2005.11185).
+  little beside the convolutions. The transcript may change with each reading, most of all in its newest
+  frames (:class:`Stream`).
+- So a word is emitted only when several readings in a row agree on it (:func:`agreement`). This is called
+  local agreement (Liu, Spanakis, Niehues 2020, arXiv 2005.11185).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lessons.ctc.alphabet import ALPHABET
+from lessons.ctc.grammar import SLOTS
 from lessons.layers.stcnn import STCNN
 from lessons.lipreading.cascade import Cascade
 from lessons.lipreading.lipnet import LipNet
@@ -34,6 +35,7 @@ PAST = 750  # frames, 30 seconds: logits of older frames are dropped, their brig
 
 Reading = list[tuple[str, int, int]]  # the words of one transcript: text, first frame, end (exclusive)
 Rule = Callable[[list[Reading], int, int], Reading]  # see agreement
+Words = Callable[[list[int], int, bool], Reading]  # see complete_words
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,8 @@ def _features(model: LipNet, blocks: list[StreamingBlock], x: Tensor | None, las
 class RunningNormalizer:
     """Mean 0 and standard deviation 1 over all pixels so far, the new ones included; old ones fade.
 
-    On the last frame this equals ``lessons.data.batch.normalize``. Most of the variance is between the pixels of
-    one frame, so even the first frame gives a good estimate.
+    On the last frame this equals ``lessons.data.batch.normalize``. Most of the variance is between the pixels
+    of one frame, so even the first frame gives a good estimate.
     """
 
     def __init__(self) -> None:
@@ -150,8 +152,8 @@ class RunningNormalizer:
 class Stream:
     """A LipNet that reads a mouth piece by piece and emits each word once it is stable.
 
-    An emitted word is never taken back, even if the whole clip reads otherwise in the end. If you need the best
-    transcript, read the whole clip again when it is complete.
+    An emitted word is never taken back, even if the whole clip reads otherwise in the end. If you need the
+    best transcript, read the whole clip again when it is complete.
 
     Measured on 40 clips of GRID's speaker s1 in pieces of 5 frames, beside readings of the whole clips:
 
@@ -160,13 +162,14 @@ class Stream:
     | clips emitted as the whole clip reads | 33 % | 75 % | 93 % | 95 % |
     | latency in frames, from a word's end, median | 6 | 12 | 17 | 22 |
 
-    Emitting every word 15 frames after its end, without any agreement, has the latency of 3 readings and gives
-    78 %.
+    Emitting every word 15 frames after its end, without any agreement, has the latency of 3 readings and
+    gives 78 %.
 
     Args:
         model: in ``eval`` mode, as ``lessons.training.checkpoint.load`` gives it.
-        agree: how many readings in a row must agree on a word. More readings mean more latency and fewer errors.
-        rule: which words the last readings agree on, see :func:`agreement`.
+        agree: how many readings in a row must agree on a word. More readings mean more latency and fewer
+        errors. rule: which words the last readings agree on, by default :func:`agreement`. words: the words
+        of a best path, by default :func:`complete_words`.
 
     Attributes:
         frames: T, the frames that arrived.
@@ -177,12 +180,14 @@ class Stream:
         ValueError: a model in training mode, or fewer than 1 reading.
     """
 
-    def __init__(self, model: LipNet | Cascade, agree: int = 3, rule: Rule | None = None) -> None:
+    def __init__(
+        self, model: LipNet | Cascade, agree: int = 3, rule: Rule | None = None, words: Words | None = None
+    ) -> None:
         if model.training:
             raise ValueError("model is in training mode: call model.eval() first")
         if agree < 1:
             raise ValueError(f"agree is {agree}: expected at least 1")
-        self.model, self.rule = model, rule or agreement
+        self.model, self.rule, self.words = model, rule or agreement, words or complete_words
         self.frames = 0  # T, the frames that arrived
         self.told: list[StableWord] = []
         self._normalize = RunningNormalizer()
@@ -229,7 +234,7 @@ class Stream:
             forgotten = max(0, len(self._logits) // self.model.upsample - PAST)
             self._logits = self._logits[forgotten * self.model.upsample :]
             self._first += forgotten
-        words = complete_words(self._logits.argmax(-1).tolist(), self.model.upsample, last)
+        words = self.words(self._logits.argmax(-1).tolist(), self.model.upsample, last)
         self._readings.append([(text, self._first + start, self._first + end) for text, start, end in words])
         return self._tell(last)
 
@@ -329,3 +334,16 @@ def complete_words(path: list[int], upsample: int = 1, last: bool = False) -> li
         ("".join(c for c, _, _ in word), word[0][1] // upsample, -(-word[-1][2] // upsample))
         for word in words
     ]
+
+
+def grid_words(path: list[int], upsample: int = 1, last: bool = False) -> Reading:
+    """As :func:`complete_words`, for one sentence of GRID, whose i-th word is from the i-th list of words.
+
+    No word of a list is the start of another. So a word is complete with its last letter, and need not wait
+    for the space. While the clip goes on, a word that is not in its list ends the reading.
+    """
+    words = complete_words(path, upsample, last=True)
+    if last:
+        return words
+    known = [word[0] in slot for word, slot in zip(words, SLOTS, strict=False)]
+    return words[: [*known, False].index(False)]

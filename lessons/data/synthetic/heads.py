@@ -1,13 +1,13 @@
-"""Videos of a drawn person who moves and talks, with the place of the mouth in every frame.
+"""Synthetic videos of a drawn person who moves and talks, with the box of the mouth in every frame.
 
 The mouth is the synthetic talker's (``lessons.data.synthetic.talker``), so what reads those mouths can read
 these once it has found them. Around it: a face with eyes that blink, a wall with dark spots, sometimes a
-hand in front of the mouth. And while the video runs, a poster of somebody else may be hung up: a face like
-the other, but for two things, that it was not there at first and that it never moves. Who sees a single
-frame cannot tell the two apart; who remembers can.
+hand in front of the mouth. While the video runs, a poster of somebody else may appear on the wall: a face
+like the other, except that it was not there at first and never moves. A single frame does not tell which of
+the two talks; the frames before it do.
 
-Shapes: N videos, T frames, H rows, W columns. Boxes are (x0, y0, x1, y1) in pixels, twice as wide as high: the
-part of the picture that a reader of mouths wants to see.
+Shapes: N videos, T frames, H rows, W columns. Boxes are (x0, y0, x1, y1) in pixels, twice as wide as high:
+the input window of a lip reader.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ from lessons.data.synthetic.talker import Segments, say
 SIZE = (96, 192)  # (H, W) of a video
 SENTENCE = 75  # frames in which a sentence is said
 UNITS = (28.0, 34.0)  # pixels to half the width of the mouth's box; all lengths of a face are in such units
-HUNG = (0.15, 0.6)  # of the video is over when the poster is hung up
+HUNG = (0.15, 0.6)  # range of the fraction of the video after which the poster appears
 BURST = 6.0  # frames for which a hand stays, on average
 COMES = 3  # frames that a hand takes to come, and to go
 
 
 @dataclass(frozen=True)
 class Hardship:
-    """What makes a video hard.
+    """How difficult a video is.
 
     Attributes:
-        hidden: share of the frames in which a hand is in front of the mouth.
+        hidden: fraction of the frames in which a hand is in front of the mouth.
         noise: standard deviation of each pixel's noise; white is 1.
         flicker: standard deviation of each frame's brightness, a factor around 1.
         blur: standard deviation of the video's blur in pixels, the lowest and the highest.
-        poster: in how many videos a poster of somebody else is hung up, 0 to 1.
+        poster: the fraction of videos in which a poster of somebody else appears, 0 to 1.
     """
 
     hidden: float = 0.0
@@ -81,10 +81,10 @@ class TalkingVideos:
     Attributes:
         frames: (N, T, H, W) uint8, gray.
         boxes: (N, T, 4) float32, where the mouth is, hidden or not.
-        visible: (N, T) float32, the share of the mouth that no hand covers.
-        posters: (N,) the frame from which the poster of somebody else hangs on the wall; T if none does.
+        visible: (N, T) float32, the fraction of the mouth that no hand covers.
+        posters: (N,) the frame in which the poster of somebody else appears; T if none does.
         transcripts: N sentences.
-        segments: for each video its words in time, (start, end, word) in frames, with ``sil`` around them.
+        segments: per video, its words in time, (start, end, word) in frames, with ``sil`` around them.
     """
 
     frames: np.ndarray
@@ -107,11 +107,11 @@ def talking_videos(
 
     Args:
         hardships: of each video, such as ``[LEVELS["some"]] * 4``.
-        rng: chance.
+        rng: random state.
         n_frames: length of a video; less than 75 is a piece from within a sentence.
 
     Raises:
-        ValueError: a length out of range, no video, or a seed in place of a generator.
+        ValueError: a length out of range, no video, or a seed instead of a generator.
     """
     if not isinstance(rng, np.random.Generator):
         raise ValueError(
@@ -195,7 +195,7 @@ def _paint_head(
     log_scale: np.ndarray,
     shut: np.ndarray,
 ) -> np.ndarray:
-    """Paint a head over ``picture`` (1 or T, H, W): a video (T, H, W), its mouth at x and y (T,) in pixels."""
+    """Paint a head over ``picture`` (1 or T, H, W): (T, H, W) with the mouth at x and y (T,) in pixels."""
     # As lessons.data.synthetic.mouth_drawing.render, but on a wider picture: rows and columns in units
     # around a mouth at y = 0.
     rows = ((np.arange(SIZE[0]) + 0.5) / unit).astype(np.float32)  # (H,)
