@@ -113,6 +113,7 @@ def _agreement_cases() -> Iterator[Case]:
     shifted = [_reading("lay red", 0), _reading("lay red", 2)]
     yield Case((shifted, 2, 0), "Texts are compared, not frames. The frames are those of the newest reading.")
     yield Case(([full, full], 2, 21), "Words that start before frame `after` were emitted already.")
+    yield Case(([full, full], 2, 5), "Words that start before frame `after` were emitted already.")
     yield Case(([full, full], 2, 22), "A word that starts in frame `after` itself is new.")
     yield Case(([full, full], 2, 10), "A word that starts in frame `after` itself is new.")
     yield Case(([full, full, full], 3, 500), "All words were emitted: an empty list.")

@@ -339,11 +339,17 @@ def complete_words(path: list[int], upsample: int = 1, last: bool = False) -> li
 def grid_words(path: list[int], upsample: int = 1, last: bool = False) -> Reading:
     """As :func:`complete_words`, for one sentence of GRID, whose i-th word is from the i-th list of words.
 
-    No word of a list is the start of another. So a word is complete with its last letter, and need not wait
-    for the space. While the clip goes on, a word that is not in its list ends the reading.
+    While the clip goes on, the newest word is complete as soon as only one word of its list starts with its
+    letters, and a word that is not in its list ends the reading.
     """
     words = complete_words(path, upsample, last=True)
     if last:
         return words
-    known = [word[0] in slot for word, slot in zip(words, SLOTS, strict=False)]
-    return words[: [*known, False].index(False)]
+    finished = len(complete_words(path, upsample))  # a space follows them
+    known = []
+    for i, ((text, start, end), slot) in enumerate(zip(words, SLOTS, strict=False)):
+        possible = [word for word in slot if word == text or (i >= finished and word.startswith(text))]
+        if len(possible) != 1:
+            break
+        known.append((possible[0], start, end))
+    return known

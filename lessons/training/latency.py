@@ -147,7 +147,7 @@ def summary(
 
     Returns:
         same: the fraction of words that are emitted as the whole video reads.
-        late: latency in frames.
+        late: latency in frames; NaN if no video is read without an error.
         errors: WER.
 
     Raises:
@@ -161,9 +161,10 @@ def summary(
     )
     chosen = np.random.default_rng(0).integers(len(rows), size=(draws, len(rows)))  # (draws, videos)
     chosen = np.concatenate([np.arange(len(rows))[None], chosen])  # the first: the videos themselves
+    right = np.isfinite(late[chosen]).sum(1)  # (draws,) videos read without an error
     values = {
         "same": 1 - changed[chosen].sum(1) / words[chosen].sum(1),
-        "late": np.nanmean(late[chosen], 1),
+        "late": np.nansum(late[chosen], 1) / np.where(right > 0, right, np.nan),
         "errors": errors[chosen].sum(1) / words[chosen].sum(1),
     }
     return {
@@ -186,6 +187,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = measure(args.videos)
     args.out.mkdir(parents=True, exist_ok=True)
     write_csv(args.out / "latency.csv", COLUMNS, rows)
+    rows = read_latency(args.out / "latency.csv")
     for rule, every, agree in dict.fromkeys((row["rule"], row["every"], row["agree"]) for row in rows):
         found = summary(rows, rule, every, agree)
         cells = [

@@ -6,9 +6,9 @@ That the shown solutions pass: tests/checks/test_solutions.py.
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import math
-import os
 
 import numpy as np
 import pytest
@@ -106,12 +106,15 @@ def agree_recursive(readings, k, after):
     return prefix(rest)
 
 
-def agree_by_commonprefix(readings, k, after):
+def agree_by_reduce(readings, k, after):
     if len(readings) < k:
         return []
     rest = [[w for w in r if not w[1] < after] for r in readings[-k:]]
-    texts = os.path.commonprefix([[w[0] for w in r] for r in rest])
-    return rest[-1][: len(texts)]
+    texts = [[w[0] for w in r] for r in rest]
+    common = functools.reduce(
+        lambda n, r: max(i for i in range(n + 1) if r[:i] == texts[-1][:i]), texts, len(texts[-1])
+    )
+    return rest[-1][:common]
 
 
 def agree_pair_by_pair(readings, k, after):
@@ -241,7 +244,7 @@ RIGHT = {
         average_by_weights, average_by_lerp, average_recursive, average_in_a_buffer, average_by_accumulate,
     ],
     "agreement": [
-        agree_by_index, agree_by_takewhile, agree_recursive, agree_by_commonprefix, agree_pair_by_pair,
+        agree_by_index, agree_by_takewhile, agree_recursive, agree_by_reduce, agree_pair_by_pair,
     ],
     "live_words": [
         words_by_extend, words_by_index, words_by_queue, words_after_all_boxes, words_by_iterator,
@@ -533,7 +536,7 @@ WRONG = {
         ("drops by the newest's count", drop_by_count, "first, then compare"),
         ("texts only", lambda r, k, after: [w[0] for w in agree(r, k, after)], "expected a list or tuple"),
         ("a set of words", agree_as_set, "first difference"),
-        ("a majority is enough", agree_by_majority, "in between"),
+        ("a majority is enough", agree_by_majority, "not only two"),
         ("only the first word", lambda r, k, after: agree(r, k, after)[:1], "gave 1 values"),
         ("a sentence", lambda r, k, after: " ".join(w[0] for w in agree(r, k, after)), "expected a list"),
         ("empties the readings", lambda r, k, after: (agree(r, k, after), r.clear())[0], "changed readings"),
@@ -595,7 +598,7 @@ WRONG = {
         ("all again each time", loop(pieces="all again"), "was given"),
         ("one piece at the end", loop(pieces="end"), "pieces of"),
         ("reads without a mouth", loop(guard=False), "No mouth"),
-        ("only the newest words", loop(give="newest"), "expected those of all readings"),
+        ("only the newest words", loop(give="newest"), "those of all readings"),
         ("finds twice", loop(twice=True), "each once, in order"),
         ("looks at the whole video first", ahead, "cropped at the box"),
         ("no answer", lambda *a: None, "gave None"),

@@ -13,7 +13,7 @@ from lessons.data.box_crop import crop_box
 from lessons.data.synthetic.heads import LEVELS, SIZE, talking_videos
 from lessons.detection.center_points import STRIDE
 from lessons.detection.detector import Detector
-from lessons.lipreading.live_reader import SHRINK, LiveReader, MouthFinder, Smoother, known, watch
+from lessons.lipreading.live_reader import SHRINK, HeldBox, LiveReader, MouthFinder, Smoother, known, watch
 from lessons.lipreading.streaming import Stream
 from lessons.training import checkpoint
 from lessons.training.live_scores import jumps, load, score
@@ -99,6 +99,14 @@ def test_a_gap_holds_the_box():
     given = iter([None if 20 <= t < 30 else box for t, box in enumerate(holes)])
     live = watch(VIDEOS.frames[0], lambda frame: next(given), READER)
     assert all(np.array_equal(live.boxes[t], live.boxes[19]) for t in range(20, 30))
+
+
+def test_a_held_box_ignores_jumps_and_gaps():
+    a, near, far = (np.array([x, 0, x + 40, 20], float) for x in (0, 9, 60))
+    given = iter([None, a, far, None, near, far])
+    held = HeldBox(lambda frame: next(given))
+    boxes = [held(None) for _ in range(6)]
+    assert boxes[0] is None and all(box is a for box in boxes[1:4]) and all(box is near for box in boxes[4:])
 
 
 def test_the_smoother_lags_by_what_it_says():
