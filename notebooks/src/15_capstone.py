@@ -4,7 +4,7 @@
 # **You will join the two halves of this course: a detector with a Bottleneck-LSTM finds the mouth, LipNet
 # reads it, frame by frame, while the video is still arriving.**
 #
-# *Core path: about 60 minutes; deeper sections: about 30; all cells together run in about
+# *Core path: about 60 minutes; deeper sections: about 20; all cells together run in about
 # 40 seconds on one CPU core.*
 #
 # **You need**: what CTC gives (notebook 05), LipNet (06), a detector with memory and its state (14).
@@ -52,12 +52,12 @@ _ = torch.set_num_threads(1)
 # %% [markdown]
 # ## 1. The video
 #
-# So far each half of the course got its input ready-made. LipNet was given centered mouths; the detector was
-# given objects to find. Here is a video as a camera delivers it: a drawn person who moves, blinks, and says a
-# sentence of GRID. The mouth is that of the synthetic talker (notebook 08).
+# So far each half of the course got its input ready-made. Here is a video as a camera delivers it: a drawn
+# person who moves, blinks, and says a sentence of GRID. The mouth is that of the synthetic talker (notebook
+# 08).
 #
-# Two things make it hard. Sometimes a **hand** hides the mouth. And in half of the videos, a **poster** of
-# somebody else appears on the wall while the video runs.
+# Two things make it hard. Sometimes a **hand** hides the mouth. In half of the videos, a **poster** of
+# somebody else appears on the wall.
 
 # %%
 SHOWN = [0, 15, 30, 45, 60, 74]
@@ -152,7 +152,7 @@ def find_all(video, memory):
 
 found = {memory: find_all(video, memory) for memory in ("none", "bottleneck_lstm")}
 
-# %% tags=["hide-input", "predict"]
+# %% tags=["hide-input"]
 # @title Plot: the center of the box { display-mode: "form" }
 NAMES = {"none": "no memory", "averaging": "averaging", "bottleneck_lstm": "Bottleneck-LSTM"}
 
@@ -163,15 +163,20 @@ def center_x(boxes):
     return there, np.array([float(boxes[t][0] + boxes[t][2]) / 2 for t in there])
 
 
-figures.curves(
-    {NAMES[m]: center_x(boxes) for m, boxes in found.items()} | {"true box": center_x(truth)},
-    xlabel=f"frame (the poster appears in frame {poster_at})",
-    ylabel="x of the box center, pixels",
-    plateau=(poster_at, 75),
-    plateau_label="",
-    ylim=(0, 192),
-    height=3.0,
-)
+def plot_centers(found):
+    return figures.curves(
+        {NAMES[m]: center_x(boxes) for m, boxes in found.items()} | {"true box": center_x(truth)},
+        xlabel=f"frame (the poster appears in frame {poster_at})",
+        ylabel="x of the box center, pixels",
+        plateau=(poster_at, 75),
+        plateau_label="",
+        ylim=(0, 192),
+        height=3.0,
+    )
+
+
+# %% tags=["predict"]
+plot_centers(found)
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -608,11 +613,10 @@ figures.curves(
 )
 
 # %% [markdown]
-# Each line is one rule, with $k$ growing from left to right. A good setting lies at the top left. Suppose the
-# goal is 98 % at a latency of at most 12 frames. The default, every 5 frames and $k = 3$, is too late. Fewer
-# agreeing readings are faster, and wrong more often. Reading after every frame makes agreement cheaper in
-# time and more expensive in computation: it moves the line a little. No setting of this rule reaches the
-# goal.
+# Each line is one rule, with $k$ growing from left to right; top left is best. Suppose the goal is 98 % at a
+# latency of at most 12 frames. The default, every 5 frames and $k = 3$, is too late. Fewer agreeing readings
+# are faster, and wrong more often. Reading after every frame makes agreement cheaper in time and more
+# expensive in computation: it moves the line a little. No setting of this rule reaches the goal.
 #
 # What does the reader not use? It does not know GRID's lists of words, one for each of the six positions. The
 # rule `grid_words` calls a word complete as soon as **only one word of its list starts with its letters**
