@@ -15,7 +15,7 @@
 # - write the loop that turns a stream of frames into words;
 # - choose a setting on a latency–error curve;
 # - compare a recurrent memory with its baselines, with confidence intervals;
-# - find a part that secretly looks ahead, with a test of a few lines.
+# - find a part that looks ahead, with a test of a few lines.
 
 # %%
 import time
@@ -277,7 +277,7 @@ print(f"{lag(0.25):.0f} frames of movement")
 #
 # </details>
 #
-# A smaller share means less jitter and more lag. Here are both in a noisy video without poster and hand:
+# A smaller share means less jitter and more lag. In a noisy video without poster and hand:
 
 
 # %% tags=["hide-input"]
@@ -629,13 +629,14 @@ for frame in crops:
     quick.push(frame[None])  # (1, 32, 64): reads after every frame
 quick.push(crops[:0], last=True)
 for word, before in zip(quick.told, told, strict=True):
-    print(f"{word.text:8} after {word.told} frames; by spaces, every 5 frames, k = 3: after {before.told}")
+    print(f"{word.text:8} after {word.told} frames; before: {before.text} after {before.told}")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 assert (parts.min(), parts.max(), parts.mean()) == (13, 17, 15)
-assert [word.text for word in quick.told] == some.transcripts[shown].split()
-assert quick.told[-2].told < told[-2].told
+texts = [[word.text for word in words] for words in (quick.told, told)]
+assert [a == b for a, b in zip(*texts, strict=True)] == [True, True, True, False, True, True]
+assert all(word.told <= before.told for word, before in zip(quick.told, told, strict=True))
 reached = {
     (rule, every, k)
     for rule, every, k in {(row["rule"], row["every"], row["agree"]) for row in latencies}
@@ -647,11 +648,12 @@ assert measured["space", 5, 3]["late"][0] > 15 and measured["space", 5, 2]["same
 assert [word for word in SLOTS[1] if word.startswith("gre")] == ["green"]
 
 # %% [markdown]
-# With $k = 9$ and a reading after every frame, the stream emits 98 % of the words as the whole video reads,
-# with a mean latency of 11 frames: seven frames earlier than the default. The setting was chosen on 60 other
-# videos, where it gave 98 % at 11 frames, too. Read the interval before you celebrate: 60 videos cannot tell
-# 98 % from 97 or 99. And there is a price. The GRUs run five times as often, and a word outside the lists is
-# emitted only at the end of the video.
+# Every word comes earlier, and one is wrong: for nine frames in a row the letter looked like *a*, until later
+# frames made it *h*. This video is of the harder level *some*. On the 60 test videos of the level *none*, the
+# setting ($k = 9$, a reading after every frame) emits 98 % of the words as the whole video reads, with a mean
+# latency of 11 frames, seven fewer than the default. It was chosen on 60 other videos, where it gave the
+# same. Read the interval, too: 60 videos cannot tell 98 % from 97 or 99. The price: the GRUs run five times
+# as often, and a word outside the lists comes only at the end.
 #
 # ## 8. Is the memory worth words?
 #
@@ -1045,8 +1047,7 @@ figures.layer_costs(
 #
 # ## Recap
 #
-# - Two networks, trained apart, meet in a loop of fifteen lines. What joins them is a box, a crop, and care
-#   about time.
+# - Two networks, trained apart, meet in a loop of fifteen lines.
 # - An exponential moving average removes jitter and adds lag. It is causal: later frames do not change
 #   earlier answers.
 # - A word is emitted once the last $k$ readings agree on it. $k$ and the reading step set latency and errors;
@@ -1057,8 +1058,8 @@ figures.layer_costs(
 #   well as the Bottleneck-LSTM there. Compare with cheap baselines, in pairs, with intervals.
 # - A stream has many states. A new video needs new objects.
 #
-# You started with a loop over pixels, and end with a program that watches and reads. You wrote the key parts
-# yourself: convolution, gates, loss, decoder, cell, agreement and the loop that joins them.
+# You started with a loop over pixels, and end with a program that watches and reads. You wrote its key parts
+# yourself, from the convolution to the loop that joins them.
 #
 # ## Glossary
 #
