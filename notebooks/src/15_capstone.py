@@ -496,7 +496,7 @@ def run(video, finder, k=3, every=READ_EVERY):
     def read(crops, last):
         return stream.push(torch.from_numpy(np.array(crops, np.uint8).reshape(-1, 32, 64)), last)
 
-    return live_words(video, find, cut, read, every), boxes
+    return list(live_words(video, find, cut, read, every)), boxes
 
 
 told, boxes = run(video, MouthFinder(finder_weights))
@@ -549,6 +549,7 @@ _ = jslink((play, "value"), (slider, "value"))
 
 @interact(t=slider, player=play)
 def at_frame(t, player):
+    print("caption:", *(word.text for word in told if word.told <= t + 1))
     return live_strip(some, shown, told, boxes, [max(0, t - 10), max(0, t - 5), t])
 
 
@@ -1074,7 +1075,6 @@ figures.layer_costs(
 # | mouth finder | a detector with one class that goes through a video with its state | |
 # | moving average | here: a mean in which the newest box has a fixed weight | EMA, smoothing |
 # | causal | using this frame and earlier ones only | online |
-# | jitter | movement of a box relative to what it follows | |
 # | jump | a box more than a quarter of its width from the one before | identity switch |
 # | latency | frames from the end of a word to its emission | delay, lag |
 # | emit | to output a word for good | commit |
