@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("cli.train", "train LipNet"),
     "train-detector": ("cli.train_detector", "train the video detectors and fill their table"),
     "train-mouth-finder": ("cli.train_mouth_finder", "train the mouth finders and test them in a stream"),
+    "measure-latency": ("training.latency", "measure latency against errors of a stream"),
     "compare-cells": ("cli.compare_cells", "train Bottleneck-LSTMs with one thing changed at a time"),
     "export": ("training.export", "write a trained model as an ONNX file"),
     "bench": ("measure.bench", "time every piece beside torch's own"),

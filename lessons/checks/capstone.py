@@ -1,205 +1,282 @@
-"""Checks of notebook 15, the capstone. What is right is counted out pixel by pixel or frame by frame."""
+"""Checks of notebook 15, the capstone. What is right is counted out box by box and frame by frame."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lessons.checks.tools import call, expect_close, expect_tensor
+from lessons.checks.battery import Case, Exercise, converted
+from lessons.checks.tools import call
+from lessons.lipreading.streaming import Reading
+from lessons.lipreading.streaming import agreement as agreed
+
+Boxes = list[Tensor | None]
+
+# ---- the moving average of boxes ---------------------------------------------------------------------------
 
 
-def _weighted(found: list[Tensor | None], share: float) -> Tensor | None:
-    """The smoothed box as one sum: the k-th newest weighs share (1 - share)^k, the oldest what is left."""
-    boxes = [box for box in found if box is not None]
-    if not boxes:
-        return None
-    weights = [share * (1 - share) ** k for k in reversed(range(len(boxes)))]
-    weights[0] = (1 - share) ** (len(boxes) - 1)
-    return sum(weight * box for weight, box in zip(weights, boxes, strict=True))
+def smooth_boxes(found: Boxes, share: float) -> Boxes:
+    """The average as one sum: the k-th newest box weighs share (1 - share)^k, the oldest what is left."""
+    smoothed: Boxes = []
+    for t in range(len(found)):
+        boxes = [box for box in found[: t + 1] if box is not None]
+        weights = [share * (1 - share) ** k for k in reversed(range(len(boxes)))]
+        weights[:1] = [(1 - share) ** (len(boxes) - 1)] if boxes else []
+        smoothed.append(sum(w * box for w, box in zip(weights, boxes, strict=True)) if boxes else None)
+    return smoothed
 
 
-def smooth_boxes(function: Callable) -> None:
-    """function(found, share) -> for each frame the smoothed box, or None before the first."""
-    a, b, c, d = torch.tensor(
-        [[8.0, 4, 40, 20], [12, 4, 44, 20], [10, 8, 42, 24], [30, 0, 70, 20]], dtype=torch.float64
+class OnePerFrame(Exercise):
+    """First looks at the kind of the answer: a list, an entry per frame, None where None is right."""
+
+    def _compare_values(self, function: Callable, case: Case, dtype: torch.dtype, tolerance: float) -> None:
+        found = call(function, *converted(case.arguments, dtype))
+        expected = self.reference(*case.arguments)
+        name = function.__name__
+        if not isinstance(found, list | tuple):
+            raise AssertionError(f"{name} gave {type(found).__name__}, expected a list. {case.hint}")
+        if len(found) != len(expected):
+            raise AssertionError(f"{name} gave {len(found)} boxes for {len(expected)} frames. {case.hint}")
+        for t, (box, right) in enumerate(zip(found, expected, strict=True)):
+            if (box is None) != (right is None):
+                says, wanted = ("None", "a box") if box is None else ("a box", "None")
+                raise AssertionError(f"{name}, frame {t}: is {says}, expected {wanted}. {case.hint}")
+        super()._compare_values(function, case, dtype, tolerance)
+
+
+def _boxes(n: int, seed: int) -> Tensor:
+    """(n, 4) boxes that move in all directions, each of another size."""
+    generator = torch.Generator().manual_seed(seed)
+    corners = 60 * torch.rand(n, 2, generator=generator, dtype=torch.float64) - 10
+    sides = 10 + 50 * torch.rand(n, 2, generator=generator, dtype=torch.float64)
+    return torch.cat([corners, corners + sides], 1)
+
+
+def _smooth_cases() -> Iterator[Case]:
+    a, b, c, d = _boxes(4, 0)
+    yield Case(([a, a, a], 0.25), "A box that stands still: the average does too, from the first frame on.")
+    yield Case(([a, b], 0.25), "The newest box has the weight `share`, the average so far has the rest.")
+    yield Case(([a, b, c, d], 0.5), "Go on from the average before, not from the box found before.")
+    yield Case(([a, b, c, d], 1.0), "With a share of 1 the average is the box found.")
+    yield Case(([a, None, None, b], 0.25), "A frame without a box changes nothing: the average stays.")
+    yield Case(([a, b, None, c, None, d], 0.6), "A frame without a box changes nothing: the average stays.")
+    yield Case(([None, None, c, None, d], 0.4), "Before the first box there is None; it is taken as it is.")
+    yield Case(([b, c, a, d, None, a, b, c], 1e-3), "A share near 0: the average hardly moves.")
+    yield Case(([a], 0.3), "A single frame: its box is taken as it is.")
+    yield Case(([None, None], 0.4), "No box at all: None in each frame.")
+    yield Case(([], 0.4), "No frames: an empty list.")
+
+
+# ---- agreement ---------------------------------------------------------------------------------------------
+
+
+def agreement(readings: list[Reading], k: int, after: int) -> Reading:
+    """The words that the last k readings agree on and that have not been emitted yet."""
+    return agreed(readings, k, after)
+
+
+def _reading(text: str, shift: int = 0, start: int = 2) -> Reading:
+    """The words of a sentence in time: two frames per letter, and two between words; ``|`` marks none."""
+    words, at = [], start + shift
+    for word in text.split():
+        end = at + 2 * len(word)
+        words.append((word, at, end))
+        at = end + 2
+    return words
+
+
+def _agreement_cases() -> Iterator[Case]:
+    short, longer = _reading("bin green"), _reading("bin green at")
+    other, full = _reading("bin green by d"), _reading("bin green at d two now")
+    yield Case(([longer, longer], 2, 0), "Both readings are the same: all words are agreed on.")
+    yield Case(([short, longer, full], 3, 0), "The shortest reading sets how many words can agree.")
+    yield Case(([full, longer, short], 3, 0), "The newest reading may be the shortest one.")
+    yield Case(([longer, other], 2, 0), "Stop at the first difference: what follows it is not agreed on.")
+    same_later = [_reading("set blue in g"), _reading("set red in g")]
+    yield Case((same_later, 2, 0), "Stop at the first difference, even if later words are equal again.")
+    yield Case(
+        ([full, other, longer, longer], 2, 0), "Only the last k readings count. Older ones may differ."
     )
-    cases = [
-        ([a, a, a], 0.25, "A box that stands still: the smoothed one does too, from the first frame on."),
-        ([a, b], 0.25, "The newest box has the share, what was smoothed so far has the rest."),
-        ([a, b, c, d], 0.5, "Go on from the smoothed box before, not from the one found before."),
-        ([a, b, c, d], 1.0, "With a share of 1 the smoothed box is the one found."),
-        ([a, None, None, b], 0.25, "A frame without a box changes nothing: the box stays where it was."),
-        ([None, None, c, None, d], 0.4, "Before the first box there is None; the first is taken as it is."),
-        ([None, None], 0.4, "No box at all: None in each frame."),
-        ([], 0.4, "No frames: an empty list."),
-    ]  # fmt: skip
-    for found, share, hint in cases:
-        names = ", ".join("None" if box is None else "abcd"[i] for i, box in _named(found, (a, b, c, d)))
-        where = f"smooth_boxes([{names}], {share})"
-        given = [None if box is None else box.clone() for box in found]
-        answer = call(function, given, share)
-        if not isinstance(answer, list | tuple):
-            raise AssertionError(f"{where} gave {type(answer).__name__}, expected a list. {hint}")
-        if len(answer) != len(found):
-            raise AssertionError(f"{where} gave {len(answer)} boxes for {len(found)} frames. {hint}")
-        for old, new in zip(found, given, strict=True):
-            if old is not None and not torch.equal(old, new):
-                raise AssertionError(f"{where} changed the boxes that it was given: make new ones. {hint}")
-        for t in range(len(found)):
-            expected = _weighted(found[: t + 1], share)
-            name = f"{where}, frame {t}"
-            if expected is None or answer[t] is None:
-                if not (expected is None and answer[t] is None):
-                    says, wanted = ("None", "a box") if expected is not None else ("a box", "None")
-                    raise AssertionError(f"{name} is {says}, expected {wanted}. {hint}")
-                continue
-            expect_close(expect_tensor(answer[t], (4,), name, hint), expected, name, hint)
+    yield Case(([longer, longer, other], 2, 0), "The newest reading is one of the k.")
+    yield Case(([other, longer, longer], 3, 0), "All of the last k must agree, not only two of them.")
+    yield Case(([longer, other, longer], 3, 0), "All k must agree: the one in between counts, too.")
+    yield Case(([longer, longer], 3, 0), "Fewer than k readings agree on nothing.")
+    yield Case(([], 1, 0), "Fewer than k readings agree on nothing.")
+    yield Case(([other, full], 1, 0), "With k = 1 the newest reading is enough.")
+    yield Case(([[], longer], 2, 0), "A reading without words agrees on nothing.")
+    shifted = [_reading("bin green at", 1), _reading("bin green at", -1), _reading("bin green at")]
+    yield Case((shifted, 3, 0), "Texts are compared, not frames. The frames are those of the newest reading.")
+    shifted = [_reading("lay red", 0), _reading("lay red", 2)]
+    yield Case((shifted, 2, 0), "Texts are compared, not frames. The frames are those of the newest reading.")
+    yield Case(([full, full], 2, 21), "Words that start before frame `after` were emitted already.")
+    yield Case(([full, full], 2, 5), "Words that start before frame `after` were emitted already.")
+    yield Case(([full, full], 2, 22), "A word that starts in frame `after` itself is new.")
+    yield Case(([full, full], 2, 10), "A word that starts in frame `after` itself is new.")
+    yield Case(([full, full, full], 3, 500), "All words were emitted: an empty list.")
+    split = [_reading("b in green at d"), _reading("bin green at d"), _reading("bin green at")]
+    yield Case(
+        (split, 3, 8),
+        "Position i of one reading may be another word than position i of the next. Drop the words before "
+        "`after` from each reading first, then compare.",
+    )
+    late = [
+        [("set", 2, 8), ("red", 9, 15)],
+        [("red", 9, 15), ("at", 18, 22)],
+        [("red", 10, 15), ("at", 18, 22)],
+    ]
+    yield Case(
+        (late, 3, 9),
+        "A reading may lack a word that was emitted. Drop the words before `after` from each reading first, "
+        "then compare.",
+    )
+    edge = [[("lay", 4, 9), ("red", 11, 16)], [("lay", 4, 10), ("red", 10, 16)]]
+    yield Case((edge, 2, 11), "Each reading drops words by its own frames.")
+    again = _reading("at at by by")
+    yield Case(([again, again], 2, 0), "The same word may come twice in a sentence.")
+    yield Case(([again, _reading("at at by")], 2, 8), "The same word may come twice in a sentence.")
 
 
-def _named(found: list[Tensor | None], boxes: tuple[Tensor, ...]) -> list[tuple[int, Tensor | None]]:
-    return [(next((i for i, one in enumerate(boxes) if one is box), 0), box) for box in found]
+def _why(found: Any, expected: Any, case: Case) -> str | None:
+    """A known mistake of an agreement rule."""
+    *_, after = case.arguments
+    if not isinstance(found, list | tuple):
+        return None
+    found = [tuple(word) if isinstance(word, list) else word for word in found]
+    times_differ = [word[0] for word in found if isinstance(word, tuple) and word] == [w[0] for w in expected]
+    if times_differ and found != expected and len(found) == len(expected):
+        return "The words are right. Their frames are to be those of the newest reading."
+    if found and expected and found[-len(expected) :] == expected and len(found) > len(expected):
+        if any(isinstance(word, tuple) and word[1] < after for word in found):
+            return f"Some of these words start before frame {after}: they were emitted already."
+    return None
 
 
-def cut(function: Callable) -> None:
-    """function(frame, left, top, right, bottom) -> (bottom - top, right - left), edges repeated."""
-    frame = torch.randint(0, 256, (6, 9), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    corner = "What lies outside takes the value of the nearest pixel of the picture."
-    cases = [
-        ((0, 0, 9, 6), "The whole picture: rows come first, bottom - top of them."),
-        ((2, 1, 7, 4), "Rows go with y, columns with x. The crop ends before right and bottom."),
-        ((3, 2, 4, 3), "A box of one pixel."),
-        ((-3, 1, 4, 5), "Left of the picture: Python counts an index below 0 from the end. " + corner),
-        ((4, 2, 13, 5), "Right of the picture. The crop is as wide as the box. " + corner),
-        ((1, -2, 5, 3), "Rows above the picture. " + corner),
-        ((1, 4, 5, 9), "Rows below the picture. " + corner),
-        ((-2, -2, 12, 9), "Over all four borders. " + corner),
-        ((12, 8, 15, 10), "Wholly outside. " + corner),
-    ]  # fmt: skip
-    for (left, top, right, bottom), hint in cases:
-        where = f"cut(frame of 6 x 9, {left}, {top}, {right}, {bottom})"
-        given = frame.clone()
-        found = call(function, given, left, top, right, bottom)
-        found = expect_tensor(found, (bottom - top, right - left), where, hint)
-        if not torch.equal(given, frame):
-            raise AssertionError(f"{where} changed the frame that it was given. {hint}")
-        expected = torch.tensor(
-            [
-                [int(frame[min(max(y, 0), 5), min(max(x, 0), 8)]) for x in range(left, right)]
-                for y in range(top, bottom)
-            ]
-        )
-        expect_close(found, expected, where, hint)
+# ---- the loop ----------------------------------------------------------------------------------------------
 
 
 class _Witness:
-    """A finder, a pair of scissors and a reader that note what they are asked for."""
+    """A finder, a cropper and a reader that note what they are asked for. Frames and boxes are arrays."""
 
     def __init__(self, first: int | None) -> None:
         self.first = first  # the frame of the first box
         self.seen: list[int] = []
         self.read_pieces: list[tuple[list, bool]] = []
 
-    def find(self, frame: Any) -> str | None:
-        if not isinstance(frame, int):
-            raise AssertionError(f"find was given {frame!r}, expected one frame")
-        self.seen.append(frame)
-        return None if self.first is None or frame < self.first else f"box {frame}"
+    def find(self, frame: Any) -> np.ndarray | None:
+        self.seen.append(self._number(frame, "find"))
+        t = self.seen[-1]
+        return None if self.first is None or t < self.first else np.array([t, 0, t + 8, 4], np.float32)
 
-    def cut(self, frame: Any, box: Any) -> tuple:
+    def cut(self, frame: Any, box: Any) -> np.ndarray:
+        t = self._number(frame, "cut")
         if box is None:
-            raise AssertionError(
-                f"cut(frame {frame}, None): there is no box yet. Let the frame wait for one."
-            )
-        return frame, box
+            raise AssertionError(f"cut(frame {t}, None): there is no box yet. Let the frame wait for one.")
+        return np.array([[t, box[0]]])
 
     def read(self, crops: Any, last: Any) -> list[str]:
-        crops = list(crops)
+        crops = [(int(crop[0, 0]), int(crop[0, 1])) for crop in crops]
         if self.read_pieces and self.read_pieces[-1][1]:
-            raise AssertionError("read was called again after last=True: the film had ended")
+            raise AssertionError("read was called again after last=True: the video had ended")
         self.read_pieces.append((crops, bool(last)))
-        return [f"word {len(self.read_pieces)}"]
+        return [f"word {len(self.read_pieces)}{letter}" for letter in "ab"[: len(self.read_pieces) % 3]]
+
+    @staticmethod
+    def _number(frame: Any, name: str) -> int:
+        if not isinstance(frame, np.ndarray) or frame.shape != (2, 3):
+            raise AssertionError(f"{name} was given {type(frame).__name__}, expected one frame (H, W)")
+        return int(frame[0, 0])
 
 
 def live_words(function: Callable) -> None:
-    """function(frames, find, cut, read, every) -> all words of the film."""
+    """function(frames, find, cut, read, every) -> all words of the video."""
     cases = [
         (10, 0, 5, "A mouth from the first frame on: 5 crops as soon as they are there, and the end."),
         (7, 0, 5, "What is left over at the end is read too, with last=True."),
-        (3, 0, 5, "A film shorter than a piece is read once, with last=True."),
-        (12, 3, 4, "Frames before the first box wait for it, and are cut out where it is, each frame once."),
+        (3, 0, 5, "A video shorter than a piece is read once, with last=True."),
+        (12, 3, 4, "Frames before the first box wait for it, and are cropped at it, each frame once."),
+        (11, 6, 2, "So many frames have waited that several pieces are due at once."),
         (9, 8, 3, "The box comes with the last frame: all frames have waited for it."),
-        (6, None, 5, "No mouth in the whole film: nothing to read, no words."),
+        (4, 1, 1, "One crop per reading. At the end read is called with no crop and last=True."),
+        (1, 0, 1, "A single frame."),
+        (6, None, 5, "No mouth in the whole video: nothing to read, no words."),
+        (0, None, 2, "No frames: nothing to read, no words."),
     ]  # fmt: skip
     for n, first, every, hint in cases:
         where = f"{n} frames, first box in frame {first}, every {every}"
+        frames = np.arange(n)[:, None, None] + np.zeros((n, 2, 3), int)  # (T, H, W)
         witness = _Witness(first)
-        words = call(function, list(range(n)), witness.find, witness.cut, witness.read, every)
-        if witness.seen != list(range(n)):
+        words = call(function, frames.copy(), witness.find, witness.cut, witness.read, every)
+        _expect_calls(witness, n, first, every, where, hint)
+        right = [f"word {i + 1}{x}" for i in range(len(witness.read_pieces)) for x in "ab"[: (i + 1) % 3]]
+        if not isinstance(words, list | tuple) or list(words) != right:
             raise AssertionError(
-                f"{where}: find saw the frames {witness.seen}, expected each once, in order."
-            )
-        crops = [crop for piece, _ in witness.read_pieces for crop in piece]
-        expected = [] if first is None else [(t, f"box {max(t, first)}") for t in range(n)]
-        if [frame for frame, _ in crops] != [frame for frame, _ in expected]:
-            found = [frame for frame, _ in crops]
-            raise AssertionError(f"{where}: read was shown the crops of the frames {found}. {hint}")
-        for (t, box), (_, right) in zip(crops, expected, strict=True):
-            if box != right:
-                raise AssertionError(f"{where}: frame {t} was cut out at the box of frame {box[4:]}. {hint}")
-        if first is None:
-            if witness.read_pieces or len(words):
-                raise AssertionError(f"{where}: read was called {len(witness.read_pieces)} times. {hint}")
-            continue
-        lasts = [last for _, last in witness.read_pieces]
-        if not lasts[-1] or any(lasts[:-1]):
-            raise AssertionError(f"{where}: last was {lasts}, expected True in the last call only. {hint}")
-        sizes = [len(piece) for piece, _ in witness.read_pieces]
-        if sizes[:-1] != [every] * (n // every) or sizes[-1] != n % every:
-            raise AssertionError(f"{where}: read was shown pieces of {sizes} crops. {hint}")
-        if list(words) != [f"word {k + 1}" for k in range(len(sizes))]:
-            raise AssertionError(
-                f"{where}: the words are {list(words)}, expected those of all readings, in order."
+                f"{where}: the words are {words!r}, expected one list with those of all readings, in order."
             )
 
 
-def _told(end: int, reach: int, every: int, agree: int) -> int:
-    """Let frames arrive one by one; a reading knows a frame when ``reach`` more have come."""
-    readings, arrived = 0, 0
-    while readings < agree:
-        arrived += 1
-        if arrived % every == 0 and arrived - reach >= end:
-            readings += 1
-    return arrived
+def _expect_calls(witness: _Witness, n: int, first: int | None, every: int, where: str, hint: str) -> None:
+    """What find, cut and read were asked for."""
+    if witness.seen != list(range(n)):
+        raise AssertionError(f"{where}: find saw the frames {witness.seen}, expected each once, in order.")
+    crops = [crop for piece, _ in witness.read_pieces for crop in piece]
+    if first is None:
+        if witness.read_pieces:
+            raise AssertionError(f"{where}: read was called {len(witness.read_pieces)} times. {hint}")
+        return
+    if [frame for frame, _ in crops] != list(range(n)):
+        found = [frame for frame, _ in crops]
+        raise AssertionError(f"{where}: read was given the crops of the frames {found}. {hint}")
+    for t, box in crops:
+        if box != max(t, first):
+            raise AssertionError(f"{where}: frame {t} was cropped at the box of frame {box}. {hint}")
+    lasts = [last for _, last in witness.read_pieces]
+    if not lasts[-1] or any(lasts[:-1]):
+        raise AssertionError(f"{where}: last was {lasts}, expected True in the last call only. {hint}")
+    sizes = [len(piece) for piece, _ in witness.read_pieces]
+    if sizes[:-1] != [every] * (n // every) or sizes[-1] != n % every:
+        raise AssertionError(f"{where}: read was given pieces of {sizes} crops. {hint}")
 
 
-def earliest_telling(function: Callable) -> None:
-    """function(end, reach, every, agree) -> how many frames have arrived when the word can be told."""
-    cases = [
-        ((10, 0, 5, 1), "Nothing looks ahead, one reading is enough: told with the frame that ends it."),
-        ((11, 0, 5, 1), "Readings come only with every 5th frame: wait for the next one."),
-        ((10, 3, 1, 1), "What is read knows a frame when `reach` more frames have come."),
-        ((10, 3, 5, 1), "First the frames that the reader looks ahead, then the wait for the next reading."),
-        ((10, 3, 5, 3), "The first reading that knows the word is one of those that must agree."),
-        ((12, 3, 5, 3), "A reading that comes just in time counts: no frame more."),
-        ((31, 3, 10, 2), "Slower readings: both the wait and the agreement take longer."),
-        ((1, 0, 1, 4), "One reading a frame."),
-    ]  # fmt: skip
-    for numbers, hint in cases:
-        found, expected = call(function, *numbers), _told(*numbers)
-        where = f"earliest_telling{numbers}"
-        if isinstance(found, bool) or not isinstance(found, int | float | Tensor) or found != found:
-            raise AssertionError(f"{where} gave {found!r}, expected a whole number. {hint}")
-        if found != expected:
-            size = "many" if found > expected else "few"
-            raise AssertionError(f"{where} gave {found:g}, too {size} frames. {hint}")
+# ---- the crop ----------------------------------------------------------------------------------------------
+
+
+def cut(frame: Tensor, left: int, top: int, right: int, bottom: int) -> Tensor:
+    """frame (H, W) -> (bottom - top, right - left), edges repeated where the box leaves the frame."""
+    height, width = frame.shape
+    rows = [[(y, x) for x in range(left, right)] for y in range(top, bottom)]
+    near = [[frame[min(max(y, 0), height - 1), min(max(x, 0), width - 1)] for y, x in row] for row in rows]
+    return torch.stack([torch.stack(row) for row in near])
+
+
+def _cut_cases() -> Iterator[Case]:
+    generator = torch.Generator().manual_seed(0)
+
+    def case(size: tuple[int, int], box: tuple[int, int, int, int], hint: str) -> Case:
+        return Case((torch.randint(0, 256, size, generator=generator, dtype=torch.uint8), *box), hint)
+
+    corner = "What lies outside takes the value of the nearest pixel of the frame."
+    yield case((6, 9), (0, 0, 9, 6), "The whole frame: rows come first, bottom - top of them.")
+    yield case((6, 9), (2, 1, 7, 4), "Rows go with y, columns with x. The crop ends before right and bottom.")
+    yield case((5, 5), (3, 2, 4, 3), "A box of one pixel.")
+    yield case(
+        (6, 9), (-3, 1, 4, 5), f"Left of the frame, Python counts an index below 0 from the end. {corner}"
+    )
+    yield case((6, 9), (4, 2, 13, 5), f"Right of the frame. The crop is as wide as the box. {corner}")
+    yield case((7, 4), (1, -2, 3, 3), f"Rows above the frame. {corner}")
+    yield case((6, 9), (1, 4, 5, 9), f"Rows below the frame. {corner}")
+    yield case((3, 8), (-2, -2, 12, 9), f"Over all four borders. {corner}")
+    yield case((6, 9), (12, 8, 15, 10), f"Wholly outside. {corner}")
+    yield case((6, 9), (-30, -20, -25, -17), f"Wholly outside, far to the left and above. {corner}")
+    yield case((1, 1), (-1, -1, 2, 1), f"A frame of one pixel. {corner}")
 
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "smooth_boxes": smooth_boxes,
-    "cut": cut,
+    "smooth_boxes": OnePerFrame(smooth_boxes, _smooth_cases, gradients=False),
+    "agreement": Exercise(agreement, _agreement_cases, diagnose=_why),
     "live_words": live_words,
-    "earliest_telling": earliest_telling,
+    "cut": Exercise(cut, _cut_cases),
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lessons.data.synthetic.heads import LEVELS, Hardship, TalkingFilms, talking_films
+from lessons.data.synthetic.heads import LEVELS, Hardship, TalkingVideos, talking_videos
 from lessons.data.synthetic.moving import MovingClips
 from lessons.detection.detector import Detector
 from lessons.lipreading.live_reader import SHRINK, shrink
@@ -23,8 +23,8 @@ from lessons.training.live_scores import (
     COLUMNS,
     FINDERS,
     READER,
-    TEST_FILMS,
     TEST_SEED,
+    TEST_VIDEOS,
     measure,
     word_error_rate,
 )
@@ -34,21 +34,21 @@ from lessons.training.settings import Recipe
 POSTERS = 0.7  # of the clips of stage 2; a single frame is always without
 PRESETS = {
     "full": Recipe(
-        frame_steps=400, steps=1200, clips=3, n_frames=16, vanish=0.3, test_clips=TEST_FILMS, test_frames=75
+        frame_steps=400, steps=1200, clips=3, n_frames=16, vanish=0.3, test_clips=TEST_VIDEOS, test_frames=75
     ),
     "tiny": Recipe(2, 3, 2, 2, 3, hidden_channels=8, test_clips=2, test_frames=75),  # to see that it runs
 }
 
 
-def for_the_finder(films: TalkingFilms) -> MovingClips:
+def for_the_finder(videos: TalkingVideos) -> MovingClips:
     """Videos as detectors train on them: half as high and wide, one object of class 0 in each."""
-    n, n_frames = films.frames.shape[:2]
-    small = shrink(films.frames.reshape(-1, *films.frames.shape[2:]))  # (N*T, H / 2, W / 2)
+    n, n_frames = videos.frames.shape[:2]
+    small = shrink(videos.frames.reshape(-1, *videos.frames.shape[2:]))  # (N*T, H / 2, W / 2)
     return MovingClips(
         frames=small.reshape(n, n_frames, *small.shape[1:]),
-        boxes=films.boxes[:, :, None] / SHRINK,  # (N, T, 1, 4)
+        boxes=videos.boxes[:, :, None] / SHRINK,  # (N, T, 1, 4)
         labels=np.zeros((n, 1), np.int64),
-        visible=films.visible[:, :, None],
+        visible=videos.visible[:, :, None],
     )
 
 
@@ -70,7 +70,7 @@ def draw(recipe: Recipe, stage: int, step: int) -> MovingClips:
         )
         for _ in range(n)
     ]
-    return for_the_finder(talking_films(hardships, rng, n_frames))
+    return for_the_finder(talking_videos(hardships, rng, n_frames))
 
 
 def train_finders(

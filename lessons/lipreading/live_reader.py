@@ -1,9 +1,9 @@
-"""One stream: find the mouth in each frame, cut it out, read it, and say each word as soon as it holds.
+"""A lip reader on a stream: find the mouth in each frame, crop it, read it, emit each word once it is stable.
 
     frame (H, W) → detector with its state → box → smoothed → crop (32, 64) → Stream → words
 
-Nothing looks ahead but the reader (``lessons.lipreading.streaming``): a box depends on this frame and those
-before it.
+Only the reader looks ahead (``lessons.lipreading.streaming``). A box depends on its own frame and earlier
+ones: it is causal.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from lessons.lipreading.cascade import Cascade
 from lessons.lipreading.lipnet import LipNet
 from lessons.lipreading.streaming import StableWord, Stream
 
-SHRINK = 2  # the finder looks at a picture half as high and wide: where is coarser than what
-MIN_SCORE = 0.3  # the score from which on a box is believed
-SHARE = 0.25  # of the newest box in the smoothed one
+SHRINK = 2  # the finder sees frames of half the height and width: finding needs less detail than reading
+MIN_SCORE = 0.3  # a box with a lower score is dropped
+SHARE = 0.25  # weight of the newest box in the smoothed one
 READ_EVERY = 5  # frames from one reading to the next
-MAX_WAITING = 75  # frames that wait for the first box, 3 s; older ones are not read
+MAX_WAITING = 75  # frames that are buffered until the first box, 3 s; older ones are not read
 
 
 class Finder(Protocol):
-    """Anything that says of each next frame (H, W) where the mouth is: (4,) in pixels, or None."""
+    """Anything that locates the mouth in the next frame (H, W): a box (4,) in pixels, or None."""
 
     def __call__(self, frame: np.ndarray) -> np.ndarray | None: ...
 
 
 class MouthFinder:
-    """A detector that goes through one clip, frame by frame. A new clip needs a new one: it has a state.
+    """A detector that goes through one clip, frame by frame. It has a state, so a new clip needs a new one.
 
     Args:
         detector: of one class, in ``eval`` mode.
-        sure: score from which on its best box is believed.
+        sure: the lowest score at which its best box is used.
 
     Raises:
         ValueError: a detector in training mode or of several classes, or a score outside 0 … 1.
@@ -61,7 +61,7 @@ class MouthFinder:
 
     @torch.inference_mode()
     def __call__(self, frame: np.ndarray) -> np.ndarray | None:
-        """The next frame (H, W) uint8 -> the surest box (4,) float32 in its pixels, or None."""
+        """The next frame (H, W) uint8 -> the box with the highest score, (4,) float32 in pixels, or None."""
         small = shrink(frame[None])  # (1, H / 2, W / 2)
         x = to_input(torch.from_numpy(small)[None])  # (T = 1, B = 1, C = 1, H / 2, W / 2)
         maps, self.state = self.detector(x, self.state)  # (1, 1, 5, H', W')
@@ -70,19 +70,20 @@ class MouthFinder:
 
 
 def shrink(frames: np.ndarray) -> np.ndarray:
-    """(T, H, W) uint8 -> what the finder looks at: (T, H / 2, W / 2)."""
+    """(T, H, W) uint8 -> the finder's input (T, H / 2, W / 2)."""
     height, width = frames.shape[1:]
     return resize_area(frames, (max(1, height // SHRINK), max(1, width // SHRINK)))
 
 
 class Smoother:
-    """Boxes that tremble in, a box that glides out: box ← box + share (newest - box), nothing looks ahead.
+    """An exponential moving average of boxes: box ← box + share (newest - box). It is causal.
 
-    A frame without a box changes nothing: the mouth is taken to be where it was.
+    A frame without a box leaves the average as it is.
 
     Args:
-        share: of the newest box, above 0, up to 1. Less trembles less, and is later: it follows a mouth that
-            moves evenly (1 - share) / share frames behind.
+        share: weight of the newest box, above 0, up to 1. A smaller weight means less jitter and more lag:
+        the
+            average follows a mouth that moves at constant speed (1 - share) / share frames behind.
 
     Raises:
         ValueError: a share out of range.
@@ -101,19 +102,47 @@ class Smoother:
         return self.box
 
 
-class LiveReader:
-    """A clip goes in, frame by frame or in pieces; words come out as soon as they hold.
+JUMP = 0.25  # of the box's width: farther than any head moves from one frame to the next
 
-    Frames before the first box wait for it, the newest 75 of them, and are cut out where it is. One reader
-    for each clip.
+
+class HeldBox:
+    """A baseline without a learned memory: a box that jumps is ignored, and the last one is held.
 
     Args:
-        finder: says of each frame where the mouth is, such as a new :class:`MouthFinder`.
+        finder: such as a new :class:`MouthFinder` around a detector without memory.
+    """
+
+    def __init__(self, finder: Finder) -> None:
+        self.finder = finder
+        self.box: np.ndarray | None = None
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray | None:
+        """The next frame (H, W) -> the box found, or the last one if that lies more than ``JUMP`` away."""
+        new = self.finder(frame)
+        if new is not None and (self.box is None or not is_jump(self.box, new)):
+            self.box = new
+        return self.box
+
+
+def is_jump(box: np.ndarray, new: np.ndarray) -> bool:
+    """Whether the centers of two boxes (4,) are more than ``JUMP`` of the new one's width apart."""
+    step = (new[:2] + new[2:] - box[:2] - box[2:]) / 2
+    return bool(np.linalg.norm(step) > JUMP * (new[2] - new[0]))
+
+
+class LiveReader:
+    """Reads a clip that arrives frame by frame, or in pieces, and emits words once they are stable.
+
+    Frames before the first box are buffered, at most the newest 75, and cropped at that box. Each clip needs
+    a new one.
+
+    Args:
+        finder: locates the mouth in each frame, such as a new :class:`MouthFinder`.
         reader: in ``eval`` mode.
-        share: of the newest box, see :class:`Smoother`.
+        share: weight of the newest box, see :class:`Smoother`.
 
     Attributes:
-        found: what the finder said of every frame so far.
+        found: the finder's box of every frame so far, or None.
         boxes: the smoothed box of every frame so far, None before the first.
     """
 
@@ -122,13 +151,13 @@ class LiveReader:
         self.size = reader.frame_size
         self.found: list[np.ndarray | None] = []
         self.boxes: list[np.ndarray | None] = []
-        self._waiting: list[np.ndarray] = []  # frames without a box to cut by
+        self._waiting: list[np.ndarray] = []  # frames from before the first box
         self._crops: list[np.ndarray] = []  # crops that have not been read yet
         self._ended = False
 
     @property
     def told(self) -> list[StableWord]:
-        """All words so far."""
+        """All words emitted so far."""
         return self.stream.told
 
     def push(self, frames: np.ndarray, last: bool = False) -> list[StableWord]:
@@ -139,7 +168,7 @@ class LiveReader:
             last: the clip ends here.
 
         Returns:
-            the words that have newly held; none while no mouth has been found.
+            the words that are newly emitted; none while no mouth has been found.
 
         Raises:
             ValueError: frames of another dtype or shape, or frames after the last.
@@ -148,7 +177,9 @@ class LiveReader:
             found = f"{frames.dtype} {frames.shape}" if hasattr(frames, "dtype") else type(frames).__name__
             raise ValueError(f"frames: {found}, expected uint8 (N, H, W) or (H, W)")
         if self._ended:
-            raise ValueError("the film has ended: a new film needs a new LiveReader and a new finder")
+            raise ValueError(
+                "frames: the video has ended, expected none after its last; start a new LiveReader"
+            )
         words = []
         for frame in frames.reshape(-1, *frames.shape[-2:]):  # (H, W)
             self.found.append(self.finder(frame))
@@ -171,20 +202,20 @@ class LiveReader:
     def _read(self, crops: list[np.ndarray], last: bool = False) -> list[StableWord]:
         """Show the reader the next crops (height, width)."""
         if not crops and self.stream.frames == self.stream.skipped:
-            return []  # no mouth in the whole film
-        pictures = np.array(crops, np.uint8).reshape(-1, *self.size)  # (N, height, width), N may be 0
-        return self.stream.push(torch.from_numpy(pictures), last)
+            return []  # no mouth in the whole video
+        mouths = np.array(crops, np.uint8).reshape(-1, *self.size)  # (N, height, width), N may be 0
+        return self.stream.push(torch.from_numpy(mouths), last)
 
 
-def read_film(film: np.ndarray, finder: Finder, reader: LipNet | Cascade, share: float = SHARE) -> LiveReader:
-    """Watch a whole film (T, H, W) as if it were just arriving; what was told and found is in the answer."""
+def watch(video: np.ndarray, finder: Finder, reader: LipNet | Cascade, share: float = SHARE) -> LiveReader:
+    """Read a whole video (T, H, W) as a stream; the answer holds its words and boxes."""
     live = LiveReader(finder, reader, share)
-    live.push(film, last=True)
+    live.push(video, last=True)
     return live
 
 
 def known(boxes: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A finder that was told where the mouth is: boxes (T, 4), one for each frame to come.
+    """A finder that knows where the mouth is: boxes (T, 4), one per frame.
 
     Raises:
         ValueError: more frames come than there are boxes.
@@ -194,6 +225,6 @@ def known(boxes: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     def find(frame: np.ndarray) -> np.ndarray:
         for box in coming:
             return box
-        raise ValueError(f"boxes: {len(boxes)} of them, expected one for each frame of the film")
+        raise ValueError(f"boxes: {len(boxes)} of them, expected one for each frame of the video")
 
     return find

@@ -1,13 +1,14 @@
-"""Reading while the frames arrive: convolutions once a frame, the GRUs again and again, words when they hold.
+"""Lip reading on a stream: convolutions once per frame, GRUs on every reading, words once they are stable.
 
-Three things in LipNet look ahead, each in its own way.
+Two parts of LipNet look ahead, and a third has to deal with it.
 
-- The convolutions look one frame ahead each. What they have computed stays right, so it is kept: a feature
-  frame is there 3 frames after its picture (:class:`FrontEnd`).
-- The backward GRUs look ahead to the end. They run again over the kept features, which is cheap beside the
-  convolutions; each time the answers change, most of all in the newest frames (:class:`Stream`).
-- So a word that was read may be read otherwise a moment later. It is told when several readings in a row
-  agree on it, which is called local agreement (Liu, Spanakis, Niehues 2020, arXiv 2005.11185).
+- Each convolution looks one frame ahead. Its features never change afterwards, so they are kept: the features
+  of a frame are known 3 frames after it (:class:`FrontEnd`).
+- The backward GRUs start from the end. With each new piece they run again over the kept features, which costs
+  little beside the convolutions. The transcript may change with each reading, most of all in its newest
+  frames (:class:`Stream`).
+- So a word is emitted only when several readings in a row agree on it (:func:`agreement`). This is called
+  local agreement (Liu, Spanakis, Niehues 2020, arXiv 2005.11185).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,22 +24,28 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lessons.ctc.alphabet import ALPHABET
+from lessons.ctc.grammar import SLOTS
 from lessons.layers.stcnn import STCNN
 from lessons.lipreading.cascade import Cascade
 from lessons.lipreading.lipnet import LipNet
 
-WINDOW = 150  # frames that the GRUs read at once: 6 seconds, twice what they were trained on
-PAST = 750  # frames, 30 seconds: what was read before them is forgotten, light before them counts less
+WINDOW = 150  # frames that the GRUs read at once: 6 seconds, twice the length of a training clip
+PAST = 750  # frames, 30 seconds: logits of older frames are dropped, their brightness fades
+
+
+Reading = list[tuple[str, int, int]]  # the words of one transcript: text, first frame, end (exclusive)
+Rule = Callable[[list[Reading], int, int], Reading]  # see agreement
+Words = Callable[[list[int], int, bool], Reading]  # see complete_words
 
 
 @dataclass(frozen=True)
 class StableWord:
-    """A word that has held.
+    """A word that was emitted.
 
     Attributes:
         text: the word.
         start, end: the frames of its letters, end exclusive.
-        told: how many frames had arrived when it was told; it came ``told - end`` frames behind the mouth.
+        told: how many frames had arrived when it was emitted; its latency is ``told - end`` frames.
     """
 
     text: str
@@ -118,10 +126,10 @@ def _features(model: LipNet, blocks: list[StreamingBlock], x: Tensor | None, las
 
 
 class RunningNormalizer:
-    """Mean 0 and standard deviation 1 over all pixels so far, the new ones included; the old ones fade.
+    """Mean 0 and standard deviation 1 over all pixels so far, the new ones included; old ones fade.
 
-    On the last frame that is ``lessons.data.batch.normalize``; before it, the best that can be known. Most of
-    the deviation is between the places of a picture, so even the first frame says nearly all of it.
+    On the last frame this equals ``lessons.data.batch.normalize``. Most of the variance is between the pixels
+    of one frame, so even the first frame gives a good estimate.
     """
 
     def __init__(self) -> None:
@@ -137,45 +145,49 @@ class RunningNormalizer:
             fade = limit / self.count
             self.count, self.sum, self.squares = limit, self.sum * fade, self.squares * fade
         mean = self.sum / self.count
-        deviation = max(0.0, self.squares / self.count - mean**2) ** 0.5
-        return ((wide - mean) / (deviation + 1e-5)).float().to(frames.device)
+        std = max(0.0, self.squares / self.count - mean**2) ** 0.5
+        return ((wide - mean) / (std + 1e-5)).float().to(frames.device)
 
 
 class Stream:
-    """A LipNet that is shown a mouth piece by piece and says each word as soon as it holds.
+    """A LipNet that reads a mouth piece by piece and emits each word once it is stable.
 
-    What was told is never taken back. It may still be wrong, and the whole clip may read otherwise: whoever
-    needs the last word reads the clip again when it is complete.
+    An emitted word is never taken back, even if the whole clip reads otherwise in the end. If you need the
+    best transcript, read the whole clip again when it is complete.
 
     Measured on 40 clips of GRID's speaker s1 in pieces of 5 frames, beside readings of the whole clips:
 
     | readings that agree | 1 | 2 | 3 | 4 |
     |---|---|---|---|---|
-    | clips told as the whole clip reads | 33 % | 75 % | 93 % | 95 % |
-    | frames from a word's end to its telling, median | 6 | 12 | 17 | 22 |
+    | clips emitted as the whole clip reads | 33 % | 75 % | 93 % | 95 % |
+    | latency in frames, from a word's end, median | 6 | 12 | 17 | 22 |
 
-    Telling every word 15 frames after its end, whatever else is read, takes as long as 3 readings and gives
-    78 %.
+    Emitting every word 15 frames after its end, without any agreement, has the latency of 3 readings and
+    gives 78 %.
 
     Args:
         model: in ``eval`` mode, as ``lessons.training.checkpoint.load`` gives it.
-        agree: how many readings in a row must agree on a word. More wait longer and err less.
+        agree: how many readings in a row must agree on a word. More readings mean more latency and fewer
+        errors. rule: which words the last readings agree on, by default :func:`agreement`. words: the words
+        of a best path, by default :func:`complete_words`.
 
     Attributes:
         frames: T, the frames that arrived.
-        skipped: of these, the ones at the start that were not shown.
-        told: all words so far.
+        skipped: of these, the ones at the start that the model was not shown.
+        told: all words emitted so far.
 
     Raises:
         ValueError: a model in training mode, or fewer than 1 reading.
     """
 
-    def __init__(self, model: LipNet | Cascade, agree: int = 3) -> None:
+    def __init__(
+        self, model: LipNet | Cascade, agree: int = 3, rule: Rule | None = None, words: Words | None = None
+    ) -> None:
         if model.training:
             raise ValueError("model is in training mode: call model.eval() first")
         if agree < 1:
             raise ValueError(f"agree is {agree}: expected at least 1")
-        self.model = model
+        self.model, self.rule, self.words = model, rule or agreement, words or complete_words
         self.frames = 0  # T, the frames that arrived
         self.told: list[StableWord] = []
         self._normalize = RunningNormalizer()
@@ -189,7 +201,7 @@ class Stream:
         self._new = 0  # of those, the frames that the last push made known
         self.skipped = 0  # frames at the start that were not shown
         self._ended = False
-        self._readings: deque[list[tuple[str, int, int]]] = deque(maxlen=agree)
+        self._readings: deque[Reading] = deque(maxlen=agree)
 
     @torch.inference_mode()
     def push(self, frames: Tensor, last: bool = False) -> list[StableWord]:
@@ -200,7 +212,7 @@ class Stream:
             last: the clip ends here.
 
         Returns:
-            the words that have newly held.
+            the words that are newly emitted.
 
         Raises:
             ValueError: frames of another shape, frames with NaN or infinity, or frames after the last.
@@ -222,7 +234,7 @@ class Stream:
             forgotten = max(0, len(self._logits) // self.model.upsample - PAST)
             self._logits = self._logits[forgotten * self.model.upsample :]
             self._first += forgotten
-        words = complete_words(self._logits.argmax(-1).tolist(), self.model.upsample, last)
+        words = self.words(self._logits.argmax(-1).tolist(), self.model.upsample, last)
         self._readings.append([(text, self._first + start, self._first + end) for text, start, end in words])
         return self._tell(last)
 
@@ -258,17 +270,10 @@ class Stream:
         self._logits = torch.cat((self._logits[: begin + newer], logits[newer:]))  # (T' * upsample, V)
 
     def _tell(self, last: bool) -> list[StableWord]:
-        """Words after the last one told that all the last readings have in common."""
-        if len(self._readings) < self._readings.maxlen and not last:
-            return []
-        readings = list(self._readings)[-1:] if last else list(self._readings)
+        """The words that the last readings agree on; after the last frame, the rest of the last reading."""
         after = self.told[-1].end if self.told else 0
-        rest = [[word for word in words if word[1] >= after] for words in readings]
-        new = []
-        for words in zip(*rest, strict=False):
-            if len({text for text, _, _ in words}) > 1:
-                break
-            new.append(StableWord(*words[-1], self.frames))
+        k = 1 if last else self._readings.maxlen
+        new = [StableWord(*word, self.frames) for word in self.rule(list(self._readings), k, after)]
         self.told += new
         return new
 
@@ -280,6 +285,28 @@ class Stream:
             raise ValueError(f"frames has shape {tuple(frames.shape)}, expected (N, {height}, {width})")
         if not torch.isfinite(frames).all():
             raise ValueError("frames: NaN or infinity in them, expected finite gray values")
+
+
+def agreement(readings: list[Reading], k: int, after: int) -> Reading:
+    """The words that the last k readings agree on, without those that start before frame ``after``.
+
+    Of each reading the earlier words are dropped; of what is left the longest common prefix is taken, word by
+    word. Its frames are those of the newest reading. Fewer than k readings agree on nothing.
+
+    Args:
+        readings: oldest first; each is a list of words (text, start, end) in order.
+        k: how many readings must agree, 1 or more.
+        after: words that start earlier have been emitted already.
+    """
+    if len(readings) < k:
+        return []
+    rest = [[word for word in words if word[1] >= after] for words in readings[-k:]]
+    agreed = []
+    for words in zip(*rest, strict=False):
+        if len({text for text, _, _ in words}) > 1:
+            break
+        agreed.append(words[-1])
+    return agreed
 
 
 def complete_words(path: list[int], upsample: int = 1, last: bool = False) -> list[tuple[str, int, int]]:
@@ -307,3 +334,22 @@ def complete_words(path: list[int], upsample: int = 1, last: bool = False) -> li
         ("".join(c for c, _, _ in word), word[0][1] // upsample, -(-word[-1][2] // upsample))
         for word in words
     ]
+
+
+def grid_words(path: list[int], upsample: int = 1, last: bool = False) -> Reading:
+    """As :func:`complete_words`, for one sentence of GRID, whose i-th word is from the i-th list of words.
+
+    While the clip goes on, the newest word is complete as soon as only one word of its list starts with its
+    letters, and a word that is not in its list ends the reading.
+    """
+    words = complete_words(path, upsample, last=True)
+    if last:
+        return words
+    finished = len(complete_words(path, upsample))  # a space follows them
+    known = []
+    for i, ((text, start, end), slot) in enumerate(zip(words, SLOTS, strict=False)):
+        possible = [word for word in slot if word == text or (i >= finished and word.startswith(text))]
+        if len(possible) != 1:
+            break
+        known.append((possible[0], start, end))
+    return known

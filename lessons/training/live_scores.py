@@ -1,11 +1,12 @@
 """Scores of a stream: word errors, IoU of the box, its jumps, and the delay until a word is emitted.
 
-The table has a row for each film, so that whoever doubts a mean can look at what was read. The course's own,
-and the finders that it is of, are in ``lessons/trained/mouth_finder``.
+The table has a row per video, with what was read, so that every mean can be checked. The course's own table
+and its finders are in ``lessons/trained/mouth_finder``.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,30 +15,30 @@ import torch
 from tqdm.auto import tqdm
 
 from lessons.ctc.metrics import edit_distance
-from lessons.data.synthetic.heads import LEVELS, TalkingFilms, talking_films
+from lessons.data.synthetic.heads import LEVELS, TalkingVideos, talking_videos
 from lessons.detection.boxes import iou
 from lessons.detection.detector import MEMORIES, Detector
-from lessons.lipreading.live_reader import LiveReader, MouthFinder, known, read_film
+from lessons.lipreading.live_reader import HeldBox, LiveReader, MouthFinder, is_jump, known, watch
 from lessons.training import checkpoint
 from lessons.training.seeds import read_rows
 from lessons.training.settings import Recipe
 
 TRAINED = checkpoint.trained_folder("mouth_finder")
 FINDERS = ("none", "averaging", "bottleneck_lstm")  # memories that are trained as finders
+HELD = "held"  # the finder without memory, whose last box is held when the next one jumps
 TRUTH = "truth"  # instead of a finder: the true boxes
 READER = "lipnet_small_synthetic"
 TEST_SEED = 40_000  # far from any seed that one would train with; nothing was chosen on these videos
-TEST_FILMS = 60  # of each level
-JUMP = 0.25  # of the mouth's width: farther than any head moves from one frame to the next
+TEST_VIDEOS = 60  # of each level
 COLUMNS = {
-    **{"seed": int, "finder": str, "level": str, "film": int, "poster": int, "said": str, "read": str},
+    **{"seed": int, "finder": str, "level": str, "video": int, "poster": int, "said": str, "read": str},
     **{"errors": int, "iou": float, "jumps": int, "late": float},
 }
 
 
-def films_of(level: str, n: int = TEST_FILMS, seed: int = TEST_SEED) -> TalkingFilms:
+def videos_of(level: str, n: int = TEST_VIDEOS, seed: int = TEST_SEED) -> TalkingVideos:
     """The test videos of one of ``LEVELS``: the same people say the same in all levels."""
-    return talking_films([LEVELS[level]] * n, np.random.default_rng(seed))
+    return talking_videos([LEVELS[level]] * n, np.random.default_rng(seed))
 
 
 def load(path: str | Path) -> Detector:
@@ -46,7 +47,7 @@ def load(path: str | Path) -> Detector:
     return checkpoint.rebuild(path, Detector, "detector")
 
 
-def score(live: LiveReader, films: TalkingFilms, i: int) -> dict:
+def score(live: LiveReader, videos: TalkingVideos, i: int) -> dict:
     """The scores of video i.
 
     Returns:
@@ -57,17 +58,17 @@ def score(live: LiveReader, films: TalkingFilms, i: int) -> dict:
         jumps: how often the box that was found lies more than a quarter of its width from the one before.
         late: frames from the end of a word until it is emitted, the mean over words; "" unless all are right.
     """
-    said, read = films.transcripts[i], " ".join(word.text for word in live.told)
+    said, read = videos.transcripts[i], " ".join(word.text for word in live.told)
     overlaps = [
         0.0 if box is None else float(iou(torch.tensor(box)[None], torch.tensor(true)[None]))
-        for box, true in zip(live.boxes, films.boxes[i], strict=True)
+        for box, true in zip(live.boxes, videos.boxes[i], strict=True)
     ]
     late: float | str = ""
     if said == read:
-        ends = [end for _, end, word in films.segments[i] if word != "sil"]
+        ends = [end for _, end, word in videos.segments[i] if word != "sil"]
         late = round(float(np.mean([word.told - end for word, end in zip(live.told, ends, strict=True)])), 2)
     return {
-        "poster": int(films.posters[i]),
+        "poster": int(videos.posters[i]),
         "said": said,
         "read": read,
         "errors": edit_distance(said.split(), read.split()),
@@ -78,25 +79,28 @@ def score(live: LiveReader, films: TalkingFilms, i: int) -> dict:
 
 
 def jumps(found: list[np.ndarray | None]) -> int:
-    """How often a box lies more than ``JUMP`` of its width away from the last one that was found."""
-    boxes = np.array([box for box in found if box is not None]).reshape(-1, 4)
-    centers = (boxes[:, :2] + boxes[:, 2:]) / 2  # (found, 2)
-    steps = np.linalg.norm(np.diff(centers, axis=0), axis=1)
-    return int((steps > JUMP * (boxes[1:, 2] - boxes[1:, 0])).sum())
+    """How often a box lies more than a quarter of its width away from the last one that was found."""
+    boxes = [box for box in found if box is not None]
+    return sum(is_jump(*pair) for pair in itertools.pairwise(boxes))
 
 
 def measure(recipe: Recipe, detectors: Mapping[str, Detector]) -> list[dict]:
-    """The rows of the table for all levels: each detector by its name, and the truth."""
+    """The rows of the table for all levels: the true boxes, each detector by its name, the held box."""
     # Channels last: the reader's convolutions are faster so.
     reader = checkpoint.load(READER).to(memory_format=torch.channels_last_3d)
     rows = []
     for level in LEVELS:
-        films = films_of(level, recipe.test_clips)
-        for name in tqdm([TRUTH, *detectors], desc=level, unit="finder"):
-            for i, film in enumerate(films.frames):
-                finder = known(films.boxes[i]) if name == TRUTH else MouthFinder(detectors[name])
-                live = read_film(film, finder, reader)
-                rows.append({"finder": name, "level": level, "film": i, **score(live, films, i)})
+        videos = videos_of(level, recipe.test_clips)
+        for name in tqdm([TRUTH, *detectors, *[HELD] * ("none" in detectors)], desc=level, unit="finder"):
+            for i, video in enumerate(videos.frames):
+                if name == TRUTH:
+                    finder = known(videos.boxes[i])
+                elif name == HELD:
+                    finder = HeldBox(MouthFinder(detectors["none"]))
+                else:
+                    finder = MouthFinder(detectors[name])
+                live = watch(video, finder, reader)
+                rows.append({"finder": name, "level": level, "video": i, **score(live, videos, i)})
     return rows
 
 
@@ -129,4 +133,29 @@ def word_error_rate(
     chosen = np.random.default_rng(0).integers(len(errors), size=(draws, len(errors)))
     rates = errors[chosen].sum(1) / words[chosen].sum(1)  # (draws,)
     low, high = np.quantile(rates, (0.025, 0.975))
+    return float(errors.sum() / words.sum()), float(low), float(high)
+
+
+def excess_errors(
+    rows: list[dict],
+    finder: str,
+    other: str,
+    level: str,
+    chosen: np.ndarray | None = None,
+    seed: int = 0,
+    draws: int = 2000,
+) -> tuple[float, float, float]:
+    """WER of a finder minus that of another one on the same videos, and its 95 % interval (paired bootstrap).
+
+    Args:
+        chosen: (videos,) bool, the videos to look at; by default all.
+    """
+    errors = column(rows, "errors", finder, level, seed) - column(
+        rows, "errors", other, level, seed
+    )  # (videos,)
+    words = np.array([len(said.split()) for said in column(rows, "said", finder, level, seed)])
+    if chosen is not None:
+        errors, words = errors[chosen], words[chosen]
+    drawn = np.random.default_rng(0).integers(len(errors), size=(draws, len(errors)))
+    low, high = np.quantile(errors[drawn].sum(1) / words[drawn].sum(1), (0.025, 0.975))
     return float(errors.sum() / words.sum()), float(low), float(high)

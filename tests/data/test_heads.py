@@ -1,4 +1,4 @@
-"""Films of talking heads: what they promise of boxes, hands, posters, chance; and crops of boxes."""
+"""Videos of talking heads: what they promise of boxes, hands, posters, chance; and crops of boxes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import pytest
 
 from lessons.data.box_crop import box_weights, crop_box
 from lessons.data.image import area_weights, resize_area
-from lessons.data.synthetic.heads import LEVELS, SIZE, Hardship, talking_films
+from lessons.data.synthetic.heads import LEVELS, SIZE, Hardship, talking_videos
 
 STILL = Hardship(noise=0.0, blur=(0.0, 0.0))
 
 
 def draw(hardship=STILL, n=3, n_frames=12, seed=0):
-    return talking_films([hardship] * n, np.random.default_rng(seed), n_frames)
+    return talking_videos([hardship] * n, np.random.default_rng(seed), n_frames)
 
 
 def test_shapes_and_ranges():
-    films = draw(n_frames=75, n=2)
-    assert len(films) == 2 and films.frames.shape == (2, 75, *SIZE) and films.frames.dtype == np.uint8
-    assert films.boxes.shape == (2, 75, 4) and films.boxes.dtype == np.float32
-    assert films.visible.shape == (2, 75) and films.posters.shape == (2,)
-    assert len(films.transcripts) == len(films.segments) == 2
-    for sentence, segments in zip(films.transcripts, films.segments, strict=True):
+    videos = draw(n_frames=75, n=2)
+    assert len(videos) == 2 and videos.frames.shape == (2, 75, *SIZE) and videos.frames.dtype == np.uint8
+    assert videos.boxes.shape == (2, 75, 4) and videos.boxes.dtype == np.float32
+    assert videos.visible.shape == (2, 75) and videos.posters.shape == (2,)
+    assert len(videos.transcripts) == len(videos.segments) == 2
+    for sentence, segments in zip(videos.transcripts, videos.segments, strict=True):
         assert [word for _, _, word in segments] == ["sil", *sentence.split(), "sil"]
 
 
@@ -36,15 +36,15 @@ def test_the_mouth_is_large_enough_and_within_the_picture():
 
 
 def test_the_mouth_is_where_the_box_says():
-    """What changes in a film without hand, noise and blinking is, for the most part, within the box."""
-    films = draw(Hardship(noise=0.0, blur=(0.0, 0.0), poster=1.0), n=4, n_frames=20, seed=2)
-    for film, boxes in zip(films.frames, films.boxes, strict=True):
-        crops = np.stack([crop_box(frame, box, (32, 64)) for frame, box in zip(film, boxes, strict=True)])
+    """What changes in a video without hand, noise and blinking is, for the most part, within the box."""
+    videos = draw(Hardship(noise=0.0, blur=(0.0, 0.0), poster=1.0), n=4, n_frames=20, seed=2)
+    for video, boxes in zip(videos.frames, videos.boxes, strict=True):
+        crops = np.stack([crop_box(frame, box, (32, 64)) for frame, box in zip(video, boxes, strict=True)])
         lips, cheeks = crops[:, 10:24, 16:48], crops[:, :4, 16:48]
         assert lips.std(0).mean() > 3 * cheeks.std(0).mean()
 
 
-def test_equal_states_give_equal_films_and_other_hardships_the_same_people():
+def test_equal_states_give_equal_videos_and_other_hardships_the_same_people():
     one, two = draw(seed=5), draw(seed=5)
     assert np.array_equal(one.frames, two.frames) and one.transcripts == two.transcripts
     harder = draw(Hardship(hidden=0.5, noise=0.05, flicker=0.05), seed=5)
@@ -67,8 +67,8 @@ def test_a_poster_never_moves():
     with_one = draw(Hardship(noise=0.0, blur=(0.0, 0.0), poster=1.0), n=6, n_frames=10)
     assert (0 < with_one.posters).all() and (with_one.posters < 10).all()
     assert (draw(Hardship(poster=0.0), n_frames=10).posters == 10).all()
-    for film, box, hung in zip(with_one.frames, with_one.boxes, with_one.posters, strict=True):
-        other_half = film[:, :, :70] if box[0, 0] > 96 else film[:, :, -70:]
+    for video, box, hung in zip(with_one.frames, with_one.boxes, with_one.posters, strict=True):
+        other_half = video[:, :, :70] if box[0, 0] > 96 else video[:, :, -70:]
         before, after = other_half[:hung], other_half[hung:]
         for part in (before, after):
             assert np.ptp(part, axis=0).max() <= 1  # a byte may be rounded up or down
@@ -98,11 +98,11 @@ def test_impossible_hardships_are_refused(change, message):
 
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="expected a generator"):
-        talking_films([STILL], 0)
+        talking_videos([STILL], 0)
     with pytest.raises(ValueError, match="expected 1 to 75"):
-        talking_films([STILL], np.random.default_rng(0), 76)
-    with pytest.raises(ValueError, match="one for each film"):
-        talking_films([], np.random.default_rng(0))
+        talking_videos([STILL], np.random.default_rng(0), 76)
+    with pytest.raises(ValueError, match="one for each video"):
+        talking_videos([], np.random.default_rng(0))
 
 
 # Crops

@@ -16,7 +16,7 @@ from lessons.data.clips import ClipSet
 from lessons.data.video import write_video
 from lessons.lipreading import Cascade, LipNet, SmallLipNet, StrangerLipNet
 from lessons.lipreading.cascade import letter_entropy
-from lessons.lipreading.live_reader import known, read_film
+from lessons.lipreading.live_reader import known, watch
 from lessons.lipreading.saliency import saliency
 from lessons.lipreading.streaming import FrontEnd, Stream
 from lessons.training import checkpoint, export
@@ -178,8 +178,7 @@ def test_the_live_reader_takes_it():
     boxes = np.tile(np.array([20, 20, 60, 40], np.float32), (30, 1))
     for limit, alone in ((1e-9, general), (1e9, familiar)):
         live, expected = (
-            read_film(film, known(boxes), reader)
-            for reader in (Cascade(familiar, general, limit).eval(), alone)
+            watch(film, known(boxes), reader) for reader in (Cascade(familiar, general, limit).eval(), alone)
         )
         torch.testing.assert_close(live.stream.log_probs(), expected.stream.log_probs())
         assert live.told == expected.told

@@ -1,13 +1,13 @@
-"""Films of a drawn person who moves and talks, with the place of the mouth in every frame.
+"""Synthetic videos of a drawn person who moves and talks, with the box of the mouth in every frame.
 
 The mouth is the synthetic talker's (``lessons.data.synthetic.talker``), so what reads those mouths can read
 these once it has found them. Around it: a face with eyes that blink, a wall with dark spots, sometimes a
-hand in front of the mouth. And while the film runs, a poster of somebody else may be hung up: a face like
-the other, but for two things, that it was not there at first and that it never moves. Who sees a single
-frame cannot tell the two apart; who remembers can.
+hand in front of the mouth. While the video runs, a poster of somebody else may appear on the wall: a face
+like the other, except that it was not there at first and never moves. A single frame does not tell which of
+the two talks; the frames before it do.
 
-Shapes: N films, T frames, H rows, W columns. Boxes are (x0, y0, x1, y1) in pixels, twice as wide as high: the
-part of the picture that a reader of mouths wants to see.
+Shapes: N videos, T frames, H rows, W columns. Boxes are (x0, y0, x1, y1) in pixels, twice as wide as high:
+the input window of a lip reader.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from lessons.data.synthetic.mouth_drawing import (
     stack,
 )
 from lessons.data.synthetic.moving import missing
-from lessons.data.synthetic.scene import Scene, film
+from lessons.data.synthetic.scene import Scene, film  # words: ok
 from lessons.data.synthetic.speaker import Speaker
 from lessons.data.synthetic.talker import Segments, say
 
-SIZE = (96, 192)  # (H, W) of a film
+SIZE = (96, 192)  # (H, W) of a video
 SENTENCE = 75  # frames in which a sentence is said
 UNITS = (28.0, 34.0)  # pixels to half the width of the mouth's box; all lengths of a face are in such units
-HUNG = (0.15, 0.6)  # of the film is over when the poster is hung up
+HUNG = (0.15, 0.6)  # range of the fraction of the video after which the poster appears
 BURST = 6.0  # frames for which a hand stays, on average
 COMES = 3  # frames that a hand takes to come, and to go
 
 
 @dataclass(frozen=True)
 class Hardship:
-    """What makes a film hard.
+    """How difficult a video is.
 
     Attributes:
-        hidden: share of the frames in which a hand is in front of the mouth.
+        hidden: fraction of the frames in which a hand is in front of the mouth.
         noise: standard deviation of each pixel's noise; white is 1.
         flicker: standard deviation of each frame's brightness, a factor around 1.
-        blur: standard deviation of the film's blur in pixels, the lowest and the highest.
-        poster: in how many films a poster of somebody else is hung up, 0 to 1.
+        blur: standard deviation of the video's blur in pixels, the lowest and the highest.
+        poster: the fraction of videos in which a poster of somebody else appears, 0 to 1.
     """
 
     hidden: float = 0.0
@@ -75,16 +75,16 @@ LEVELS = {
 
 
 @dataclass(frozen=True)
-class TalkingFilms:
-    """Films and what is in them.
+class TalkingVideos:
+    """Videos and what is in them.
 
     Attributes:
         frames: (N, T, H, W) uint8, gray.
         boxes: (N, T, 4) float32, where the mouth is, hidden or not.
-        visible: (N, T) float32, the share of the mouth that no hand covers.
-        posters: (N,) the frame from which the poster of somebody else hangs on the wall; T if none does.
+        visible: (N, T) float32, the fraction of the mouth that no hand covers.
+        posters: (N,) the frame in which the poster of somebody else appears; T if none does.
         transcripts: N sentences.
-        segments: for each film its words in time, (start, end, word) in frames, with ``sil`` around them.
+        segments: per video, its words in time, (start, end, word) in frames, with ``sil`` around them.
     """
 
     frames: np.ndarray
@@ -98,20 +98,20 @@ class TalkingFilms:
         return len(self.frames)
 
 
-def talking_films(
+def talking_videos(
     hardships: Sequence[Hardship], rng: np.random.Generator, n_frames: int = SENTENCE
-) -> TalkingFilms:
-    """Draw one film for each hardship. The same generator state gives the same films.
+) -> TalkingVideos:
+    """Draw one video for each hardship. The same generator state gives the same videos.
 
     Equal states and other hardships give the same people, on the same paths, who say the same.
 
     Args:
-        hardships: of each film, such as ``[LEVELS["some"]] * 4``.
-        rng: chance.
-        n_frames: length of a film; less than 75 is a piece from within a sentence.
+        hardships: of each video, such as ``[LEVELS["some"]] * 4``.
+        rng: random state.
+        n_frames: length of a video; less than 75 is a piece from within a sentence.
 
     Raises:
-        ValueError: a length out of range, no film, or a seed in place of a generator.
+        ValueError: a length out of range, no video, or a seed instead of a generator.
     """
     if not isinstance(rng, np.random.Generator):
         raise ValueError(
@@ -120,18 +120,18 @@ def talking_films(
     if not 1 <= n_frames <= SENTENCE:
         raise ValueError(f"n_frames: {n_frames}, expected 1 to {SENTENCE}")
     if not len(hardships):
-        raise ValueError("hardships: empty, expected one for each film")
+        raise ValueError("hardships: empty, expected one for each video")
     seeds = rng.integers(2**63, size=len(hardships))
-    films = [
-        _film(np.random.default_rng(seed), h, n_frames) for seed, h in zip(seeds, hardships, strict=True)
+    videos = [
+        _video(np.random.default_rng(seed), h, n_frames) for seed, h in zip(seeds, hardships, strict=True)
     ]
-    frames, boxes, visible, posters, transcripts, segments = zip(*films, strict=True)
+    frames, boxes, visible, posters, transcripts, segments = zip(*videos, strict=True)
     arrays = (np.concatenate(frames), np.stack(boxes), np.stack(visible), np.array(posters))
-    return TalkingFilms(*arrays, transcripts, segments)
+    return TalkingVideos(*arrays, transcripts, segments)
 
 
-def _film(rng: np.random.Generator, hardship: Hardship, n_frames: int) -> tuple:
-    """One film: frames (1, T, H, W), boxes (T, 4), visible (T,), frame of the poster, sentence, segments."""
+def _video(rng: np.random.Generator, hardship: Hardship, n_frames: int) -> tuple:
+    """One video: frames (1, T, H, W), boxes (T, 4), visible (T,), frame of the poster, sentence, segments."""
     talker, other = (_somebody(rng) for _ in range(2))
     sentence = random_sentence(rng)
     shapes, segments = say(sentence, talker.rate, rng, SENTENCE)  # (75, 8)
@@ -171,7 +171,7 @@ def _film(rng: np.random.Generator, hardship: Hardship, n_frames: int) -> tuple:
 
     boxes = np.stack([x - unit, y - unit / 2, x + unit, y + unit / 2], -1).astype(np.float32)  # (T, 4)
     camera = Scene(noise=hardship.noise, flicker=hardship.flicker, blur=hardship.blur)
-    frames = film((frames / 255)[None].astype(np.float32), camera, rng)  # (1, T, H, W)
+    frames = film((frames / 255)[None].astype(np.float32), camera, rng)  # (1, T, H, W)  # words: ok
     start, end = first, first + n_frames
     segments = tuple((a - start, b - start, word) for a, b, word in segments if b > start and a < end)
     return frames, boxes, visible, hung, sentence, segments
@@ -195,7 +195,7 @@ def _paint_head(
     log_scale: np.ndarray,
     shut: np.ndarray,
 ) -> np.ndarray:
-    """Paint a head over ``picture`` (1 or T, H, W): a film (T, H, W), its mouth at x and y (T,) in pixels."""
+    """Paint a head over ``picture`` (1 or T, H, W): (T, H, W) with the mouth at x and y (T,) in pixels."""
     # As lessons.data.synthetic.mouth_drawing.render, but on a wider picture: rows and columns in units
     # around a mouth at y = 0.
     rows = ((np.arange(SIZE[0]) + 0.5) / unit).astype(np.float32)  # (H,)
