@@ -69,7 +69,6 @@ for name, (weights, work, accuracy) in DETECTORS.items():
 # Pixel 2, a version with half the channels 65 ms (Table 7).
 #
 # The savings come from two kinds of layer: the **bottleneck** and the **depthwise-separable convolution**.
-# Both contain a 1 × 1 convolution.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -86,7 +85,7 @@ assert 1000 / 25 == 40 and 1024 == 4 * 256
 #
 # $$y_{o,h,w} = b_o + \sum_{c} W_{o,c}\; x_{c,h,w}$$
 #
-# No sum over neighboring pixels is left. Each pixel has a vector of $C$ numbers, and the matrix $W$ turns it
+# Each pixel has a vector of $C$ numbers, and the matrix $W$ turns it
 # into $O$ numbers: **a linear layer, the same one at every pixel.** A numerical check, with gradients:
 
 
@@ -338,8 +337,8 @@ assert round(589_824 / 69_632, 2) == 8.47 and Fraction(589_824, 69_632) == Fract
 # - The 63 is a misprint of 64. It loses one filter of $64 \cdot 9 = 576$ weights; the printed result is that
 #   of the correct sum.
 # - The ratio is 144/17 = 8.47, not 9.
-# - With the last layer as described, a 3 × 3, the block has 200,704 weights. It runs, and it saves a factor
-#   of 2.94 instead of 8.47. Only counting finds this mistake.
+# - With the last layer as described, a 3 × 3, the block has 200,704 weights. It saves a
+#   factor of 2.94 instead of 8.47.
 
 # %% [markdown]
 # ## 4. Weights against multiply-adds
@@ -448,7 +447,7 @@ for i in range(3):
 #
 # ### How much is lost?
 #
-# That depends on the input. Let the block imitate a random 1 × 1 layer, a *teacher*, with a 64 × 64 matrix
+# Let the block imitate a random 1 × 1 layer, a *teacher*, with a 64 × 64 matrix
 # $W$. The block's last layer makes 64 channels from $m$, so its output has at most $m$ independent
 # directions. If the input has the covariance $\Sigma$, the smallest possible mean squared error, relative to
 # the output's variance, is (Eckart and Young, 1936)
@@ -909,8 +908,7 @@ assert count(light, maps).weights == 67_840
 # %% [markdown]
 # `groups=channels` is missing. The layer named depthwise is an ordinary 3 × 3 convolution with 256 times the
 # planned weights, and the block now has *more* weights than the convolution that it replaced. Training does
-# not show it, since an ordinary convolution can compute everything that a depthwise one can. With the
-# argument, the block has 67,840 weights.
+# not show it, since an ordinary convolution can compute everything that a depthwise one can.
 
 # %% [markdown]
 # ## Deeper: how narrow?
