@@ -51,7 +51,7 @@ COURSE: tuple[Notebook, ...] = (
     Notebook(14, "video_detection", "Video detection", "a small detector, with and without memory", 1, True),
     Notebook(15, "capstone", "Capstone", "one stream: find the mouth, then read it", 1, True),
     Notebook(
-        16, "scale_and_ship", "Scale and ship", "mixed precision, compile, many processes, export", 2, True
+        17, "scale_and_ship", "Scale and ship", "mixed precision, compile, many processes, export", 2, True
     ),
 )
 

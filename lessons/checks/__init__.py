@@ -31,7 +31,7 @@ MODULES = {
     "13": "bottleneck_lstm",
     "14": "video_detection",
     "15": "capstone",
-    "16": "scale_and_ship",
+    "17": "scale_and_ship",
 }
 
 

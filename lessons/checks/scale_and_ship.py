@@ -1,4 +1,4 @@
-"""Checks of notebook 16, scale and ship. What is right is measured on a clock that we set, or by torch."""
+"""Checks of notebook 17, scale and ship. What is right is measured on a clock that we set, or by torch."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, fl
                 input_names=["clip"],
                 output_names=["logits"],
                 dynamic_axes={"clip": {0: "clips", 2: "frames"}, "logits": {0: "steps", 1: "clips"}},
-                dynamo=False,  # the newer exporter fixes T in torch 2.13 (notebook 16)
+                dynamo=False,  # the newer exporter fixes T in torch 2.13 (notebook 17)
             )
         graph = onnx.load(str(part))
         about = {**model.config, "alphabet": ALPHABET.symbols, "input": "mean 0, deviation 1 over a clip"}

@@ -1,4 +1,4 @@
-"""Each exercise of notebook 16: its solution passes, and what learners write by mistake does not."""
+"""Each exercise of notebook 17: its solution passes, and what learners write by mistake does not."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ WRONG = {
 @each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
-        check(f"16.{exercise}", wrong)
+        check(f"17.{exercise}", wrong)
 
 
 def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
@@ -248,11 +248,11 @@ def test_other_ways_to_be_right_are_right(capsys):
             times.append(clock() - began)
         return torch.tensor(sorted(times)[len(times) // 2], dtype=torch.float64)
 
-    check("16.fair_seconds", sync_everywhere)
-    check("16.whole_speedup", lambda s, f: 1 / sum(a / sum(s) / b for a, b in zip(s, f, strict=True)))
-    check("16.unscaled", lambda g, s: (tuple(x.float() * (1 / s) for x in g),
+    check("17.fair_seconds", sync_everywhere)
+    check("17.whole_speedup", lambda s, f: 1 / sum(a / sum(s) / b for a, b in zip(s, f, strict=True)))
+    check("17.unscaled", lambda g, s: (tuple(x.float() * (1 / s) for x in g),
                                        torch.tensor(all(x.float().sum().isfinite() for x in g))))  # fmt: skip
-    check("16.whole_gradient", combine(lambda g, n: torch.einsum("n...,n->...", g, n / n.sum())))
+    check("17.whole_gradient", combine(lambda g, n: torch.einsum("n...,n->...", g, n / n.sum())))
     assert capsys.readouterr().out.count("correct") == 4
 
 

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 16 · Scale and ship
+# # 17 · Scale and ship
 #
 # **You will make the training step of LipNet about twice as fast on a CPU with bfloat16 units, without
 # changing what it learns, and send a trained reader out into a world without PyTorch.**
@@ -159,7 +159,7 @@ def fair_seconds(work, clock, wait, repeats):
     raise NotImplementedError
 
 
-check("16.fair_seconds", fair_seconds)
+check("17.fair_seconds", fair_seconds)
 
 
 # %% tags=["hide-input"]
@@ -178,7 +178,7 @@ def fair_seconds_solution(work, clock, wait, repeats):
 
 
 # %%
-check("16.fair_seconds", fair_seconds_solution)
+check("17.fair_seconds", fair_seconds_solution)
 
 # %% [markdown]
 # The package's `timing.compare` does one thing more. To compare two ways of doing the same work it runs
@@ -271,7 +271,7 @@ def whole_speedup(shares, factors):
     raise NotImplementedError
 
 
-check("16.whole_speedup", whole_speedup)
+check("17.whole_speedup", whole_speedup)
 
 
 # %% tags=["hide-input"]
@@ -283,7 +283,7 @@ def whole_speedup_solution(shares, factors):
 
 
 # %%
-check("16.whole_speedup", whole_speedup_solution)
+check("17.whole_speedup", whole_speedup_solution)
 print(f"65 % four times as fast: the step {whole_speedup_solution([0.65, 0.35], [4, 1]):.2f} times")
 print(f"65 % in no time at all:  the step {whole_speedup_solution([0.65, 0.35], [4e9, 1]):.2f} times")
 gains = 2.0 ** np.arange(0, 8, 0.25)  # factor of the part
@@ -899,7 +899,7 @@ def unscaled(gradients, scale):
     raise NotImplementedError
 
 
-check("16.unscaled", unscaled)
+check("17.unscaled", unscaled)
 
 
 # %% tags=["hide-input"]
@@ -911,7 +911,7 @@ def unscaled_solution(gradients, scale):
 
 
 # %%
-check("16.unscaled", unscaled_solution)
+check("17.unscaled", unscaled_solution)
 
 # %% [markdown]
 # <details><summary><b>Help: "the loss is NaN, but only with mixed precision"</b></summary>
@@ -1091,7 +1091,7 @@ def whole_gradient(gradients, clips):
     raise NotImplementedError
 
 
-check("16.whole_gradient", whole_gradient)
+check("17.whole_gradient", whole_gradient)
 
 
 # %% tags=["hide-input"]
@@ -1103,7 +1103,7 @@ def whole_gradient_solution(gradients, clips):
 
 
 # %%
-check("16.whole_gradient", whole_gradient_solution)
+check("17.whole_gradient", whole_gradient_solution)
 
 # %% [markdown]
 # What else can go wrong with several processes: dropout and augmentation drawn anew in each, batch
@@ -1297,7 +1297,7 @@ def fold(weight, bias, mean, variance, gamma, beta, eps):
     raise NotImplementedError
 
 
-check("16.fold", fold)
+check("17.fold", fold)
 
 
 # %% tags=["hide-input"]
@@ -1309,7 +1309,7 @@ def fold_solution(weight, bias, mean, variance, gamma, beta, eps):
 
 
 # %%
-check("16.fold", fold_solution)
+check("17.fold", fold_solution)
 block = checkpoint.load("lipnet_small_synthetic").stcnn1
 with torch.no_grad():
     agree(
