@@ -31,6 +31,7 @@ MODULES = {
     "13": "bottleneck_lstm",
     "14": "video_detection",
     "15": "capstone",
+    "16": "make_it_fast",
     "17": "scale_and_ship",
 }
 

@@ -1,7 +1,7 @@
 """LipNet as it is commonly ported, in float32 and torch's default layout: a baseline for fast training.
 
 The same network as :class:`lessons.lipreading.lipnet.LipNet`, with its layers in the paper's order. Only
-``lessons.measure.bench`` and notebook 17 use it.
+``lessons.measure.bench`` and notebook 16 use it.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, fl
                 dynamo=False,  # the newer exporter fixes T in torch 2.13 (notebook 17)
             )
         graph = onnx.load(str(part))
-        about = {**model.config, "alphabet": ALPHABET.symbols, "input": "mean 0, deviation 1 over a clip"}
+        about = {**model.config, "alphabet": ALPHABET.symbols, "input": "mean 0, standard deviation 1 over a clip"}
         onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in about.items()})
         if half:
             store_half(graph)

@@ -933,7 +933,7 @@ assert last.stride() == decoded.stride() and decoded.is_contiguous(memory_format
 
 # %% [markdown]
 # A decoder's clip, permuted, is already in this format. Which format is faster depends on the machine and its
-# convolution library; measure it on yours (notebook 17).
+# convolution library; measure it on yours (notebook 16).
 #
 # ## Deeper: frames are not seconds
 #

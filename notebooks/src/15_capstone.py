@@ -885,4 +885,4 @@ figures.layer_costs(
 #   several readings agree on.
 # - B. Efron, *Bootstrap Methods: Another Look at the Jackknife*, Annals of Statistics 7(1), 1979.
 #
-# **Next**: notebook 17: make it fast, and send it out into the world.
+# **Next**: notebook 16: make it fast, and send it out into the world.
