@@ -4,7 +4,7 @@
 # **You will measure where a training step of LipNet spends its time, speed it up in three places, measure
 # each gain, and compare the accuracy before and after.**
 #
-# *Core path: about 55 minutes; deeper sections: about 30; all cells together run in
+# *Core path: about 50 minutes; deeper sections: about 20; all cells together run in
 # about 75 seconds on one CPU core.*
 #
 # **You need**: memory formats (notebook 01), the GRU (03), LipNet's shapes (06), the training step (09).
@@ -338,9 +338,9 @@ assert one_by_one == 256 and ones.sum() == 1000 and pixel == 1000 and ones[0] * 
 assert torch.finfo(torch.float16).max == 65504
 
 # %% [markdown]
-# A *convolution* is safe: it multiplies 16-bit numbers and accumulates in float32. A **GRU's hidden state** is
-# not. It is a running sum, $h \leftarrow h + (1 - z)(n - h)$. Below, $1 - z = 0.002$ and the candidate is 1,
-# so the hidden state should approach 1.
+# A *convolution* is safe: it multiplies 16-bit numbers and accumulates in float32. A **GRU's hidden state**
+# is not. It is a running sum, $h \leftarrow h + (1 - z)(n - h)$. Below, $1 - z = 0.002$ and the candidate is
+# 1, so the hidden state should approach 1.
 
 # %%
 runs = {}
@@ -362,12 +362,13 @@ weight = torch.tensor(0.05, dtype=torch.bfloat16)
 assert (weight.float() + 1e-4).bfloat16() == weight  # a step of a usual learning rate
 
 # %% [markdown]
-# At 0.5 the next bfloat16 number is 1/256 away. An update of 0.001 is less than half of that, so it is rounded
-# away every time. The same happens to weights: an update of 1e-4 leaves a weight of 0.05 unchanged. Therefore:
+# At 0.5 the next bfloat16 number is 1/256 away. An update of 0.001 is less than half of that, so it is
+# rounded away every time. The same happens to weights: an update of 1e-4 leaves a weight of 0.05 unchanged.
+# Therefore:
 #
 # | stays in float32 | goes to 16 bits |
 # |---|---|
-# | weights, optimizer, GRUs, sums in normalization, softmax, CTC | convolutions, and the activations between them |
+# | weights, optimizer, GRUs, sums in normalization, softmax, CTC | convolutions and their activations |
 #
 # This is **mixed precision**, and `torch.autocast` does it: inside it a convolution casts its inputs down.
 # `LipNet.forward` switches autocast off before its GRUs.
@@ -434,8 +435,8 @@ figures.throughput(rates, title=f"2 clips of 24 frames, one CPU core, convolutio
 #
 # ## 5. Fix 2: fewer, larger operations
 #
-# Once the convolutions are fast, the optimizer matters. Adam calls more than twenty operations for each of the
-# 24 weight tensors. `fused=True` does all of it in one call. **Predict**: does it change the weights?
+# Once the convolutions are fast, the optimizer matters. Adam calls more than twenty operations for each of
+# the 24 weight tensors. `fused=True` does all of it in one call. **Predict**: does it change the weights?
 
 # %% tags=["predict"]
 weights = [torch.linspace(-1, 1, 7, dtype=torch.float64).requires_grad_() for _ in range(2)]
@@ -597,8 +598,8 @@ print(f"prepare {prepare_ms:.0f} ms, learn {learn_ms:.0f} ms: at most {gain:.2f}
 # $s$ ms, $n$ batches take $n(a + s)$ one after the other. With one helper that prepares ahead, the step waits
 # only for the first batch: $a + (n - 1)\max(a, s) + s$.
 #
-# **Predict**: a GPU needs 84 ms for a step of 50 clips, and one core needs 20 ms per clip to prepare them (the
-# estimates in `docs/eight_gpus.md`). What does one helper gain? How many helpers keep the GPU busy?
+# **Predict**: a GPU needs 84 ms for a step of 50 clips, and one core needs 20 ms per clip to prepare them
+# (the estimates in `docs/eight_gpus.md`). What does one helper gain? How many helpers keep the GPU busy?
 
 
 # %% tags=["predict"]
@@ -646,8 +647,8 @@ assert gpu[1] < 1.1 and gpu[8] > 7 and gpu[12] > 10
 
 # %% [markdown]
 # **One** helper gains 8 % in both cases, for opposite reasons. On the CPU the step takes nearly all the time.
-# With the GPU the helper itself is the bottleneck, and the GPU is idle nine tenths of the time. There it takes
-# about twelve helpers, and then the gain is more than tenfold. Try other numbers:
+# With the GPU the helper itself is the bottleneck, and the GPU is idle nine tenths of the time. There it
+# takes about twelve helpers, and then the gain is more than tenfold. Try other numbers:
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: the sliders are widgets, which live only while the notebook runs
@@ -662,8 +663,8 @@ def workers(prepare=60, learn=20, helpers=2):
 
 # %% [markdown]
 # The simplest helper is a thread with a queue. NumPy and torch release Python's lock while they compute, so
-# the helper can run beside the step **if a second core is free**. Work in pure Python holds the lock; for that
-# `DataLoader(num_workers=...)` uses processes.
+# the helper can run beside the step **if a second core is free**. Work in pure Python holds the lock; for
+# that `DataLoader(num_workers=...)` uses processes.
 
 
 # %%
@@ -693,9 +694,9 @@ else:
     raise AssertionError("the helper's error was lost")
 
 # %% [markdown]
-# **Measure** it in two settings. In the first, the real step learns on the CPU. In the second, a stand-in for a
-# GPU learns: it *sleeps* for as long as preparing takes, so the core is free. The stand-in shows the best case,
-# not a real GPU's gain.
+# **Measure** it in two settings. In the first, the real step learns on the CPU. In the second, a stand-in for
+# a GPU learns: it *sleeps* for as long as preparing takes, so the core is free. The stand-in shows the best
+# case, not a real GPU's gain.
 
 
 # %% tags=["measured"]
@@ -856,7 +857,8 @@ for scale in (1.0, 65536.0, 1e14):
 #
 # Ask which number left the range. With float16: is there a `GradScaler`, and is `unscale_` called before
 # gradient clipping? With either format: is a softmax, a variance, a mean over many pixels or CTC computed in
-# 16 bits? Put these in a block with `torch.autocast(..., enabled=False)` and cast their input with `.float()`.
+# 16 bits? Put these in a block with `torch.autocast(..., enabled=False)` and cast their input with
+# `.float()`.
 # </details>
 #
 # ## Deeper: `torch.compile`
@@ -907,8 +909,8 @@ assert found_graphs == {"gate": 1, "gate_with_item": 2}
 #
 # ## Deeper: from scratch against built-in
 #
-# `python -m lessons bench` measures each piece of this course against torch's own, forward and backward. These
-# are the recorded results (a ratio below 1: ours is faster):
+# `python -m lessons bench` measures each piece of this course against torch's own, forward and backward.
+# These are the recorded results (a ratio below 1: ours is faster):
 
 # %%
 for path in sorted(checkpoint.trained_folder("bench").glob("*.json")):
@@ -955,7 +957,7 @@ agree("gradient of our CTC loss against torch's", *both, tolerance=1e-9)
 # | float16, bfloat16 | two 16-bit formats: more digits, or a larger range | half precision, brain float |
 # | mixed precision | products in 16 bits; sums, weights and recurrences in 32 | AMP |
 # | autocast | torch's context in which chosen operations cast their inputs down | |
-# | loss scaling | multiplying the loss so that small gradients do not underflow in float16 | gradient scaling |
+# | loss scaling | multiplying the loss so that gradients do not underflow in float16 | gradient scaling |
 # | fused optimizer | all weights updated by one operation instead of twenty per tensor | |
 # | prefetching | preparing the next batches during the current step | data loading workers |
 # | graph break | a point where a compiler must stop because Python reads a value | |
