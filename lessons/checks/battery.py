@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -293,12 +294,10 @@ def _expect_scalar(
         kind, right_kind = f"a {type(expected).__name__}", isinstance(one, type(expected))
     if not right_kind:
         raise AssertionError(f"{name} gave {shown(found)}, expected {kind}. {hint}".rstrip())
-    if isinstance(expected, float):
-        same = one == expected or abs(one - expected) <= tolerance * max(1.0, abs(expected))
-    else:
-        same = one == expected
+    finite = isinstance(expected, float) and math.isfinite(expected)  # to infinity, every number is as near
+    same = one == expected or (finite and abs(one - expected) <= tolerance * max(1.0, abs(expected)))
     if not same:
-        if isinstance(expected, float) and abs(one - expected) <= ROUNDING * max(1.0, abs(expected)):
+        if finite and abs(one - expected) <= ROUNDING * max(1.0, abs(expected)):
             raise AssertionError(
                 f"{name}: right formula, but an error of {abs(one - expected):.1g}, as of float32 or of "
                 "rounding. Compute in float64 and round nothing."

@@ -11,6 +11,14 @@ from torch import Tensor
 from lessons.checks.battery import Case, Exercise
 
 
+class ValuesFirst(Exercise):
+    """The values of all cases before any gradient: the hint of a case with zeros fits its values only."""
+
+    def __call__(self, function: Callable) -> None:
+        Exercise(self.reference, self.cases, gradients=False, parts=self.parts)(function)
+        super().__call__(function)
+
+
 def whole_gradient(gradients: Sequence[Tensor], clips: Sequence[int]) -> Tensor:
     """The gradient of the mean loss over all clips, from each process's gradient of its own mean."""
     return sum(gradient * n for gradient, n in zip(gradients, clips, strict=True)) / sum(clips)
@@ -25,6 +33,7 @@ def _gradient_cases() -> Iterator[Case]:
         ([1, 2, 6], (1, 3, 2), "Each process's mean stands for as many clips as it had."),
         ([4, 0, 3], (3, 1), "A process without a clip sends zeros: it must not pull the mean down."),
         ([0, 2, 1, 5, 0], (2, 2, 1), "A process without a clip must not pull the mean down."),
+        ([1, 0, 3, 2, 4], (3, 1, 4), "Every clip must count the same, whichever process it belongs to."),
     ):
         gradients = [torch.randn(*shape, generator=generator, dtype=torch.float64) * (n > 0) for n in clips]
         yield Case((gradients, clips), hint)
@@ -57,7 +66,7 @@ def _fold_cases() -> Iterator[Case]:
     for shape, bias, mean, variance, gamma, beta, eps, hint in (
         ((3, 2, 2, 3, 2), zero, zero, one, lambda n: one(n) * 2, zero, 0.0,
          "γ multiplies a whole channel of the output: a whole filter."),
-        ((3, 3, 1, 1, 1), zero, zero, one, random, zero, 0.0,
+        ((3, 2, 1, 1, 1), zero, zero, one, random, zero, 0.0,
          "Each output channel, the weight's first axis, has its own γ."),
         ((4, 2, 3, 3, 3), zero, zero, positive, one, zero, 0.0,
          "Divide by the standard deviation, the root of the variance."),
@@ -155,6 +164,6 @@ def _export_cases() -> Iterator[Case]:
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
     "whole_gradient": Exercise(whole_gradient, _gradient_cases),
-    "fold": Exercise(fold, _fold_cases, parts=("weight", "bias")),
+    "fold": ValuesFirst(fold, _fold_cases, parts=("weight", "bias")),
     "export_error": Exercise(export_error, _export_cases, gradients=False),
 }
