@@ -219,12 +219,12 @@ with tempfile.TemporaryDirectory() as temporary:
 moved = (answers["float16"] - answers["float32"]).abs().max().item()
 texts = {name: [alphabet.decode(t) for t in greedy_decode(a, reading.lengths)] for name, a in answers.items()}
 print({name: f"{size / 1e6:.1f} MB" for name, size in sizes.items()})
-print("largest change of a logit below 0.05:", moved < 0.05)
+print("largest change of a logit below 0.1:", moved < 0.1)
 print("same sentences:", texts["float16"] == texts["float32"])
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert sizes["float16"] < 0.52 * sizes["float32"] and 0 < moved < 0.05
+assert sizes["float16"] < 0.52 * sizes["float32"] and 0 < moved < 0.1
 assert texts["float16"] == texts["float32"] and 15 < answers["float32"].max() < 25
 
 # %% [markdown]
