@@ -272,7 +272,7 @@ print(f"65 % in no time at all:  the step {whole_speedup([0.65, 0.35], [4e9, 1])
 gains = 2.0 ** np.arange(0, 8, 0.25)  # speed-up of the part
 figures.curves(
     {
-        f"{100 * p:.0f} % of the step": (gains, [whole_speedup([p, 1 - p], [g, 1]) for g in gains])
+        f"{100 * p:.0f} % of the step": (gains, [float(whole_speedup([p, 1 - p], [g, 1])) for g in gains])
         for p in (0.3, 0.65, 0.9)
     },
     xlabel="speed-up of the part",
@@ -282,7 +282,7 @@ figures.curves(
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert round(whole_speedup([0.65, 0.35], [4, 1]), 2) == 1.95
+assert abs(whole_speedup([0.65, 0.35], [4, 1]) - 1.95) < 0.01
 assert 2.8 < whole_speedup([0.65, 0.35], [1e12, 1]) < 3
 
 # %% [markdown]
@@ -588,7 +588,7 @@ def make(i):
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: times
-prepare_ms = 1000 * fair_seconds(lambda: make(0), time.perf_counter, lambda: None, 5)
+prepare_ms = 1000 * float(fair_seconds(lambda: make(0), time.perf_counter, lambda: None, 5))
 learn_ms = 1000 * len(batch.lengths) / statistics.median(rates["+ fused optimizer"])
 gain = whole_speedup([prepare_ms, learn_ms], [1e9, 1])
 print(f"prepare {prepare_ms:.0f} ms, learn {learn_ms:.0f} ms: at most {gain:.2f} times as fast")
@@ -850,7 +850,7 @@ for scale in (1.0, 65536.0, 1e14):
     weight.grad = None
     ((weight.half() * 1e-4).float().sum() * 1e-4 * scale).backward()  # the true gradient is 1e-8
     (gradient,), fine = unscaled([weight.grad.half()], scale)
-    print(f"scale {scale:.0e}: gradient {gradient.item():.1e}, take the step: {fine}")
+    print(f"scale {scale:.0e}: gradient {gradient.item():.1e}, take the step: {bool(fine)}")
 
 # %% [markdown]
 # <details><summary><b>Help: "the loss is NaN, but only with mixed precision"</b></summary>

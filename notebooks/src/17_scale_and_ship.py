@@ -336,7 +336,7 @@ _ = export.to_onnx(reader, path)
 shipped = export.OnnxReader(path)
 print("input", shipped.session.get_inputs()[0].shape, "· output", shipped.session.get_outputs()[0].shape)
 with torch.no_grad():
-    error = export_error(reader, shipped, [reading.x[:2, :, :40], reading.x])  # (B, C, T, H, W)
+    error = float(export_error(reader, shipped, [reading.x[:2, :, :40], reading.x]))  # (B, C, T, H, W)
 print("no logit differs by more than 0.001, at 40 and 75 frames:", error < 1e-3)
 texts = [alphabet.decode(t) for t in greedy_decode(shipped(reading.x), reading.lengths)]
 print("read by ONNX Runtime:", texts[1])
@@ -390,7 +390,7 @@ with export.quiet():
 exported = export.OnnxReader(loop_path)
 inputs = {n_frames: torch.randn(n_frames, 1, 8) for n_frames in (20, 30)}  # (T, B, F)
 with torch.no_grad():
-    errors = {n_frames: export_error(loop, exported, [x]) for n_frames, x in inputs.items()}
+    errors = {n_frames: float(export_error(loop, exported, [x])) for n_frames, x in inputs.items()}
     print("30 frames in, frames out:", len(exported(inputs[30])))
 print("20 frames: equal:", errors[20] < 1e-5, "· 30 frames: error", errors[30])
 
@@ -435,7 +435,7 @@ for name, choice in choices.items():
         continue
     exported = export.OnnxReader(path)
     with torch.no_grad():
-        trusted[name] = export_error(model, exported, list(inputs.values())) < 1e-5
+        trusted[name] = bool(export_error(model, exported, list(inputs.values())) < 1e-5)
     shapes = exported.session.get_inputs()[0].shape, exported.session.get_outputs()[0].shape
     print(f"{name}: input {shapes[0]}, output {shapes[1]}; equal at 20 and 30 frames: {trusted[name]}")
 
@@ -545,6 +545,10 @@ figures.curves(
 # @title Claims { display-mode: "form" }
 grows, *others = loops.values()
 assert grows[-1] == 10 * grows[0] > 1_000_000 and not any(trace[-1] for trace in others)
+weight = torch.ones(2, requires_grad=True)
+total = weight.square().sum()
+total.backward()
+assert total.grad_fn.next_functions  # the nodes are still there
 
 # %% [markdown]
 # The loop *without* `backward()` grows, by all its activations per batch. `backward()` frees what was saved
