@@ -30,6 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 import torch.nn.functional as F
+from IPython.display import display
 from torch import nn
 
 import lessons
@@ -481,9 +482,10 @@ if GPU:
     baseline = np.array(losses_there["plain port"])
     for name, losses in losses_there.items():
         print(f"{name}: losses within {np.abs(losses / baseline - 1).max():.1%} of the baseline's")
-    figures.throughput(
+    on_gpu = figures.throughput(
         measured(ladder_there, large), title=f"16 clips of 75 frames, {torch.cuda.get_device_name(device)}"
     )
+    display(on_gpu)
 
 # %% [markdown]
 # ## 6. Is it still as accurate?
@@ -710,16 +712,29 @@ def batches_per_second(batches, learn):
 
 
 cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-settings = {
-    "the real step": (ladder["+ fused optimizer"], 4),
-    "a sleeping device": (lambda: time.sleep(prepare_ms / 1000), 12),
-}
-for name, (learn, n) in settings.items():
+
+
+def alone_and_helped(learn, n):
+    """Batches per second, three rounds each."""
     speeds = {"alone": [], "with a helper": []}
     for _ in range(3):
         speeds["alone"].append(batches_per_second(map(make, range(n)), learn))
         speeds["with a helper"].append(batches_per_second(ahead(make, range(n)), learn))
-    figures.throughput(speeds, unit="batches per second", title=f"Prefetching for {name}, {cores} cores")
+    return speeds
+
+
+figures.throughput(
+    alone_and_helped(ladder["+ fused optimizer"], 4),
+    unit="batches per second",
+    title=f"Prefetching for the real step, {cores} cores",
+)
+
+# %% tags=["measured"]
+figures.throughput(
+    alone_and_helped(lambda: time.sleep(prepare_ms / 1000), 12),
+    unit="batches per second",
+    title="Prefetching for a device that sleeps",
+)
 
 # %% [markdown]
 # With 12 batches, the sleeping device can gain at most $2n/(n + 1) = 1.85$ times. The real step gains at most
