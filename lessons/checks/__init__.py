@@ -31,7 +31,8 @@ MODULES = {
     "13": "bottleneck_lstm",
     "14": "video_detection",
     "15": "capstone",
-    "16": "scale_and_ship",
+    "16": "make_it_fast",
+    "17": "scale_and_ship",
 }
 
 

@@ -520,13 +520,10 @@ def _expect_scalar(
         kind, right_kind = f"a {type(expected).__name__}", isinstance(one, type(expected))
     if not right_kind:
         raise AssertionError(f"{name} gave {shown(found)}, expected {kind}. {hint}".rstrip())
-    near = isinstance(expected, float) and math.isfinite(expected)  # infinity is near to nothing
-    if near:
-        same = abs(one - expected) <= tolerance * max(1.0, abs(expected))
-    else:
-        same = one == expected
+    finite = isinstance(expected, float) and math.isfinite(expected)  # to infinity, every number is as near
+    same = one == expected or (finite and abs(one - expected) <= tolerance * max(1.0, abs(expected)))
     if not same:
-        if near and abs(one - expected) <= ROUNDING * max(1.0, abs(expected)):
+        if finite and abs(one - expected) <= ROUNDING * max(1.0, abs(expected)):
             raise AssertionError(
                 f"{name}: right formula, but an error of {abs(one - expected):.1g}, as of float32 or of "
                 "rounding. Compute in float64 and round nothing."

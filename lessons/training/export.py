@@ -2,9 +2,9 @@
 
 ``python -m lessons export lipnet_small_synthetic reader.onnx``
 
-An exporter watches the model read one clip and writes down what it saw. Whatever was a plain number while it
-watched, such as the frames of that clip, may be in the file for good, and nobody is told. So a file is kept
-only after it has read clips of other lengths and given torch's own answers.
+An exporter traces the model on one clip and records the operations. Whatever was a plain number then, such as
+the number of frames, may be a constant in the file, without any warning. So a file is kept only after it has
+given the same logits as torch for clips of other lengths.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ INSTALL = 'pip install -c constraints.txt -e ".[dev]"'
 
 
 class ExportError(ValueError):
-    """The file does not say what the model says."""
+    """The file does not compute what the model computes."""
 
 
 class OnnxReader:
@@ -80,10 +80,10 @@ class OnnxReader:
 
 
 def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, float]:
-    """Write ``model`` as an ONNX file for any number of frames and clips, and check that it is.
+    """Write ``model`` as an ONNX file for any number of frames and clips, and check its outputs.
 
     The file's input ``clip`` (B, C, T, H, W) is normalized as in ``lessons.data.batch.normalize``, its output
-    ``logits`` is (T * upsample, B, V). Its metadata tell the alphabet.
+    ``logits`` is (T * upsample, B, V). Its metadata hold the alphabet.
 
     Args:
         model: may stay on a GPU and in ``train`` mode; a copy of it is exported.
@@ -94,14 +94,14 @@ def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, fl
         clip length -> the largest difference between a logit of the file and torch's.
 
     Raises:
-        ExportError: the file's answers are not torch's; nothing is written.
+        ExportError: the file's logits differ from torch's; nothing is written.
         ImportError: onnx or onnxruntime is not installed.
     """
     if Path(path).suffix != ".onnx":
         raise ValueError(f"{path}: expected a name that ends in .onnx")
     onnx = need("onnx")
     need("onnxruntime")
-    twin = from_config(**model.config)  # torch's layers: the file then has one GRU, not T steps of one
+    twin = from_config(**model.config)  # torch's layers: one GRU operation in the file, not T steps
     twin.load_state_dict({name: value.cpu() for name, value in model.state_dict().items()})
     twin.eval()
     clip = torch.zeros(1, model.in_channels, TRACED, *model.frame_size)  # (B, C, T, H, W)
@@ -114,10 +114,11 @@ def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, fl
                 input_names=["clip"],
                 output_names=["logits"],
                 dynamic_axes={"clip": {0: "clips", 2: "frames"}, "logits": {0: "steps", 1: "clips"}},
-                dynamo=False,  # the newer exporter fixes T in torch 2.13 (notebook 16)
+                dynamo=False,  # the newer exporter fixes T in torch 2.13 (notebook 17)
             )
         graph = onnx.load(str(part))
-        about = {**model.config, "alphabet": ALPHABET.symbols, "input": "mean 0, deviation 1 over a clip"}
+        normalized = "mean 0, standard deviation 1 over a clip"
+        about = {**model.config, "alphabet": ALPHABET.symbols, "input": normalized}
         onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in about.items()})
         if half:
             store_half(graph)

@@ -428,7 +428,7 @@ assert good == list(evaluate(model, some).texts)
 # %%
 short = (
     "start here, video tensors, STCNN, GRU, CTC loss, decoding, LipNet, lip data, talker, train, "
-    "strangers, bottleneck, ConvLSTM, B-LSTM, detection, capstone, ship"
+    "strangers, bottleneck, ConvLSTM, B-LSTM, detection, capstone, speed, ship"
 ).split(", ")
 figures.course_map([(n.number, title, n.written) for n, title in zip(COURSE, short, strict=True)], here=0)
 

@@ -1,69 +1,19 @@
-"""Each exercise of notebook 16: its solution passes, and what learners write by mistake does not."""
+"""What learners write by mistake in the exercises of notebook 17 does not pass, and is told why.
+
+That the shown solutions pass: tests/checks/test_solutions.py.
+"""
 
 from __future__ import annotations
 
 import math
-import statistics
 
+import numpy as np
 import pytest
 import torch
 
 from lessons.checks import check
-from lessons.checks.scale_and_ship import CHECKS, HOST, Device
-from tests.checks.exercises import each_wrong_answer
-
-
-def timer(warm=True, warm_wait=True, end_wait=True, combine=statistics.median, whole=False, again=True):
-    """fair_seconds with a step left out."""
-
-    def function(work, clock, wait, repeats):
-        if warm:
-            work()
-        if warm_wait:
-            wait()
-        times, begin = [], clock()
-        for _ in range(repeats):
-            if again:
-                begin = clock()
-            work()
-            if end_wait:
-                wait()
-            times.append(clock() - begin)
-        return sum(times) if whole else combine(times)
-
-    return function
-
-
-def wait_before_only(work, clock, wait, repeats):
-    work()
-    times = []
-    for _ in range(repeats):
-        wait()
-        began = clock()
-        work()
-        times.append(clock() - began)
-    return statistics.median(times)
-
-
-def one_block(work, clock, wait, repeats):
-    work()
-    wait()
-    began = clock()
-    for _ in range(repeats):
-        work()
-    wait()
-    return (clock() - began) / repeats
-
-
-def scaled(divide=lambda g, s: g.float() / s, fine=None):
-    fine = fine or (lambda gradients: all(bool(torch.isfinite(g).all()) for g in gradients))
-    return lambda gradients, scale: ([divide(g, scale) for g in gradients], fine(gradients))
-
-
-def in_place(gradients, scale):
-    for gradient in gradients:
-        gradient.div_(scale)
-    return [gradient.float() for gradient in gradients], True
+from lessons.checks.scale_and_ship import CHECKS
+from tests.checks.exercises import each_right_answer, each_wrong_answer, sizes_that_never_vary
 
 
 def folding(weight=lambda w, s: w * s.view(-1, 1, 1, 1, 1), bias=lambda b, m, s, beta: (b - m) * s + beta,
@@ -81,123 +31,111 @@ def weigh_in_place(gradients, clips):
     return sum(gradients) / sum(clips)
 
 
-def ordered_before_the_clock(work, clock, wait, repeats):
-    work(), wait()
-    times = []
-    for _ in range(repeats):
-        work()
-        began = clock()
-        wait()
-        times.append(clock() - began)
-    return statistics.median(times)
-
-
 def fold_in_place(w, b, mean, variance, gamma, beta, eps):
     scale = gamma / (variance + eps).sqrt()
     return w.mul_(scale.view(-1, 1, 1, 1, 1)), (b - mean) * scale + beta
 
 
 def combine(rule):
-    return lambda gradients, clips: rule(torch.stack(gradients), torch.tensor(clips).double())
+    return lambda gradients, clips: rule(torch.stack(gradients), torch.tensor(clips).to(gradients[0]))
 
 
-def by(clips):
-    return clips.view(-1, 1, 1)
+def by(clips, gradients):
+    return clips.view(-1, *[1] * (gradients.dim() - 1))
 
 
-def pairs(shares, factors):
-    return zip(shares, factors, strict=True)
+def without_graph(function):
+    def detached(*arguments):
+        with torch.no_grad():
+            return function(*arguments)
+
+    return detached
 
 
-def finite(x):
-    return bool(torch.isfinite(x).all())
+def whole(gradients, clips):
+    return sum(g * n for g, n in zip(gradients, clips, strict=True)) / sum(clips)
+
+
+def sorted_clips(gradients, clips):
+    found = whole(gradients, clips)
+    clips.append(0)
+    return found
+
+
+def error(differ=lambda d: d.abs().max().item(), over=max, shape=True, finite=True, catch=True, skip=False):
+    """export_error with a slip."""
+
+    def function(model, exported, clips):
+        found = []
+        for x in clips:
+            try:
+                y = exported(x)
+            except ValueError:
+                if not catch:
+                    raise
+                if skip:
+                    continue
+                return math.inf
+            if shape and y.shape != model(x).shape:
+                return math.inf
+            if finite and not y.isfinite().all():
+                return math.inf
+            n = min(len(y), len(model(x)))
+            found.append(differ(y[:n] - model(x)[:n]))
+        return over(found)
+
+    return function
+
+
+def clips_in_place(model, exported, clips):
+    found = error()(model, exported, clips)
+    clips[0].mul_(2)
+    return found
+
+
+def minus_one(model, exported, clips):
+    found = error()(model, exported, clips)
+    return -1.0 if found == math.inf else found
+
+
+def nan_unseen(model, exported, clips):
+    worst = 0.0
+    for x in clips:
+        try:
+            y = exported(x)
+        except ValueError:
+            return math.inf
+        if y.shape != model(x).shape:
+            return math.inf
+        worst = max(worst, (y - model(x)).abs().max().item())  # max(0, NaN) is 0
+    return worst
 
 
 NAN = float("nan")
 WRONG = {
-    "fair_seconds": [
-        ("no warm-up", timer(warm=False), "something comes before them"),
-        ("no wait at the end", timer(end_wait=False), "comes back at once"),
-        ("waits before, not after", wait_before_only, "comes back at once"),
-        ("no wait at all", timer(warm_wait=False, end_wait=False), "comes back at once"),
-        ("warm-up not awaited", timer(warm_wait=False), "was it over"),
-        ("a mean", timer(combine=statistics.fmean), "do they not move"),
-        ("the best", timer(combine=min), "do they not move"),
-        ("the worst", timer(combine=max), "do they not move"),
-        ("the sum", timer(whole=True), "the time of one call"),
-        ("the clock read once", timer(again=False), "the time of one call"),
-        ("one block", one_block, "do they not move"),
-        ("work before the clock", ordered_before_the_clock, "from before it until it is done"),
-        ("milliseconds", timer(combine=lambda t: 1000 * statistics.median(t)), "counts seconds"),
-        ("a list", timer(combine=list), "expected a number"),
-        ("NaN", timer(combine=lambda t: NAN), "expected a finite number"),
-        ("None", lambda *a: None, "gave None"),
-    ],
-    "whole_speedup": [
-        ("the mean of the factors",
-         lambda s, f: sum(a * b for a, b in pairs(s, f)) / sum(s), "One half takes no"),
-        ("the product", lambda s, f: math.prod(f), "twice as fast"),
-        ("the largest", lambda s, f: max(f), "One half takes no time"),
-        ("the time left", lambda s, f: sum(a / b for a, b in pairs(s, f)), "gains what the part gains"),
-        ("turned round", lambda s, f: sum(a * b for a, b in pairs(s, f)), "One half takes no time"),
-        ("only the first", lambda s, f: 1 / (s[0] / f[0] + 1 - s[0]), "twice as fast"),
-        ("shares that add up to 1", lambda s, f: 1 / sum(a / b for a, b in pairs(s, f)), "milliseconds too"),
-        ("a harmonic mean of the factors", lambda s, f: len(f) / sum(1 / b for b in f), "1000 ms"),
-        ("never slower", lambda s, f: sum(s) / sum(a / max(b, 1) for a, b in pairs(s, f)), "become slower"),
-        ("no division by zero left", lambda s, f: sum(s) / 0, "ZeroDivisionError"),
-        ("a bool", lambda s, f: True, "expected a number"),
-        ("infinity", lambda s, f: math.inf, "finite"),
-        ("None", lambda s, f: None, "gave None"),
-    ],
-    "unscaled": [
-        ("not divided", scaled(lambda g, s: g.float()), "multiplied by `scale`"),
-        ("multiplied", scaled(lambda g, s: g.float() * s), "multiplied by `scale`"),
-        ("divided in float16", scaled(lambda g, s: (g / s).float()), "In which format"),
-        ("left in float16", scaled(lambda g, s: g / s), "expected torch.float32"),
-        ("by the root", scaled(lambda g, s: g.float() / s**0.5), "multiplied by `scale`"),
-        ("always takes the step", scaled(fine=lambda g: True), "One gradient is infinite"),
-        ("never takes the step", scaled(fine=lambda g: False), "expected True"),
-        ("looks at the first only", scaled(fine=lambda g: bool(torch.isfinite(g[0]).all())), "is infinite"),
-        ("looks for NaN only",
-         scaled(fine=lambda g: not any(x.isnan().any().item() for x in g)), "is infinite"),
-        ("looks for infinity only",
-         scaled(fine=lambda g: not any(x.isinf().any().item() for x in g)), "is NaN"),
-        ("any in place of all", scaled(fine=lambda g: any(finite(x) for x in g)), "infinite"),
-        ("a sum that overflows",
-         scaled(fine=lambda g: all(math.isfinite(x.sum().item()) for x in g)), "overflow"),
-        ("zeros count as bad",
-         scaled(fine=lambda g: all(bool((x != 0).all() and x.isfinite().all()) for x in g)),
-         "Zero and negative"),
-        ("squares in float16",
-         scaled(fine=lambda g: math.isfinite(sum((x**2).sum().item() for x in g))), "a sum or a square"),
-        ("in place", in_place, "have changed"),
-        ("flattened", scaled(lambda g, s: g.float().flatten() / s), "has shape"),
-        ("one tensor", lambda g, s: (g[0].float() / s, True), "expected a list"),
-        ("gradients only", lambda g, s: [x.float() / s for x in g], "expected"),
-        ("a count", scaled(fine=lambda g: 1), "expected True or False"),
-        ("None", lambda g, s: None, "gave None"),
-    ],
     "whole_gradient": [
         ("a mean of means", combine(lambda g, n: g.mean(0)), "must count the same"),
         ("a sum", combine(lambda g, n: g.sum(0)), "a sum is not"),
-        ("weighted, not divided", combine(lambda g, n: (g * by(n)).sum(0)), "its gradient is the answer"),
-        ("divided by the processes", combine(lambda g, n: (g * by(n)).sum(0) / len(n)), "is the answer"),
+        ("weighted, not divided", combine(lambda g, n: (g * by(n, g)).sum(0)), "is the answer"),
+        ("divided by the processes", combine(lambda g, n: (g * by(n, g)).sum(0) / len(n)), "is the answer"),
         ("divided by the clips", combine(lambda g, n: g.sum(0) / n.sum()), "is the answer"),
         ("weights turned round",
-         combine(lambda g, n: (g / by(n)).sum(0) / (1 / n).sum()), "must count the same"),
+         combine(lambda g, n: (g / by(n, g)).sum(0) / (1 / n).sum()), "must count the same"),
         ("the largest part only", combine(lambda g, n: g[n.argmax()]), "a sum is not"),
         ("the root of the counts",
-         combine(lambda g, n: (g * by(n.sqrt())).sum(0) / n.sqrt().sum()), "the same"),
+         combine(lambda g, n: (g * by(n.sqrt(), g)).sum(0) / n.sqrt().sum()), "the same"),
         ("a median", combine(lambda g, n: g.median(0).values), "a sum is not"),
         ("empty ones count as one",
-         combine(lambda g, n: (g * by(n)).sum(0) / n.clamp(min=1).sum()), "must not pull"),
-        ("one short", combine(lambda g, n: (g * by(n)).sum(0) / (n.sum() - 1)), "is the answer"),
+         combine(lambda g, n: (g * by(n, g)).sum(0) / n.clamp(min=1).sum()), "must not pull"),
+        ("one too few", combine(lambda g, n: (g * by(n, g)).sum(0) / (n.sum() - 1)), "is the answer"),
         ("without the empty ones", lambda g, n: sum(x for x, k in zip(g, n, strict=True) if k)
          / sum(k > 0 for k in n), "must count the same"),
-        ("in place", weigh_in_place, "have changed"),
-        ("in float32", combine(lambda g, n: (g.float() * by(n).float()).sum(0) / n.sum().float()), "float64"),
+        ("in place", weigh_in_place, "changed gradients"),
+        ("in float32", combine(lambda g, n: (g * by(n, g)).float().sum(0) / n.sum()), "dtype"),
         ("a list", lambda g, n: g, "expected a tensor"),
-        ("flattened", combine(lambda g, n: g.mean(0).flatten()), "has shape"),
+        ("without gradients", without_graph(whole), "no gradient reaches gradients"),
+        ("counts changed", sorted_clips, "changed clips"),
+        ("flattened", combine(lambda g, n: g.mean(0).flatten()), "gave shape"),
         ("NaN", combine(lambda g, n: g.mean(0) * NAN), "NaN"),
         ("None", lambda g, n: None, "gave None"),
     ],
@@ -206,62 +144,138 @@ WRONG = {
         ("along the columns", folding(weight=lambda w, s: w * s[0]), "the weight's first axis"),
         ("along the input", folding(weight=lambda w, s: w * s[:2].view(1, -1, 1, 1, 1)), "first axis"),
         ("no root", folding(scale=lambda v, g, e: g / (v + e)), "root of the variance"),
-        ("times the deviation", folding(scale=lambda v, g, e: g * (v + e).sqrt()), "root of the variance"),
-        ("no mean", folding(bias=lambda b, m, s, beta: b * s + beta), "taken off"),
-        ("mean added", folding(bias=lambda b, m, s, beta: (b + m) * s + beta), "taken off"),
+        ("times the root", folding(scale=lambda v, g, e: g * (v + e).sqrt()), "root of the variance"),
+        ("no mean", folding(bias=lambda b, m, s, beta: b * s + beta), "subtracted"),
+        ("mean added", folding(bias=lambda b, m, s, beta: (b + m) * s + beta), "subtracted"),
         ("bias not scaled", folding(bias=lambda b, m, s, beta: b - m * s + beta), "old bias is scaled"),
-        ("mean not scaled", folding(bias=lambda b, m, s, beta: b * s - m + beta), "it is scaled too"),
+        ("mean not scaled", folding(bias=lambda b, m, s, beta: b * s - m + beta), "it is scaled, too"),
         ("β scaled", folding(bias=lambda b, m, s, beta: (b - m + beta) * s), "added last"),
         ("no β", folding(bias=lambda b, m, s, beta: (b - m) * s), "added last"),
         ("ε beside the root", folding(scale=lambda v, g, e: g / (v.sqrt() + e)), "Where does ε go"),
         ("no ε", folding(scale=lambda v, g, e: g / v.sqrt()), "Where does ε go"),
         ("γ forgotten", folding(scale=lambda v, g, e: 1 / (v + e).sqrt()), "multiplies a whole channel"),
-        ("in place", fold_in_place, "has changed a tensor"),
-        ("weight only", lambda w, *rest: w, "expected \\(weight, bias\\)"),
-        ("a bias of another shape", folding(bias=lambda b, m, s, beta: b[:2]), "has shape"),
+        ("in place", fold_in_place, "changed weight"),
+        ("weight only", lambda w, *rest: w, "weight, bias"),
+        ("a bias of another shape", folding(bias=lambda b, m, s, beta: b[:2]), "gave shape"),
+        ("without gradients", without_graph(folding()), "no gradient reaches"),
+        ("γ detached", folding(scale=lambda v, g, e: g.detach() / (v + e).sqrt()), "reaches gamma"),
+        ("float32", folding(bias=lambda b, m, s, beta: ((b - m) * s + beta).float()), "wrong dtype"),
+        ("a fixed ε", folding(scale=lambda v, g, e: g / (v + 1e-5).sqrt()), "wrong"),
         ("NaN", folding(bias=lambda b, m, s, beta: b * NAN), "NaN"),
         ("None", lambda *a: None, "gave None"),
     ],
+    "export_error": [
+        ("the mean difference", error(differ=lambda d: d.abs().mean().item()), "a mean hides"),
+        ("no absolute value", error(differ=lambda d: d.max().item()), "has a sign"),
+        ("squared", error(differ=lambda d: d.square().max().item()), "0.5 too small"),
+        ("the norm", error(differ=lambda d: d.norm().item()), "0.5 too small"),
+        ("the last clip", error(over=lambda f: f[-1]), "in the middle"),
+        ("the first clip", error(over=lambda f: f[0]), "in the middle"),
+        ("the smallest", error(over=min), "in the middle"),
+        ("the sum", error(over=sum), "0.5 too small"),
+        ("shapes not compared", error(shape=False), "compare the shapes"),
+        ("NaN not seen", nan_unseen, "NaN"),
+        ("the error passed on", error(catch=False), "ValueError"),
+        ("a clip that fails is skipped", error(skip=True), "ValueError"),
+        ("minus one for a failure", minus_one, "compare the shapes"),
+        ("a clip changed", clips_in_place, "changed clips"),
+        ("True", lambda m, e, c: True, "expected a number"),
+        ("a list", error(over=list), "expected a number"),
+        ("None", lambda m, e, c: None, "gave None"),
+    ],
 }  # fmt: skip
+
+
+def fold_by_rows(w, b, mean, variance, gamma, beta, eps):
+    scale = [g / (v + eps) ** 0.5 for g, v in zip(gamma, variance, strict=True)]
+    rows = [row * s for row, s in zip(w, scale, strict=True)]
+    return torch.stack(rows), torch.stack(scale) * (b - mean) + beta
+
+
+def error_by_loop(model, exported, clips):
+    worst = torch.tensor(0.0)
+    for x in clips:
+        try:
+            y = exported(x)
+        except Exception:
+            return float("inf")
+        if y.shape == model(x).shape and torch.isfinite(y).all():
+            worst = torch.maximum(worst.to(y), (y - model(x)).abs().amax())
+        else:
+            worst = worst + math.inf
+    return worst
+
+
+def error_by_norm(model, exported, clips):
+    try:
+        pairs = [(model(x), exported(x)) for x in clips]
+    except ValueError:
+        return math.inf
+    if any(a.shape != b.shape for a, b in pairs):
+        return math.inf
+    found = torch.stack([(a - b).abs().nan_to_num(math.inf, math.inf).max() for a, b in pairs])
+    return found.max().item()
+
+
+def error_in_numpy(model, exported, clips):
+    worst = []
+    for x in clips:
+        try:
+            a, b = model(x).numpy(), exported(x).numpy()
+        except ValueError:
+            return np.inf
+        if a.shape != b.shape or not np.isfinite(b).all():
+            return np.inf
+        worst.append(np.abs(a - b).max())
+    return np.max(worst)
+
+
+RIGHT = {
+    "whole_gradient": [
+        whole,
+        combine(lambda g, n: torch.einsum("n...,n->...", g, n / n.sum())),
+        combine(lambda g, n: torch.tensordot(n, g, dims=1) / n.sum()),
+        combine(lambda g, n: (g * by(n, g)).sum(0).div(n.sum())),
+        lambda g, n: sum(x * (k / sum(n)) for x, k in zip(g, n, strict=True)),
+        lambda g, n: torch.stack([x * k for x, k in zip(g, n, strict=True)]).sum(0) / sum(n),
+    ],
+    "fold": [
+        folding(),
+        fold_by_rows,
+        folding(weight=lambda w, s: w * s[:, None, None, None, None]),
+        folding(weight=lambda w, s: torch.einsum("oabcd,o->oabcd", w, s)),
+        folding(scale=lambda v, g, e: g * torch.rsqrt(v + e)),
+        folding(bias=lambda b, m, s, beta: b * s + (beta - m * s)),
+        lambda *a: list(folding()(*a)),
+    ],
+    "export_error": [
+        error(),
+        error_by_loop,
+        error_by_norm,
+        error_in_numpy,
+        error(differ=lambda d: max(d.max().item(), -d.min().item())),
+        error(differ=lambda d: d.flatten().norm(math.inf), over=lambda f: torch.stack(f).max()),
+    ],
+}
 
 
 @each_wrong_answer(WRONG)
 def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
     with pytest.raises(AssertionError, match=message):
-        check(f"16.{exercise}", wrong)
+        check(f"17.{exercise}", wrong)
 
 
-def test_every_exercise_is_tried_with_at_least_eight_wrong_answers():
-    assert WRONG.keys() == CHECKS.keys()
-    assert all(len(answers) >= 8 for answers in WRONG.values())
+@each_right_answer(RIGHT)
+def test_other_styles_are_right(exercise, function):
+    CHECKS[exercise](function)
 
 
-def test_other_ways_to_be_right_are_right(capsys):
-    def sync_everywhere(work, clock, wait, repeats):
-        work(), wait(), work(), wait()
-        times = []
-        for _ in range(repeats):
-            wait()
-            began = clock()
-            work()
-            wait()
-            times.append(clock() - began)
-        return torch.tensor(sorted(times)[len(times) // 2], dtype=torch.float64)
-
-    check("16.fair_seconds", sync_everywhere)
-    check("16.whole_speedup", lambda s, f: 1 / sum(a / sum(s) / b for a, b in zip(s, f, strict=True)))
-    check("16.unscaled", lambda g, s: (tuple(x.float() * (1 / s) for x in g),
-                                       torch.tensor(all(x.float().sum().isfinite() for x in g))))  # fmt: skip
-    check("16.whole_gradient", combine(lambda g, n: torch.einsum("n...,n->...", g, n / n.sum())))
-    assert capsys.readouterr().out.count("correct") == 4
+def test_every_exercise_is_tried_with_enough_answers():
+    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
+    assert all(len(answers) >= 10 for answers in WRONG.values())
+    assert all(len(answers) >= 5 for answers in RIGHT.values())
 
 
-def test_the_device_works_after_its_calls_have_come_back():
-    device = Device([0.02], first=0.9)
-    began = device.clock()
-    device.work()
-    assert device.clock() - began == pytest.approx(HOST)
-    device.wait()
-    assert device.clock() - began == pytest.approx(0.9 + HOST)
-    device.wait()
-    assert device.clock() - began == pytest.approx(0.9 + HOST)
+@pytest.mark.parametrize("exercise", CHECKS)
+def test_sizes_vary(exercise):
+    assert sizes_that_never_vary(CHECKS[exercise]) == []
