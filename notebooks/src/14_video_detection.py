@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 14 · Video detection
 #
-# **You will build a detector that finds things in film, give it a memory, and measure what the memory is
-# worth: what it holds, how seldom it blinks, and where it fails.**
+# **You will build a detector that finds objects in video, give it a memory, and compare it with what one
+# would try first: held boxes and a Kalman tracker. You will see when the tracker is enough.**
 #
 # *About 100 minutes to read and solve; all cells together run in about a minute on one CPU core.*
 #
@@ -19,6 +19,7 @@
 
 # %%
 import csv
+import json
 import math
 
 import numpy as np
@@ -28,9 +29,9 @@ import torch.nn.functional as F
 import lessons
 from lessons import figures
 from lessons.checks import agree, check
-from lessons.cli.compare_cells import CELLS
-from lessons.data.synthetic.moving import Scene, moving_clips
+from lessons.data.synthetic.moving import TRACKING, moving_clips
 from lessons.detection import average_precision as ap
+from lessons.detection import tuning
 from lessons.detection.boxes import Detections, check_boxes, iou, nms
 from lessons.detection.center_points import STRIDE, decode, detection_loss, focal_loss, targets
 from lessons.detection.detector import Detector, to_input
@@ -39,51 +40,60 @@ from lessons.measure.counting import count
 from lessons.source import show
 from lessons.training import detector_table
 from lessons.training.detector import clip_targets, fit, train_memories
-from lessons.training.detector_table import clips_of, load, mean_and_spread, read_table
+from lessons.training.detector_table import (
+    clips_of,
+    difference,
+    load,
+    mean_and_spread,
+    read_table,
+    t_interval,
+)
 from lessons.training.settings import Recipe
 
 # %% [markdown]
-# ## 1. The films
+# ## 1. The videos
 #
-# Real video with a box around each thing in each frame is large and dear. Ours is drawn:
-# `lessons.data.synthetic.moving` makes as many films as you like, and knows every box exactly. A film has
-# one to three things of six kinds (four shapes, and the digits 4 and 7), which move on straight paths and
-# turn back at the borders, through blur, noise and flickering light. Three ways of making it hard:
+# Real video with a box around each object in each frame is large and expensive. Ours is drawn:
+# `lessons.data.synthetic.moving` makes as many videos as you like, and knows every box exactly. A video of 20
+# frames has one to three discs and crosses. They move by about a quarter of their size per frame, on circles,
+# rebound from the borders, cross and hide each other. The noise is so strong that one frame is often not
+# enough. In half of the videos stands a **look-alike**: a disc or a cross that never moves. It is not to be
+# found, and a single frame cannot tell it from an object. Three ways of making it harder:
 
 # %%
 TITLES = {"0": "nothing hidden", "0.5": "p = 0.5", "0.5 in bursts": "p = 0.5, in bursts", "bar": "a bar"}
-ALL_FILMS = {name: clips_of(name) for name in TITLES}  # 120 of each, the test of section 8
-FILMS = {name: clips[:32] for name, clips in ALL_FILMS.items()}  # enough to look at
-CLASSES = Scene().kinds
+ALL_VIDEOS = {name: clips_of(name) for name in TITLES}  # 80 of each, the test of section 8
+VIDEOS = {name: clips[:32] for name, clips in ALL_VIDEOS.items()}  # enough to look at
+CLASSES, FRAMES = TRACKING.kinds, 20
 
 
-def true_boxes(clips, film, seen):
+def true_boxes(clips, video, seen):
     """For each frame, the boxes of the things that can be seen, or of those that cannot."""
-    there = clips.labels[film] >= 0  # (objects,)
-    visible = (clips.visible[film] >= MIN_VISIBLE) == seen  # (T, objects)
-    return [clips.boxes[film, t][there & visible[t]] for t in range(clips.frames.shape[1])]
+    there = clips.labels[video] >= 0  # (objects,)
+    visible = (clips.visible[video] >= MIN_VISIBLE) == seen  # (T, objects)
+    return [clips.boxes[video, t][there & visible[t]] for t in range(clips.frames.shape[1])]
 
 
-def truth_boxes(clips, film, frames):
+def truth_boxes(clips, video, frames):
     """For each of the frames, what is there, as a picture needs it."""
-    seen, hidden = (true_boxes(clips, film, yes) for yes in (True, False))
+    seen, hidden = (true_boxes(clips, video, yes) for yes in (True, False))
     return [{"seen": seen[t], "there, but not to be seen": hidden[t]} for t in frames]
 
 
 def easy_to_look_at(clips):
-    """The first film with two things of two kinds whose boxes never touch."""
-    for film, labels in enumerate(clips.labels):
-        one, *others = torch.from_numpy(clips.boxes[film][:, labels >= 0]).transpose(0, 1)  # each (T, 4)
+    """The first video with two objects of two kinds whose boxes never touch."""
+    for video, labels in enumerate(clips.labels):
+        one, *others = torch.from_numpy(clips.boxes[video][:, labels >= 0]).transpose(0, 1)  # each (T, 4)
         if len(others) == 1 and len(set(labels[labels >= 0])) == 2:
             if not any(iou(a[None], b[None]) > 0 for a, b in zip(one, others[0], strict=True)):
-                return film
-    raise ValueError("no such film")
+                return video
+    raise ValueError("no such video")
 
 
-chosen, plain_film = range(4, 10), easy_to_look_at(FILMS["0"])
+chosen, plain_video = range(4, 10), easy_to_look_at(VIDEOS["0"])
 figures.boxed_clip_rows(
-    {TITLES[name]: clips.frames[plain_film, chosen] for name, clips in FILMS.items()},
-    {TITLES[name]: truth_boxes(clips, plain_film, chosen) for name, clips in FILMS.items()},
+    {TITLES[name]: clips.frames[plain_video, chosen] for name, clips in VIDEOS.items()},
+    {TITLES[name]: truth_boxes(clips, plain_video, chosen) for name, clips in VIDEOS.items()},
     [f"frame {t}" for t in chosen],
     dashed=["there, but not to be seen"],
     width=6.2,
@@ -92,7 +102,7 @@ figures.boxed_clip_rows(
 # %% [markdown]
 # All four rows are the same things on the same paths (in the last, their shades are others). In the second
 # row each thing is missing from half of the frames, chosen by chance; in the third also from half, but for
-# four frames on end on average; in the fourth a bar sweeps across. **The boxes stay**: a thing that cannot
+# four frames in a row on average; in the fourth a bar sweeps across. **The boxes stay**: a thing that cannot
 # be seen is still there, and is to be found. This is the occlusion test of the paper (its Table 6) made
 # harder. From now on $p$ is the share of frames from which a thing is missing.
 #
@@ -101,7 +111,7 @@ figures.boxed_clip_rows(
 #
 # ### What can be reached at all?
 #
-# **Predict**, for $p = 0.5$ and films of 16 frames: which share of the things can a detector find that
+# **Predict**, for $p = 0.5$ and videos of 20 frames: which share of the things can a detector find that
 # looks at each frame alone? And which share one with a perfect memory, that forgets nothing it has ever
 # seen?
 
@@ -116,16 +126,16 @@ def ceilings(clips):
     return seen.sum() / total, so_far.sum() / total
 
 
-without, perfect = ceilings(ALL_FILMS["0.5"])
-on_paper = 1 - np.mean(0.5 ** np.arange(1, 17))  # seen by frame t: 1 - p^(t + 1)
+without, perfect = ceilings(ALL_VIDEOS["0.5"])
+on_paper = 1 - np.mean(0.5 ** np.arange(1, FRAMES + 1))  # seen by frame t: 1 - p^(t + 1)
 print(f"p = 0.5: to be seen {without:.0%}, seen by now {perfect:.0%} (on paper {on_paper:.0%})")
 assert abs(without - 0.5) < 0.05 and perfect > 0.9 and abs(perfect - on_paper) < 0.03
-low, high = ceilings(ALL_FILMS["0.5 in bursts"])
+low, high = ceilings(ALL_VIDEOS["0.5 in bursts"])
 print(f"in bursts: to be seen {low:.0%}, seen by now {high:.0%}")
 assert high < perfect
 
 # %% [markdown]
-# Half, and more than nine tenths. The rest are **things never seen yet**: a film begins, the thing is
+# Half, and more than nine tenths. The rest are **things never seen yet**: a video begins, the thing is
 # absent, and nothing but luck could tell you where it is. In bursts there are more of them. Keep the two
 # ceilings in mind; no training moves them.
 
@@ -206,8 +216,8 @@ agree("12 x 12 boxes, lessons.detection.boxes.iou against the loop", iou(some, s
 # without a single right answer at hand: **every box has IoU 1 with itself.**
 
 # %%
-clips = FILMS["0"]
-right_boxes = torch.from_numpy(clips.boxes[clips.labels[:, None].repeat(16, 1) >= 0])  # (n, 4) corners
+clips = VIDEOS["0"]
+right_boxes = torch.from_numpy(clips.boxes[clips.labels[:, None].repeat(FRAMES, 1) >= 0])  # (n, 4) corners
 as_read = right_boxes.clone()
 as_read[:, 2:] -= right_boxes[:, :2]  # (n, 4): x, y, width, height
 for name, boxes in (("corners", right_boxes), ("x, y, width, height", as_read)):
@@ -285,16 +295,16 @@ def center_target_solution(box, stride):
 # %%
 check("14.center_target", center_target_solution)
 
-film, t = plain_film, 6
-there = clips.labels[film] >= 0
-boxes = torch.from_numpy(clips.boxes[film, t][there])  # (n, 4)
-labels = torch.from_numpy(clips.labels[film][there])  # (n,)
+video, t = plain_video, 6
+there = clips.labels[video] >= 0
+boxes = torch.from_numpy(clips.boxes[video, t][there])  # (n, 4)
+labels = torch.from_numpy(clips.labels[video][there])  # (n,)
 wanted = targets(boxes[None], labels[None], len(CLASSES), (64, 64))
 by_hand = torch.tensor([center_target_solution(box, STRIDE) for box in boxes.tolist()])  # (n, 6)
 theirs = torch.cat([wanted.row[:, None], wanted.column[:, None], wanted.numbers], 1)  # (n, 6)
 agree("cells and numbers", by_hand, theirs, tolerance=1e-5)
 figures.center_maps(
-    clips.frames[film, t],
+    clips.frames[video, t],
     boxes,
     {f"heat of “{CLASSES[k]}”": wanted.heat[0, k] for k in labels.unique().tolist()},
     width=3.0 * (1 + len(labels.unique())),
@@ -311,11 +321,11 @@ figures.center_maps(
 
 # %%
 rng = np.random.default_rng(0)
-batch = moving_clips(20, rng, n_frames=1)
+batch = moving_clips(20, rng, n_frames=1, scene=TRACKING)
 wanted = clip_targets(batch, len(CLASSES))
 n_numbers, n_centers = wanted.heat.numel(), len(wanted.frame)
 print(f"{n_centers} centers among {n_numbers:,} numbers: one in {n_numbers / n_centers:.0f}")
-assert 100 < n_numbers / n_centers < 400
+assert 40 < n_numbers / n_centers < 200
 
 # %% [markdown]
 # With the usual cross-entropy the many easy zeros drown the few centers. The **focal loss** turns away from
@@ -341,7 +351,7 @@ def focal_plain(logits, heat):
     return total / n_centers
 
 
-heat = wanted.heat[:2, :3].double()  # (2, 3, 8, 8)
+heat = wanted.heat[:2].double()  # (2, 2, 8, 8)
 logits = (torch.randn(heat.shape, generator=generator).double() - 2).requires_grad_()
 plain, finished = focal_plain(logits, heat), focal_loss(logits, heat)
 agree("focal loss", plain.detach(), finished.detach())
@@ -382,8 +392,8 @@ show(detection_loss)
 # %% [markdown]
 # ## 4. From maps back to boxes
 #
-# Reading is the way back: take the highest heats, add place and size. But a thing warms more than one cell.
-# Which of them speaks? The one that is the highest of its neighbors.
+# Decoding goes the other way: take the highest heats, add place and size. But a thing warms more than one
+# cell. Which of them speaks? The one that is the highest of its neighbors.
 #
 # ### Exercise 3 · `peaks` · difficulty ★★☆ · 10 minutes
 #
@@ -436,7 +446,7 @@ def read(maps, size=(64, 64), only_peaks=False, threshold=0.5):
     return decode(maps, size, threshold=threshold)
 
 
-everything = FILMS["0"][:16]
+everything = VIDEOS["0"][:16]
 x = to_input(torch.from_numpy(everything.frames))  # (T, B, 1, H, W)
 with torch.no_grad():
     maps = load("bottleneck_lstm").eval()(x)[0].transpose(0, 1).flatten(0, 1)  # (B T, classes + 4, H', W')
@@ -446,11 +456,11 @@ ways = {
     "all cells, NMS": read(maps),
     "peaks, NMS": read(maps, only_peaks=True),
 }
-n_things = int((everything.labels >= 0).sum()) * 16
+n_things = int((everything.labels >= 0).sum()) * FRAMES
 
 
 def all_truths(clips):
-    """One Truth a frame, film after film."""
+    """One Truth a frame, video after video."""
     boxes, labels = torch.from_numpy(clips.boxes), torch.from_numpy(clips.labels)
     return [
         ap.Truth(boxes[i, t][labels[i] >= 0], labels[i][labels[i] >= 0])
@@ -604,10 +614,10 @@ print(f"by hand {average_precision_solution(right, 3):.3f}, by the package {curv
 # A third witness: COCO's program, by which most detectors are compared. It does not take the area. It reads
 # the hull at 101 recalls, 0, 0.01, … 1, and takes the mean. That is two lines. The numbers in `COCO` are
 # what faster-coco-eval, a build of that program, said to the six boxes and to our detector's boxes on 16
-# films. (A test of the course asks it again.)
+# videos. (A test of the course asks it again.)
 
 # %%
-COCO = {"the six boxes": 0.75644, "our detector": 0.89422}
+COCO = {"the six boxes": 0.75644, "our detector": 0.76669}
 
 
 def coco_ap(curve):
@@ -617,8 +627,8 @@ def coco_ap(curve):
 
 
 six = [curve]
-found = detect(per_frame, everything.frames)  # a list for each film, of one Detections a frame
-flat, truths = [frame for film in found for frame in film], all_truths(everything)
+found = detect(per_frame, everything.frames)  # a list for each video, of one Detections a frame
+flat, truths = [frame for video in found for frame in video], all_truths(everything)
 real = [ap.precision_recall(flat, truths, k) for k in range(len(CLASSES))]
 print(" " * 15 + "area  at 101 recalls  faster-coco-eval")
 for (name, theirs), curves_of in zip(COCO.items(), (six, real), strict=True):
@@ -683,21 +693,23 @@ for judge in (walk, careless):
 # ## 6. The detector
 #
 # Three parts. A **backbone** of depthwise-separable convolutions (notebook 11) sees each frame alone. A
-# **memory** joins the frames. A **head** makes the maps of section 3. Four memories can stand in the
-# middle:
+# **memory** joins the frames. A **head** makes the maps of section 3. Five memories can stand in the middle:
 #
 # | memory | what it does | state |
 # |---|---|---|
 # | `none` | a 1 × 1 convolution of the frame's features | nothing |
+# | `stack` | a 1 × 1 convolution of the features of the last three frames | two frames |
 # | `averaging` | mean ← ¾ mean + ¼ features, then the 1 × 1 convolution | the mean |
 # | `conv_lstm` | notebook 12 | $h$ and $c$ |
 # | `bottleneck_lstm` | notebook 13 | $h$ and $c$ |
 
 # %%
-MEMORIES = ("none", "averaging", "conv_lstm", "bottleneck_lstm")
-NAMES = dict(zip(MEMORIES, ("no memory", "averaging", "ConvLSTM", "Bottleneck-LSTM"), strict=True))
+MEMORIES = ("none", "stack", "averaging", "conv_lstm", "bottleneck_lstm")
+NAMES = dict(
+    zip(MEMORIES, ("no memory", "stack of 3", "averaging", "ConvLSTM", "Bottleneck-LSTM"), strict=True)
+)
 models = {name: load(name).eval() for name in MEMORIES}
-x = to_input(torch.from_numpy(FILMS["0"].frames[:1]))  # (T, B, 1, H, W)
+x = to_input(torch.from_numpy(VIDEOS["0"].frames[:1]))  # (T, B, 1, H, W)
 rows = count(models["bottleneck_lstm"], x[:1]).rows
 
 
@@ -722,7 +734,7 @@ ladder += [rung("memory", "memory"), rung("head", "head")]
 figures.shape_ladder(ladder)
 
 # %% [markdown]
-# 128 channels of 8 × 8 cells go into the memory, $D = 64$ come out, 10 maps follow: six classes and four
+# 128 channels of 8 × 8 cells go into the memory, $D = 64$ come out, 6 maps follow: two classes and four
 # numbers. What does the choice of memory cost?
 
 # %%
@@ -736,12 +748,12 @@ assert weights["conv_lstm"] == 9 * (128 + 64) * 4 * 64 == 442_368 and weights["b
 assert 30_400 == 9 * 128 + (128 + 64) * 64 + 9 * 64 + 64 * 4 * 64
 
 # %% [markdown]
-# State goes in and comes out; the detector keeps nothing. So a film can be fed whole, or frame by frame as a
+# State goes in and comes out; the detector keeps nothing. So a video can be fed whole, or frame by frame as a
 # camera gives it. The answers must be the same:
 
 # %%
 with torch.no_grad():
-    for name in ("averaging", "conv_lstm", "bottleneck_lstm"):
+    for name in MEMORIES[1:]:
         whole, _ = models[name](x)  # (T, B, classes + 4, H', W')
         state, one_by_one = None, []
         for frame in x:
@@ -752,25 +764,26 @@ with torch.no_grad():
 # %% [markdown]
 # ## 7. Two stages
 #
-# Train all of it at once, on films with vanishing things? Here, as in the paper, it is done in two stages:
+# Train all of it at once, on videos with vanishing things? Here, as in the paper, it is done in two stages:
 #
 # 1. **per frame**: backbone and head, on clean single frames;
-# 2. **memory**: the backbone is *frozen*, a memory and a new head are trained behind it, on films whose
+# 2. **memory**: the backbone is *frozen*, a memory and a new head are trained behind it, on videos whose
 #    things vanish.
 #
-# Why freeze it? Look at the second stage's films first: in how many of its targets is there nothing to be
+# Why freeze it? Look at the second stage's videos first: in how many of its targets is there nothing to be
 # seen?
 
 # %%
-LIVE = Scene(kinds=("disc", "cross"), objects=(1, 2))  # two kinds in place of six: half a minute must do
 GPU = lessons.device().type == "cuda"
 RECIPE = Recipe(steps=1200 if GPU else 400, clips=2, n_frames=6)  # a GPU trains three times as long
 
 
 def draw(step):
-    """The films of a step of stage 2, from nothing but its number: each film has its own p, 0 to 0.75."""
+    """The videos of a step of stage 2, from nothing but its number: each video has its own p, 0 to 0.75."""
     rng = np.random.default_rng((0, 2, step))
-    return moving_clips(RECIPE.clips, rng, RECIPE.n_frames, rng.uniform(0, 0.75, RECIPE.clips), scene=LIVE)
+    return moving_clips(
+        RECIPE.clips, rng, RECIPE.n_frames, rng.uniform(0, 0.75, RECIPE.clips), scene=TRACKING
+    )
 
 
 seen = [
@@ -784,9 +797,9 @@ assert 0.36 < 1 - np.concatenate(seen).mean() < 0.44
 # - **It would be taught nonsense.** At four targets in ten, the frame holds nothing of the thing. A
 #   memory can learn there what it is for. A backbone, which sees one frame, is asked to see what is not in
 #   it.
-# - **It is cheaper.** The backbone has no gradient to compute, and one look at a film serves all four
+# - **It is cheaper.** The backbone has no gradient to compute, and one look at a video serves all five
 #   memories.
-# - **It is fair.** Four detectors that differ in their memory, and in nothing that comes before it.
+# - **It is fair.** Five detectors that differ in their memory, and in nothing that comes before it.
 #
 # One step by hand, and which weights have a gradient after it:
 
@@ -815,12 +828,12 @@ assert not student.backbone[1].training  # batch normalization keeps its statist
 # ### Train a memory
 #
 # The committed detectors took minutes (section 8). Here you train a Bottleneck-LSTM behind their backbone
-# on two kinds of things in place of six, in about 20 seconds. Beside it, for 100 steps only, another
-# detector of the same shape on the same films, but **with nothing frozen and nothing learned before**.
+# on fewer and shorter videos, in about 20 seconds. Beside it, for 100 steps only, another
+# detector of the same shape on the same videos, but **with nothing frozen and nothing learned before**.
 # **Predict** how far it gets.
 
 # %%
-trained = train_memories(["bottleneck_lstm"], per_frame, RECIPE, LIVE)
+trained = train_memories(["bottleneck_lstm"], per_frame, RECIPE, TRACKING)
 live, log = trained["bottleneck_lstm"]
 
 _ = torch.manual_seed(0)
@@ -851,211 +864,286 @@ assert early < late and np.mean(log.losses[-50:]) < 0.6 * np.mean(log.losses[:50
 # Somebody who trained the authors' released detector without a trained backbone reported a loss that does
 # not fall; the cure in that thread was to start from one (tensorflow/models issue 6253).
 #
-# Now the held-out films: of another seed, twice as long and more than in training, with $p = 0.5$. The same
+# Now the held-out videos: of another seed, twice as long and more than in training, with $p = 0.5$. The same
 # detector once with its state carried from frame to frame, and once with its state **thrown away after
 # every frame**. The second is the cleanest of all comparisons: the same weights, without a past.
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: after 400 steps the last digits depend on the processor
-held_out = moving_clips(24, np.random.default_rng(77), 16, 0.5, scene=LIVE)
+held_out = moving_clips(24, np.random.default_rng(77), 16, 0.5, scene=TRACKING)
 carried, forgotten = evaluate(live, held_out), evaluate(live, held_out, forget=True)
 seen, seen_by_now = ceilings(held_out)
 print(f"can be seen {seen:.0%}, has been seen by now {seen_by_now:.0%}")
 for name, result in (("state carried", carried), ("state thrown away", forgotten)):
     print(f"{name:18} AP50 {100 * result.ap50:.0f}, hidden things found {result.hidden_recall:.0%}", end="")
     print(f", flicker {result.flicker:.0%}")
-assert carried.ap50 > 0.6 and carried.ap50 > forgotten.ap50 + 0.15  # measured: 0.80, and 0.32 above
-assert carried.hidden_recall > 0.35 and forgotten.hidden_recall < 0.05
-assert carried.ap50 - forgotten.ap50 > 0.5 * (seen_by_now - forgotten.ap50)  # measured: 0.73
-assert forgotten.ap50 < seen + 0.03 and forgotten.flicker > 2 * carried.flicker
+assert carried.ap50 > forgotten.ap50 + 0.02  # measured: 0.08 above
+assert carried.hidden_recall > forgotten.hidden_recall
+assert forgotten.ap50 < seen + 0.03
 
 # %% [markdown]
-# More than half of what a perfect memory could add. With its state thrown away the same network finds no
-# hidden thing at all and stays at the first ceiling: **whatever it gained, it had remembered.** (The
-# asserts leave room: 400 steps are few, and a training differs a little from processor to processor.)
+# The state is worth some points after these few steps already, and all of them are gone without it: **what it
+# gained, it had remembered.** The committed detectors had more than four times the steps, of twice as many
+# clips; section 9 shows what the state is worth there.
 #
-# ## 8. The table
+# ## 8. What one would try before a memory
 #
-# The course's own detectors: all four memories, the six kinds of section 1; the command stands
-# in `results.json` beside the table. No test film was seen in training, and no test chose the weights.
+# A recurrent network is not the first thing to try. Three methods need no training. Each takes what the
+# detector without memory finds in every frame:
+#
+# - **Held boxes**: the boxes of the frames before stay, with scores times 0.7 per frame; NMS chooses.
+# - **Averaged maps**: an exponential moving average of the detector's output maps.
+# - **A Kalman tracker**, as in SORT (Bewley et al. 2016): each object is a track with a position and a
+#   velocity. The Kalman filter predicts where it goes at constant velocity, and corrects this with the
+#   nearest detection. Ours also has a minimum speed: a track that stands still is a look-alike.
+#
+# Each has settings, and a baseline that nobody tuned proves nothing. They were tuned on validation videos,
+# none of them in the test: 15 settings of held boxes, 5 of averaged maps, 50 of the tracker's thirteen
+# numbers.
+
+# %%
+BASELINES = tuning.METHODS
+METHODS = (*MEMORIES, *BASELINES)
+NAMES |= {name: name for name in BASELINES}
+results = json.loads((detector_table.TRAINED / "results.json").read_text(encoding="utf-8"))
+tuned = {row["method"]: row for row in results["tests"]["0"]["tuned"]}  # behind the detector of seed 0
+for name in BASELINES:
+    print(f"{name}: the best of {tuned[name]['trials']} settings")
+
+half, bursts = VIDEOS["0.5"], VIDEOS["0.5 in bursts"]
+
+
+def run_all(clips):
+    """method -> what it finds: a list per video of one Detections per frame."""
+    found = {memory: detect(models[memory], clips.frames) for memory in MEMORIES}
+    for name in BASELINES:
+        found[name] = tuning.apply(name, tuned[name]["settings"], models["none"], clips.frames, found["none"])
+    return found
+
+
+found, in_bursts = run_all(half), run_all(bursts)
+
+# %% [markdown]
+# The picture: a single object that vanishes for at least three frames in a row. It is the first such case in
+# these videos, not the best one. **Predict** what each method reports in the gap.
+
+# %%
+unseen = (torch.from_numpy(bursts.visible) < MIN_VISIBLE) & (torch.from_numpy(bursts.labels) >= 0)[:, None]
+
+
+def first_gap(hidden, least=3):
+    """The frame after the first gap of at least so many frames that follows two visible ones; 0 if none."""
+    for t in range(2 + least, len(hidden)):
+        gap = hidden[t - least : t].all() and not hidden[t]
+        start = t - 1
+        while start > 0 and hidden[start - 1]:
+            start -= 1
+        if gap and start >= 2 and not hidden[start - 2 : start].any():
+            return t
+    return 0
+
+
+single = [i for i in range(len(bursts.labels)) if (bursts.labels[i] >= 0).sum() == 1]
+i, k, back = next(
+    (i, k, first_gap(unseen[i, :, k].numpy()))
+    for i in single
+    for k in np.flatnonzero(bursts.labels[i] >= 0)
+    if first_gap(unseen[i, :, k].numpy())
+)
+
+
+def shown_boxes(video, frames, sure=MIN_SCORE):
+    """For each of the frames, the boxes that a person would be shown."""
+    return [{"reported": video[t].boxes[video[t].scores >= sure].numpy()} for t in frames]
+
+
+start = min(max(0, back - 7), FRAMES - 9)
+window = range(start, start + 9)
+SHOWN = ("none", "held boxes", "kalman tracker", "bottleneck_lstm")
+figures.boxed_clip_rows(
+    dict.fromkeys(("what is there", *(NAMES[m] for m in SHOWN)), bursts.frames[i, window]),
+    {"what is there": truth_boxes(bursts, i, window)}
+    | {NAMES[m]: shown_boxes(in_bursts[m][i], window) for m in SHOWN},
+    [f"frame {t}" for t in window],
+    dashed=["there, but not to be seen"],
+    width=8.5,
+)
+
+# %% [markdown]
+# Move through other videos yourself, and change the score from which on a box is shown.
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: the slider is a widget, which lives only while the notebook runs
+from ipywidgets import interact
+
+
+@interact(video=(0, 31), t=(0, FRAMES - 1), sure=(0.1, 0.9, 0.1))
+def look(video=i, t=back - 1, sure=0.4):
+    shown = {NAMES[m]: shown_boxes(in_bursts[m][video], [t], sure)[0] for m in SHOWN}
+    truth = truth_boxes(bursts, video, [t])[0]
+    return figures.boxed_clip_rows(
+        {"": np.stack([bursts.frames[video, t]] * (1 + len(SHOWN)))},
+        {"": [truth, *shown.values()]},
+        ["what is there", *shown],
+        dashed=["there, but not to be seen"],
+        width=8.5,
+    )
+
+
+# %% [markdown]
+# ## 9. The table
+#
+# All methods on the same 80 videos, for three training seeds. No test video was seen in training or in
+# tuning, and no test chose the weights. A dot is the mean over the seeds, a line its 95 % interval (Student's
+# $t$).
 
 # %%
 table = read_table()
 seeds = sorted({row["seed"] for row in table})
-TESTS = list(detector_table.TESTS)
 
 
-def cell(memory, test, column="ap50", state="carried"):
+def cell(method, test, column="ap50", state="carried"):
     """Mean and spread over seeds, in per cent."""
-    mean, spread = mean_and_spread(table, column, memory, test, state)
+    mean, spread = mean_and_spread(table, column, method, test, state)
     return 100 * mean, 100 * spread
 
 
-print(f"AP50 in per cent, mean ± standard deviation over {len(seeds)} seeds")
-print(" " * 16 + "".join(f"{'p = ' + t if len(t) < 5 and t != 'bar' else t:>17}" for t in TESTS))
-for memory in MEMORIES:
-    print(f"{NAMES[memory]:16}" + "".join("{:11.1f} ± {:3.1f}".format(*cell(memory, test)) for test in TESTS))
-
-
-# %%
-def per_seed(memory, test, column="ap50", state="carried"):
+def per_seed(method, test, column="ap50"):
     """(seeds,) the table's own rows, in per cent."""
-    mine = {
-        row["seed"]: row
-        for row in table
-        if (row["memory"], row["test"], row["state"]) == (memory, test, state)
-    }
-    return [100 * mine[seed][column] for seed in seeds]
+    return [100 * value for value in detector_table.per_seed(table, method, test, column).values()]
 
 
-SHARES = ("0", "0.25", "0.5", "0.75")
-figures.curves(
-    {NAMES[m]: np.transpose([per_seed(m, p) for p in SHARES]) for m in MEMORIES},  # (seeds, 4)
-    [float(p) for p in SHARES],
-    xlabel="p, the share of frames from which a thing is missing",
-    ylabel="AP50, %",
-    ylim=(0, 100),
-    title=f"Line: mean of {len(seeds)} seeds; band: from the worst to the best",
+COLUMNS = {"0": "p = 0", "0.5": "p = 0.5", "0.75": "p = 0.75", "0.5 in bursts": "p = 0.5, in bursts"}
+figures.scores_with_intervals(
+    {NAMES[m]: {title: t_interval(per_seed(m, test)) for test, title in COLUMNS.items()} for m in METHODS}
 )
 
 # %% [markdown]
-# Before reading on, write down three things that you see. Then the questions that this table was made for:
+# Before reading on, write down three things that you see. Then the differences. Seeds are paired: the two
+# methods of a line stand behind the same backbone.
 
 # %%
-at_half = {memory: cell(memory, "0.5")[0] for memory in MEMORIES}
-ours = at_half["bottleneck_lstm"]
-BARS = {
-    "at least 30 points above no memory": ours >= at_half["none"] + 30,
-    "at least 8 points above averaging": ours >= at_half["averaging"] + 8,
-    "within 2 points of ConvLSTM, or above": ours >= at_half["conv_lstm"] - 2,
-    "with a tenth of its filter weights or less": 10 * weights["bottleneck_lstm"] <= weights["conv_lstm"],
-    "flicker a third of that without memory or less": 3 * cell("bottleneck_lstm", "0.5", "flicker")[0]
-    <= cell("none", "0.5", "flicker")[0],
-}
-print("Bottleneck-LSTM at p = 0.5")
-for bar, met in BARS.items():
-    print(f"  {bar:48} {'yes' if met else 'NO'}")
-for other in MEMORIES[:3]:
-    print(f"  {ours - at_half[other]:+5.1f} against {NAMES[other]}")
-winners = {test: max(MEMORIES, key=lambda memory: cell(memory, test)[0]) for test in TESTS}
-for test, memory in winners.items():
-    print(f"best in test {test!r:16} {NAMES[memory]}")
-gain = (at_half["averaging"] - at_half["none"]) / (ours - at_half["none"])
-print(f"averaging brings {gain:.0%} of the Bottleneck-LSTM's gain at p = 0.5")
-assert all(BARS.values()) and 0.5 < gain < 0.85
-assert at_half["none"] > 100 * without - 8 and cell("averaging", "0")[0] < cell("none", "0")[0]
-assert winners["bar"] == "averaging"
-
-# %% [markdown]
-# The Bottleneck-LSTM passes every line, and where two memories differ by less than their spread, read
-# nothing into it. But look at the others with the same eyes.
-#
-# - **No memory** is not a weak detector: at $p = 0.5$ it stands close to its ceiling of section 1. It finds
-#   nearly everything that can be seen. It is the task that is beyond it.
-# - **Averaging**, which has nothing to learn in its memory, brings more than half of the gain. Try it
-#   first. It costs when nothing is hidden: there it is *worse* than no memory, most likely since a
-#   mean over frames smears what moves. And it wins in the last test (section 11).
-# - **ConvLSTM** has no advantage here from its fourteenfold weights.
-#
-# All detectors had the same steps at the same learning rate, which may suit one better than another; and
-# the things are drawn. Read "no worse than ConvLSTM here, for a fourteenth of the weights", not "better".
-#
-# ### Which part of the cell does it?
-#
-# The table holds one form of the Bottleneck-LSTM. Notebook 13 made much of the φ after the bottleneck and
-# of first values that keep a signal's size. Does it show here? `python -m lessons compare-cells` trains the
-# cell with one thing changed at a time: first as you did in section 7, two kinds of things and 400 steps,
-# two trainings of each; then with four times the steps; then, once, on six kinds with half of the table's
-# training. **Predict** the order in each column.
+print(f"Bottleneck-LSTM minus …, in points of AP50; {len(seeds)} seeds, 95 % interval")
+for method in METHODS:
+    if method == "bottleneck_lstm":
+        continue
+    line = f"{NAMES[method]:15}"
+    for test in ("0.5", "0.75", "0.5 in bursts"):
+        mean, low, high = (100 * v for v in difference(table, "bottleneck_lstm", method, test))
+        line += f"  {test}: {mean:+5.1f} ({low:+5.1f} to {high:+5.1f})"
+    print(line)
 
 # %%
-BLOG = "first values of the blog"
-
-
-def changed_cells(name):
-    """(kind of cell, steps) -> AP50 at p = 0.5 in per cent, of each training."""
-    trials = {}
-    with open(detector_table.TRAINED / name, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["test"] == "0.5":
-                trials.setdefault((row["cell"], int(row["steps"])), []).append(100 * float(row["ap50"]))
-    return trials
-
-
-trials = changed_cells("cells_short.csv") | changed_cells("cells.csv")
-columns = {400: "2 kinds, 400", 1600: "2 kinds, 1,600", 800: "6 kinds, 800"}
-print(f"{'AP50 at p = 0.5 after … steps':32}" + "".join(f"{title:>18}" for title in columns.values()))
-for name in CELLS:
-    each = {steps: trials[name, steps] for steps in columns}
-    print(f"{name:32}" + "".join(f"{' and '.join(f'{v:.0f}' for v in each[n]):>18}" for n in columns))
-    behind = {steps: np.mean(trials["as it is", steps]) - np.mean(each[steps]) for steps in columns}
-    assert all(abs(behind[steps]) < 3 for steps in columns if (name, steps) != (BLOG, 400))
-slow = min(trials["as it is", 400]) - max(trials[BLOG, 400])
-assert slow > 15  # the better of the two against the worse of the others
-
-_ = torch.manual_seed(0)
-for part, times in (("depthwise", 11), ("spatial", 8)):  # 128 and 64 channels: their roots
-    sizes = [getattr(CELLS[name](128, 64).cell, part).weight.detach().std() for name in ("as it is", BLOG)]
-    print(f"{part:9} filters: the blog's first values are {sizes[0] / sizes[1]:.0f} times smaller")
-    assert round(float(sizes[0] / sizes[1])) == times
+mean, low, high = difference(table, "bottleneck_lstm", "kalman tracker", "0.5")
+assert low < 0 < high  # level with the tracker at p = 0.5
+for test in ("0.5", "0.75", "0.5 in bursts"):
+    assert difference(table, "bottleneck_lstm", "held boxes", test)[1] > 0.05
+    assert difference(table, "bottleneck_lstm", "stack", test)[1] > 0
+assert difference(table, "bottleneck_lstm", "kalman tracker", "0.75")[1] > 0
+assert cell("averaging", "0.5")[0] < cell("none", "0.5")[0]
+ratio = weights["conv_lstm"] / weights["bottleneck_lstm"]
+print(f"ConvLSTM has {ratio:.1f} times the weights of the Bottleneck-LSTM")
 
 # %% [markdown]
-# **Bad first values cost time, and here not the end result.** After 400 steps the cell whose depthwise
-# filters start so small is far behind in both trainings; with four times the steps it has made up for it. So
-# beware of short trials: they may measure how a network starts, not how good it gets. And if your training is
-# short, or dear, first values are worth the care that notebook 13 takes.
+# - **Held boxes are a strong start**: they cost nothing, and bring half of what the memory brings at p = 0.5.
+# - **A tuned tracker is level with the learned memory at p = 0.5**: the interval of the difference contains
+#   0. At p = 0.75 and in bursts the memory is ahead. If you have a detector and objects that move,
+#   try a tracker first. It takes 50 trials and no training.
+# - **A stack of three frames** is the simplest learned memory. It is 6 to 8 points behind the Bottleneck-LSTM
+#   in these three tests.
+# - **Averaging the features** is worse than no memory: it smears what moves, and these objects move by a
+#   quarter of their size per frame.
+# - **ConvLSTM** stays behind with fourteen times the weights. All memories had the same 1,800 steps, and its
+#   loss was still the higher one. So this is no verdict about the cell: with more steps it may catch up.
 #
-# **φ is not shown to matter**, at any length: without it the cell does no worse. Two trainings, or one, say
-# nothing about differences of two or three points. If you build φ, you do it to be faithful to the paper, not
-# because of this table.
+# One seed was trained for twice as long. Its Bottleneck-LSTM was then 5 to 8 points above that seed's
+# tracker. One seed proves nothing, but the memory may not be at its end.
 #
 # ### Is it the memory?
 #
 # The Bottleneck-LSTM has more weights than no memory at all. Perhaps it is simply the better network? The
-# ablation of section 7, on the table's detectors: the same weights, the state thrown away after every
-# frame.
+# ablation of section 7, on the table's detectors: the same weights, the state thrown away after every frame.
 
 # %%
 print("AP50 at p = 0.5   state carried   thrown away   detector without memory")
 for memory in MEMORIES[1:]:
     kept, gone = cell(memory, "0.5")[0], cell(memory, "0.5", state="forgotten")[0]
-    print(f"{NAMES[memory]:16} {kept:14.1f} {gone:13.1f} {at_half['none']:25.1f}")
-    assert abs(gone - at_half["none"]) < 4 < kept - gone
-ceiling = 100 * without  # section 1
-print(f"{ceiling:.0f} % of the things can be seen")
-assert all(cell(memory, "0.5", state="forgotten")[0] < ceiling for memory in MEMORIES[1:])
+    print(f"{NAMES[memory]:16} {kept:14.1f} {gone:13.1f} {cell('none', '0.5')[0]:25.1f}")
+kept, gone = cell("bottleneck_lstm", "0.5")[0], cell("bottleneck_lstm", "0.5", state="forgotten")[0]
+assert kept > gone + 20 and gone < cell("none", "0.5")[0] + 3
 
 # %% [markdown]
-# All fall back to where the detector without memory is, below the ceiling of section 1. What they gain, they
-# remember.
+# Without its state the Bottleneck-LSTM is where the detector without memory is. What it gains, it remembers.
 #
-# Do the files say what the table says? One of them, on the first 32 of its 120 films:
+# Do the files say what the table says? Seed 0, on the first 32 of its 80 videos:
 
 # %%
-half = FILMS["0.5"]
-found = {memory: detect(models[memory], half.frames) for memory in MEMORIES}
-for memory in MEMORIES:
-    flat = [frame for film in found[memory] for frame in film]
+for method in METHODS:
+    flat = [frame for video in found[method] for frame in video]
     value = 100 * ap.mean_average_precision(flat, all_truths(half))
-    row = per_seed(memory, "0.5")[0]
-    print(f"{NAMES[memory]:16} 32 films {value:.0f}, the table's 120 films {row:.0f}")
-    assert abs(value - row) < 6  # a quarter of the films: other films, other luck
+    row = per_seed(method, "0.5")[0]
+    print(f"{NAMES[method]:16} 32 videos {value:.0f}, the table's 80 videos {row:.0f}")
+    assert abs(value - row) < 10  # fewer videos: other videos, other luck
 
 # %% [markdown]
-# ## 9. Flicker
+# ## 10. Where is the box while nothing is seen?
 #
-# AP does not see time: shuffle a film's frames, and it stays. A person does. Boxes that blink look broken
-# even if most are right. For each thing, write a row of yes and no, found in this frame or not (of the
-# boxes with a score of 0.4 or more, right class, IoU 0.5). **Flicker** is the share of pairs of frames that
-# follow each other between which a row changes.
+# Does a memory hold *where the object was*, or *where it would be*? For each hidden frame, count the frames
+# since the object was last seen, and ask: is the reported box nearer the true center than to stay at the
+# last-seen place would be? **Predict**: from what gap on does each method do better than half?
+
+# %%
+with open(detector_table.TRAINED / "gaps.csv", newline="", encoding="utf-8") as file:
+    gaps = list(csv.DictReader(file))
+GAPS = sorted({int(row["gap"]) for row in gaps})
+
+
+def by_gap(method, column):
+    """(seeds, gaps) one column of the gaps' table."""
+    values = {(row["seed"], int(row["gap"])): float(row[column]) for row in gaps if row["method"] == method}
+    return np.array([[values[str(seed), gap] for gap in GAPS] for seed in seeds])
+
+
+compared = ("held boxes", "kalman tracker", "bottleneck_lstm")
+figures.curves(
+    {NAMES[m]: 100 * by_gap(m, "nearer") for m in compared},
+    GAPS,
+    xlabel="frames since the object was last seen",
+    ylabel="nearer the true place, %",
+    ylim=(0, 100),
+    height=3.0,
+    title=f"Line: mean of {len(seeds)} seeds; band: from the lowest to the highest",
+)
+
+# %%
+for method in compared:
+    share, error = by_gap(method, "nearer").mean(0), by_gap(method, "error").mean(0)
+    print(
+        f"{NAMES[method]:16} after 3 frames nearer in {share[2]:.0%}, median error {error[2]:.1f} pixels",
+        end="",
+    )
+    print(f" (staying: {by_gap(method, 'last_seen_error').mean(0)[2]:.1f})")
+assert by_gap("bottleneck_lstm", "nearer").mean(0)[2] < 0.6 < by_gap("kalman tracker", "nearer").mean(0)[2]
+assert by_gap("held boxes", "nearer").mean(0)[2] < 0.4
+
+# %% [markdown]
+# The tracker, which was given the rule "constant velocity", is nearer after three frames in two cases of
+# three, the learned memory in about half. Where its higher AP50 in bursts comes from, this figure does not
+# say. **A memory that holds a box does not thereby predict motion.** If the place in the gap matters to you,
+# use the tracker, or train for longer and measure this number.
+#
+# ### An object never seen
+#
+# Divide the hidden objects into those that were seen before and those that were not. **Predict** how many of
+# each are found.
 
 
 # %%
-def found_things(films, clips):
-    """(N, T, objects) bool: which things are found among the boxes that are shown."""
+def found_things(videos, clips):
+    """(N, T, objects) bool: which objects are found among the boxes that are shown."""
     yes = torch.zeros(clips.visible.shape, dtype=torch.bool)
-    for i, film in enumerate(films):
-        for t, frame in enumerate(film):
+    for i, video in enumerate(videos):
+        for t, frame in enumerate(video):
             for k in set(clips.labels[i][clips.labels[i] >= 0].tolist()):
                 places = torch.tensor(np.flatnonzero(clips.labels[i] == k))
                 shown = frame.boxes[(frame.scores >= MIN_SCORE) & (frame.labels == k)]
@@ -1064,19 +1152,32 @@ def found_things(films, clips):
     return yes
 
 
-is_found = {memory: found_things(found[memory], half) for memory in MEMORIES}
-visible = half.visible >= MIN_VISIBLE  # (N, T, objects)
-i, k = plain_film, int(np.flatnonzero(half.labels[plain_film] >= 0)[0])
-figures.boolean_timeline(
-    {"to be seen": visible[i, :, k]} | {f"found, {NAMES[m]}": is_found[m][i, :, k] for m in MEMORIES},
-    neutral=["to be seen"],
-    title=f"One thing, a {CLASSES[half.labels[i, k]]}, at p = 0.5",
-)
+held = {m: found_things(in_bursts[m], bursts) for m in METHODS}
+ago = torch.zeros(unseen.shape)  # frames since the object was last seen; infinite if never
+last = torch.full(unseen[:, 0].shape, math.inf)
+for t in range(FRAMES):
+    last = torch.where(unseen[:, t], last + 1, 0.0)
+    ago[:, t] = last
+never = unseen & ago.isinf()
+print(f"{int(never.sum())} hidden objects were never seen before, {int((unseen & ~never).sum())} were")
+for method in METHODS:
+    luck, held_on = (held[method][part].float().mean() for part in (never, unseen & ~never))
+    print(f"{NAMES[method]:16} finds {luck:4.0%} of the first, {held_on:4.0%} of the second")
+    assert luck < 0.1
 
 # %% [markdown]
+# What was never seen, nobody finds: no memory passes the second ceiling of section 1.
+#
+# ## 11. Flicker
+#
+# AP does not see time: shuffle a video's frames, and it stays. A person does. Boxes that blink look broken
+# even if most are right. For each object, write a row of yes and no, found in this frame or not (of the boxes
+# with a score of 0.4 or more, right class, IoU 0.5). **Flicker** is the fraction of pairs of consecutive
+# frames between which a row changes.
+#
 # ### Exercise 5 · `flicker` · difficulty ★☆☆ · 6 minutes
 #
-# All pairs of all things count alike. A film of one frame has no pair: its flicker is 0.
+# All pairs of all objects count alike. A video of one frame has no pair: its flicker is 0.
 
 
 # %%
@@ -1100,248 +1201,30 @@ def flicker_solution(found):
 check("14.flicker", flicker_solution)
 
 there_in_half = torch.from_numpy(half.labels >= 0)  # (N, objects)
-for memory in MEMORIES:
-    rows = is_found[memory].transpose(1, 2)[there_in_half]  # (N, T, objects) -> (things, T)
-    mine = flicker_solution(rows)
-    mean, spread = cell(memory, "0.5", "flicker")
-    print(f"{NAMES[memory]:16} here {100 * mine:.0f} %, in the table {mean:.1f} ± {spread:.1f} %")
-    assert abs(100 * mine - per_seed(memory, "0.5", "flicker")[0]) < 4
-from_package = evaluate(models["none"], half).flicker
-assert math.isclose(
-    flicker_solution(is_found["none"].transpose(1, 2)[there_in_half]), from_package, rel_tol=1e-5
-)
-seen_rows = torch.from_numpy(visible).transpose(1, 2)[there_in_half]
+is_found = {m: found_things(found[m], half) for m in METHODS}
+for method in METHODS:
+    rows = is_found[method].transpose(1, 2)[there_in_half]  # (N, T, objects) -> (objects, T)
+    mean, spread = cell(method, "0.5", "flicker")
+    here = flicker_solution(rows)
+    print(f"{NAMES[method]:16} here {100 * here:.0f} %, in the table {mean:.0f} ± {spread:.0f} %")
+    assert abs(100 * here - per_seed(method, "0.5", "flicker")[0]) < 8
+seen_rows = torch.from_numpy(half.visible >= MIN_VISIBLE).transpose(1, 2)[there_in_half]
 print(f"what can be seen flickers by itself: {flicker_solution(seen_rows):.0%}")
-assert abs(flicker_solution(seen_rows) - 0.5) < 0.05
+assert abs(flicker_solution(seen_rows) - 0.5) < 0.06
 
 # %% [markdown]
-# The world itself blinks in half of the pairs: at $p = 0.5$ a thing is there or not by the toss of a coin.
-# Without memory the detector follows. Low flicker alone is no merit: a detector that never finds anything
-# has none. Read it beside the AP.
-#
-# ## 10. Through an occlusion
-#
-# The picture to keep. Films in which things stay away for four frames on end, on average. From 32 of them
-# we take the thing that the Bottleneck-LSTM holds longest while it cannot be seen; so this is its best
-# film, not its average one. The average follows in section 11.
-
-# %%
-bursts = FILMS["0.5 in bursts"]
-in_bursts = {memory: detect(models[memory], bursts.frames) for memory in ("none", "bottleneck_lstm")}
-held = {memory: found_things(in_bursts[memory], bursts) for memory in in_bursts}
-unseen = (torch.from_numpy(bursts.visible) < MIN_VISIBLE) & (torch.from_numpy(bursts.labels) >= 0)[:, None]
-
-
-def longest_gap(hidden, held):
-    """The longest run of frames, after a first sight, of a thing hidden and held, until it is back."""
-    best, run, known = (0, 0), 0, False
-    for t in range(len(hidden)):
-        if not hidden[t]:
-            best, run, known = max(best, (run, t)), 0, True
-        else:
-            run = run + 1 if known and held[t] and (run or not hidden[t - 1]) else 0
-    return best  # its length, and the frame in which the thing is back
-
-
-alone = (bursts.labels >= 0).sum(1) == 1  # films of a single thing are the easiest to look at
-(gap, back), i, k = max(
-    (longest_gap(unseen[i, :, k], held["bottleneck_lstm"][i, :, k]), i, k)
-    for i, k in np.argwhere((bursts.labels >= 0) & alone[:, None]).tolist()
-)
-kind = CLASSES[bursts.labels[i, k]]
-print(f"film {i}: the {kind} cannot be seen for {gap} frames on end, and is held in all of them")
-assert gap >= 3 and unseen[i, back - gap : back, k].all()
-without = held["none"][i, back - gap : back, k]
-print(f"without memory it is found in {int(without.sum())} of these {gap}")
-assert not without.any()
-
-
-# %%
-def shown_boxes(film, frames, sure=MIN_SCORE):
-    """For each of the frames, the boxes that a person would be shown."""
-    return [{"shown by the detector": film[t].boxes[film[t].scores >= sure].numpy()} for t in frames]
-
-
-start = min(max(0, back - gap - 2), 16 - 10)
-window = range(start, start + 10)
-figures.boxed_clip_rows(
-    dict.fromkeys(("what is there", "no memory", "Bottleneck-LSTM"), bursts.frames[i, window]),
-    {
-        "what is there": truth_boxes(bursts, i, window),
-        "no memory": shown_boxes(in_bursts["none"][i], window),
-        "Bottleneck-LSTM": shown_boxes(in_bursts["bottleneck_lstm"][i], window),
-    },
-    [f"frame {t}" for t in window],
-    dashed=["there, but not to be seen"],
-    width=8.5,
-)
-
-# %% [markdown]
-# Without memory the boxes blink; with it they hold, and through the long gap they hold *where the thing
-# would be*. Move through
-# other films yourself, and lower the score from which on a box is shown: what is it that appears first?
-
-# %% tags=["nbval-ignore-output"]
-# output not compared: the slider is a widget, which lives only while the notebook runs
-from ipywidgets import interact
-
-
-@interact(film=(0, 31), t=(0, 15), sure=(0.1, 0.9, 0.1))
-def look(film=i, t=back - 1, sure=0.4):
-    shown = {NAMES[m]: shown_boxes(in_bursts[m][film], [t], sure)[0] for m in in_bursts}
-    truth = truth_boxes(bursts, film, [t])[0]
-    return figures.boxed_clip_rows(
-        {"": np.stack([bursts.frames[film, t]] * 3)},
-        {"": [truth, *shown.values()]},
-        ["what is there", *shown],
-        dashed=["there, but not to be seen"],
-        width=6.5,
-    )
-
-
-# %% [markdown]
-# ### Where it is kept
-#
-# Look inside, at the same film. From the 128 channels of the backbone take the one in which the thing
-# stands out most while it is seen; from the 64 channels of the memory's $h$ the one in which it stands out
-# most **while it is hidden**. "Stands out" is the difference between the cell that holds its center and the
-# mean of the map.
-
-# %%
-model = models["bottleneck_lstm"]
-with torch.no_grad():
-    features = model.see(to_input(torch.from_numpy(bursts.frames[i : i + 1])))  # (T, 1, 128, H', W')
-    memory, _ = model.memory(features)  # (T, 1, D, H', W')
-    heat = model.join(features)[0][:, 0, bursts.labels[i, k]].sigmoid()  # (T, H', W')
-center = torch.from_numpy(bursts.boxes[i, :, k].reshape(16, 2, 2).mean(1))  # (T, 2): x, y
-column, row = (center / STRIDE).long().clamp(max=7).T  # (T,) each
-hidden = unseen[i, :, k]  # (T,)
-during = torch.zeros(16, dtype=torch.bool)
-during[back - gap : back] = True
-
-
-def stands_out(maps):
-    """maps (T, C, H', W') -> (T, C)."""
-    return maps[torch.arange(16), :, row, column] - maps.mean((2, 3))
-
-
-inside = {"features": stands_out(features[:, 0]), "memory h": stands_out(memory[:, 0])}
-best = {
-    "features": int(inside["features"][~hidden].mean(0).argmax()),
-    "memory h": int(inside["memory h"][during].mean(0).argmax()),
-}
-for name, values in inside.items():
-    seen_at, hidden_at = (float(values[part, best[name]].mean()) for part in (~hidden, during))
-    print(f"{name}, channel {best[name]}: stands out by {seen_at:.1f} when seen, {hidden_at:.1f} when hidden")
-    assert (hidden_at > 0.5 * seen_at) == (name == "memory h")
-chosen = list(window)
-figures.clip_rows(
-    {
-        "film": bursts.frames[i, chosen],
-        "features": features[chosen, 0, best["features"]],
-        "memory h": memory[chosen, 0, best["memory h"]],
-        f"heat, {kind}": heat[chosen],
-    },
-    ["hidden" if hidden[t] else f"frame {t}" for t in chosen],
-)
-
-# %% [markdown]
-# While the thing is hidden, the features know nothing of it: where it should be there is background like
-# any other. The memory's map keeps a bright place there, and the head, which sees nothing but this map,
-# goes on to say "here".
-
-# %% [markdown]
-# ## 11. Where it fails
-#
-# ### A thing never seen
-#
-# Divide the hidden things in these films into those that were seen before and those that were not, and the
-# first by how long ago. **Predict** the curve.
-
-# %%
-for memory in ("averaging", "conv_lstm"):
-    held[memory] = found_things(detect(models[memory], bursts.frames), bursts)
-there = torch.from_numpy(bursts.labels >= 0)[:, None].expand_as(unseen)  # (N, T, objects)
-ago = torch.zeros(unseen.shape)  # frames since the thing was last seen; infinite if never
-last = torch.full(unseen[:, 0].shape, math.inf)
-for t in range(16):
-    last = torch.where(unseen[:, t], last + 1, 0.0)
-    ago[:, t] = last
-never = unseen & ago.isinf()
-print(f"{int(never.sum())} hidden things were never seen before, {int((unseen & ~never).sum())} were")
-for memory in MEMORIES:
-    luck, held_on = (held[memory][part].float().mean() for part in (never, unseen & ~never))
-    print(f"{NAMES[memory]:16} finds {luck:4.0%} of the first, {held_on:4.0%} of the second")
-    assert luck < 0.06 and (held_on > 0.3) == (memory != "none")
-AGES = np.arange(1, 7)
-print("hidden for 1, 2 … 6 frames:", *(int((there & (ago == n)).sum()) for n in AGES), "cases")
-assert (there & (ago == 6)).sum() >= 10
-fading = {m: [100 * held[m][there & (ago == n)].float().mean().item() for n in AGES] for m in MEMORIES}
-assert fading["bottleneck_lstm"][0] > 85 and max(after[-1] for after in fading.values()) < 25
-assert np.less(fading["averaging"], fading["conv_lstm"]).all()  # averaging lets go sooner
-figures.curves(
-    {NAMES[m]: fading[m] for m in MEMORIES},
-    AGES,
-    xlabel="frames since it was last seen",
-    ylabel="found, %",
-    ylim=(0, 100),
-    height=3.0,
-)
-
-# %% [markdown]
-# What was never seen, nobody finds: no memory passes the second ceiling. And what was seen fades: after one
-# frame the Bottleneck-LSTM still holds nearly all, after six nobody holds much. In training, things were gone
-# by the toss of a coin, so long absences were rare, and a memory learns to hold as long as it pays. Besides,
-# things move on where nobody sees them, and a box that does not follow falls below an IoU of 0.5. (We have
-# not taken the two apart.)
-#
-# ### A bar that nobody had shown it
-#
-# In training, things vanish. In the last test nothing vanishes, but a bar sweeps across, and nothing like
-# it was in training. To you it is the *easier* task: you see the bar, and know that things go on behind it.
-# **Predict** the AP.
-
-# %%
-bar = FILMS["bar"]
-to_see, ever = ceilings(ALL_FILMS["bar"])
-print(f"can be seen {to_see:.0%}, has been seen by now {ever:.0%}")
-for memory in MEMORIES:
-    clean, behind = cell(memory, "0")[0], cell(memory, "bar")[0]
-    precision = cell(memory, "bar", "precision")[0]
-    print(f"{NAMES[memory]:16} without bar {clean:.0f}, with bar {behind:.0f}; precision {precision:.0f} %")
-    assert behind < 2 / 3 * clean and behind < 100 * to_see
-    assert memory == "none" or (precision > cell("none", "bar", "precision")[0]) == (memory == "averaging")
-assert ever > 0.9
-in_bar = detect(models["bottleneck_lstm"], bar.frames[plain_film : plain_film + 1])[0]
-chosen = range(3, 13, 2)
-figures.boxed_clip_rows(
-    dict.fromkeys(("what is there", "Bottleneck-LSTM"), bar.frames[plain_film, chosen]),
-    {
-        "what is there": truth_boxes(bar, plain_film, chosen),
-        "Bottleneck-LSTM": shown_boxes(in_bar, chosen),
-    },
-    [f"frame {t}" for t in chosen],
-    dashed=["there, but not to be seen"],
-    width=5.2,
-)
-
-# %% [markdown]
-# Everybody loses more than a third, though nearly all of these things *have been seen*. Look at the boxes:
-# the bar is taken for things. The two trained memories seem to hold on to such false alarms as faithfully as
-# to things: of the boxes that they show, fewer are right than without memory. Averaging, which lets go
-# sooner (the last figure), does best. A network learns what its films hold. These taught it that things
-# blink, not that things go behind others. If you know what will hide things on your road, put it into your
-# training films.
+# The world itself blinks in half of the pairs: at $p = 0.5$ an object is visible or not by the toss of a
+# coin. Low flicker alone is no merit: a detector that never finds anything has none. Read it beside the AP.
 #
 # ## 12. Bug hunt 3: a state that leaks
 #
-# A wrapper for people who find states tedious. It works with `for film in films: …`, and its author has
-# tested it: on his test film it gives exactly what the detector gives.
+# A wrapper for people who find states tedious. It works with `for video in videos: …`, and its author has
+# tested it: on his test video it gives exactly what the detector gives.
 
 
 # %%
 class Watcher:
-    """Give it the next frames of a film, get boxes."""
+    """Give it the next frames of a video, get boxes."""
 
     def __init__(self, model):
         self.model, self.state = model, None
@@ -1358,13 +1241,13 @@ for mine, theirs in zip(tested, found["bottleneck_lstm"][0], strict=True):
     assert torch.allclose(mine.boxes, theirs.boxes, atol=1e-3)  # "the test passes"
 
 # %% [markdown]
-# A test that finds it: **the same film twice must give the same boxes.**
+# A test that finds it: **the same video twice must give the same boxes.**
 
 # %%
 watcher = Watcher(models["bottleneck_lstm"])
 once, again = (watcher.watch(half.frames[0])[0].scores[:3] for _ in range(2))
 same = torch.allclose(once, again)
-print(f"first frame of the same film, twice: {'the same scores' if same else 'other scores'}")
+print(f"first frame of the same video, twice: {'the same scores' if same else 'other scores'}")
 assert not same
 watcher.model.load_state_dict(load("bottleneck_lstm").state_dict())  # "load the weights anew, to be sure"
 third = watcher.watch(half.frames[0])[0].scores[:3]
@@ -1372,30 +1255,27 @@ print(f"after loading the weights: {'as at first' if torch.allclose(once, third)
 assert not torch.allclose(once, third)
 
 # %% [markdown]
-# And what does it cost? Sixteen films, one after the other:
+# And what does it cost? Sixteen videos, one after the other:
 
 # %%
 in_turn = half[:16]
 for memory in ("bottleneck_lstm", "conv_lstm"):
     watcher = Watcher(models[memory])
-    runs = {"fresh": found[memory][:16], "leaked": [watcher.watch(film) for film in in_turn.frames]}
-    value, shown, at_end = {}, {}, {}
-    for name, films in runs.items():
-        flat = [frame for film in films for frame in film]
+    runs = {"fresh": found[memory][:16], "leaked": [watcher.watch(video) for video in in_turn.frames]}
+    value, shown = {}, {}
+    for name, videos in runs.items():
+        flat = [frame for video in videos for frame in video]
         value[name] = 100 * ap.mean_average_precision(flat, all_truths(in_turn))
         shown[name] = np.mean([int((frame.scores >= MIN_SCORE).sum()) for frame in flat])
-        at_end[name] = found_things(films, in_turn)[:, -1][there_in_half[:16]].float().mean()
         print(f"{NAMES[memory]:16} {name:6} state: AP50 {value[name]:.0f}", end="")
-        print(f", {shown[name]:.1f} boxes a frame, {at_end[name]:.0%} of the things found in the last frame")
-    assert value["leaked"] < value["fresh"] - 5 and shown["leaked"] > 1.3 * shown["fresh"]
-    assert (at_end["leaked"] < at_end["fresh"] - 0.1) == (memory == "conv_lstm")
+        print(f", {shown[name]:.1f} boxes per frame")
+    assert value["leaked"] < value["fresh"] - 1 and shown["leaked"] > shown["fresh"]
 
 # %% [markdown]
-# The films before leave **ghosts**: boxes of things that are not in this film, carried along to its end.
-# With the ConvLSTM they also cover what is there. No loading of weights helps, for **state is not in the
-# `state_dict`**. The public PyTorch port of the paper's detector keeps its state in this way, and its
-# evaluation reloads the weights every ten frames, which resets nothing. The remedy is what `Detector` does:
-# state in, state out, and `None` where a film begins.
+# The videos before leave **ghosts**: boxes of objects that are not in this video. No loading of weights
+# helps, for **state is not in the `state_dict`**. The public PyTorch port of the paper's detector keeps its
+# state in this way, and its evaluation reloads the weights every ten frames, which resets nothing. The remedy
+# is what `Detector` does: state in, state out, and `None` where a video begins.
 #
 # ## Recap
 #
@@ -1405,8 +1285,10 @@ for memory in ("bottleneck_lstm", "conv_lstm"):
 # - Average precision is the area under the hull of precision against recall. A true box can be found once.
 # - Two ceilings stand before any training: what can be seen, and what has been seen by now.
 # - Two stages: the backbone learns from what is there, the memory from what is missing.
+# - Held boxes and a tuned tracker come first. Here a tracker is level with a learned memory at p = 0.5 and
+#   better at predicting motion; the memory is ahead where more is hidden.
 # - Throw the state away, and the gain is gone: that is how you know that it was memory.
-# - A fresh state for every film.
+# - A fresh state for every video.
 #
 # ## Glossary
 #
@@ -1426,6 +1308,8 @@ for memory in ("bottleneck_lstm", "conv_lstm"):
 # | frozen | not trained any further |
 # | held out | not seen in training |
 # | state ablation | throwing the state away to see what it was worth |
+# | Kalman filter | predicts a state with its uncertainty, and corrects it by each measurement |
+# | tracker | joins the detections of successive frames to tracks |
 # | flicker | share of frame pairs between which a thing is found and then missed, or the other way round |
 #
 # ## Sources
@@ -1433,7 +1317,9 @@ for memory in ("bottleneck_lstm", "conv_lstm"):
 # - M. Liu, M. Zhu, *Mobile Video Object Detection with Temporally-Aware Feature Maps*, CVPR 2018, [arXiv
 #   1711.06368](https://arxiv.org/abs/1711.06368): Tables 3 (memories compared) and 6 (things occluded).
 # - X. Zhou, D. Wang, P. Krähenbühl, *Objects as Points*, [arXiv
-#   1904.07850](https://arxiv.org/abs/1904.07850): center points, their loss (eq. 1), peaks in place of NMS.
+#   1904.07850](https://arxiv.org/abs/1904.07850): center points, their loss (eq. 1), peaks instead of NMS.
+# - A. Bewley, Z. Ge, L. Ott, F. Ramos, B. Upcroft, *Simple Online and Realtime Tracking*, [arXiv
+#   1602.00763](https://arxiv.org/abs/1602.00763): SORT.
 # - [faster-coco-eval](https://github.com/MiXaiLL76/faster_coco_eval): COCO's average precision, the third
 #   witness.
 # - [tensorflow/models, issue 6253](https://github.com/tensorflow/models/issues/6253): a loss that does not
