@@ -56,9 +56,7 @@ def address() -> str:
 
 def chapters() -> list[Notebook]:
     """The notebooks that are written and lie in the folder, in the order of the course."""
-    return [
-        book for book in COURSE if book.written and (ROOT / "notebooks" / f"{book.name}.ipynb").is_file()
-    ]
+    return [book for book in COURSE if book.written and (ROOT / "notebooks" / f"{book.name}.ipynb").is_file()]
 
 
 def colab(book: Notebook) -> str:
@@ -78,7 +76,8 @@ def is_slider(output: dict) -> bool:
     """A widget's text: the committed notebook has no widget to show for it."""
     data = output.get("data", {})
     return set(data) <= {"text/plain", "application/vnd.jupyter.widget-view+json"} and (
-        "interactive(" in "".join(data.get("text/plain", "")) or "<function" in "".join(data.get("text/plain", ""))
+        "interactive(" in "".join(data.get("text/plain", ""))
+        or "<function" in "".join(data.get("text/plain", ""))
     )
 
 
@@ -108,7 +107,9 @@ def chapter(book: Notebook) -> dict:
             if re.search(r"^(_ = )?interact\(", source, re.M):
                 cell["outputs"] = [output for output in cell["outputs"] if not is_slider(output)]
                 text = f"*On this page the slider stands still. [Move it in Colab]({colab(book)}).*"
-                after = [{"cell_type": "markdown", "id": f"s{cell['id']}"[:60], "metadata": {}, "source": text}]
+                after = [
+                    {"cell_type": "markdown", "id": f"s{cell['id']}"[:60], "metadata": {}, "source": text}
+                ]
         cell["metadata"]["tags"] = list(dict.fromkeys(tags))
         cells += [{**cell, "source": source}, *after]
     notebook["cells"] = cells
@@ -138,7 +139,9 @@ def routes() -> str:
         books = [by_slug[slug] for slug in slugs if slug in by_slug]
         known = [found[0] for found in map(minutes, books) if found]
         total = f"{sum(known)} minutes" if len(known) == len(books) else f"more than {sum(known)} minutes"
-        rows = [f"| [{b.number:02d} · {b.title}]({b.name}.ipynb) | {b.builds} | {spent(b)[0]} |" for b in books]
+        rows = [
+            f"| [{b.number:02d} · {b.title}]({b.name}.ipynb) | {b.builds} | {spent(b)[0]} |" for b in books
+        ]
         parts += [f"## {name}", f"{what} In all {total}.",
                   "\n".join(["| chapter | you build | minutes |", "|---|---|---|", *rows])]  # fmt: skip
     return "\n\n".join(parts) + "\n"
@@ -176,7 +179,11 @@ def teachers() -> str:
         f"| {spent(book)[0]} | {spent(book)[1]} |"
         for week, book in enumerate(chapters(), start=1)
     ]
-    plan = ["| week | chapter | they build | core, minutes | deeper, minutes |", "|---|---|---|---|---|", *rows]
+    plan = [
+        "| week | chapter | they build | core, minutes | deeper, minutes |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
     found: dict[str, list[str]] = {}
     for exercise, name, _ in wrong_answers():
         names = found.setdefault(exercise, [])
