@@ -3,9 +3,9 @@
     python -m tools.site               writes site/_build/html (make site)
     python -m tools.site stage         only what Sphinx reads, to site/_build/source
 
-Sphinx reads copies: without the badge, each chapter with its links, folds that say what is in them, and a line
-under each slider. Needs the optional dependencies `site`; MathJax is taken from site/_build/node (make site puts it
-there). The chapters are those of lessons/course.py, in its order.
+Sphinx reads copies: links between pages in place of links between folders, folds that say what is in them,
+and a line under each slider. Needs the optional dependencies `site`; MathJax is taken from site/_build/node,
+where make site puts it. The chapters are those of lessons/course.py, in its order.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ BADGE = re.compile(r"^\[!\[Open in Colab\]\([^)]*\)\]\((?P<colab>[^)]*)\)$", re.
 LINK = re.compile(r"\]\((?:\.\./)?(?P<folder>docs|notebooks)/(?P<file>[\w/]+)\.(?:md|ipynb)(?P<rest>[^)]*)\)")
 TITLE = re.compile(r"\A# @title (?P<title>.+?) \{.*\}\n")
 MINUTES = re.compile(r"Core path: about (\d+) minutes; deeper sections: about (\d+)")
+USUAL = 8  # wrong answers that the page for teachers lists: the tests have the usual ones first
 DOCS = ("glossary", "symbols", "help", "robustness", "eight_gpus")
 ROUTES = (  # name, what for, the numbers' file names without their numbers
     ("One evening", "How a machine reads lips: the core path of four notebooks.",
      ("start_here", "ctc_loss", "lipnet", "train_lipnet")),
     ("Lip reading", "From video tensors to a reader for people whom it never saw.",
-     ("start_here", "video_tensors", "stcnn", "gru", "ctc_loss", "ctc_decoding", "lipnet", "lip_data", "talker",
-      "train_lipnet", "strangers")),
+     ("start_here", "video_tensors", "stcnn", "gru", "ctc_loss", "ctc_decoding", "lipnet", "lip_data",
+      "talker", "train_lipnet", "strangers")),
     ("Object detection in video", "From video tensors to a detector with a memory.",
      ("start_here", "video_tensors", "stcnn", "gru", "bottleneck", "conv_lstm", "bottleneck_lstm",
       "video_detection")),
@@ -75,10 +76,8 @@ def relink(text: str) -> str:
 def is_slider(output: dict) -> bool:
     """A widget's text: the committed notebook has no widget to show for it."""
     data = output.get("data", {})
-    return set(data) <= {"text/plain", "application/vnd.jupyter.widget-view+json"} and (
-        "interactive(" in "".join(data.get("text/plain", ""))
-        or "<function" in "".join(data.get("text/plain", ""))
-    )
+    text = "".join(data.get("text/plain", ""))
+    return set(data) == {"text/plain"} and text.startswith(("interactive(", "<function", "Box("))
 
 
 def chapter(book: Notebook) -> dict:
@@ -147,22 +146,32 @@ def routes() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def wrong_answers() -> Iterator[tuple[str, str, str]]:
-    """(exercise, what is wrong, what the check says first) of tests/checks, read and not run."""
-    for path in sorted((ROOT / "tests" / "checks").glob("test_checks_*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Dict):
-                continue
-            for key, value in zip(node.keys, node.values, strict=True):
-                exercise = getattr(key, "value", None)
-                if not (isinstance(exercise, str) and re.match(r"\d\d\.\w+$", exercise)):
-                    continue
-                for item in getattr(value, "elts", []):
-                    if isinstance(item, ast.Tuple) and len(item.elts) == 3:
-                        name, _, message = item.elts
-                        if isinstance(getattr(name, "value", None), str):
-                            said = getattr(message, "value", "")
-                            yield exercise, name.value, said if isinstance(said, str) else ""
+def wrong_answers() -> Iterator[tuple[Notebook, str, str]]:
+    """(chapter, exercise, what is wrong) of the tests of the checks, in their `WRONG`; read and not run."""
+    for book in chapters():
+        path = ROOT / "tests" / "checks" / f"test_checks_{book.slug}.py"
+        if not path.is_file():
+            continue
+        known = {
+            node.targets[0].id: node.value
+            for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+
+        def items(node: ast.AST | None, known: dict[str, ast.AST] = known) -> Iterator[ast.AST]:
+            if isinstance(node, ast.Name):
+                yield from items(known.get(node.id))
+            for item in getattr(node, "elts", []):
+                yield from items(item.value) if isinstance(item, ast.Starred) else [item]
+
+        wrong = known.get("WRONG")
+        if not isinstance(wrong, ast.Dict):
+            continue
+        for key, value in zip(wrong.keys, wrong.values, strict=True):
+            for item in items(value):
+                name = getattr(item.elts[0], "value", None) if getattr(item, "elts", None) else None
+                if isinstance(key, ast.Constant) and isinstance(name, str):
+                    yield book, str(key.value), name
 
 
 def plain(text: str) -> str:
@@ -184,15 +193,19 @@ def teachers() -> str:
         "|---|---|---|---|---|",
         *rows,
     ]
-    found: dict[str, list[str]] = {}
-    for exercise, name, _ in wrong_answers():
-        names = found.setdefault(exercise, [])
-        if name not in names:
+    found: dict[tuple[str, str], list[str]] = {}
+    for book, exercise, name in wrong_answers():
+        names = found.setdefault((book.heading.removeprefix("# "), exercise.split(".")[-1]), [])
+        if name not in names and len(names) < USUAL:
             names.append(name)
-    lists = [
-        f"### {plain(exercise)}\n\n" + "\n".join(f"- {plain(name)}" for name in names)
-        for exercise, names in sorted(found.items())
-    ]
+    lists, last = [], ""
+    for (heading, exercise), names in found.items():
+        if heading != last:
+            lists.append(f"### {heading}")
+            last = heading
+        listed = "\n".join(f"- {plain(name)}" for name in names)
+        head = f"<details><summary><code>{exercise}</code></summary>"
+        lists.append(f"{head}\n\n{listed}\n\n</details>")
     return text.replace("%PLAN%", "\n".join(plan)).replace("%WRONG%", "\n\n".join(lists))
 
 
@@ -212,7 +225,7 @@ def described(node: ast.AST) -> str:
 
 
 def api(room: str, paths: list[Path]) -> str:
-    """One page for a room of `lessons`: what its modules offer, from their docstrings, without running them."""
+    """One page for a room of `lessons`: what its modules offer, from their docstrings; runs nothing."""
     parts = [f"# {room}"]
     for path in paths:
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -3,8 +3,8 @@
     python -m tools.site_check                       all pages
     python -m tools.site_check index 02 --pictures shots   pages that begin so, and a picture of each view
 
-A fault is a serious finding of axe, a request that leaves the site, a page wider than a 360-pixel screen, an image
-without an alt text, an equation that was not set. axe-core is taken from site/_build/node (make site).
+A fault is a serious finding of axe, a request that leaves the site, a page wider than a 360-pixel screen, an
+image without an alt text, an equation that was not set. axe-core is taken from site/_build/node (make site).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 import http.server
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,8 @@ AXE = BUILD / "node" / "node_modules" / "axe-core" / "axe.min.js"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 FOUND = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
     .filter(v => ["serious", "critical"].includes(v.impact))
-    .map(v => `${v.id} × ${v.nodes.length}: ${v.nodes[0].target} ${v.nodes[0].failureSummary.split("\\n")[1] || ""}`)"""
+    .map(v => [v.id, v.nodes.length, v.nodes[0].target, v.nodes[0].failureSummary].join(" "))"""
+SET = "!document.querySelector('.math:not(:has(mjx-container))')"
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
