@@ -93,7 +93,11 @@ def test_the_page_for_teachers_knows_wrong_answers():
 )
 def test_book_builds_and_keeps_the_alt_texts():
     run = subprocess.run(
-        [sys.executable, "-m", "tools.site"], cwd=notebooks.ROOT, capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", "tools.site"],
+        cwd=notebooks.ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=600,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     for book in CHAPTERS:
