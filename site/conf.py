@@ -1,6 +1,12 @@
 """Sphinx's settings for the book. tools/site.py stages what it reads; nothing is executed."""
 
+import base64
+import hashlib
+import json
+from collections import defaultdict
 from pathlib import Path
+
+from docutils import nodes
 
 project = "How Machines Read Video"
 author = "the authors of the course"
@@ -34,3 +40,24 @@ mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "local
 suppress_warnings = ["mystnb.unknown_mime_type", "misc.highlighting_failure", "myst.header"]
 exclude_patterns = ["_static"]
 language = "en"
+
+
+def alt_texts(app, doctree) -> None:
+    """Give each figure the alt text of its output: myst-nb names a picture by its hash and keeps only sizes."""
+    path = Path(app.srcdir) / f"{app.env.docname}.ipynb"
+    if not path.is_file():
+        return
+    texts = defaultdict(list)
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                picture = base64.b64decode("".join(output["data"]["image/png"]))
+                text = output["metadata"].get("image/png", {}).get("alt", "")
+                texts[hashlib.sha256(picture).hexdigest()].append(text)
+    for image in doctree.findall(nodes.image):
+        if here := texts.get(Path(image["uri"]).stem):
+            image["alt"] = here.pop(0) if len(here) > 1 else here[0]
+
+
+def setup(app) -> None:
+    app.connect("doctree-read", alt_texts)
