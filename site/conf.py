@@ -43,7 +43,7 @@ language = "en"
 
 
 def alt_texts(app, doctree) -> None:
-    """Give each figure the alt text of its output: myst-nb names a picture by its hash and keeps only sizes."""
+    """Give each figure its alt text: myst-nb names a picture by its hash and keeps only sizes."""
     path = Path(app.srcdir) / f"{app.env.docname}.ipynb"
     if not path.is_file():
         return
