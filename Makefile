@@ -5,6 +5,7 @@
 # make bench      every piece of ours timed beside torch's own
 # make gpu        the tests, the benchmark and two trainings on a GPU, in seven minutes (DRY=1: on any machine)
 # make notebooks  run the notebooks and write them, and docs/ from them (ONLY=02: those that begin with 02)
+# make site       the course as a book, in site/_build/html, from the committed notebooks (needs node for MathJax)
 # make lint       ruff, spelling (codespell), and the words that we do not use (tools/words.py)
 # make clean      throw the environment away
 
@@ -23,7 +24,7 @@ endif
 # Small layers are fastest on one thread, and every test has a core of its own.
 export OMP_NUM_THREADS = 1
 
-.PHONY: lab test test-machines browser bench gpu notebooks lint clean
+.PHONY: lab test test-machines browser bench gpu notebooks site lint clean
 .DELETE_ON_ERROR:
 
 # The root is this folder, so that the notebooks' links to docs/ open. In a container you are often root, and
@@ -52,6 +53,9 @@ notebooks: $(VENV)/.ok
 	$(PY) -m tools.notebooks build $(ONLY)
 	$(PY) -m tools.pages
 
+site: $(VENV)/.site site/_build/node/.ok
+	$(PY) -m tools.site
+
 lint: $(VENV)/.ok
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
 	$(PY) -m codespell_lib . && $(PY) -m tools.words
@@ -62,4 +66,13 @@ clean:
 $(VENV)/.ok: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q -c $(CONSTRAINTS) -e ".[dev]"
+	touch $@
+
+$(VENV)/.site: $(VENV)/.ok
+	$(PY) -m pip install -q -c $(CONSTRAINTS) -e ".[site]"
+	touch $@
+
+site/_build/node/.ok: site/package.json
+	mkdir -p $(@D) && cp site/package.json $(@D)
+	npm install --prefix $(@D) --no-audit --no-fund --prefer-offline --silent
 	touch $@

@@ -1,0 +1,108 @@
+"""The book has every chapter, folds what gives answers away, and keeps every figure's alt text."""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tools import notebooks, site
+
+CHAPTERS = site.chapters()
+NAMES = [book.name for book in CHAPTERS]
+HTML = site.BUILD / "html"
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("book") / "source"
+    site.stage(folder)
+    return folder
+
+
+def test_each_written_notebook_is_a_chapter(staged):
+    assert NAMES == notebooks.names()
+    index = (staged / "index.md").read_text(encoding="utf-8").splitlines()
+    assert [line for line in index if re.match(r"\d\d_", line)] == NAMES
+
+
+def test_each_link_between_pages_leads_to_a_page(staged):
+    for path in staged.glob("*.md"):
+        for target in re.findall(r"\]\(([^):#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+            if target.endswith((".md", ".ipynb", ".png")):
+                assert (staged / target).is_file(), f"{path.name}: {target}"
+
+
+def test_routes_name_chapters_that_exist():
+    slugs = {book.slug for book in CHAPTERS}
+    for name, _, route in site.ROUTES:
+        assert set(route) <= slugs, name
+
+
+@pytest.mark.parametrize("book", CHAPTERS, ids=NAMES)
+def test_answers_are_folded_and_nothing_comes_from_elsewhere(book):
+    for cell in site.chapter(book)["cells"]:
+        if cell["cell_type"] == "code":
+            assert "@title" not in cell["source"]
+            if re.search(r"^def \w+_solution\(|^# @title (Solution|Claims)", cell["source"], re.M):
+                assert "hide-input" in cell["metadata"]["tags"]
+            if "predict" in cell["metadata"]["tags"]:
+                assert "hide-output" in cell["metadata"]["tags"]
+        else:
+            assert not re.search(r"!\[[^\]]*\]\(http|<img[^>]*http", cell["source"])
+
+
+@pytest.mark.parametrize("book", CHAPTERS, ids=NAMES)
+def test_each_slider_says_where_it_moves(book):
+    cells = site.chapter(book)["cells"]
+    for cell, after in zip(cells, [*cells[1:], None], strict=True):
+        if cell["cell_type"] == "code" and re.search(r"^(_ = )?interact\(", cell["source"], re.M):
+            assert after["cell_type"] == "markdown" and "Move it in Colab" in after["source"]
+
+
+def alts(book) -> list[str]:
+    """The alt texts of a chapter's figures, in their order; "" where one is missing."""
+    return [
+        output.get("metadata", {}).get("image/png", {}).get("alt", "")
+        for cell in site.chapter(book)["cells"]
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+
+
+@pytest.mark.parametrize("book", CHAPTERS, ids=NAMES)
+def test_each_figure_says_what_it_shows(book):
+    assert all(len(alt) > 10 for alt in alts(book))
+
+
+def test_the_page_for_teachers_knows_wrong_answers():
+    found = list(site.wrong_answers())
+    assert len({(book.name, exercise) for book, exercise, _ in found}) > 20
+    assert "%" not in re.sub(r"\d+(?:\.\d+)? ?%", "", site.teachers().split("## What learners")[0])
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("sphinx_book_theme") is None
+    or not (site.BUILD / "node" / "node_modules" / site.MATHJAX).is_file(),
+    reason="the book's dependencies are not installed (make site installs them)",
+)
+def test_book_builds_and_keeps_the_alt_texts():
+    run = subprocess.run(
+        [sys.executable, "-m", "tools.site"],
+        cwd=notebooks.ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    for book in CHAPTERS:
+        page = (HTML / f"{book.name}.html").read_text(encoding="utf-8")
+        shown = {html.unescape(alt) for alt in re.findall(r'<img[^>]*\balt="([^"]*)"', page)}
+        assert set(alts(book)) <= shown, book.name
+        assert not re.search(r'(?:src|rel="stylesheet" href)="(?:https?:)?//', page), book.name
+    assert json.loads(re.search(r"\{.*\}", (HTML / "searchindex.js").read_text(encoding="utf-8"), re.S)[0])
