@@ -329,9 +329,11 @@ def roofline(
     ax = fig.add_subplot()
     ax.set(xscale="log", yscale="log", xlim=(low, high))
     ax.plot([low, ridge, high], [low * bandwidth / 1e9, peak / 1e9, peak / 1e9], color=INK, lw=1.6)
-    note(ax, f"peak: {short(peak / 1e9)} G multiply-adds per second", (high, peak / 1e9), (-4, 4), ha="right")
-    slope = (0.75 * ridge, 0.75 * peak / 1e9)
-    note(ax, f"bandwidth: {short(bandwidth / 1e9)} GB per second", slope, (-6, 4), ha="right")
+    for label, x, shift, ha in (
+        (f"slope: bandwidth, {short(bandwidth / 1e9)} GB per second", low, 4, "left"),
+        (f"level: peak, {short(peak / 1e9)} G multiply-adds per second", high, -4, "right"),
+    ):
+        note(ax, label, (x, peak / 1e9), (shift, 4), ha=ha)
     told = []
     for name, (intensity, speed), color in points:
         roof = min(peak, intensity * bandwidth)

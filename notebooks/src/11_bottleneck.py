@@ -81,7 +81,7 @@ assert 1000 / 25 == 40 and 1024 == 4 * 256
 # %% [markdown]
 # ## 2. The 1 × 1 convolution
 #
-# In this notebook a tensor is `(B, C, H, W)`: images, or single frames. A convolution with a kernel of one
+# Tensors are `(B, C, H, W)` here: images, or single frames. A convolution with a kernel of one
 # pixel computes, at each position,
 #
 # $$y_{o,h,w} = b_o + \sum_{c} W_{o,c}\; x_{c,h,w}$$
@@ -545,7 +545,7 @@ assert 0.115 < relative_cost[15] < 0.12
 # trained, with three seeds: it comes within three percentage points of the bound each time. A bottleneck of a
 # quarter of the channels costs 12 % of the 3 × 3. It loses 37 to 38 % of a random matrix's output on white
 # noise, and 6 to 7 % on these feature maps, whose channels are **redundant**: strongly correlated. A
-# bottleneck relies on redundancy. This is one network, and a small one: measure your own.
+# bottleneck relies on redundancy. This is one small network: measure your own.
 #
 # Move the slider. At which width does the block cost as much as the 3 × 3 alone?
 
@@ -807,7 +807,7 @@ assert round(moved["whole"] / moved["separable"], 1) == 2.6
 
 # %% [markdown]
 # The depthwise layer, with about one multiply-add per byte. Now measure. The peak is that of a large matrix
-# product, the bandwidth that of copying a large tensor, both on your machine and with your number of threads:
+# product, the bandwidth that of copying a large tensor:
 
 
 # %% tags=["hide-input"]
