@@ -693,11 +693,10 @@ assert round(589_824 / 67_840, 2) == 8.69 and (round(6_553_600 / 67_840), round(
 # alone, the bottleneck and the separable layer.
 
 # %% tags=["predict"]
-impulses = torch.eye(256, dtype=torch.float64).view(256, 256, 1, 1)  # image c has a 1 in channel c
-impulses = F.pad(impulses, (1, 1, 1, 1))  # (256, 256, 3, 3)
+pixel = torch.eye(256).double()[:, :, None, None]  # (256, 256, 1, 1), image c is 1 in channel c
 _ = torch.manual_seed(0)
 with torch.no_grad():
-    response = Separable(256, 256).double()(impulses)  # (C, O, 3, 3): your layer's kernels, flipped
+    response = Separable(256, 256).double()(F.pad(pixel, (1, 1, 1, 1)))  # (C, O, 3, 3): its kernels, flipped
 KERNEL = {
     "3 x 3 alone": ordinary,
     "bottleneck": one.detach(),
@@ -773,9 +772,8 @@ for channels in (256, 16):
 # @title Helper: the layers of section 6, and their intensity { display-mode: "form" }
 def intensity(conv, size):
     """Multiply-adds per byte, if each input, weight and output is moved once, in float32."""
-    weights, work = conv_cost(
-        size, conv.in_channels, conv.out_channels, conv.kernel_size, 1, conv.kernel_size // 2, conv.groups
-    )
+    options = {"padding": conv.kernel_size // 2, "groups": conv.groups}
+    weights, work = conv_cost(size, conv.in_channels, conv.out_channels, conv.kernel_size, **options)
     return work / (4 * (weights + (conv.in_channels + conv.out_channels) * size[0] * size[1]))
 
 
@@ -1094,8 +1092,8 @@ assert all(conv.groups == conv.in_channels for conv in plan.values() if conv.ker
 # ## Recap
 #
 # - A 1 × 1 convolution is a linear layer at every pixel. It mixes channels and sees no neighbors.
-# - 256 → 256 by 3 × 3: 589,824 weights. With a bottleneck of 64: 16,384 + 36,864 + 16,384 = 69,632, 8.47
-#   times fewer, with the same receptive field. Depthwise-separable: 67,840.
+# - 256 → 256 by 3 × 3: 589,824 weights. With a bottleneck of 64: 69,632, 8.47 times fewer, with the same
+#   receptive field. Depthwise-separable: 67,840.
 # - Multiply-adds are kernel weights times output positions. The two ratios agree only for maps of one size.
 # - A bottleneck limits the rank across channels, a separable layer the rank per input channel. How much that
 #   costs depends on how redundant the channels are.
