@@ -312,7 +312,7 @@ def roofline(
     """A roofline plot: multiply-adds per second over multiply-adds per byte, both axes logarithmic.
 
     The roof is the smaller of the peak and intensity times bandwidth: a layer that moves each byte once can
-    be no faster. A layer's name stands beside its point; a dotted line joins the point to the roof above it.
+    be no faster. A dotted line joins each layer's point to the roof.
 
     Args:
         layers: name -> (arithmetic intensity in multiply-adds per byte, multiply-adds per second).
@@ -338,11 +338,11 @@ def roofline(
     for name, (intensity, speed), color in points:
         roof = min(peak, intensity * bandwidth)
         ax.plot([intensity, intensity], sorted((speed / 1e9, roof / 1e9)), color=color, lw=1, ls=":")
-        ax.plot([intensity], [speed / 1e9], "o", ms=7, color=color)
-        note(ax, name, (intensity, speed / 1e9), (7, -3), va="center", color=color)
+        ax.plot([intensity], [speed / 1e9], "o", ms=7, color=color, label=name)
         told.append(
             f"{name} at {short(intensity)} with {short(speed / 1e9)} G, {speed / roof:.0%} of the roof"
         )
+    ax.legend(loc="lower right")
     lowest = min(speed for _, speed in layers.values()) / 1e9
     ax.set_ylim(min(lowest, low * bandwidth / 1e9) / 2, 2.2 * max(peak / 1e9, lowest))
     for axis in (ax.xaxis, ax.yaxis):

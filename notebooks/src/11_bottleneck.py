@@ -42,7 +42,7 @@ from lessons.training import checkpoint
 # %% [markdown]
 # ## 1. What a phone can afford
 #
-# Part I reads lips on a computer. Part II (notebooks 11 to 14) detects objects in video on a **phone**, with
+# Part I reads lips. Part II (notebooks 11 to 14) detects objects in video on a **phone**, with
 # a recurrent network. Its paper, Liu and Zhu 2018, compares three detectors. Every weight must be stored.
 # Every multiply-add takes time and battery, for each frame:
 
@@ -752,9 +752,9 @@ for channels in (256, 16):
         print(f", {times['3 x 3 alone'] / time:4.1f} times as fast as 3 x 3 alone")
 
 # %% [markdown]
-# These are times of your machine, for one image. Over seven runs on one CPU core of ours, both layers were
-# four to six times as fast with 256 channels, not 8.5. With 16 channels the separable layer was **slower**
-# than the 3 × 3 in every run: it took about two to three times as long.
+# These are your times, for one image. Over ten runs on one CPU core of ours, both layers were
+# four to eight times as fast with 256 channels, not 8.5. With 16 channels the separable layer was **slower**
+# than the 3 × 3 in every run, mostly two to three times as slow.
 #
 # ### The roofline
 #
