@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
-from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
 from lessons.figures.basics import name_the_ends
 from lessons.figures.style import (
@@ -344,9 +344,13 @@ def roofline(
         )
     ax.legend(loc="lower right")
     lowest = min(speed for _, speed in layers.values()) / 1e9
-    ax.set_ylim(min(lowest, low * bandwidth / 1e9) / 2, 2.2 * max(peak / 1e9, lowest))
+    floor = 10 ** math.floor(
+        math.log10(min(lowest, low * bandwidth / 1e9))
+    )  # a labeled tick below all points
+    ax.set_ylim(floor, 2.2 * max(peak / 1e9, lowest))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="arithmetic intensity (multiply-adds per byte)", ylabel="G multiply-adds per second")
     alt = f"Roofline plot: a slope of {short(bandwidth / 1e9)} GB per second up to a level of "
     alt += f"{short(peak / 1e9)} G multiply-adds per second; {'; '.join(told)}."
