@@ -752,9 +752,9 @@ for channels in (256, 16):
         print(f", {times['3 x 3 alone'] / time:4.1f} times as fast as 3 x 3 alone")
 
 # %% [markdown]
-# These are your times, for one image. Over ten runs on one CPU core of ours, both layers were
+# These are your times, for one image. Over a dozen runs on one CPU core of ours, both layers were
 # four to eight times as fast with 256 channels, not 8.5. With 16 channels the separable layer was **slower**
-# than the 3 × 3 in every run, mostly two to three times as slow.
+# than the 3 × 3 in every run: two to five times as slow.
 #
 # ### The roofline
 #
