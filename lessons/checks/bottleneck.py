@@ -82,85 +82,87 @@ def _cost_cases() -> Iterator[Case]:
         yield Case(arguments, hint)
 
 
-def _weight_slips(c: int, o: int, k: int, g: int, bias: bool) -> dict[str, set[int]]:
-    """What each slip makes of the number of weights."""
-    kernels = o * (c // g) * k * k  # weights without the biases
-    return {
+def _options(case: Case) -> tuple[tuple[int, int], int, int, int, dict[str, int]]:
+    """size, C, O, k and the options, those that are not given at their default."""
+    size, c, o, k, *given = case.arguments
+    return size, c, o, k, {**OPTIONS, **dict(zip(OPTIONS, given, strict=False))}
+
+
+def _weight_slips(case: Case) -> dict[str, set[int]]:
+    """Message -> the numbers of weights that this mistake gives."""
+    _, c, o, k, options = _options(case)
+    g, bias = options["groups"], options["bias"]
+    kernels = o * (c // g) * k * k
+    slips = {
         "A kernel has k rows and k columns.": {o * (c // g) * k + bias * o},
         "A filter sees every channel of the input (of its group).": {o * k * k + bias * o},
         "There are O filters.": {c // g * k * k, c // g * k * k + bias, c * c // g * k * k + bias * o},
         "With groups a filter sees fewer channels: its own group's.": {o * c * k * k + bias * o},
         "Groups make filters see fewer channels, but all O filters remain.": {
-            (o // g) * (c // g) * k * k + bias * o, (o // g) * (c // g) * k * k + bias * (o // g),
+            kernels // g + bias * o, kernels // g + bias * (o // g),
         },
-        "There is a bias only with bias=True.": {kernels + (not bias) * o},
-        "With bias=True there is one more number per filter.": {kernels} if bias else set(),
-        "There is one bias per OUTPUT channel.": {kernels + c} if bias else set(),
-        "There is one bias per output channel, not one in all.": {kernels + 1} if bias else set(),
-        "The number of biases does not depend on the groups.": {kernels + o // g} if bias else set(),
     }  # fmt: skip
+    if not bias:
+        return slips | {"There is a bias only with bias=True.": {kernels + o}}
+    return slips | {
+        "With bias=True there is one more number per filter.": {kernels},
+        "There is one bias per OUTPUT channel.": {kernels + c},
+        "There is one bias per output channel, not one in all.": {kernels + 1},
+        "The number of biases does not depend on the groups.": {kernels + o // g},
+    }
 
 
-def _work_slips(right: tuple[int, int], case: tuple[int, ...], bias: bool) -> dict[str, set[int]]:
-    """What each slip makes of the multiply-adds; ``case`` is H, W, O, k, stride, padding and groups."""
-    right_weights, right_work = right
-    *size, o, k, s, p, g = case
-    kernels = right_weights - bias * o  # weights without the biases
+def _work_slips(case: Case) -> dict[str, set[int]]:
+    """Message -> the numbers of multiply-adds that this mistake gives."""
+    size, c, o, k, options = _options(case)
+    s, p, g, bias = options.values()
+    kernels = o * (c // g) * k * k
 
-    def positions(rule: Callable[[int, int], float]) -> int:
-        return rule(size[0], 0) * rule(size[1], 1)
-
-    def side(n: int, axis: int = 0, s: int = s, p: int = 2 * p) -> int:
+    def side(n: int, s: int = s, p: int = 2 * p) -> int:
         return (n + p - k) // s + 1
 
-    out = positions(side)
+    def work(rule: Callable[[int], int]) -> int:
+        return kernels * rule(size[0]) * rule(size[1])
+
     return {
         "Weights are stored once and used once per output position: how many positions are there?": {
-            kernels, right_weights,
+            kernels, kernels + bias * o,
         },
-        "Those are the positions of the input. Count those of the output.": {
-            kernels * positions(lambda n, axis: n),
-        },
-        "The first position is missing: its step is of length 0.": {
-            kernels * positions(lambda n, axis: side(n) - 1),
-        },
+        "Those are the positions of the input. Count those of the output.": {work(lambda n: n)},
+        "The first position is missing: its step is of length 0.": {work(lambda n: side(n) - 1)},
         "Padding is added at both ends of each axis.": {
-            kernels * positions(lambda n, a: side(n, p=p)),
-            kernels * positions(lambda n, a: side(n, p=0)),
+            work(lambda n: side(n, p=p)), work(lambda n: side(n, p=0)),
         },
-        "The stride does not count yet.": {kernels * positions(lambda n, axis: side(n, s=1))},
+        "The stride does not count yet.": {work(lambda n: side(n, s=1))},
         "The stride counts along both axes.": {
             kernels * side(size[0]) * side(size[1], s=1), kernels * side(size[0], s=1) * side(size[1]),
         },
         "The last step may not fit: round down before you add the first position.": {
-            kernels * positions(lambda n, axis: -((k - n - 2 * p) // s) + 1),
+            work(lambda n: -((k - n - 2 * p) // s) + 1),
         },
         "The two axes have their own sizes.": {kernels * side(n) ** 2 for n in size},
         "Adding a bias is no multiplication: leave the biases out of the multiply-adds.": {
-            right_weights * out,
-        } if bias else set(),
-        "Those are FLOPs, two per multiply-add.": {2 * right_work},
-        "With groups a filter sees fewer channels, in the multiply-adds as well.": {right_work * g},
-        "All O filters are used, whatever the groups.": {right_work // g},
+            (kernels + bias * o) * side(size[0]) * side(size[1]),
+        },
+        "Those are FLOPs, two per multiply-add.": {2 * work(side)},
+        "With groups a filter sees fewer channels, in the multiply-adds as well.": {g * work(side)},
+        "All O filters are used, whatever the groups.": {work(side) // g},
     }  # fmt: skip
 
 
 def _cost_diagnose(found: Any, expected: tuple[int, int], case: Case) -> str | None:
-    """The one known slip that gives these two numbers; None if several do, or none."""
+    """The one known mistake that gives these two numbers; None if several do, or none."""
     try:
         weights, work = (int(value) for value in found)
     except (TypeError, ValueError):
         return None
-    size, c, o, k, *options = case.arguments
-    s, p, g, bias = {**OPTIONS, **dict(zip(OPTIONS, options, strict=False))}.values()
-    right_weights, right_work = expected
-    if (weights, work) == (right_work, right_weights) and weights != work:
+    if (weights, work) == expected[::-1]:
         return "The two numbers are swapped: weights first, then multiply-adds."
-    if weights != right_weights:
-        slips, given = _weight_slips(c, o, k, g, bias), weights
+    if weights != expected[0]:
+        value, slips = weights, _weight_slips(case)
     else:
-        slips, given = _work_slips(expected, (*size, o, k, s, p, g), bias), work
-    matching = [message for message, values in slips.items() if given in values - set(expected)]
+        value, slips = work, _work_slips(case)
+    matching = [message for message, values in slips.items() if value in values]
     return matching[0] if len(matching) == 1 else None
 
 

@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
-from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
 from lessons.figures.basics import name_the_ends
 from lessons.figures.style import (
@@ -312,7 +312,7 @@ def roofline(
     """A roofline plot: multiply-adds per second over multiply-adds per byte, both axes logarithmic.
 
     The roof is the smaller of the peak and intensity times bandwidth: a layer that moves each byte once can
-    be no faster. A layer's name stands beside its point; a dotted line joins the point to the roof above it.
+    be no faster. A dotted line joins each layer's point to the roof.
 
     Args:
         layers: name -> (arithmetic intensity in multiply-adds per byte, multiply-adds per second).
@@ -329,22 +329,28 @@ def roofline(
     ax = fig.add_subplot()
     ax.set(xscale="log", yscale="log", xlim=(low, high))
     ax.plot([low, ridge, high], [low * bandwidth / 1e9, peak / 1e9, peak / 1e9], color=INK, lw=1.6)
-    note(ax, f"peak: {short(peak / 1e9)} G multiply-adds per second", (high, peak / 1e9), (-4, 4), ha="right")
-    slope = (0.75 * ridge, 0.75 * peak / 1e9)
-    note(ax, f"bandwidth: {short(bandwidth / 1e9)} GB per second", slope, (-6, 4), ha="right")
+    for label, x, shift, ha in (
+        (f"slope: bandwidth, {short(bandwidth / 1e9)} GB per second", low, 4, "left"),
+        (f"level: peak, {short(peak / 1e9)} G multiply-adds per second", high, -4, "right"),
+    ):
+        note(ax, label, (x, peak / 1e9), (shift, 4), ha=ha)
     told = []
     for name, (intensity, speed), color in points:
         roof = min(peak, intensity * bandwidth)
         ax.plot([intensity, intensity], sorted((speed / 1e9, roof / 1e9)), color=color, lw=1, ls=":")
-        ax.plot([intensity], [speed / 1e9], "o", ms=7, color=color)
-        note(ax, name, (intensity, speed / 1e9), (7, -3), va="center", color=color)
+        ax.plot([intensity], [speed / 1e9], "o", ms=7, color=color, label=name)
         told.append(
             f"{name} at {short(intensity)} with {short(speed / 1e9)} G, {speed / roof:.0%} of the roof"
         )
+    ax.legend(loc="lower right")
     lowest = min(speed for _, speed in layers.values()) / 1e9
-    ax.set_ylim(min(lowest, low * bandwidth / 1e9) / 2, 2.2 * max(peak / 1e9, lowest))
+    floor = 10 ** math.floor(
+        math.log10(min(lowest, low * bandwidth / 1e9))
+    )  # a labeled tick below all points
+    ax.set_ylim(floor, 2.2 * max(peak / 1e9, lowest))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="arithmetic intensity (multiply-adds per byte)", ylabel="G multiply-adds per second")
     alt = f"Roofline plot: a slope of {short(bandwidth / 1e9)} GB per second up to a level of "
     alt += f"{short(peak / 1e9)} G multiply-adds per second; {'; '.join(told)}."

@@ -42,7 +42,7 @@ from lessons.training import checkpoint
 # %% [markdown]
 # ## 1. What a phone can afford
 #
-# Part I reads lips on a computer. Part II (notebooks 11 to 14) detects objects in video on a **phone**, with
+# Part I reads lips. Part II (notebooks 11 to 14) detects objects in video on a **phone**, with
 # a recurrent network. Its paper, Liu and Zhu 2018, compares three detectors. Every weight must be stored.
 # Every multiply-add takes time and battery, for each frame:
 
@@ -80,7 +80,7 @@ assert 1000 / 25 == 40 and 1024 == 4 * 256
 # %% [markdown]
 # ## 2. The 1 × 1 convolution
 #
-# In this notebook a tensor is `(B, C, H, W)`: images, or single frames. A convolution with a kernel of one
+# Tensors are `(B, C, H, W)` here: images, or single frames. A convolution with a kernel of one
 # pixel computes, at each position,
 #
 # $$y_{o,h,w} = b_o + \sum_{c} W_{o,c}\; x_{c,h,w}$$
@@ -544,7 +544,7 @@ assert 0.115 < relative_cost[15] < 0.12
 # trained, with three seeds: it comes within three percentage points of the bound each time. A bottleneck of a
 # quarter of the channels costs 12 % of the 3 × 3. It loses 37 to 38 % of a random matrix's output on white
 # noise, and 6 to 7 % on these feature maps, whose channels are **redundant**: strongly correlated. A
-# bottleneck relies on redundancy. This is one network, and a small one: measure your own.
+# bottleneck relies on redundancy. This is one small network: measure your own.
 #
 # Move the slider. At which width does the block cost as much as the 3 × 3 alone?
 
@@ -692,11 +692,10 @@ assert round(589_824 / 67_840, 2) == 8.69 and (round(6_553_600 / 67_840), round(
 # alone, the bottleneck and the separable layer.
 
 # %% tags=["predict"]
-impulses = torch.eye(256, dtype=torch.float64).view(256, 256, 1, 1)  # image c has a 1 in channel c
-impulses = F.pad(impulses, (1, 1, 1, 1))  # (256, 256, 3, 3)
+pixel = torch.eye(256).double()[:, :, None, None]  # (256, 256, 1, 1), image c is 1 in channel c
 _ = torch.manual_seed(0)
 with torch.no_grad():
-    response = Separable(256, 256).double()(impulses)  # (C, O, 3, 3): your layer's kernels, flipped
+    response = Separable(256, 256).double()(F.pad(pixel, (1, 1, 1, 1)))  # (C, O, 3, 3): its kernels, flipped
 KERNEL = {
     "3 x 3 alone": ordinary,
     "bottleneck": one.detach(),
@@ -752,9 +751,9 @@ for channels in (256, 16):
         print(f", {times['3 x 3 alone'] / time:4.1f} times as fast as 3 x 3 alone")
 
 # %% [markdown]
-# These are times of your machine, for one image. Over seven runs on one CPU core of ours, both layers were
-# four to six times as fast with 256 channels, not 8.5. With 16 channels the separable layer was **slower**
-# than the 3 × 3 in every run: it took about two to three times as long.
+# These are your times, for one image. Over a dozen runs on one CPU core of ours, both layers were
+# four to eight times as fast with 256 channels, not 8.5. With 16 channels the separable layer was **slower**
+# than the 3 × 3 in every run: two to five times as slow.
 #
 # ### The roofline
 #
@@ -772,9 +771,8 @@ for channels in (256, 16):
 # @title Helper: the layers of section 6, and their intensity { display-mode: "form" }
 def intensity(conv, size):
     """Multiply-adds per byte, if each input, weight and output is moved once, in float32."""
-    weights, work = conv_cost(
-        size, conv.in_channels, conv.out_channels, conv.kernel_size, 1, conv.kernel_size // 2, conv.groups
-    )
+    options = {"padding": conv.kernel_size // 2, "groups": conv.groups}
+    weights, work = conv_cost(size, conv.in_channels, conv.out_channels, conv.kernel_size, **options)
     return work / (4 * (weights + (conv.in_channels + conv.out_channels) * size[0] * size[1]))
 
 
@@ -806,7 +804,7 @@ assert round(moved["whole"] / moved["separable"], 1) == 2.6
 
 # %% [markdown]
 # The depthwise layer, with about one multiply-add per byte. Now measure. The peak is that of a large matrix
-# product, the bandwidth that of copying a large tensor, both on your machine and with your number of threads:
+# product, the bandwidth that of copying a large tensor:
 
 
 # %% tags=["hide-input"]
@@ -824,8 +822,8 @@ def measured_roofline(channels, size):
 # %% tags=["measured"]
 a, b = torch.randn(2, 768, 768)
 source, target = torch.randn(2, 2**23)  # 32 MB each: more than most caches hold
-PEAK = 768**3 / best_seconds(lambda: torch.mm(a, b))  # multiply-adds per second
-BANDWIDTH = 2 * 4 * 2**23 / best_seconds(lambda: target.copy_(source))  # bytes per second, read and written
+PEAK = 768**3 / best_seconds(lambda: torch.mm(a, b), 25)  # multiply-adds per second
+BANDWIDTH = 2 * 4 * 2**23 / best_seconds(lambda: target.copy_(source), 25)  # bytes per second
 measured_roofline(256, MAP)
 
 # %% [markdown]
@@ -1092,8 +1090,8 @@ assert all(conv.groups == conv.in_channels for conv in plan.values() if conv.ker
 # ## Recap
 #
 # - A 1 × 1 convolution is a linear layer at every pixel. It mixes channels and sees no neighbors.
-# - 256 → 256 by 3 × 3: 589,824 weights. With a bottleneck of 64: 16,384 + 36,864 + 16,384 = 69,632, 8.47
-#   times fewer, with the same receptive field. Depthwise-separable: 67,840.
+# - 256 → 256 by 3 × 3: 589,824 weights. With a bottleneck of 64: 69,632, 8.47 times fewer, with the same
+#   receptive field. Depthwise-separable: 67,840.
 # - Multiply-adds are kernel weights times output positions. The two ratios agree only for maps of one size.
 # - A bottleneck limits the rank across channels, a separable layer the rank per input channel. How much that
 #   costs depends on how redundant the channels are.
