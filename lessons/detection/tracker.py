@@ -107,8 +107,9 @@ class KalmanTracker:
         """The tracks after the next frame, as detections."""
         s = self.settings
         used = found.scores >= s.min_score
-        boxes, labels = found.boxes[used].double().numpy(), found.labels[used].numpy()  # (n, 4), (n,)
-        odds = _log_odds(found.scores[used].double().numpy())  # (n,)
+        boxes = found.boxes[used].cpu().double().numpy()  # (n, 4)
+        labels = found.labels[used].cpu().numpy()  # (n,)
+        odds = _log_odds(found.scores[used].cpu().double().numpy())  # (n,)
         centers = (boxes[:, :2] + boxes[:, 2:])[:, ::-1] / 2  # (n, 2): y, x
         sides = (boxes[:, 2:] - boxes[:, :2])[:, ::-1]  # (n, 2)
 

@@ -70,11 +70,11 @@ def computed() -> dict[str, str]:
         "multiply-adds forward": f"{forward / 1e9:.2f} billion",
         "multiply-adds backward": f"{backward / 1e9:.2f} billion",
         "products and sums, both ways": f"{flop / 1e9:.1f} billion",
-        "clips a second, one GPU": f"{rate:.0f}",
-        "clips a second, all": f"{gpus * rate:,.0f}",
+        "clips per second, one GPU": f"{rate:.0f}",
+        "clips per second, all": f"{gpus * rate:,.0f}",
         "a step": f"{step * 1e3:.0f} ms",
-        "clips a second, elsewhere": f"{there[0]:.0f} to {there[1]:.0f}",
-        "products and sums a second, elsewhere": " to ".join(f"{n * flop / 1e12:.1f}" for n in there)
+        "clips per second, elsewhere": f"{there[0]:.0f} to {there[1]:.0f}",
+        "products and sums per second, elsewhere": " to ".join(f"{n * flop / 1e12:.1f}" for n in there)
         + " million million",
         "we assume more, by": f"{rate / there[1]:.0f} to {rate / there[0]:.0f} times",
         "GRU steps that wait for each other": f"{2 * 2 * 75}",
@@ -83,11 +83,11 @@ def computed() -> dict[str, str]:
         "all clips in memory": f"{total * gray / 1e9:.1f} GB",
         "in every process": f"{gpus * total * gray / 1e9:.0f} GB",
         "all clips as video files": f"{total * video / 1e9:.1f} GB",
-        "bytes to a GPU": f"{rate * gray / 1e9:.2f} GB a second, "
+        "bytes to a GPU": f"{rate * gray / 1e9:.2f} GB per second, "
         f"{percent(rate * gray / (pcie * link_share))} of the link",
-        "floats to a GPU": f"{rate * gray * 12 / 1e9:.2f} GB a second, "
+        "floats to a GPU": f"{rate * gray * 12 / 1e9:.2f} GB per second, "
         f"{percent(rate * gray * 12 / (pcie * link_share))} of the link",
-        "frames to decode, were it done in every epoch": f"{gpus * rate * 75:,.0f} a second",
+        "frames to decode, were it done in every epoch": f"{gpus * rate * 75:,.0f} per second",
         "cores that prepare for one GPU": f"{math.ceil(rate * prepare)}",
         "cores that prepare for all": f"{math.ceil(gpus * rate * prepare)}",
         "a step when one core prepares": f"{slow:.2f} s",

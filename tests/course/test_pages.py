@@ -167,7 +167,7 @@ def test_shape_comments_are_read():
     ids=lambda path: path.stem,
 )
 def test_shape_comments_use_the_letters_of_the_table(path):
-    table = SYMBOLS.partition("## The way of a clip")[0]
+    table = SYMBOLS.partition("## Shapes, from video to text")[0]
     known = set(re.findall(r"\b[A-Z]\b", " ".join(re.findall(r"^\| ([^|]*) \|", table, flags=re.M))))
     assert letters_in_shape_comments(path.read_text(encoding="utf-8")) - known == set()
 
