@@ -67,11 +67,11 @@ def _described(argument: Any) -> str:
     return repr(argument)
 
 
-def expect_whole(found: Any, name: str, hint: str = "", tensor: bool = False) -> int:
+def expect_integer(found: Any, name: str, hint: str = "", tensor: bool = False) -> int:
     """``found``, a Python or NumPy integer, as an int, or an AssertionError; a tensor only where allowed."""
     value = found.item() if tensor and isinstance(found, Tensor) and found.numel() == 1 else found
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise AssertionError(f"{name} gave {_shown(found)}, expected a whole number. {hint}".rstrip())
+        raise AssertionError(f"{name} gave {_shown(found)}, expected an integer. {hint}".rstrip())
     return int(value)
 
 

@@ -180,7 +180,7 @@ def warped_time(
     shown_at = middle * n_frames / length + rng.uniform(-shift, shift)
     shown_at = np.clip(shown_at, room, n_frames - 1 - room)  # the frame that shows the sentence's middle
     moments += middle - np.interp(shown_at, frame, moments)
-    too_slow = half / min(middle - moments[0], moments[-1] - middle)  # above 1 a word would be lost
+    too_slow = half / min(middle - moments[0], moments[-1] - middle)  # above 1, words would be lost
     moments = middle + (moments - middle) * max(1.0, too_slow)
     return np.clip(moments, 0, length - 1)
 

@@ -36,7 +36,7 @@ def measure_loss(seen: Tensor, true: Tensor, known: Tensor) -> Tensor:
     """How differently two courses of measures run: 0 when one is the other, stretched and moved.
 
     One minus the correlation of each measure over time, and half the mean squared difference of its steps
-    from frame to frame, both after each course was given mean 0 and deviation 1 over the known frames.
+    from frame to frame, both after each course was standardized over the known frames.
 
     Args:
         seen: (T, B, 9) what the network measures.

@@ -39,7 +39,7 @@ from lessons.data.grid.faces import find_faces
 from lessons.data.grid.mouth_crop import crop_mouth, smooth
 from lessons.data.grid.mouth_set import read_alignments, read_manifest
 from lessons.data.image import resize_area, to_gray
-from lessons.data.synthetic.drawn_face import film_face
+from lessons.data.synthetic.drawn_face import face_video
 from lessons.data.synthetic.talker import Speaker, render, say, synthetic_clips, talk
 from lessons.data.video import read_video, write_video
 from lessons.source import show
@@ -255,7 +255,7 @@ shapes, _ = say(said, speaker.rate, np.random.default_rng(11))  # (75, 8) the sh
 gaps = 0.02 + 0.10 * np.clip(shapes[:, 0], 0, 1)  # (75,) column 0 is how far it is open
 t = np.arange(75)
 head = np.stack([192 + 18 * np.sin(t / 14), 150 + 5 * np.sin(t / 9 + 1)], axis=1)  # (75, 2) x, y of the head
-original = film_face(gaps, head, width=384)  # (75, 288, 384, 3)
+original = face_video(gaps, head, width=384)  # (75, 288, 384, 3)
 
 with TemporaryDirectory() as folder:
     path = Path(folder) / "face.mp4"

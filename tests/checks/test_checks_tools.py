@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from lessons.checks.tools import expect_number, expect_pair, expect_whole
+from lessons.checks.tools import expect_number, expect_pair, expect_integer
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
-def test_whole_numbers_of_python_and_numpy_are_accepted(value):
-    found = expect_whole(value, "f")
+def test_integers_of_python_and_numpy_are_accepted(value):
+    found = expect_integer(value, "f")
     assert found == 3 and type(found) is int
 
 
 @pytest.mark.parametrize("value", [torch.tensor(3), torch.tensor([3])])
-def test_a_tensor_is_a_whole_number_only_where_it_is_allowed(value):
-    assert type(expect_whole(value, "f", tensor=True)) is int
-    with pytest.raises(AssertionError, match=r"^f gave a tensor of shape .* \(Tensor\), expected a whole"):
-        expect_whole(value, "f")
+def test_a_tensor_is_an_integer_only_where_it_is_allowed(value):
+    assert type(expect_integer(value, "f", tensor=True)) is int
+    with pytest.raises(AssertionError, match=r"^f gave a tensor of shape .* \(Tensor\), expected an integer"):
+        expect_integer(value, "f")
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,9 @@ def test_a_tensor_is_a_whole_number_only_where_it_is_allowed(value):
     [3.0, True, np.bool_(True), np.float64(3), math.nan, "3", torch.tensor(3.0), torch.tensor(True),
      torch.tensor([3, 3]), [3]],
 )  # fmt: skip
-def test_no_whole_number(value):
-    with pytest.raises(AssertionError, match=r"^f gave .*, expected a whole number\. Look here\.$"):
-        expect_whole(value, "f", "Look here.", tensor=True)
+def test_no_integer(value):
+    with pytest.raises(AssertionError, match=r"^f gave .*, expected an integer\. Look here\.$"):
+        expect_integer(value, "f", "Look here.", tensor=True)
 
 
 @pytest.mark.parametrize("value", [2, 2.0, np.float32(2), np.int64(2), torch.tensor(2), torch.tensor([2.0])])

@@ -41,18 +41,18 @@ def draw_face(
     return cv2.GaussianBlur(picture, (0, 0), size / 60)
 
 
-def film_face(openings: Sequence[float], way: np.ndarray | None = None, **place: float) -> np.ndarray:
+def face_video(openings: Sequence[float], path: np.ndarray | None = None, **place: float) -> np.ndarray:
     """(T, H, W, 3) uint8: the face, its mouth open by ``openings[t]`` in frame t.
 
     Args:
         openings: (T,) as in :func:`draw_face`; 0.02 is shut, 0.12 wide open.
-        way: (T, 2) where the head is, (x, y) in pixels; None leaves it in its ``place``.
+        path: (T, 2) where the head is, (x, y) in pixels; None leaves it in its ``place``.
         place: height, width, x, y and size, as in :func:`draw_face`.
     """
-    places = [place] * len(openings) if way is None else [place | {"x": x, "y": y} for x, y in way]
+    places = [place] * len(openings) if path is None else [place | {"x": x, "y": y} for x, y in path]
     return np.stack([draw_face(opening=gap, **here) for gap, here in zip(openings, places, strict=True)])
 
 
 def talk(n: int = 20, **place: float) -> np.ndarray:
     """(T, H, W, 3) uint8: ``n`` frames of the face opening and closing its mouth."""
-    return film_face(0.02 + 0.03 * (1 - np.cos(np.arange(n) / 2)), **place)
+    return face_video(0.02 + 0.03 * (1 - np.cos(np.arange(n) / 2)), **place)

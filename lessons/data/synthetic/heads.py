@@ -29,7 +29,7 @@ from lessons.data.synthetic.mouth_drawing import (
     stack,
 )
 from lessons.data.synthetic.moving import missing
-from lessons.data.synthetic.scene import Scene, film  # words: ok
+from lessons.data.synthetic.scene import Scene, capture
 from lessons.data.synthetic.speaker import Speaker
 from lessons.data.synthetic.talker import Segments, say
 
@@ -171,7 +171,7 @@ def _video(rng: np.random.Generator, hardship: Hardship, n_frames: int) -> tuple
 
     boxes = np.stack([x - unit, y - unit / 2, x + unit, y + unit / 2], -1).astype(np.float32)  # (T, 4)
     camera = Scene(noise=hardship.noise, flicker=hardship.flicker, blur=hardship.blur)
-    frames = film((frames / 255)[None].astype(np.float32), camera, rng)  # (1, T, H, W)  # words: ok
+    frames = capture((frames / 255)[None].astype(np.float32), camera, rng)  # (1, T, H, W)
     start, end = first, first + n_frames
     segments = tuple((a - start, b - start, word) for a, b, word in segments if b > start and a < end)
     return frames, boxes, visible, hung, sentence, segments

@@ -1,12 +1,12 @@
-"""Synthetic video for detectors: things that move, turn back at the borders and vanish, with exact boxes.
+"""Synthetic video for detectors: objects that move, turn back at the borders and vanish, with exact boxes.
 
 A clip is a few shapes and digits on a soft background, with noise, blur, flicker and, if asked for, a bar
-that sweeps across. Each thing can also vanish from single frames while its box stays, after the occlusion
+that sweeps across. Each object can also vanish from single frames while its box stays, after the occlusion
 test of Liu and Zhu (CVPR 2018, arXiv 1711.06368, Table 6). Who sees one frame cannot find what is not in it;
 who remembers can.
 
 Boxes are (x0, y0, x1, y1) in pixels: left, top, right, bottom, pixel i going from i to i + 1.
-Shapes: N clips, T frames, H rows, W columns; objects: places for things in a clip, some of them empty.
+Shapes: N clips, T frames, H rows, W columns; objects: slots for objects in a clip, some of them empty.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lessons.data.synthetic.scene import Scene, film, paint
+from lessons.data.synthetic.scene import Scene, capture, paint
 from lessons.data.synthetic.sprites import ASPECT, CELLS, coverage, sprite
 
 __all__ = ["TRACKING", "MovingClips", "Scene", "bounce", "missing", "moving_clips"]
@@ -42,8 +42,8 @@ class MovingClips:
     Attributes:
         frames: (N, T, H, W) uint8.
         boxes: (N, T, objects, 4) float32, (x0, y0, x1, y1) in pixels; zeros where a place is empty.
-        labels: (N, objects) the class of each thing, -1 where a place is empty.
-        visible: (N, T, objects) float32, the share of a thing that can be seen: 0 where it has vanished,
+        labels: (N, objects) the class of each object, -1 where a place is empty.
+        visible: (N, T, objects) float32, the fraction of an object that can be seen: 0 where it has vanished,
             less than 1 behind others; 0 where a place is empty.
     """
 
@@ -78,15 +78,15 @@ def moving_clips(
 
     Args:
         n: number of clips.
-        rng: chance.
+        rng: of everything random.
         n_frames: length of a clip.
-        vanish: share of the frames from which a thing is missing; one number, or one for each clip (N,).
+        vanish: fraction of the frames from which an object is missing; one number, or one for each clip (N,).
         burst: mean number of frames for which it stays away; None decides each frame for itself.
         scene: what clips look like; ``Scene()`` if None.
 
     Raises:
         ValueError: a number out of range, a burst shorter than the frames that such a share must miss, or a
-            seed in place of a generator.
+            seed instead of a generator.
     """
     scene, vanish = scene or Scene(), np.asarray(vanish, float)
     _check_draw(n, rng, n_frames, vanish)
@@ -122,7 +122,7 @@ def moving_clips(
     corner = bounce(path, room[:, None])
     sides = np.broadcast_to(sides[:, None], corner.shape)
 
-    # Pictures: what each thing would cover if it were alone.
+    # Pictures: what each object would cover if it were alone.
     sprites = np.stack([sprite(kind) for kind in scene.kinds])[labels]  # (N, objects, 24, 24)
     rows = coverage(corner[..., 0], sides[..., 0], CELLS, height).astype(np.float32)  # (N, T, objects, H, 24)
     columns = coverage(corner[..., 1], sides[..., 1], CELLS, width).astype(np.float32)
@@ -132,7 +132,7 @@ def moving_clips(
     frames, visible = paint(alpha, gone, scene, rng)
     boxes = np.concatenate([corner[..., ::-1], (corner + sides)[..., ::-1]], -1)  # (x0, y0, x1, y1)
     return MovingClips(
-        frames=film(frames, scene, rng),
+        frames=capture(frames, scene, rng),
         boxes=(boxes * present[:, None, :, None]).astype(np.float32)[:, :, n_still:],
         labels=np.where(present, labels, -1)[:, n_still:],
         visible=visible[:, :, n_still:],
@@ -148,10 +148,10 @@ def bounce(position: np.ndarray, room: np.ndarray) -> np.ndarray:
 def missing(
     rng: np.random.Generator, shape: tuple[int, int, int], share: np.ndarray, burst: float | None
 ) -> np.ndarray:
-    """(N, T, objects) bool: which things are gone, for ``share`` of the time and ``burst`` frames on end.
+    """(N, T, objects) bool: which objects are gone, for ``share`` of the time and ``burst`` frames in a row.
 
-    A chain of two states. From gone a thing comes back with probability 1 / burst; it leaves with probability
-    share / ((1 - share) burst), so that as many leave as come back.
+    A chain of two states. A missing object comes back with probability 1 / burst; a present one leaves with
+    probability share / ((1 - share) burst), so that as many leave as come back.
     """
     n_clips, n_frames, _ = shape
     share = np.broadcast_to(share, (n_clips,))[:, None]  # (N, 1)
@@ -160,7 +160,7 @@ def missing(
         return chance < share[:, None]
     if not (burst >= 1 and np.all(burst * (1 - share) >= share)):
         raise ValueError(
-            f"burst: {burst}, expected 1 frame or more, and enough for things that are gone for a share of "
+            f"burst: {burst}, expected 1 frame or more, and enough for objects that are gone for a share of "
             f"{share.max(initial=0):.2f}: at least share / (1 - share)"
         )
     leaves = share / np.maximum((1 - share) * burst, 1e-9)  # (N, 1)

@@ -1,4 +1,4 @@
-"""What a clip looks like, and how it is painted and filmed: background, things, bars, and a poor camera."""
+"""What a clip looks like, and how it is painted and filmed: background, objects, bars, and a poor camera."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Scene:
         size: (H, W) of a frame.
         kinds: what moves, of ``lessons.data.synthetic.sprites.KINDS``; its place here is its class.
         objects: how many in a clip.
-        heights: of a thing, in pixels; its width follows from its kind, 15 % more or less.
+        heights: of an object, in pixels; its width follows from its kind, 15 % more or less.
         speeds: pixels per frame.
         turns: how fast a path curves, in radians per frame, to the left or to the right; (0, 0) is straight.
         look_alikes: objects like the others that never move and are not to be found; behind the others.
-        contrast: how much brighter or darker than the background a thing is; white is 1.
+        contrast: how much brighter or darker than the background an object is; white is 1.
         noise: standard deviation of each pixel's noise.
         flicker: standard deviation of each frame's brightness, a factor around 1.
         blur: standard deviation of a clip's blur, in pixels.
@@ -77,14 +77,14 @@ def sweeping_bars(n: int, n_frames: int, scene: Scene, rng: np.random.Generator)
 def paint(
     alpha: np.ndarray, gone: np.ndarray, scene: Scene, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint from far to near: background, things in their order, bars.
+    """Paint from far to near: background, objects in their order, bars.
 
     Args:
-        alpha: (N, T, objects, H, W), what each thing would cover of each pixel if it were alone.
+        alpha: (N, T, objects, H, W), what each object would cover of each pixel if it were alone.
         gone: (N, T, objects), whether it is missing from the frame.
 
     Returns:
-        frames (N, T, H, W), white is 1; and (N, T, objects), the share of each thing that can be seen.
+        frames (N, T, H, W), white is 1; and (N, T, objects), the share of each object that can be seen.
     """
     n, n_frames, n_objects, height, width = alpha.shape
     bars = sweeping_bars(n, n_frames, scene, rng)  # (N, T, bars, W)
@@ -103,7 +103,7 @@ def paint(
     for k in range(bars.shape[2]):
         frames += bars[:, :, k, None] * (bar_gray[:, k, None, None, None] - frames)
 
-    # What is left of each thing once all that is nearer has been painted over it.
+    # What is left of each object once all that is nearer has been painted over it.
     clear = np.prod(1 - bars, axis=2)[:, :, None].astype(np.float32)  # (N, T, 1, W), then (N, T, H, W)
     visible = np.empty(area.shape, np.float32)
     for k in reversed(range(n_objects)):
@@ -112,7 +112,7 @@ def paint(
     return frames, visible
 
 
-def film(frames: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+def capture(frames: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """What a poor camera makes of (N, T, H, W): blur, flicker, noise, bytes."""
     n, n_frames = frames.shape[:2]
     sigma = rng.uniform(*scene.blur, (n, 1, 1, 1))

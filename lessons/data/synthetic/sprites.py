@@ -1,4 +1,4 @@
-"""Drawings of the things that move: four shapes, and ten digits in a 5 x 7 dot matrix of our own.
+"""Drawings of the objects that move: four shapes, and ten digits in a 5 x 7 dot matrix of our own.
 
 A sprite is a small square picture of how much of each cell it fills, 0 to 1. It touches all four sides of
 its square, so the box around it is known exactly, wherever and however large it is drawn.
