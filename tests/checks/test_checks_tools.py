@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lessons.checks.tools import expect_number, expect_pair, expect_integer
+from lessons.checks.tools import expect_integer, expect_number, expect_pair
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
