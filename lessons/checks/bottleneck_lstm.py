@@ -30,9 +30,11 @@ def _step(
     first: str = "x",
     phis: tuple[Callable, Callable, Callable] = (F.relu6, F.relu6, F.relu6),
     bias: float = 1.0,
+    outside: float = 0.0,
     order: str = "ifgo",
     h_first: bool = False,
     second: bool = True,
+    interleaved: bool = False,
     shown: str = "new",
     swapped: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -41,9 +43,11 @@ def _step(
     both = torch.cat([h, seen] if h_first else [seen, h], dim=1)  # (B, C + D, H, W)
     b = phis[0](F.conv2d(both, bottleneck))  # (B, D, H, W)
     s = F.conv2d(b, spatial, padding=1, groups=b.shape[1]) if second else b  # (B, D, H, W)
-    named = dict(zip(order, F.conv2d(s, gates).chunk(4, dim=1), strict=True))  # (B, D, H, W) each
+    sums = F.conv2d(s, gates)  # (B, 4D, H, W)
+    four = [sums[:, k::4] for k in range(4)] if interleaved else sums.chunk(4, dim=1)  # (B, D, H, W) each
+    named = dict(zip(order, four, strict=True))
     i, f, g, o = (named[name] for name in "ifgo")
-    new_c = torch.sigmoid(f + bias) * c + torch.sigmoid(i) * phis[1](g)
+    new_c = (torch.sigmoid(f + bias) + outside) * c + torch.sigmoid(i) * phis[1](g)
     new_h = torch.sigmoid(o) * phis[2](new_c if shown == "new" else c)
     return (new_c, new_h) if swapped else (new_h, new_c)
 
@@ -68,28 +72,32 @@ SLIPS: dict[str, dict[str, Any]] = {
     "In the line of h' stands tanh. Which φ does this cell have?": {"phis": (F.relu6, F.relu6, torch.tanh)},
     "Something is missing beside f.": {"bias": 0.0},
     "The constant beside f has the wrong sign or size.": {"bias": -1.0},
+    "The constant belongs inside the sigmoid: σ(f + 1), not σ(f) + 1.": {"bias": 0.0, "outside": 1.0},
     "These are the right two tensors in the wrong order.": {"swapped": True},
     "h' is made from the new cell state, not from the old one.": {"shown": "old"},
     "In [x̃, h], which one stands first?": {"h_first": True},
     "The first depthwise convolution is missing.": {"first": "nothing"},
     "The second depthwise convolution is missing.": {"second": False},
+    "Your i takes every fourth channel of W_g s. It is the first D channels, f the next D.": {
+        "interleaved": True
+    },
 }
 ORDERS = ("ifog", "figo", "fgio", "igfo", "oifg", "fiog", "iofg", "gifo")
 
 
 def _known_slip(found: Any, expected: tuple, case: Case) -> str | None:
-    """The one mistake that gives just what was found; the case's hint if none or several do."""
+    """The one mistake that gives just what was found, or the two; the case's hint if none or more do."""
     if not isinstance(found, list | tuple) or len(found) != 2:
         return None
     options = list(SLIPS.items())
     options += [("The four gates come in another order.", {"order": order}) for order in ORDERS]
-    matching = set()
+    matching: list[str] = []
     for message, slip in options:
         with torch.no_grad():
             wrong = _step(*(a.double() for a in case.arguments), **slip)
-        if all(_near(a, b) for a, b in zip(found, wrong, strict=True)):
-            matching.add(message)
-    return f"{matching.pop()} {case.hint}" if len(matching) == 1 else None
+        if message not in matching and all(_near(a, b) for a, b in zip(found, wrong, strict=True)):
+            matching.append(message)
+    return f"{' Or: '.join(matching)} {case.hint}" if 1 <= len(matching) <= 2 else None
 
 
 def _near(found: Any, value: Tensor) -> bool:
@@ -130,13 +138,12 @@ def _step_cases() -> Iterator[Case]:
             h, cell = torch.zeros_like(h), torch.zeros_like(cell)
         return Case((x, h, cell, *weights), hint)
 
+    yield case((1, 1, 1, 1, 1), "small", "One channel, one pixel: put numbers into the five lines.")
     yield case(
         (1, 2, 3, 4, 4),
         "update",
-        "In this case the candidate and the sums of the other gates vanish: only the last line of the "
-        "equations is at work.",
+        "Here φ(g) and the sums of the other gates are 0: only the last line of the equations is at work.",
     )
-    yield case((1, 1, 1, 1, 1), "small", "One channel, one pixel: put numbers into the five lines.")
     yield case((1, 2, 1, 1, 3), "x = 0", "x is 0 here: follow h through the five lines.")
     yield case((1, 2, 3, 4, 5), "negative", "The sums at the bottleneck are negative here.")
     yield case(
@@ -287,6 +294,21 @@ def _on_x_alone(self: Squeeze, x: Tensor, h: Tensor) -> Tensor:
     return self.sums(F.relu6(x), h)
 
 
+def _of_absolute_values(self: Squeeze, x: Tensor, h: Tensor) -> Tensor:
+    """Linear as long as no input is negative."""
+    return self.sums(x.abs(), h.abs())
+
+
+def _of_largest_neighbors(self: Squeeze, x: Tensor, h: Tensor) -> Tensor:
+    """Linear as long as each map has one value everywhere."""
+    return self.sums(F.max_pool2d(x, 3, 1, 1), F.max_pool2d(h, 3, 1, 1))
+
+
+def _sorted(y: Tensor) -> Tensor:
+    """Each map's values in ascending order: their sum, and so the mean error of any test, stays the same."""
+    return y.flatten(2).sort(dim=2).values.view_as(y)  # (B, D, H, W)
+
+
 def _product(self: Squeeze, x: Tensor, h: Tensor) -> Tensor:
     """Linear in x for a fixed h and in h for a fixed x, but not in both together."""
     nothing_x, nothing_h = torch.zeros_like(x), torch.zeros_like(h)
@@ -322,6 +344,13 @@ def _linear_cases() -> Iterator[Case]:
          "A linear map plus a constant is affine, not linear. Which input shows the constant?"),
         ("a median", 2, 3, _with(_median), False, 1.0,
          "A median keeps multiples and signs, but not sums. Are your inputs different at each position?"),
+        ("absolute values of x and h", 3, 2, _of_absolute_values, False, 1.0,
+         "It takes the absolute values of x and h first. Are some of your inputs negative?"),
+        ("the largest of each 3 × 3 window", 2, 3, _of_largest_neighbors, False, 1.0,
+         "It takes the largest of each 3 × 3 window of x and h first. Are your inputs different at each "
+         "position?"),
+        ("sorted maps", 3, 2, _with(_sorted), False, 1.0,
+         "It sorts each map, and the sum of a map does not show that. Do you compare position by position?"),
         ("φ on h alone", 3, 2, _on_h_alone, False, 1.0,
          "Only h passes a φ here. Is your h different from 0?"),
         ("φ on x alone", 3, 2, _on_x_alone, False, 1.0,

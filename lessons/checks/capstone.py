@@ -62,6 +62,8 @@ def _smooth_cases() -> Iterator[Case]:
     yield Case(([a, b, None, c, None, d], 0.6), "A frame without a box changes nothing: the average stays.")
     yield Case(([None, None, c, None, d], 0.4), "Before the first box there is None; it is taken as it is.")
     yield Case(([b, c, a, d, None, a, b, c], 1e-3), "A share near 0: the average hardly moves.")
+    outside = [a - 60, b - 60, c - 60]
+    yield Case((outside, 0.5), "A box may reach out of the frame. Do not move its corners into it.")
     yield Case(([a], 0.3), "A single frame: its box is taken as it is.")
     yield Case(([None, None], 0.4), "No box at all: None in each frame.")
     yield Case(([], 0.4), "No frames: an empty list.")
@@ -104,6 +106,9 @@ def _agreement_cases() -> Iterator[Case]:
     yield Case(([], 1, 0), "Fewer than k readings agree on nothing.")
     yield Case(([other, full], 1, 0), "With k = 1 the newest reading is enough.")
     yield Case(([[], longer], 2, 0), "A reading without words agrees on nothing.")
+    yield Case(([longer, [], longer], 2, 0), "A reading without words is one of the k, too.")
+    alike = [_reading("lay green"), _reading("lay grain")]
+    yield Case((alike, 2, 0), "Two words agree if their whole texts are the same.")
     shifted = [_reading("bin green at", 1), _reading("bin green at", -1), _reading("bin green at")]
     yield Case((shifted, 3, 0), "Texts are compared, not frames. The frames are those of the newest reading.")
     shifted = [_reading("lay red", 0), _reading("lay red", 2)]
@@ -157,14 +162,20 @@ def _why(found: Any, expected: Any, case: Case) -> str | None:
 class _Witness:
     """A finder, a cropper and a reader that note what they are asked for. Frames and boxes are arrays."""
 
-    def __init__(self, first: int | None) -> None:
+    def __init__(self, first: int | None, every: int) -> None:
         self.first = first  # the frame of the first box
+        self.every = every
         self.seen: list[int] = []
+        self.late = ""  # the first time that a piece was due and had not been read
         self.read_pieces: list[tuple[list, bool]] = []
 
     def find(self, frame: Any) -> np.ndarray | None:
         self.seen.append(self._number(frame, "find"))
         t = self.seen[-1]
+        found = self.first is not None and t > self.first  # the frames before t have been cropped
+        due, done = t // self.every if found else 0, len(self.read_pieces)
+        if done < due and not self.late:
+            self.late = f"when find was asked for frame {t}, read had had {done} pieces of {due}"
         return None if self.first is None or t < self.first else np.array([t, 0, t + 8, 4], np.float32)
 
     def cut(self, frame: Any, box: Any) -> np.ndarray:
@@ -198,14 +209,17 @@ def live_words(function: Callable) -> None:
         (9, 8, 3, "The box comes with the last frame: all frames have waited for it."),
         (4, 1, 1, "One crop per reading. At the end read is called with no crop and last=True."),
         (1, 0, 1, "A single frame."),
+        (8, 2, 3, "The frames may also be a list."),
         (6, None, 5, "No mouth in the whole video: nothing to read, no words."),
         (0, None, 2, "No frames: nothing to read, no words."),
     ]  # fmt: skip
     for n, first, every, hint in cases:
         where = f"{n} frames, first box in frame {first}, every {every}"
         frames = np.arange(n)[:, None, None] + np.zeros((n, 2, 3), int)  # (T, H, W)
-        witness = _Witness(first)
-        words = call(function, frames.copy(), witness.find, witness.cut, witness.read, every)
+        witness = _Witness(first, every)
+        given = list(frames) if n == 8 else frames.copy()
+        name = f"{function.__name__} for {where}{', as a list' if n == 8 else ''},"
+        words = call(function, given, witness.find, witness.cut, witness.read, every, name=name)
         _expect_calls(witness, n, first, every, where, hint)
         right = [f"word {i + 1}{x}" for i in range(len(witness.read_pieces)) for x in "ab"[: (i + 1) % 3]]
         if not isinstance(words, list | tuple) or list(words) != right:
@@ -235,6 +249,11 @@ def _expect_calls(witness: _Witness, n: int, first: int | None, every: int, wher
     sizes = [len(piece) for piece, _ in witness.read_pieces]
     if sizes[:-1] != [every] * (n // every) or sizes[-1] != n % every:
         raise AssertionError(f"{where}: read was given pieces of {sizes} crops. {hint}")
+    if witness.late:
+        raise AssertionError(
+            f"{where}: {witness.late}. In a stream the later frames are not there yet: read as soon as there "
+            "are `every` crops."
+        )
 
 
 # ---- the crop ----------------------------------------------------------------------------------------------

@@ -55,13 +55,9 @@ def into_float32(*arguments):
     return [torch.zeros(y.shape).copy_(y) for y in right(*arguments)]
 
 
-def dense_first(x, h, c, depthwise, *weights):
-    return right(F.conv2d(x, depthwise, padding=1), h, c, depthwise, *weights)
-
-
-def bias_outside(x, h, c, *weights):
-    new_h, new_c = _step(x, h, c, *weights, bias=0.0)
-    return new_h, new_c + c
+def dense_first(x, h, c, depthwise, bottleneck, spatial, gates):
+    seen = F.conv2d(x, depthwise, padding=1)
+    return _step(seen, h, c, depthwise, bottleneck, spatial, gates, first="nothing")
 
 
 def sigmoid_that_overflows(x, h, c, depthwise, bottleneck, spatial, gates):
@@ -126,6 +122,16 @@ def x_and_h_apart(squeeze, c, d):
     )
 
 
+def constant_maps(c, d, scale):
+    x, h = draw(c, d, scale, (1, 1))
+    return x.expand(-1, -1, 5, 5), h.expand(-1, -1, 5, 5)
+
+
+def positive(c, d, scale):
+    x, h = draw(c, d, scale)
+    return x.abs(), h.abs()
+
+
 def h_is_zero(c, d, scale):
     x, h = draw(c, d, scale)
     return x, 0 * h
@@ -134,6 +140,12 @@ def h_is_zero(c, d, scale):
 def x_is_zero(c, d, scale):
     x, h = draw(c, d, scale)
     return 0 * x, h
+
+
+def mean_error(squeeze, c, d):
+    (x, h), (y, k) = draw(c, d), draw(c, d)
+    error = squeeze(x + y, h + k) - squeeze(x, h) - squeeze(y, k)
+    return bool(error.mean().abs() <= 1e-4 * squeeze(x, h).abs().max())
 
 
 def exact(squeeze, c, d):
@@ -283,24 +295,24 @@ def test_sizes_vary():
 WRONG = {
     "bottleneck_lstm_step": [
         ("no φ at the bottleneck", step(phis=(same, F.relu6, F.relu6)), "."),
-        ("ReLU", step(phis=(F.relu,) * 3), "upper|only the last line"),
-        ("ReLU at the bottleneck", step(phis=(F.relu, F.relu6, F.relu6)), "upper one|upper bound|which φ"),
+        ("ReLU", step(phis=(F.relu,) * 3), "yours has no upper one"),
+        ("ReLU at the bottleneck", step(phis=(F.relu, F.relu6, F.relu6)), "At the bottleneck your φ has no"),
         ("tanh", step(phis=(torch.tanh,) * 3), "tanh"),
         ("tanh at g", step(phis=(F.relu6, torch.tanh, F.relu6)), "tanh"),
         ("no φ at g", step(phis=(F.relu6, same, F.relu6)), "candidate"),
         ("no φ of c", step(phis=(F.relu6, F.relu6, same)), "not from c' itself"),
         ("no forget bias", step(bias=0.0), "missing beside f"),
-        ("bias outside the sigmoid", bias_outside, "only the last line"),
+        ("bias outside the sigmoid", step(bias=0.0, outside=1.0), "inside the sigmoid"),
         ("c before h", step(swapped=True), "wrong order"),
         ("h of the old c", step(shown="old"), "new cell state"),
-        ("gates i, f, o, g", step(order="ifog"), "another order|put numbers"),
-        ("gates f, i, g, o", step(order="figo"), "another order|put numbers"),
+        ("gates i, f, o, g", step(order="ifog"), "another order"),
+        ("gates f, i, g, o", step(order="figo"), "another order"),
         ("h before x", step(h_first=True), "stands first"),
         ("no first depthwise", step(first="nothing"), "first depthwise"),
         ("no second depthwise", step(second=False), "second depthwise"),
         ("no groups", dense_first, "expected input"),
         ("interleaved gates", before(lambda *a: (*a[:6], torch.cat([a[6][k::4] for k in range(4)]))),
-         "Which gate|put numbers|another order|only the last line"),
+         "every fourth channel"),
         ("filters transposed", before(lambda x, h, c, w, *a: (x, h, c, w.transpose(2, 3), *a)), "filter"),
         ("one filter for all", before(lambda x, h, c, w, *a: (x, h, c, w[:1].expand_as(w), *a)), "."),
         ("first clip only", lambda x, h, c, *w: tuple(y.expand_as(h) for y in right(x[:1], h[:1], c[:1], *w)),
@@ -311,7 +323,9 @@ WRONG = {
         ("c detached", before(lambda x, h, c, *w: (x, h, c.detach(), *w)), "no gradient reaches c"),
         ("h detached", before(lambda x, h, *a: (x, h.detach(), *a)), "no gradient reaches h"),
         ("weights detached", before(lambda x, h, c, *w: (x, h, c, *(u.detach() for u in w))),
-         "no gradient reaches gates"),
+         "no gradient reaches depthwise, bottleneck, spatial and gates"),
+        ("h' of a detached c'", step(phis=(F.relu6, F.relu6, lambda y: F.relu6(y.detach()))),
+         "gradient at gates is off|gradient at . is off"),
         ("in place on c", in_place_on_c, "changed c"),
         ("float32", into_float32, "wrong dtype"),
         ("a sigmoid that overflows", sigmoid_that_overflows, "NaN"),
@@ -354,6 +368,9 @@ WRONG = {
         ("minus", multiples(-1), "tanh gives exactly minus"),
         ("minus twice", multiples(-2), "median|affine"),
         ("small inputs", combine(3, 2, 0.01), "larger inputs|6 above 6"),
+        ("positive inputs", combine(3, 2, make=positive), "some of your inputs negative"),
+        ("constant maps", combine(3, 2, make=constant_maps), "different at each position"),
+        ("the mean error", mean_error, "position by position"),
         ("h is 0", combine(3, 2, make=h_is_zero), "your h different from 0"),
         ("x is 0", combine(3, 2, make=x_is_zero), "your x different from 0"),
         ("x and h apart", x_and_h_apart, "not in both together"),

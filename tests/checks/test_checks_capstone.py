@@ -178,17 +178,19 @@ def words_by_queue(frames, find, cut, read, every):
     return words
 
 
-def words_after_all_boxes(frames, find, cut, read, every):
-    """First all boxes, then all crops: right for a video that is complete."""
-    boxes = [find(frame) for frame in frames]
-    there = [box for box in boxes if box is not None]
-    if not there:
-        return []
-    crops = [cut(f, there[0] if b is None else b) for f, b in zip(frames, boxes, strict=True)]
-    words, n = [], len(crops) // every * every
-    for i in range(0, n, every):
-        words += read(crops[i : i + every], False)
-    return words + read(crops[n:], True)
+def words_by_generator(frames, find, cut, read, every):
+    def stream():
+        waiting = []
+        for frame in frames:
+            waiting.append(frame)
+            if (box := find(frame)) is not None:
+                yield from [cut(f, box) for f in waiting]
+                waiting.clear()
+
+    crops, words, started = stream(), [], False
+    while len(piece := list(itertools.islice(crops, every))) == every:
+        words, started = words + read(piece, False), True
+    return words + read(piece, True) if started or piece else words
 
 
 def words_by_iterator(frames, find, cut, read, every):
@@ -247,7 +249,7 @@ RIGHT = {
         agree_by_index, agree_by_takewhile, agree_recursive, agree_by_reduce, agree_pair_by_pair,
     ],
     "live_words": [
-        words_by_extend, words_by_index, words_by_queue, words_after_all_boxes, words_by_iterator,
+        words_by_extend, words_by_index, words_by_queue, words_by_generator, words_by_iterator,
     ],
     "cut": [padded, replicated, by_grid, by_loops, by_numpy],
 }  # fmt: skip
@@ -337,6 +339,12 @@ def agree_on_any(readings, k, after):
         return []
     rest = [[word for word in words if word[1] >= after] for words in readings[-k:]]
     return [words[-1] for words in zip(*rest, strict=False) if len({word[0] for word in words}) == 1]
+
+
+def agree_on_first_letters(readings, k, after):
+    initials = [[(text[0], *when) for text, *when in words] for words in readings]
+    agreed = agree(initials, k, after)
+    return [word for word in readings[-1] if word[1] >= after][: len(agreed)] if readings else []
 
 
 def agree_on_frames(readings, k, after):
@@ -466,18 +474,46 @@ def loop(
     return function
 
 
-def ahead(frames, find, cut, read, every):
-    """All boxes first, and frames wait for the last one."""
+def words_after_all_boxes(frames, find, cut, read, every):
+    """First all boxes, then all crops: the words of a complete video, and no stream."""
     boxes = [find(frame) for frame in frames]
-    best = next((box for box in reversed(boxes) if box is not None), None)
-    if best is None:
+    there = [box for box in boxes if box is not None]
+    if not there:
         return []
-    crops = [cut(frame, best) for frame in frames]
-    words = []
+    crops = [cut(f, there[0] if b is None else b) for f, b in zip(frames, boxes, strict=True)]
+    words, n = [], len(crops) // every * every
+    for i in range(0, n, every):
+        words += read(crops[i : i + every], False)
+    return words + read(crops[n:], True)
+
+
+def one_piece_per_frame(frames, find, cut, read, every):
+    """When many frames have waited, all pieces but one are late."""
+    words, crops, waiting = [], [], []
+    for frame in frames:
+        waiting.append(frame)
+        if (box := find(frame)) is not None:
+            crops, waiting = crops + [cut(f, box) for f in waiting], []
+        if len(crops) >= every:
+            words, crops = words + read(crops[:every], False), crops[every:]
     while len(crops) >= every:
-        words += read(crops[:every], False)
-        crops = crops[every:]
-    return words + read(crops, True)
+        words, crops = words + read(crops[:every], False), crops[every:]
+    return words if waiting else words + read(crops, True)
+
+
+def first_box_for_all(frames, find, cut, read, every):
+    kept = []
+
+    def first(frame):
+        if (box := find(frame)) is not None:
+            kept.append(box)
+        return kept[0] if kept else None
+
+    return words_by_extend(frames, first, cut, read, every)
+
+
+def needs_an_array(frames, *others):
+    return words_by_extend(frames[: frames.shape[0]], *others)
 
 
 HOLD, LOOK = "the average stays", "Before the first box there is None"
@@ -501,6 +537,11 @@ WRONG = {
         ("float32", lambda f, s: [b if b is None else b.float() for b in smooth()(f, s)], "float32"),
         ("rounded", lambda f, s: [b if b is None else b.round() for b in smooth()(f, s)], "wrong"),
         ("one more dimension", lambda f, s: [b if b is None else b[None] for b in smooth()(f, s)], "shape"),
+        (
+            "into the frame",
+            lambda f, s: [b if b is None else b.clamp(min=0) for b in smooth()(f, s)],
+            "reach out",
+        ),
         ("needs a box", lambda found, share: [box * share for box in found], "wrong"),
     ],
     "agreement": [
@@ -556,6 +597,12 @@ WRONG = {
             lambda r, k, after: agree(r[-k:], k, after) if r[k - 1] else [],
             "stopped with",
         ),
+        (
+            "leaves empty readings out",
+            lambda r, k, after: agree([x for x in r if x], k, after),
+            "one of the k",
+        ),
+        ("the first letter is enough", agree_on_first_letters, "whole texts"),
         ("no answer", lambda *a: None, "gave None"),
     ],
     "cut": [
@@ -600,7 +647,10 @@ WRONG = {
         ("reads without a mouth", loop(guard=False), "No mouth"),
         ("only the newest words", loop(give="newest"), "those of all readings"),
         ("finds twice", loop(twice=True), "each once, in order"),
-        ("looks at the whole video first", ahead, "cropped at the box"),
+        ("looks at the whole video first", words_after_all_boxes, "read as soon as"),
+        ("one piece per frame", one_piece_per_frame, "read as soon as"),
+        ("the first box for all", first_box_for_all, "cropped at the box"),
+        ("needs an array", needs_an_array, "as a list"),
         ("no answer", lambda *a: None, "gave None"),
     ],
 }
