@@ -228,15 +228,14 @@ class Exercise:
 
     def _expect_no_gradient_asked(self, found: Any, given: tuple, function: Callable) -> None:
         """Where no argument requires a gradient, neither does an argument afterwards nor the result."""
-        if any(isinstance(argument, nn.Module) for argument in given):
-            return
+        modules = [isinstance(argument, nn.Module) for argument in given]
         for path, tensor in tensors(given):
-            if tensor.requires_grad:
+            if tensor.requires_grad and not modules[path[0]]:
                 raise AssertionError(
                     f"{function.__name__} changed {self._name(path[0])}, which belongs to its caller: it "
                     "requires a gradient now. Ask for it on a detached copy, if at all."
                 )
-        if any(tensor.requires_grad for _, tensor in tensors(found)):
+        if not any(modules) and any(tensor.requires_grad for _, tensor in tensors(found)):
             raise AssertionError(
                 f"{function.__name__}: the result requires a gradient, though no argument does. Is there a "
                 "requires_grad inside? What comes from the arguments gets its gradient by itself."
@@ -414,7 +413,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor):
         if not isinstance(b, Tensor) or a.shape != b.shape or a.dtype != b.dtype:
             return False
-        return torch.equal(a.nan_to_num(), b.nan_to_num())
+        return bool(((a == b) | (a.isnan() & b.isnan())).all())
     if isinstance(a, nn.Module):
         if [part.training for part in a.modules()] != [part.training for part in b.modules()]:
             return False
@@ -573,6 +572,13 @@ def _expect_tensor(
     if astray.any():
         known = diagnose() if diagnose else None
         raise AssertionError(f"{name} holds NaN at {_first(astray)}. {known or hint}".rstrip())
+    hidden = right.isnan() & ~value.isnan()
+    if hidden.any():
+        at = _first(hidden)
+        raise AssertionError(
+            f"{name} is {value[at].item():.4g} at {at}, expected NaN: a NaN in the input must not become a "
+            f"number. {hint}".rstrip()
+        )
     wrong = value.isinf() != right.isinf()
     wrong |= value.isinf() & (value != right)
     if wrong.any():

@@ -237,6 +237,9 @@ def _stream_cases() -> Iterator[Case]:
         "A state is given, and a video starts at frame 0 in one stream: that stream must not see the state.",
         state=True,
     )  # fmt: skip
+    large = case((2, 2, 3, 2, 4), 1, _flags(2, 2, (1, 1)), "The cell state is large here.", state=True)
+    large.arguments[3][1].mul_(100)
+    yield large
     yield case(
         (4, 2, 3, 1, 1), 4, _flags(4, 2, (1, 0), (2, 0)),
         "Videos of one frame: a stream may be reset in frame after frame.", state=True, size=1,
@@ -247,7 +250,11 @@ def _stream_cases() -> Iterator[Case]:
     h, c = given.arguments[3]
     h[1, 0, 0, 0], c[1, 1, 2, 2] = math.nan, math.inf
     yield given
-    frame = case((4, 2, 1, 2, 3), 1, _flags(4, 2, (2, 0)), broken.format("old video's frame, so the state"))
+    frame = case(
+        (5, 2, 1, 2, 3), 1, _flags(5, 2, (3, 0)),
+        "Frame 1 of stream 0 holds NaN, and so does the state until the reset at frame 3. 0 · NaN is NaN: "
+        "select, do not multiply.",
+    )  # fmt: skip
     frame.arguments[1][1, 0, 0, 0, 0] = math.nan
     yield frame
     three = case((2, 2, 1, 2, 3), 2, _flags(2, 2, (1, 1)), "state is None by default.")

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 11 · The bottleneck
 #
-# **You will count the cost of any convolution, replace one of 589,824 weights by one of 69,632, and find out
-# what the saving costs: in what the layer can compute, and in measured time.**
+# **You will count the cost of any convolution, replace a layer of 589,824 weights by a block of 69,632, and
+# find out what the saving costs: in what the layer can compute, and in measured time.**
 #
 # *Core path: about 60 minutes; deeper sections: about 10; all cells together run in about 25 seconds on one
 # CPU core.*
@@ -44,7 +44,7 @@ from lessons.training import checkpoint
 #
 # Part I reads lips. Part II (notebooks 11 to 14) detects objects in video on a **phone**, with
 # a recurrent network. Its paper, Liu and Zhu 2018, compares three detectors. Every weight must be stored.
-# Every multiply-add takes time and battery, for each frame:
+# Every multiply-add takes time and battery, in every frame:
 
 # %%
 #                              weights (M), multiply-adds per frame (G), accuracy (mAP, %): Table 5
@@ -62,7 +62,7 @@ for name, (weights, work, accuracy) in DETECTORS.items():
 # (A float32 weight takes four bytes. mAP is a detector's accuracy; notebook 14 defines it.) The third
 # detector is what Part II builds: 20 times fewer weights than the first and 127 times fewer multiply-adds.
 # It also has fewer weights than the second, although it has an LSTM in addition. One reason is in the paper's
-# Table 1: the LSTM reads 1024 channels and outputs 256, so the layers after it read a quarter of the
+# Table 1: the LSTM reads 1024 channels and outputs 256, so the layers after it have a quarter of the input
 # channels.
 #
 # Video of 25 frames per second leaves 40 ms per frame. The third detector took 322 ms on the fast cores of a
@@ -150,8 +150,8 @@ for name in rows:
     assert torch.allclose(filtered[name], restored[name], atol=1e-6) == (name != "3 × 3")
 
 # %% [markdown]
-# The 1 × 1 filter gives the same result as without the shuffle. It sees no neighbors, so it does not matter
-# that they changed. The 3 × 3 filter has averaged pixels that do not belong together.
+# The 1 × 1 filter gives the same result as without the shuffle: it sees no neighbors. The 3 × 3 filter has
+# averaged pixels that do not belong together.
 # An ordinary 3 × 3 does both: it sees neighbors, and it mixes the channels at each of its nine positions.
 
 # %% [markdown]
@@ -306,7 +306,7 @@ for name, module in modules.items():
 # <details><summary><b>Help: a few hundred weights more than in the sum</b></summary>
 #
 # `nn.Conv2d` has biases unless you pass `bias=False`: one per output channel. 64 + 64 + 256 = 384 for this
-# block. The sums here are without, as in the papers.
+# block. The sums here do not count biases, and neither do the papers'.
 #
 # </details>
 #
@@ -317,8 +317,8 @@ for name, module in modules.items():
 #
 # > 256×1×1×64 + 64×3×3×63 + 64×1×1×256 = 69,632, a ninth of the first!
 #
-# There is one slip in the description, and there are two in the sum. **Predict**: what are they, and what is
-# the result if somebody takes each literally?
+# There is one slip in the description, and there are two in the sum. **Predict**: what are they? How many
+# weights result from the sum as printed, and how many from the block as described?
 
 # %% tags=["predict"]
 as_printed = 256 * 1 * 1 * 64 + 64 * 3 * 3 * 63 + 64 * 1 * 1 * 256
@@ -336,15 +336,15 @@ assert round(589_824 / 69_632, 2) == 8.47 and Fraction(589_824, 69_632) == Fract
 # %% [markdown]
 # - The 63 is a misprint of 64. It loses one filter of $64 \cdot 9 = 576$ weights; the printed result is that
 #   of the correct sum.
-# - The ratio is 144/17 = 8.47, not 9.
+# - The ratio is 144/17 = 8.47, so the block has less than an eighth, not a ninth.
 # - With the last layer as described, a 3 × 3, the block has 200,704 weights. It saves a
 #   factor of 2.94 instead of 8.47.
 
 # %% [markdown]
 # ## 4. Weights against multiply-adds
 #
-# In section 3 both fell by a factor of 8.47, because all maps were 14 × 14. **Predict** for each pair, all
-# with 256 channels: which layer has more weights, which does more work?
+# In section 3 weights and multiply-adds fell by the same factor, because all maps were 14 × 14. **Predict**
+# for each pair, all with 256 channels: which layer has more weights, which does more work?
 #
 # 1. a 3 × 3 on a map of 28 × 28 with stride 1, or with stride 2;
 # 2. a 1 × 1 on a map of 56 × 56, or a 3 × 3 on a map of 7 × 7.
@@ -372,8 +372,8 @@ assert round(small_kernel[1] / small_map[1], 1) == 7.1 == round(56 * 56 / (9 * 7
 # %% [markdown]
 # ## 5. What a bottleneck cannot compute
 #
-# Leave out the ReLUs for a moment. Then the three layers are linear maps in a row, so together they *are*
-# a 3 × 3 convolution from 256 channels to 256.
+# Leave out the ReLUs between the layers for a moment. Then the three layers are linear maps in a row, so
+# together they *are* a 3 × 3 convolution from 256 channels to 256.
 #
 # ### Exercise 2 · `as_one_convolution` · difficulty ★★★ · 12 minutes
 #
@@ -454,9 +454,9 @@ for i in range(3):
 #
 # $$\frac{\sum_{i>m} s_i^2}{\sum_i s_i^2}, \qquad s_i \text{ the singular values of } W \Sigma^{1/2}$$
 #
-# We compare two inputs. One is white noise: all channels are independent, $\Sigma = 1$. The other is the
-# feature maps of notebook 00's trained lip reader, its last 64 channels, on six synthetic clips. **Predict**:
-# for which of them is $m = 16$ enough?
+# We compare two inputs. One is white noise: all channels are independent, $\Sigma$ is the identity. The other
+# is the feature maps of notebook 00's trained lip reader, its last 64 channels, on six synthetic clips.
+# **Predict**: for which of them is $m = 16$ enough?
 
 
 # %% tags=["hide-input"]
@@ -540,11 +540,12 @@ assert all(0.055 < error < 0.075 for error in errors["trained feature maps", 16]
 assert 0.115 < relative_cost[15] < 0.12
 
 # %% [markdown]
-# The bands span three random teachers. The crosses are two linear layers per width that gradient descent
-# trained, with three seeds: it comes within three percentage points of the bound each time. A bottleneck of a
-# quarter of the channels costs 12 % of the 3 × 3. It loses 37 to 38 % of a random matrix's output on white
-# noise, and 6 to 7 % on these feature maps, whose channels are **redundant**: strongly correlated. A
-# bottleneck relies on redundancy. This is one small network: measure your own.
+# The curves are means over three random teachers, which hardly differ. The crosses are errors of networks:
+# two linear layers, trained by gradient descent from three seeds per width. They come within three percentage
+# points of the bound each time. A bottleneck of a quarter of the channels costs 12 % of the 3 × 3. Its error
+# is 37 to 38 % of the output's variance on white noise, and 6 to 7 % on these feature maps, whose channels
+# are **redundant**: strongly correlated. A bottleneck relies on redundancy. This is one small network:
+# measure your own.
 #
 # Move the slider. At which width does the block cost as much as the 3 × 3 alone?
 
@@ -606,8 +607,8 @@ check("11.depthwise_separable", depthwise_separable)
 #
 # <details><summary><b>Help: the map shrinks by two rows and two columns</b></summary>
 #
-# A kernel of 3 without padding fits two times less often (notebook 02). Padding of `kh // 2` rows and
-# `kw // 2` columns keeps the size. A 1 × 1 needs none; padding would make the map *larger*.
+# Without padding, a kernel of 3 fits at two rows and two columns fewer (notebook 02). Padding of `kh // 2`
+# rows and `kw // 2` columns keeps the size. A 1 × 1 needs none; padding would make the map *larger*.
 #
 # </details>
 
@@ -751,9 +752,9 @@ for channels in (256, 16):
         print(f", {times['3 x 3 alone'] / time:4.1f} times as fast as 3 x 3 alone")
 
 # %% [markdown]
-# These are your times, for one image. Over a dozen runs on one CPU core of ours, both layers were
-# four to eight times as fast with 256 channels, not 8.5. With 16 channels the separable layer was **slower**
-# than the 3 × 3 in every run: two to five times as slow.
+# These are your times, for one image. Over a dozen runs on one CPU core of ours, both replacements
+# were four to eight times as fast as the 3 × 3 with 256 channels, not 8.5. With 16 channels the separable
+# layer was **slower** in every run: it took about two to five times as long.
 #
 # ### The roofline
 #
@@ -764,7 +765,7 @@ for channels in (256, 16):
 #
 # $$\min(\text{peak},\; I \cdot \text{bandwidth})$$
 #
-# **Predict**: which of the layers of section 6 has the lowest intensity?
+# **Predict**: which of the layers in section 6's figure has the lowest intensity?
 
 
 # %% tags=["hide-input"]
@@ -795,16 +796,10 @@ for name, conv in single_layers(256).items():
 INTENSITY = {name: intensity(conv, MAP) for name, conv in single_layers(256).items()}
 assert min(INTENSITY, key=INTENSITY.get) == "depthwise" and INTENSITY["depthwise"] < 1.2
 assert INTENSITY["pointwise"] > 15 and INTENSITY["3 × 3 alone"] > 40
-moved = {
-    name: sum((c.in_channels + c.out_channels) * 196 + c.weights for c in convs)
-    for name, convs in (("whole", whole), ("bottleneck", squeezed), ("separable", separated))
-}
-assert round(moved["whole"] / moved["bottleneck"], 1) == 3.1
-assert round(moved["whole"] / moved["separable"], 1) == 2.6
 
 # %% [markdown]
-# The depthwise layer, with about one multiply-add per byte. Now measure. The peak is that of a large matrix
-# product, the bandwidth that of copying a large tensor:
+# It is the depthwise layer, with about one multiply-add per byte. Now measure. The peak is that of a large
+# matrix product, the bandwidth that of copying a large tensor:
 
 
 # %% tags=["hide-input"]
@@ -969,9 +964,10 @@ assert jacobian_ranks["3 x 3 alone"] == jacobian_ranks["bottleneck + input"] == 
 # %% [markdown]
 # ## Deeper: ResNet-50, weights against multiply-adds
 #
-# Most of the weights and most of the work may be in different places of one network, too. ResNet-50 (He et
-# al. 2015) has four stages of bottlenecks. From stage to stage the map's sides are halved and the bottleneck
-# width is doubled. **Predict**: which stage has most of the weights? Which does most of the work?
+# Within one network, the layers with most of the weights need not be those with most of the multiply-adds.
+# ResNet-50 (He et al. 2015) has four stages of bottlenecks. From stage to stage the map's sides are halved
+# and the bottleneck width is doubled. Its input is an image of 224 × 224. **Predict**: which stage has most
+# of the weights? Which does most of the work?
 
 # %% tags=["hide-input"]
 # @title Plot: ResNet-50, stage by stage { display-mode: "form" }
@@ -1092,7 +1088,8 @@ assert all(conv.groups == conv.in_channels for conv in plan.values() if conv.ker
 # - A 1 × 1 convolution is a linear layer at every pixel. It mixes channels and sees no neighbors.
 # - 256 → 256 by 3 × 3: 589,824 weights. With a bottleneck of 64: 69,632, 8.47 times fewer, with the same
 #   receptive field. Depthwise-separable: 67,840.
-# - Multiply-adds are kernel weights times output positions. The two ratios agree only for maps of one size.
+# - Multiply-adds are kernel weights times output positions. Weights and multiply-adds fall by the same factor
+#   only if all maps have the same size.
 # - A bottleneck limits the rank across channels, a separable layer the rank per input channel. How much that
 #   costs depends on how redundant the channels are.
 # - Time is proportional neither to weights nor to multiply-adds. A roofline shows the limit for a layer's

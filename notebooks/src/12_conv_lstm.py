@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 12 · ConvLSTM
 #
-# **You will write an LSTM whose state is an image, prove that it is still an LSTM, and train it to track an
+# **You will write an LSTM whose state is an image, check that it is still an LSTM, and train it to track an
 # object while the object cannot be seen.**
 #
 # *Core path: about 60 minutes; deeper sections: about 45; all cells together run in about
@@ -264,8 +264,8 @@ conv_lstm_step = use("12.conv_lstm_step", conv_lstm_step, conv_lstm_step_solutio
 # ### Is it still an LSTM?
 #
 # With a 1 × 1 kernel no position reads another, and such a convolution is a linear layer at every position
-# (notebook 11). So each position must be an LSTM of its own. We compare your step with `nn.LSTMCell`, the
-# positions as its batch, and with 3 × 3 kernels with the package's cell:
+# (notebook 11). So the step must be the same LSTM at every position. We compare your step with `nn.LSTMCell`,
+# the positions as its batch, and with 3 × 3 kernels with the package's cell:
 
 
 # %%
@@ -324,8 +324,8 @@ assert round(flattened / (4 * 8 * 8**2 * (12 * 8**2 + 2)), 1) == 16.0
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The weights stay, the multiply-adds grow by 4: it is a convolution. The flattened LSTM needs 16 times the
-# weights.
+# The number of weights stays the same and the multiply-adds grow by a factor of 4, as for any convolution.
+# The flattened LSTM needs 16 times the weights.
 #
 # </details>
 #
@@ -557,6 +557,8 @@ if not GPU:  # after a longer training the order may change
     assert (third["LSTM, flattened"] > third["last seen"] - 0.1).all()
 assert off["no state"][:, 8:].min() > 4.2 and off["untrained ConvLSTM"][:, 7].min() > 2
 assert (off["ConvLSTM 1 × 1"][:, 8] < off["last seen"][:, 8]).all()
+reflected = 14 - ((line - 2) % 24 - 12).abs()  # (8, N, 2): the straight line, if it bounced as the objects do
+assert (reflected - where_test[8:]).norm(dim=2).mean(1)[-1] < off["straight line"][0, -1] / 2
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -572,10 +574,11 @@ assert (off["ConvLSTM 1 × 1"][:, 8] < off["last seen"][:, 8]).all()
 #   it is no better than *last seen*.
 # - **3 × 3** follows the object. In the first hidden frame it is as good as the straight line.
 # - **The straight line** is a strong baseline: in the third hidden frame it beats the ConvLSTM. We told it
-#   the law of motion. The network had to learn that law from clips, in 130 steps.
+#   the law of motion, all but the bounces. The network had to learn that law from clips, in 130 steps. Later
+#   the rule falls behind, mostly because it does not bounce.
 # - **LSTM, flattened** has over 20 times the weights, yet in these 130 steps it does not learn to track. A
 #   longer training might change that.
-# - **Untrained**: recurrence alone does not track; the training of the gates does.
+# - **Untrained**: features and gates at their initial weights do not even locate the visible object.
 #
 # Is it really the state that tracks? An **ablation**: take the trained 3 × 3 networks and reset their state
 # before every frame.
@@ -674,12 +677,12 @@ figures.state_maps(
 # with both signs go from blue (negative) over white to red, all others from white (0) to blue. The prediction
 # is relative to the largest probability of its frame.
 #
-# **This is the image to keep.** From frame 8 on the camera sees only noise, yet the state holds a blob, and
-# the prediction moves on. Both become wider and weaker from frame to frame.
+# This is the central figure of the notebook. From frame 8 on the camera sees only noise, yet the state still
+# holds a blob, and the prediction moves on. From frame to frame the blob fades and the prediction spreads.
 #
-# How can anything move when $c' = f \odot c + i \odot g$ keeps every value in its position? Only by being
-# **written again** at the next position, by $i \odot g$, which read the neighbors' hidden state. With 1 × 1
-# kernels there are no neighbors to read. Over all test clips and seeds:
+# How can anything move when $f \odot c$ keeps every value in its position? It must be **written again** at
+# the next position, by $i \odot g$, which read the neighbors' hidden state. With 1 × 1 kernels there are no
+# neighbors to read. Over all test clips and seeds:
 
 
 # %% tags=["hide-input"]
@@ -724,19 +727,21 @@ from matplotlib.figure import Figure
 
 
 def step_through(frame=9, clip=clip, channel=channel):
+    limit = log["c"][:, :, channel].abs().max().item()
     fig = Figure(figsize=(9.5, 2.1), layout="constrained")
     panels = {
         "video": (as_bytes(x_test[frame, clip, 0]), "gray", 0, 255),
         "input gate": (log["i"][frame, clip, channel], "Blues", 0, 1),
         "forget gate": (log["f"][frame, clip, channel], "Blues", 0, 1),
-        "cell state": (log["c"][frame, clip, channel], "RdBu_r", -1.5, 1.5),
+        "cell state": (log["c"][frame, clip, channel], "RdBu_r", -limit, limit),
         "prediction": (log["logits"][frame, clip].flatten().softmax(0).view(8, 8), "Blues", 0, None),
     }
     for ax, (name, (image, colors, low, high)) in zip(fig.subplots(1, 5), panels.items(), strict=True):
         ax.imshow(image, cmap=colors, vmin=low, vmax=high)
         y, x = (where_test[frame, clip] / 16 * len(image) - 0.5).tolist()
         ax.plot(x, y, "o", ms=7, mfc="none", mec="tab:orange" if name == "video" else "black")
-        ax.set(title=name, xticks=[], yticks=[])
+        ax.set_title(name, fontsize=9)
+        ax.set(xticks=[], yticks=[])
     return figures.describe(
         fig, f"Frame {frame}, {'hidden' if HIDDEN[frame] else 'visible'}: gates and state."
     )
@@ -758,7 +763,8 @@ _ = interact(step_through, frame=(0, 15), clip=(0, 299), channel=(0, 7))
 #
 # Read a part of a stream. Reset $h$ and $c$ where a video starts. Two warnings: do not write **in place**
 # into tensors that autograd or your output still needs, and remember that $0 \cdot \text{NaN}$ is NaN. A
-# single broken frame can fill a state with NaN, and the next video must not inherit it.
+# single broken frame can fill a state with NaN. The next video must not inherit it. But until then leave the
+# NaN where it is: a number in its place would hide that a frame was broken.
 
 
 # %%
@@ -806,8 +812,8 @@ def read_stream_solution(cell, x, new, state=None):
 read_stream = use("12.read_stream", read_stream, read_stream_solution)
 
 # %% [markdown]
-# Reading in pieces, with the state carried over, gives what reading the whole gives. And a broken frame ends
-# with its video:
+# Reading a video in pieces with the state carried over gives the same result as reading it whole. And the NaN
+# of a broken frame ends with its video:
 
 # %%
 _ = torch.manual_seed(0)
@@ -896,16 +902,16 @@ print(f"{len(x)} frames in pieces of 4: no error; the state has no graph: {state
 assert state[0].grad_fn is None and loss.isfinite()
 
 # %% [markdown]
-# The forward pass is the same as without cuts, because the state crosses them. Only the gradient is
-# approximate: it does not tell an early piece what a later piece would have needed. A deeper section measures
-# how much that costs.
+# The state crosses the cuts, so with the same weights the forward pass is the same as without cuts. (After a
+# `step`, the carried state still comes from the weights before it.) The gradient is approximate: it does not
+# tell an early piece what a later piece would have needed. A deeper section measures how much that costs.
 #
 # ## 8. Bug hunt: where did that come from?
 #
-# A wrapper that keeps the state "so that long videos can be read in pieces" lives in public code. The shapes
-# are right, the training looks fine. We put it around the cell of our trained network and show it two videos,
-# one after the other. In the second video the object is hidden from the first frame on. An honest answer has
-# small probabilities everywhere.
+# A wrapper that keeps the state "so that long videos can be read in pieces" is a pattern in public code. The
+# shapes are right, and training looks fine. We put it around the cell of our trained network and show it two
+# videos, one after the other. In the second video the object is hidden from the first frame on, so the right
+# answer has small probabilities everywhere.
 
 
 # %%
@@ -982,8 +988,8 @@ assert "by more than 1: True" in found_bug
 assert sure[0] < 0.15 < 0.25 < sure[1]
 
 # %% [markdown]
-# It answers with the object of the **previous video**. No shape and no error shows it. The test is one
-# sentence: **read the same video after two different ones, and compare.** The remedy is section 6: the state
+# It answers with the object of the **previous video**. No shape and no error shows it. A simple
+# test does: **read the same video after two different ones, and compare.** The remedy is section 6: the state
 # belongs to the caller, and a new video starts with `None`.
 #
 # The package's layers work like that. Its cell adds checks and options to your step: peepholes and the forget
@@ -1342,7 +1348,8 @@ assert GPU or (min(cosine[4]) > 0.6 and max(cosine[1]) < 0.75)
 # %% [markdown]
 # ## Deeper: one batch, one map, one device
 #
-# Another cell from public code creates its own state, once, from the first batch. What does it survive?
+# Another cell after public code creates its own state, once, from the first batch. Which changes does it
+# survive?
 
 
 # %%
@@ -1432,8 +1439,8 @@ assert [len(changes) for changes in failed.values()] == [0, 5]
 # - N. Ballas, L. Yao, C. Pal, A. Courville, *Delving Deeper into Convolutional Networks for Learning Video
 #   Representations*, [arXiv 1511.06432](https://arxiv.org/abs/1511.06432): the ConvGRU.
 # - M. Liu, M. Zhu, *Mobile Video Object Detection with Temporally-Aware Feature Maps*,
-#   [arXiv 1711.06368](https://arxiv.org/abs/1711.06368): Table 6, objects occluded in some frames, after
-#   which our clips are made.
+#   [arXiv 1711.06368](https://arxiv.org/abs/1711.06368): Table 6, objects occluded in some frames, the model
+#   for our clips.
 # - The bug hunts: public PyTorch code of the Bottleneck-LSTM, among it
 #   `vikrant7/mobile-vod-bottleneck-lstm`; its users report the errors of section 7 in [issue
 #   25](https://github.com/vikrant7/mobile-vod-bottleneck-lstm/issues/25).

@@ -342,6 +342,8 @@ def test_nothing_but_infinity_is_infinity():
 
 def test_one_nan_does_not_excuse_another():
     right = torch.tensor([math.nan, 1.0], dtype=torch.float64)
+    with pytest.raises(AssertionError, match=r"is 0 at \(0,\), expected NaN"):
+        expect_equal(right.nan_to_num(), right, "f")
     expect_equal(right.clone(), right, "f")
     with pytest.raises(AssertionError, match=r"NaN at \(1,\)"):
         expect_equal(torch.full_like(right, math.nan), right, "f")

@@ -184,8 +184,10 @@ def changes_new(cell, x, new, state=None):
     return out
 
 
-def reads_the_state_as_zeros_when_one_starts(s, starts):
-    return s * (not starts.any())
+def mends_the_frames(cell, x, new, state=None):
+    out = stream()(cell, x, new, state)
+    x.data.nan_to_num_()
+    return out
 
 
 def returns_first_state(cell, x, new, state=None):
@@ -534,6 +536,12 @@ WRONG = {
          "0 · NaN"),
         ("subtracts", stream(reset=lambda s, starts: s - s * starts.to(s.dtype)[:, None, None, None]),
          "0 · NaN"),
+        ("NaN to zero, then multiplies", stream(reset=lambda s, starts: select(s.nan_to_num(), starts)),
+         "expected NaN.*until the reset"),
+        ("NaN to zero in the frames", lambda cell, x, new, state=None: stream()(
+            cell, x.nan_to_num(), new, state), "expected NaN"),
+        ("mends the frames it was given", mends_the_frames, "changed x"),
+        ("clamps the state", stream(reset=lambda s, starts: select(s, starts).clamp(-5, 5)), "large here"),
         ("h only", stream(which="h"), "h and c of zeros"),
         ("c only", stream(which="c"), "h and c of zeros"),
         ("one frame late", stream(late=True), "One video|itself is read"),
@@ -631,6 +639,8 @@ WRONG = {
         ("frame by frame", lambda cell, x, loss_of, piece: pieces()(cell, x, loss_of, 1), "the gradients"),
         ("all frames in one call", all_frames_in_one_call, "one frame's h|once per frame"),
         ("gives 0", pieces(give=lambda total: 0.0), "the loss"),
+        ("asks for gradients of x", lambda cell, x, loss_of, piece: pieces()(
+            cell, x.requires_grad_(), loss_of, piece), "changed x.*requires a gradient"),
         ("NaN", pieces(give=lambda total: math.nan), "the loss"),
         ("a word", pieces(give=lambda total: "done"), "expected a number"),
         ("no return", pieces(give=lambda total: None), "gave None"),
