@@ -50,7 +50,7 @@ COURSE: tuple[Notebook, ...] = (
     Notebook(13, "bottleneck_lstm", "Bottleneck-LSTM", "the cell from the paper's equations", 1, True),
     Notebook(14, "video_detection", "Video detection", "a small detector, with and without memory", 1, True),
     Notebook(15, "capstone", "Capstone", "one stream: find the mouth, then read it", 1, True),
-    Notebook(16, "make_it_fast", "Make it fast", "profile, Amdahl, mixed precision, data loading", 2, True),
+    Notebook(16, "make_it_fast", "Make it fast", "profile, Amdahl, mixed precision, data loading", 1, True),
     Notebook(17, "scale_and_ship", "Scale and ship", "several processes, folding, a checked export", 1, True),
 )
 

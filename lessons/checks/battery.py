@@ -67,6 +67,8 @@ class Exercise:
         compare: (found, expected, case) -> None or an AssertionError, where equality is the exercise's own
             affair, such as dictionaries in which a missing entry is 0; instead of all that looks at values.
         new: whether the result may share nothing that can be changed with the arguments.
+        dtype: of the floating arguments in 1 and 2, or None where the cases give theirs, such as float16;
+            the dtype of the result is then for ``compare``.
     """
 
     reference: Callable
@@ -78,6 +80,7 @@ class Exercise:
     parts: tuple[str, ...] = ()
     compare: Callable[[Any, Any, Case], None] | None = None
     new: bool = False
+    dtype: torch.dtype | None = torch.float64
 
     def __call__(self, function: Callable) -> None:
         calls: list[Call] = []
@@ -113,8 +116,8 @@ class Exercise:
         """Raise AssertionError where a form of answer has a message of its own; values are compared later."""
 
     def _first_call(self, function: Callable, case: Case) -> Call:
-        expected = self.reference(*converted(case.arguments, torch.float64))
-        given, found = self._compare_values(function, case, expected, torch.float64, self.tolerance)
+        expected = self.reference(*converted(case.arguments, self.dtype))
+        given, found = self._compare_values(function, case, expected, self.dtype, self.tolerance)
         for i, argument in enumerate(given):
             itself, its = found is argument and isinstance(found, list | dict), self._name(i)
             if itself or (self.new and _memory(found) & _memory(argument)):
@@ -129,7 +132,7 @@ class Exercise:
         name = self._called(function, call.case)
         try:
             _, found = self._compare_values(
-                function, call.case, call.expected, torch.float64, self.tolerance, call.given
+                function, call.case, call.expected, self.dtype, self.tolerance, call.given
             )
         except AssertionError as error:
             raise AssertionError(

@@ -138,6 +138,14 @@ def _first_clip_only(x: Tensor) -> Tensor:
     return 2 * x[:, :1]
 
 
+def _most_below(x: Tensor) -> Tensor:
+    return 2 * x + torch.where(torch.arange(len(x)) == 1, -3.0, 1.0).to(x)[:, None, None]
+
+
+def _axes_swapped(x: Tensor) -> Tensor:
+    return 2 * x.transpose(0, 1)
+
+
 def _export_cases() -> Iterator[Case]:
     generator = torch.Generator().manual_seed(0)
 
@@ -154,6 +162,10 @@ def _export_cases() -> Iterator[Case]:
          "Twelve frames went in, ten outputs came back: compare the shapes."),
         (_first_clip_only, clips((5, 1, 2), (5, 2, 2)),
          "Two clips went in, one came back: compare the shapes, broadcasting hides it."),
+        (_most_below, clips((1, 2, 1), (3, 2, 1)),
+         "Some outputs are 1 too large and some 3 too small: which is the largest error?"),
+        (_axes_swapped, clips((1, 1, 3), (1, 4, 2)),
+         "As many outputs as expected, with the axes in another order: compare the whole shape."),
         (_fails_on_seven, clips((4, 1, 1), (7, 1, 1), (5, 2, 1)), "The exported model raised ValueError."),
         (_not_a_number, clips((2, 1, 2), (5, 1, 2), (2, 1, 1)),
          "One output is NaN: no comparison with NaN is true."),

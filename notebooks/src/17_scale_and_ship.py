@@ -56,7 +56,7 @@ alphabet = Alphabet()
 # first $N - 1$ rounds each piece travels around the ring and collects its sum (reduce-scatter). In $N - 1$
 # more rounds the finished sums are passed around (all-gather). We simulate the processes in one.
 #
-# **Predict**: with eight processes, how many times its tensor does each process send?
+# **Predict**: with eight processes, how much does each one send, in multiples of its tensor?
 
 
 # %% tags=["predict"]
@@ -233,13 +233,17 @@ assert texts["float16"] == texts["float32"] and 15 < answers["float32"].max() < 
 # ## 3. Fewer layers: folding
 #
 # In `eval` mode a batch normalization multiplies each channel by a number and adds another. A convolution
-# before it can do both, and the layer disappears. Exporters do this for you; here you do it by hand.
+# before it can do both, and the layer disappears. Exporters and runtimes usually do this for you; here you do
+# it by hand.
 #
 # ### Exercise 2 · `fold` · difficulty ★★☆ · 12 minutes
 #
-# The convolution gives $y_o = w_o * x + b_o$ for output channel $o$. The normalization gives $\gamma_o\,(y_o
-# - \mu_o)/\sqrt{\sigma_o^2 + \varepsilon} + \beta_o$. Find the weight and the bias of *one* convolution that
-# gives the same.
+# For output channel $o$ the convolution and then the normalization give
+#
+# $$y_o = w_o * x + b_o, \qquad
+# z_o = \gamma_o\,\frac{y_o - \mu_o}{\sqrt{\sigma_o^2 + \varepsilon}} + \beta_o.$$
+#
+# Find the weight and the bias of *one* convolution that gives $z$.
 
 
 # %%
@@ -284,8 +288,8 @@ with torch.no_grad():
 #
 # ### Exercise 3 · `export_error` · difficulty ★★☆ · 12 minutes
 #
-# Write it: the largest absolute difference between the model's outputs and the exported file's, over all
-# given clips. Where the file raises `ValueError`, returns another shape, or returns NaN or infinity, the
+# Write this test: the largest absolute difference between the model's outputs and the exported file's, over
+# all given clips. Where the file raises `ValueError`, returns another shape, or returns NaN or infinity, the
 # answer is `math.inf`.
 
 
@@ -357,7 +361,7 @@ show(export.to_onnx)
 # %% [markdown]
 # Why does it check the file before it keeps it?
 #
-# ### Bug hunt: the file with a fixed T
+# ### Bug hunt: the file that passed its test
 #
 # Here is a small reader whose frames go through a Python loop. It is exported from a clip of 20 frames, with
 # the frame axis declared as dynamic. There is no error. Then it gets 30 frames. **Predict** the shape of its
@@ -529,6 +533,7 @@ loops = {
     "validate, + loss": run_loop(10, False, lambda loss: loss),
     "train, + loss": run_loop(10, True, lambda loss: loss),
     "validate, + loss.item()": run_loop(10, False, lambda loss: loss.item()),
+    "train, + loss.detach()": run_loop(10, True, lambda loss: loss.detach()),
 }
 with torch.no_grad():
     loops["no_grad, + loss"] = run_loop(10, False, lambda loss: loss)
@@ -549,12 +554,13 @@ weight = torch.ones(2, requires_grad=True)
 total = weight.square().sum()
 total.backward()
 assert total.grad_fn.next_functions  # the nodes are still there
+assert total.detach().grad_fn is None
 
 # %% [markdown]
 # The loop *without* `backward()` grows, by all its activations per batch. `backward()` frees what was saved
 # for it; only the graph's nodes remain, which is a slow leak. There are two remedies; use both:
-# `total += loss.item()`, and `torch.no_grad()` around validation. On a GPU `.item()` waits for the result, so
-# do not call it in every step.
+# `total += loss.item()`, and `torch.no_grad()` around validation. On a GPU `.item()` waits for the result; in
+# a training loop add up `loss.detach()` instead, which keeps no graph either.
 #
 # ## Recap
 #

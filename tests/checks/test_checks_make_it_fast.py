@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 
 import numpy as np
 import pytest
@@ -70,6 +71,27 @@ def in_place(gradients, scale):
     return [gradient.float() for gradient in gradients], True
 
 
+def nothing_unless_fine(gradients, scale):
+    fine = all(map(finite, gradients))
+    return [gradient.float() / scale for gradient in gradients] if fine else [], fine
+
+
+def numbers_unless_fine(gradients, scale):
+    fine = all(map(finite, gradients))
+    return [gradient.float() / scale if fine else 0.0 for gradient in gradients], fine
+
+
+def one_memory_per_shape(gradients, scale, kept={}):  # noqa: B006
+    found = [kept.setdefault(g.shape, torch.empty(g.shape)).copy_(g.float() / scale) for g in gradients]
+    return found, all(map(finite, gradients))
+
+
+def only_finite(gradients, scale):
+    if not all(map(finite, gradients)):
+        raise NotImplementedError
+    return [gradient.float() / scale for gradient in gradients], True
+
+
 def ordered_before_the_clock(work, clock, wait, repeats):
     work(), wait()
     times = []
@@ -121,7 +143,12 @@ WRONG = {
         ("the lower middle", timer(combine=statistics.median_low), "even number"),
         ("the upper middle", timer(combine=statistics.median_high), "even number"),
         ("the clock read once", timer(again=False), "the time of one call"),
-        ("one block", one_block, "do they not move"),
+        ("one block", one_block, "the clock was read 2 times"),
+        ("all by another clock", lambda *a: timer()(a[0], time.perf_counter, *a[2:]), "the clock was read 0"),
+        ("always five calls", lambda *a: timer()(*a[:3], 5), "work was called 6 times"),
+        ("without the extremes",
+         timer(combine=lambda t: statistics.fmean(sorted(t)[1:-1] or t)), "do they not move"),
+        ("end before start", timer(combine=lambda t: -statistics.median(t)), "from before it until"),
         ("work before the clock", ordered_before_the_clock, "from before it until it is done"),
         ("milliseconds", timer(combine=lambda t: 1000 * statistics.median(t)), "counts seconds"),
         ("a list", timer(combine=list), "expected a number"),
@@ -151,7 +178,7 @@ WRONG = {
         ("not divided", scaled(lambda g, s: g.float()), "multiplied by `scale`"),
         ("multiplied", scaled(lambda g, s: g.float() * s), "multiplied by `scale`"),
         ("divided in float16", scaled(lambda g, s: (g / s).float()), "In which format"),
-        ("left in float16", scaled(lambda g, s: g / s), "expected torch.float32"),
+        ("left in float16", scaled(lambda g, s: g / s), "expected a tensor of torch.float32"),
         ("by the root", scaled(lambda g, s: g.float() / s**0.5), "multiplied by `scale`"),
         ("always takes the step", scaled(fine=lambda g: True), "One gradient is infinite"),
         ("never takes the step", scaled(fine=lambda g: False), "expected True"),
@@ -161,7 +188,18 @@ WRONG = {
         ("looks for infinity only",
          scaled(fine=lambda g: not any(x.isinf().any().item() for x in g)), "is NaN"),
         ("any in place of all", scaled(fine=lambda g: any(finite(x) for x in g)), "infinite"),
-        ("the list changed", list_changed, "list that you were given"),
+        ("the list changed", list_changed, "changed gradients"),
+        ("looks for minus infinity",
+         scaled(fine=lambda g: not any((x.isnan() | x.isneginf()).any().item() for x in g)), "60000 times 4"),
+        ("only powers of two", scaled(lambda g, s: torch.ldexp(g.float(), -torch.tensor(s).log2().round())),
+         "no power of two"),
+        ("no gradients without a step", nothing_unless_fine, "expected a list"),
+        ("numbers without a step", numbers_unless_fine, "gradient 0 is a float"),
+        ("float64", scaled(lambda g, s: g.double() / s), "expected a tensor of torch.float32"),
+        ("bfloat16 on the way", scaled(lambda g, s: (g.bfloat16() / s).float()), "values are wrong"),
+        ("one tensor for all answers", one_memory_per_shape, "changes what an earlier one returned"),
+        ("requires a gradient", scaled(lambda g, s: (g.float() / s).requires_grad_()), "requires a gradient"),
+        ("a branch not written", only_finite, "still raises NotImplementedError"),
         ("a median of two", scaled(lambda g, s: g.float() / s if g.dim() < 3 else g.float()), "gradient 2"),
         ("a sum that overflows",
          scaled(fine=lambda g: all(math.isfinite(x.sum().item()) for x in g)), "overflow"),
@@ -170,7 +208,7 @@ WRONG = {
          "Zero and negative"),
         ("squares in float16",
          scaled(fine=lambda g: math.isfinite(sum((x**2).sum().item() for x in g))), "a sum or a square"),
-        ("in place", in_place, "have changed"),
+        ("in place", in_place, "changed gradients"),
         ("flattened", scaled(lambda g, s: g.float().flatten() / s), "has shape"),
         ("one tensor", lambda g, s: (g[0].float() / s, True), "expected a list"),
         ("gradients only", lambda g, s: [x.float() / s for x in g], "expected"),
@@ -233,6 +271,15 @@ def by_loop(shares, factors):
     return before / after
 
 
+def a_chain_of_readings(work, clock, wait, repeats):
+    work(), wait()
+    readings = [clock()]
+    for _ in range(repeats):
+        work(), wait()
+        readings.append(clock())
+    return float(np.median(np.diff(readings)))
+
+
 def into_new_tensors(gradients, scale):
     found = []
     for g in gradients:
@@ -243,7 +290,7 @@ def into_new_tensors(gradients, scale):
 RIGHT = {
     "fair_seconds": [
         sync_everywhere, one_list_of_readings, first_thrown_away, sorted_middle, timer(),
-        timer(combine=np.median),
+        timer(combine=np.median), a_chain_of_readings,
     ],
     "whole_speedup": [
         by_loop,

@@ -87,6 +87,27 @@ def error(differ=lambda d: d.abs().max().item(), over=max, shape=True, finite=Tr
     return function
 
 
+def shapes_by(size):
+    """export_error that compares no more of a shape than this."""
+
+    def function(model, exported, clips):
+        worst = 0.0
+        for x in clips:
+            try:
+                y = exported(x)
+            except ValueError:
+                return math.inf
+            if size(y) != size(model(x)) or not y.isfinite().all():
+                return math.inf
+            try:
+                worst = max(worst, (y - model(x)).abs().max().item())
+            except RuntimeError:
+                return math.inf
+        return worst
+
+    return function
+
+
 def clips_in_place(model, exported, clips):
     found = error()(model, exported, clips)
     clips[0].mul_(2)
@@ -127,6 +148,11 @@ WRONG = {
         ("a median", combine(lambda g, n: g.median(0).values), "a sum is not"),
         ("empty ones count as one",
          combine(lambda g, n: (g * by(n, g)).sum(0) / n.clamp(min=1).sum()), "must not pull"),
+        ("in float16",
+         combine(lambda g, n: (g.half() * by(n, g)).double().sum(0) / n.sum()), "is the answer"),
+        ("the weights in float32", lambda g, n: torch.einsum("n...,n->...", torch.stack(g),
+         (torch.tensor(n) / sum(n)).double()), "wrong dtype"),
+        ("the parts in another order", lambda g, n: whole(g, n[::-1]), "must count the same"),
         ("one too few", combine(lambda g, n: (g * by(n, g)).sum(0) / (n.sum() - 1)), "is the answer"),
         ("without the empty ones", lambda g, n: sum(x for x, k in zip(g, n, strict=True) if k)
          / sum(k > 0 for k in n), "must count the same"),
@@ -160,6 +186,10 @@ WRONG = {
         ("without gradients", without_graph(folding()), "no gradient reaches"),
         ("γ detached", folding(scale=lambda v, g, e: g.detach() / (v + e).sqrt()), "reaches gamma"),
         ("float32", folding(bias=lambda b, m, s, beta: ((b - m) * s + beta).float()), "wrong dtype"),
+        ("ε as the smallest", folding(scale=lambda v, g, e: g / v.sqrt().clamp(min=e)), "Where does ε go"),
+        ("ε squared", folding(scale=lambda v, g, e: g / (v + e**2).sqrt()), "Where does ε go"),
+        ("γ without its sign", folding(scale=lambda v, g, e: g.abs() / (v + e).sqrt()), "first axis"),
+        ("bias in place", lambda w, b, m, *rest: folding()(w, b.sub_(m), m * 0, *rest), "changed bias"),
         ("a fixed ε", folding(scale=lambda v, g, e: g / (v + 1e-5).sqrt()), "wrong"),
         ("NaN", folding(bias=lambda b, m, s, beta: b * NAN), "NaN"),
         ("None", lambda *a: None, "gave None"),
@@ -169,6 +199,11 @@ WRONG = {
         ("no absolute value", error(differ=lambda d: d.max().item()), "has a sign"),
         ("squared", error(differ=lambda d: d.square().max().item()), "0.5 too small"),
         ("the norm", error(differ=lambda d: d.norm().item()), "0.5 too small"),
+        ("the largest, then its size", error(differ=lambda d: abs(d.max().item())), "3 too small"),
+        ("the smallest, then its size", error(differ=lambda d: abs(d.min().item())), "a mean hides"),
+        ("the numbers of outputs compared", shapes_by(torch.numel), "the whole shape"),
+        ("the numbers of axes compared", shapes_by(torch.Tensor.dim), "compare the shapes"),
+        ("the file against itself", lambda m, e, c: error()(e, e, c), "too small"),
         ("the last clip", error(over=lambda f: f[-1]), "in the middle"),
         ("the first clip", error(over=lambda f: f[0]), "in the middle"),
         ("the smallest", error(over=min), "in the middle"),
