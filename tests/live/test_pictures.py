@@ -9,9 +9,11 @@ import pytest
 from lessons.data.box_crop import crop_box
 from lessons.data.grid import find_mouth_set
 from lessons.data.grid.faces import FaceTracker, face_detector
+from lessons.data.grid.faults import broken_frames
 from lessons.data.grid.mouth_crop import _cut, _path_of_the_mouth, crop_mouth
 from lessons.data.image import resize_area, to_gray
 from lessons.data.synthetic import drawn_face
+from lessons.data.synthetic.talker import synthetic_clips
 from lessons.data.video import frames
 from lessons.data.video_times import at_25, with_times
 from tests.live.node import needs_node, run
@@ -165,6 +167,24 @@ def test_known_boxes_are_cropped_alike(tmp_path):
         assert difference.max() <= 1 and (difference > 0).mean() < 0.01
     whole = resize_area(picture[None], (32, 64))[0].astype(int)
     assert np.abs(np.array(found["whole"]).reshape(32, 64) - whole).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["whole", "gray start", "streaks", "fade", "flat"])
+def test_the_same_frames_are_called_damaged(kind, tmp_path):
+    clip = synthetic_clips(1, 6).frames[0].copy()
+    if kind == "gray start":
+        clip[:9] = 128 + (clip[:9].astype(int) - clip[0]) // 2
+    elif kind == "streaks":
+        clip[30:34, 8:] = clip[30:34, 7:8]
+    elif kind == "fade":
+        clip[:20] = clip[:20] * np.linspace(0.1, 1, 20)[:, None, None]
+    elif kind == "flat":
+        clip[:30] = 90
+    found = run(
+        tmp_path, "brokenFrames from crop.js", "done(brokenFrames(arrays.crops, [32, 64]));", crops=clip
+    )
+    assert found == broken_frames(clip).tolist()
+    assert any(found) == (kind not in ("whole", "fade"))
 
 
 class Stream:
