@@ -88,7 +88,9 @@ def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, fl
     Args:
         model: may stay on a GPU and in ``train`` mode; a copy of it is exported.
         path: ends in ``.onnx``; written whole or not at all.
-        half: store the weights in float16: half the bytes. They are computed with in float32.
+        half: store the weights in float16: half the bytes. They are computed with in float32. The file is
+            compared with the model of the rounded weights, and one that :func:`checkpoint.save` stored in
+            half precision loses nothing.
 
     Returns:
         clip length -> the largest difference between a logit of the file and torch's.
@@ -104,6 +106,11 @@ def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, fl
     twin = from_config(**model.config)  # torch's layers: one GRU operation in the file, not T steps
     twin.load_state_dict({name: value.cpu() for name, value in model.state_dict().items()})
     twin.eval()
+    if half:
+        with torch.no_grad():
+            for value in (*twin.parameters(), *twin.buffers()):
+                if value.is_floating_point():
+                    value.copy_(value.half())
     clip = torch.zeros(1, model.in_channels, TRACED, *model.frame_size)  # (B, C, T, H, W)
     with atomic(path) as part:
         with quiet():
@@ -114,6 +121,7 @@ def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, fl
                 input_names=["clip"],
                 output_names=["logits"],
                 dynamic_axes={"clip": {0: "clips", 2: "frames"}, "logits": {0: "steps", 1: "clips"}},
+                training=torch.onnx.TrainingMode.PRESERVE,  # see store_half
                 dynamo=False,  # the newer exporter fixes T in torch 2.13 (notebook 17)
             )
         graph = onnx.load(str(part))
@@ -124,7 +132,7 @@ def to_onnx(model: LipNet, path: str | Path, half: bool = False) -> dict[int, fl
             store_half(graph)
         onnx.checker.check_model(graph, full_check=True)
         onnx.save(graph, str(part))
-        return compare(twin, OnnxReader(part), 5e-2 if half else TOLERANCE)
+        return compare(twin, OnnxReader(part))
 
 
 def compare(
@@ -169,7 +177,12 @@ def compare(
 def store_half(graph: object) -> None:
     """Store the large float32 weights of an ONNX model as float16, in place; a Cast makes them float32 again.
 
-    onnxruntime does the casts once, when it opens the file.
+    onnxruntime does the casts once, when it opens the file. The exporter would fold each norm into its
+    convolution, whose weights are then no float16 numbers any more: rounded, they moved a logit by 0.07. So
+    :func:`to_onnx` keeps the norms, and onnxruntime folds them.
+
+    Raises:
+        ExportError: a weight that float16 cannot hold exactly.
     """
     onnx = need("onnx")
     casts = []
@@ -177,8 +190,10 @@ def store_half(graph: object) -> None:
         values = onnx.numpy_helper.to_array(weight)
         if values.dtype != "float32" or values.size < MIN_HALF_WEIGHTS:
             continue
-        name = weight.name
-        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype("float16"), f"{name}.half"))
+        name, stored = weight.name, values.astype("float16")
+        if not (stored == values).all():
+            raise ExportError(f"{name}: not a float16 tensor; was a weight computed when it was exported?")
+        weight.CopyFrom(onnx.numpy_helper.from_array(stored, f"{name}.half"))
         casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *graph.graph.node]
     del graph.graph.node[:]

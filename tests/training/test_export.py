@@ -50,14 +50,40 @@ def test_any_number_of_frames_and_clips(trained):
     assert json.loads(reader.about["frame_size"]) == [32, 64]
 
 
-def test_half_precision_halves_the_file(trained, tmp_path):
-    model, path, _ = trained
-    export.to_onnx(model, tmp_path / "half.onnx", half=True)
-    assert (tmp_path / "half.onnx").stat().st_size < 0.52 * path.stat().st_size
+@pytest.mark.parametrize("name", ["lipnet_small_synthetic", "lipnet_strangers"])
+def test_half_precision_halves_the_file_and_changes_nothing(name, tmp_path):
+    model = checkpoint.load(name)  # stored in half precision
+    for half in (False, True):
+        export.to_onnx(model, tmp_path / f"{half}.onnx", half)
+    assert (tmp_path / "True.onnx").stat().st_size < 0.52 * (tmp_path / "False.onnx").stat().st_size
     x = torch.randn(1, 1, 33, 32, 64)
     with torch.no_grad():
         expected = model(x)
-    torch.testing.assert_close(export.OnnxReader(tmp_path / "half.onnx")(x), expected, rtol=0, atol=2e-2)
+    torch.testing.assert_close(export.OnnxReader(tmp_path / "True.onnx")(x), expected, rtol=0, atol=1e-3)
+
+
+def test_half_precision_rounds_each_weight_once(tmp_path):
+    torch.manual_seed(0)
+    model = SmallLipNet(1, (16, 32), (8, 16, 16), hidden_size=16, projection=16).eval()
+    found = export.to_onnx(model, tmp_path / "half.onnx", half=True)
+    assert max(found.values()) < export.TOLERANCE
+    checkpoint.save(model, tmp_path / "half.safetensors", half=True)
+    x = torch.randn(1, 1, 33, 16, 32)
+    with torch.no_grad():
+        rounded, exact = checkpoint.load(tmp_path / "half.safetensors")(x), model(x)
+    read = export.OnnxReader(tmp_path / "half.onnx")(x)
+    torch.testing.assert_close(read, rounded, rtol=0, atol=1e-5)
+    assert (read - exact).abs().max() > 1e-5
+
+
+def test_half_precision_refuses_a_weight_that_it_would_change(trained):
+    import onnx
+
+    graph = onnx.load(str(trained[1]))
+    (weight, *_) = [w for w in graph.graph.initializer if w.dims[:] == [16, 1, 3, 5, 5]]
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * 1.001, weight.name))
+    with pytest.raises(export.ExportError, match="not a float16 tensor"):
+        export.store_half(graph)
 
 
 @pytest.mark.parametrize("change", [{"upsample": 2}, {"head": "mlp"}, {"layers": "lessons"}])
