@@ -30,6 +30,7 @@ LINK = re.compile(r"\]\((?:\.\./)?(?P<folder>docs|notebooks)/(?P<file>[\w/]+)\.(
 TITLE = re.compile(r"\A# @title (?P<title>.+?) \{.*\}\n")
 MINUTES = re.compile(r"Core path: about (\d+) minutes; deeper sections: about (\d+)")
 USUAL = 8  # wrong answers that the page for teachers lists: the tests have the usual ones first
+PAGES = ("cheat_sheet", "ctc_explorer")  # of site/pages, as they are
 DOCS = ("glossary", "symbols", "help", "robustness", "eight_gpus")
 ROUTES = (  # name, what for, the numbers' file names without their numbers
     ("One evening", "How a machine reads lips: the core path of four notebooks.",
@@ -265,7 +266,8 @@ def stage(to: Path) -> list[str]:
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
     pages = {"index": index(), "routes": routes(), "teachers": teachers(), **api_pages()}
-    pages["cheat_sheet"] = (SITE / "pages" / "cheat_sheet.md").read_text(encoding="utf-8")
+    for name in PAGES:
+        pages[name] = (SITE / "pages" / f"{name}.md").read_text(encoding="utf-8")
     for name in DOCS:
         pages[name] = relink((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
     for name, text in pages.items():
