@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lessons.course import COURSE, Notebook
+from tools.site_terms import Linker, anchored, terms
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "site"
@@ -84,6 +85,7 @@ def is_slider(output: dict) -> bool:
 def chapter(book: Notebook) -> dict:
     """The notebook `book` as the site shows it."""
     notebook = json.loads((ROOT / "notebooks" / f"{book.name}.ipynb").read_text(encoding="utf-8"))
+    link = Linker(terms((ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")), book.number)
     cells = []
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
@@ -91,7 +93,7 @@ def chapter(book: Notebook) -> dict:
         after = []
         if cell["cell_type"] == "markdown":
             source = BADGE.sub(lambda m: f"[Open this chapter in Colab]({m['colab']})", source)
-            source = relink(source)
+            source = link(relink(source))
         elif cell["cell_type"] == "code":
             title = TITLE.match(source)
             fold = title["title"] if title else "Set up" if "google.colab" in source else None
@@ -270,6 +272,7 @@ def stage(to: Path) -> list[str]:
         pages[name] = (SITE / "pages" / f"{name}.md").read_text(encoding="utf-8")
     for name in DOCS:
         pages[name] = relink((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
+    pages["glossary"] = anchored(pages["glossary"])
     for name, text in pages.items():
         (to / f"{name}.md").write_text(text, encoding="utf-8")
     for book in chapters():
