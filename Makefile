@@ -6,6 +6,7 @@
 # make gpu        the tests, the benchmark and two trainings on a GPU, in seven minutes (DRY=1: on any machine)
 # make notebooks  run the notebooks and write them, and docs/ from them (ONLY=02: those that begin with 02)
 # make site       the course as a book, in site/_build/html, from the committed notebooks (needs node for MathJax)
+# make pdf        the book as one PDF, from site/_build/html (needs a Chromium)
 # make lint       ruff, spelling (codespell), and the words that we do not use (tools/words.py)
 # make clean      throw the environment away
 
@@ -24,7 +25,7 @@ endif
 # Small layers are fastest on one thread, and every test has a core of its own.
 export OMP_NUM_THREADS = 1
 
-.PHONY: lab test test-machines browser bench gpu notebooks site lint clean
+.PHONY: lab test test-machines browser bench gpu notebooks site pdf lint clean
 .DELETE_ON_ERROR:
 
 # The root is this folder, so that the notebooks' links to docs/ open. In a container you are often root, and
@@ -55,6 +56,9 @@ notebooks: $(VENV)/.ok
 
 site: $(VENV)/.site site/_build/node/.ok
 	$(PY) -m tools.site
+
+pdf: site
+	$(PY) -m tools.site_pdf
 
 lint: $(VENV)/.ok
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -3,6 +3,7 @@
     python -m tools.notebooks build            run every notebook and write it (make notebooks)
     python -m tools.notebooks build 02         only those whose name begins with 02
     python -m tools.notebooks address          rewrite badges, set-up cells and README's table; run nothing
+    python -m tools.notebooks address OWNER/NAME   the same with another address, for pyproject.toml too
 
 `notebooks/src/NN_slug.py` (jupytext's py:percent format) is what people edit and review.
 `notebooks/NN_slug.ipynb` is made from it: the Colab badge and the links to glossary, symbols and help go
@@ -24,6 +25,7 @@ import hashlib
 import io
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -74,6 +76,46 @@ def repository() -> str:
             f"pyproject.toml, project.urls.Repository: found {url!r}, expected https://github.com/OWNER/NAME"
         )
     return match[1]
+
+
+PLACEHOLDER = "OWNER"  # who owns the repository as long as nobody has said who
+ADDRESS = re.compile(
+    r"(?:https://github\.com/|(?:ssh://)?git@github\.com[:/])?([\w.-]+/[\w.-]+?)(?:\.git)?/?"
+)
+
+
+def remote() -> str | None:
+    """Owner and name of the git remote "origin"; None where it is missing or not on GitHub."""
+    run = subprocess.run(
+        ["git", "config", "--get", "remote.origin.url"], cwd=ROOT, capture_output=True, encoding="utf-8"
+    )
+    url = run.stdout.strip()
+    match = ADDRESS.fullmatch(url) if "github.com" in url else None
+    return match[1] if match else None
+
+
+def settle(given: str | None) -> None:
+    """Write an address to pyproject.toml: the given one, or the git remote's in place of the placeholder.
+
+    Raises:
+        NotebookError: what is given is neither OWNER/NAME nor an address on GitHub.
+    """
+    old = repository()
+    if given:
+        match = ADDRESS.fullmatch(given)
+        if match is None:
+            raise NotebookError(
+                f"address: found {given!r}, expected OWNER/NAME or https://github.com/OWNER/NAME"
+            )
+        new = match[1]
+    else:
+        new = (remote() or old) if old.startswith(f"{PLACEHOLDER}/") else old
+    if new != old:
+        path = ROOT / "pyproject.toml"
+        text = path.read_text(encoding="utf-8")
+        write_text(path, text.replace(f"https://github.com/{old}", f"https://github.com/{new}"))
+    if new.startswith(f"{PLACEHOLDER}/"):
+        print(f"address: still the placeholder {new}; links to Colab lead nowhere until you give one")
 
 
 def badge(name: str) -> str:
@@ -410,10 +452,12 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("prefix", nargs="*", default=[""], help="beginning of the name, such as 02; default all")
     one.add_argument("--machines", nargs="+", choices=MACHINES, default=list(MACHINES), help="default all")
     one.add_argument("--python", nargs="+", default=[], help="other interpreters that have the course")
-    commands.add_parser("address", help="rewrite badges, set-up cells and README's table; run nothing")
+    two = commands.add_parser("address", help="rewrite badges, set-up cells and README's table; run nothing")
+    two.add_argument("repository", nargs="?", help="OWNER/NAME; default pyproject.toml's, or git's origin")
     options = parser.parse_args(arguments)
     try:
         if options.command == "address":
+            settle(options.repository)
             readdress()
             return 0
         for prefix in options.prefix:

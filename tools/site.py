@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lessons.course import COURSE, Notebook
+from tools.site_terms import Linker, anchored, terms
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "site"
@@ -30,6 +31,7 @@ LINK = re.compile(r"\]\((?:\.\./)?(?P<folder>docs|notebooks)/(?P<file>[\w/]+)\.(
 TITLE = re.compile(r"\A# @title (?P<title>.+?) \{.*\}\n")
 MINUTES = re.compile(r"Core path: about (\d+) minutes; deeper sections: about (\d+)")
 USUAL = 8  # wrong answers that the page for teachers lists: the tests have the usual ones first
+PAGES = ("cheat_sheet", "ctc_explorer")  # of site/pages, as they are
 DOCS = ("glossary", "symbols", "help", "robustness", "eight_gpus")
 ROUTES = (  # name, what for, the numbers' file names without their numbers
     ("One evening", "How a machine reads lips: the core path of four notebooks.",
@@ -83,6 +85,7 @@ def is_slider(output: dict) -> bool:
 def chapter(book: Notebook) -> dict:
     """The notebook `book` as the site shows it."""
     notebook = json.loads((ROOT / "notebooks" / f"{book.name}.ipynb").read_text(encoding="utf-8"))
+    link = Linker(terms((ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")), book.number)
     cells = []
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
@@ -90,7 +93,7 @@ def chapter(book: Notebook) -> dict:
         after = []
         if cell["cell_type"] == "markdown":
             source = BADGE.sub(lambda m: f"[Open this chapter in Colab]({m['colab']})", source)
-            source = relink(source)
+            source = link(relink(source))
         elif cell["cell_type"] == "code":
             title = TITLE.match(source)
             fold = title["title"] if title else "Set up" if "google.colab" in source else None
@@ -265,9 +268,11 @@ def stage(to: Path) -> list[str]:
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
     pages = {"index": index(), "routes": routes(), "teachers": teachers(), **api_pages()}
-    pages["cheat_sheet"] = (SITE / "pages" / "cheat_sheet.md").read_text(encoding="utf-8")
+    for name in PAGES:
+        pages[name] = (SITE / "pages" / f"{name}.md").read_text(encoding="utf-8")
     for name in DOCS:
         pages[name] = relink((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
+    pages["glossary"] = anchored(pages["glossary"])
     for name, text in pages.items():
         (to / f"{name}.md").write_text(text, encoding="utf-8")
     for book in chapters():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import struct
+import subprocess
 import sys
 from collections.abc import Callable
 
@@ -576,6 +577,39 @@ def test_a_new_address_is_written_everywhere(house):
     assert (house / "CITATION.cff").read_text(
         encoding="utf-8"
     ) == 'repository-code: "https://github.com/ada/reading"\n'
+
+
+def pyproject_with(house, address: str):
+    path = house / "pyproject.toml"
+    text = path.read_text(encoding="utf-8").replace(notebooks.repository(), address)
+    path.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("ours", "origin", "given", "wanted"),
+    [
+        ("OWNER/course", "https://github.com/ada/reading.git", None, "ada/reading"),
+        ("OWNER/course", "git@github.com:ada/reading.git", None, "ada/reading"),
+        ("OWNER/course", "https://example.org/ada/reading", None, "OWNER/course"),
+        ("OWNER/course", None, None, "OWNER/course"),
+        ("eve/course", "https://github.com/ada/reading", None, "eve/course"),  # a fork keeps what is written
+        ("eve/course", "https://github.com/ada/reading", "https://github.com/bob/films", "bob/films"),
+        ("OWNER/course", None, "bob/films", "bob/films"),
+    ],
+)
+def test_the_address_is_the_given_one_or_the_remote_s(house, capsys, ours, origin, given, wanted):
+    pyproject_with(house, ours)
+    if origin:
+        subprocess.run(["git", "init", "-q", str(house)], check=True)
+        subprocess.run(["git", "-C", str(house), "config", "remote.origin.url", origin], check=True)
+    notebooks.settle(given)
+    assert notebooks.repository() == wanted
+    assert ("still the placeholder" in capsys.readouterr().out) == wanted.startswith("OWNER/")
+
+
+def test_an_address_in_another_form_is_refused(house):
+    with pytest.raises(notebooks.NotebookError, match="found 'ada', expected OWNER/NAME"):
+        notebooks.settle("ada")
 
 
 @pytest.mark.parametrize("url", ["http://github.com/a/b", "https://github.com/a", "https://example.org/a/b"])
