@@ -182,7 +182,7 @@ def test_a_photograph_as_a_background_stands_still_and_moves_nobody():
     np.testing.assert_array_equal(there.boxes, draw(6, scene=CLEAR).boxes)
     pixels = bare.frames / 255  # (N, T, H, W)
     assert (pixels == pixels[:, :1]).all()
-    np.testing.assert_allclose(pixels[:, 0].std((1, 2)), 0.1, atol=0.005)
+    np.testing.assert_allclose(pixels[:, 0].std((1, 2)), 0.1, atol=0.015)  # clipped at white
     assert len({clip.tobytes() for clip in pixels}) == 6  # six parts of it
     wide = draw(2, scene=replace(scene, size=(48, 96))).frames
     assert wide.shape[2:] == (48, 96)
