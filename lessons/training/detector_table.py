@@ -29,9 +29,10 @@ TESTS: dict[str, dict] = {
     "0.5": dict(vanish=0.5),
     "0.75": dict(vanish=0.75),
     "0.5 in bursts": dict(vanish=0.5, burst=4.0),  # hidden for four frames in a row, on average
-    # Nothing of the kind was in training: a bar that sweeps across, and 1.5 times the noise.
-    "bar": dict(scene=replace(TRACKING, occluders=(1, 1))),
+    # Nothing of the kind was in training.
+    "bar": dict(scene=replace(TRACKING, occluders=(1, 1))),  # sweeps across
     "noise": dict(vanish=0.5, scene=replace(TRACKING, noise=1.5 * TRACKING.noise)),
+    "photo": dict(vanish=0.5, scene=replace(TRACKING, photo=0.1)),  # over parts of a real photograph
 }
 FORGETTING = "0.5"  # the test that memories also take with their state thrown away after every frame
 GAP_TEST = "0.5 in bursts"  # the test in which boxes are compared with last-seen places

@@ -77,7 +77,7 @@ class Recipe:
 
     frame_steps: int = 800
     frame_batch: int = 20
-    steps: int = 1800
+    steps: int = 3600
     clips: int = 4
     n_frames: int = 10
     vanish: float = 0.75

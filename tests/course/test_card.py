@@ -9,7 +9,7 @@ import pytest
 from lessons.cli.train import by_slot, by_speaker
 from lessons.ctc.metrics import wer
 from lessons.training import checkpoint
-from tools import card
+from tools import card, detector_card
 
 SAID = "bin blue at f two now"
 SENTENCES = [
@@ -62,3 +62,9 @@ def test_the_card_has_the_tables(name):
         pytest.skip("the card waits for the final weights")
     for made in card.tables(folder):
         assert made in text, f"{folder / 'README.md'}: python -m tools.card {name} prints other tables"
+
+
+def test_the_detectors_card_has_the_tables():
+    text = (detector_card.TRAINED / "README.md").read_text(encoding="utf-8")
+    for made in detector_card.tables():
+        assert made in text, "python -m tools.detector_card prints other tables"

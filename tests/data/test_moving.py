@@ -176,6 +176,18 @@ def test_the_camera_is_as_poor_as_told():
     assert np.abs(np.diff(soft)).max() < 0.6 * np.abs(np.diff(sharp)).max()
 
 
+def test_a_photograph_as_a_background_stands_still_and_moves_nobody():
+    scene = replace(CLEAR, photo=0.1)
+    there, bare = draw(6, scene=scene), draw(6, scene=replace(scene, objects=(0, 0)))
+    np.testing.assert_array_equal(there.boxes, draw(6, scene=CLEAR).boxes)
+    pixels = bare.frames / 255  # (N, T, H, W)
+    assert (pixels == pixels[:, :1]).all()
+    np.testing.assert_allclose(pixels[:, 0].std((1, 2)), 0.1, atol=0.015)  # clipped at white
+    assert len({clip.tobytes() for clip in pixels}) == 6  # six parts of it
+    wide = draw(2, scene=replace(scene, size=(48, 96))).frames
+    assert wide.shape[2:] == (48, 96)
+
+
 def test_empty_places_and_no_clips():
     clips = draw(50, scene=Scene(objects=(0, 2)))
     empty = clips.labels < 0
@@ -225,6 +237,7 @@ def test_a_slice_of_clips_is_clips_and_a_place_is_refused():
         (dict(kinds=()), "kinds: empty"),
         (dict(objects=(3, 1)), r"objects: \(3, 1\)"),
         (dict(noise=-0.1), "noise: -0.1"),
+        (dict(photo=-0.1), "photo: -0.1"),
         (dict(heights=(12, 60)), "heights"),
         (dict(heights=(0, 20)), "heights"),
         (dict(heights=(float("nan"), 20)), "heights: .*nan"),

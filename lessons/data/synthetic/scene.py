@@ -1,10 +1,13 @@
-"""What a clip looks like, and how it is painted and filmed: background, objects, bars, and a poor camera."""
+"""What a clip looks like, and how it is painted and recorded: background, objects, bars, a poor camera."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
+import cv2
 import numpy as np
+from matplotlib.cbook import get_sample_data
 
 from lessons.data.synthetic.sprites import KINDS, coverage
 
@@ -28,6 +31,8 @@ class Scene:
         flicker: standard deviation of each frame's brightness, a factor around 1.
         blur: standard deviation of a clip's blur, in pixels.
         occluders: bars in a clip that sweep across, in front of everything.
+        photo: the contrast of the background as the standard deviation of a real photograph's pixels, white
+            is 1; with 0 the background is a soft slope of gray.
     """
 
     size: tuple[int, int] = (64, 64)
@@ -42,6 +47,7 @@ class Scene:
     flicker: float = 0.05
     blur: tuple[float, float] = (0, 0.8)
     occluders: tuple[int, int] = (0, 0)
+    photo: float = 0.0
 
     def __post_init__(self) -> None:
         if unknown := [kind for kind in self.kinds if kind not in KINDS]:
@@ -52,7 +58,7 @@ class Scene:
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise ValueError(f"{name}: {(low, high)}, expected (lowest, highest), both 0 or more")
-        for name in ("noise", "flicker"):
+        for name in ("noise", "flicker", "photo"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: {getattr(self, name)}, expected 0 or more")
         if self.heights[0] < 1 or self.heights[1] * 1.15 > min(self.size):
@@ -74,6 +80,25 @@ def sweeping_bars(n: int, n_frames: int, scene: Scene, rng: np.random.Generator)
     return coverage(center - thick / 2, thick, 1, width)[..., 0]  # (N, T, bars, W)
 
 
+@cache
+def photograph() -> np.ndarray:
+    """(600, 512) float32: a gray portrait of Grace Hopper by the U.S. Navy, which matplotlib ships."""
+    with get_sample_data("grace_hopper.jpg") as file:
+        return cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_GRAYSCALE).astype(np.float32)
+
+
+def photo_crop(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """(H, W): a random part of the photograph that is not plain, seen 1 to 4 times smaller; mean 0, std 1."""
+    photo = photograph()
+    while True:
+        zoom = rng.uniform(1, min(4, photo.shape[0] / height, photo.shape[1] / width))
+        rows, columns = int(zoom * height), int(zoom * width)
+        y, x = (rng.integers(room + 1) for room in (photo.shape[0] - rows, photo.shape[1] - columns))
+        crop = cv2.resize(photo[y : y + rows, x : x + columns], (width, height), interpolation=cv2.INTER_AREA)
+        if crop.std() > 10:  # of 255: the wall behind her has less
+            return (crop - crop.mean()) / crop.std()
+
+
 def paint(
     alpha: np.ndarray, gone: np.ndarray, scene: Scene, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +116,11 @@ def paint(
     level = rng.uniform(0.35, 0.65, (n, 1, 1, 1))
     slope_y, slope_x = rng.uniform(-0.1, 0.1, (2, n, 1, 1, 1))
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
-    frames = np.repeat(level + slope_y * y + slope_x * x, n_frames, 1).astype(np.float32)  # (N, T, H, W)
+    background = level + slope_y * y + slope_x * x  # (N, 1, H, W)
+    if scene.photo:
+        crops = np.stack([photo_crop(height, width, rng) for _ in range(n)])[:, None]
+        background = np.clip(level + scene.photo * crops, 0, 1)
+    frames = np.repeat(background, n_frames, 1).astype(np.float32)  # (N, T, H, W)
     side = rng.choice([-1, 1], (n, n_objects))
     gray = (level[:, 0, 0] + side * rng.uniform(*scene.contrast, (n, n_objects))).astype(np.float32)
     bar_gray = rng.uniform(0, 1, (n, bars.shape[2])).astype(np.float32)
