@@ -486,7 +486,7 @@ for k in range(2):
 #
 # Per frame, every track does three things. It **predicts** at constant velocity, and becomes less certain.
 # It is **associated** with the nearest detection of its class, if that is close enough. And it is
-# **corrected** by this detection. In a gap it only predicts.
+# **corrected** by this detection.
 #
 # Along one axis, a track has a center $p$, a velocity $v$, and a covariance $P$ (2 × 2). Let $z$ be the
 # detected center and $r$ the standard deviation of its error. The correction is
@@ -709,8 +709,8 @@ for test in ("0.5", "0.75", "0.5 in bursts"):
 # %% [markdown]
 # Read it in this order:
 #
-# - **No memory**: the Bottleneck-LSTM is ahead in all four tests, also where nothing is hidden. There it can
-#   combine noisy frames, and tell what moves from what stands still. (We have not taken the two apart.)
+# - **No memory**: the Bottleneck-LSTM is ahead in all four tests, also where nothing is hidden. There it
+#   may combine noisy frames, or tell what moves from what does not; we have not taken the two apart.
 # - **Held boxes and the Kalman tracker** improve on the detector without memory as soon as something is
 #   hidden, and cost no training. The lines above say by how much the learned memory is ahead of them, and
 #   where the two cannot be told apart. There, the tracker is enough.
@@ -751,7 +751,7 @@ assert kept > gone + 20 and gone < np.mean(per_seed("none", "0.5")) + 3
 #
 # Does a memory hold the position where the object **was**, or where it **would be**? For each hidden frame,
 # count the frames since the object was last visible. Then ask: is the reported center closer to the true one
-# than the last visible center is? A method that does not predict motion cannot do much better than half.
+# than the last visible center is?
 # **Predict** the order of held boxes, Kalman tracker and Bottleneck-LSTM.
 
 # %% tags=["hide-input"]
@@ -804,10 +804,9 @@ assert held_boxes < 0.45 < 0.55 < tracker
 # <details><summary><b>Answer</b></summary>
 #
 # Three frames into a gap, held boxes are closer in clearly less than half of the cases. They do not
-# predict, and the box they hold is not exact. The tracker is closer in clearly more than half: it was
-# **given** the rule of constant velocity. The Bottleneck-LSTM has to learn motion from examples, and the
-# printed line says how far it has come. At long gaps the objects have turned or rebounded, and no method
-# predicts much.
+# predict. The tracker is closer in clearly more than half: it was **given** the rule of constant velocity.
+# The Bottleneck-LSTM has to learn motion from examples, and the printed line says how far it has come. At
+# long gaps the objects have turned or rebounded, and no method predicts much.
 #
 # </details>
 #
@@ -899,7 +898,7 @@ assert abs(np.mean(scores_of["no memory"]) - np.mean(scores_of["stack, state res
 #   nor turns. A learned memory needs training data with such motion.
 # - **Compare on your own data**, with tuned baselines, several seeds and intervals.
 #
-# All this was measured on drawn objects, and on one set of test videos. No number here is from real video.
+# All this was measured on drawn objects and one set of test videos.
 
 # %% [markdown]
 # ## Deeper: the focal loss
@@ -1181,8 +1180,7 @@ assert shown_per_frame["leaked state"] > shown_per_frame["fresh state"]
 # ## Recap
 #
 # - Two bounds stand before any training: what is visible now, and what has been visible so far.
-# - IoU measures how well two boxes fit; a detection is right from 0.5 on. Write the convention beside the
-#   box.
+# - A detection is right from an IoU of 0.5 on. Write the convention beside the box.
 # - An object is a point: the cell of its center predicts class, position and size.
 # - Average precision is the area under the envelope of the precision-recall curve, over all videos at once.
 # - Tuned baselines come first: held boxes and a Kalman tracker.
