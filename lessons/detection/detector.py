@@ -9,7 +9,7 @@ Backbone and head treat every frame alone; only the memory knows that there was 
 stand in its place: none, a running average, ConvLSTM and Bottleneck-LSTM: the comparison of Liu and Zhu (CVPR
 2018, arXiv 1711.06368, Table 3), in small. The layers are depthwise-separable, as in MobileNet.
 
-The detector keeps nothing between calls. State goes in and comes out: a film can be fed frame by frame.
+The detector keeps nothing between calls. State goes in and comes out: a video can be fed frame by frame.
 """
 
 from __future__ import annotations
@@ -162,10 +162,10 @@ MEMORIES: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 class Detector(nn.Module):
-    """Find things in video.
+    """Detect objects in video.
 
     Args:
-        classes: how many kinds of things.
+        classes: how many kinds of objects.
         memory: what joins the frames, a name in ``MEMORIES``.
         hidden_channels: D, the memory's channels.
         in_channels: C of a frame, 1 for gray.

@@ -1,4 +1,4 @@
-"""What a video detector finds in films, and what its memory is worth: AP, hidden things, flicker."""
+"""What a video detector finds in videos, and what its memory is worth: AP, hidden objects, flicker."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MIN_VISIBLE = 0.1  # an object of which a smaller fraction is visible counts as 
 
 @dataclass(frozen=True)
 class Score:
-    """How well things were found.
+    """How well objects were found.
 
     Attributes:
         ap50: mean average precision at an IoU of 0.5, over everything in every frame, hidden or not.
-        hidden_recall: of the things that could not be seen, the share found all the same; NaN if none.
-        flicker: of the pairs of frames that follow each other, the share in which a thing is found in one
-            and missed in the other.
-        precision: the share of right ones among the detections shown.
+        hidden_recall: of the objects that could not be seen, the fraction found all the same; NaN if none.
+        flicker: of the pairs of consecutive frames, the fraction in which an object is found in one and
+            missed in the other.
+        precision: the fraction of right ones among the detections shown.
 
     All but the AP look at detections of score 0.4 or more.
     """
@@ -42,7 +42,7 @@ class Score:
 def detect(
     model: Detector, frames: np.ndarray, forget: bool = False, batch_size: int = 16
 ) -> list[list[Detections]]:
-    """Find things in films (N, T, H, W) of bytes: a list for each film, of one ``Detections`` a frame.
+    """Detect objects in videos (N, T, H, W) of bytes: a list per video, of one ``Detections`` per frame.
 
     With ``forget``, the state is thrown away after every frame: what is found then owes nothing to memory.
     The model may be on any device; what it found comes back to the CPU.

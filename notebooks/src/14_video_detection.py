@@ -228,7 +228,7 @@ else:
 # ### Exercise 1 · `center_target` · difficulty ★☆☆ · 8 minutes
 #
 # Write the targets of one box. For the box $(10, 30, 24, 50)$ and cells of 8 pixels the center is $x = 17$,
-# $y = 40$; in cells, $2.125$ and $5.0$. Boxes are written $x$ first, tensors rows first.
+# $y = 40$; in cells, $2.125$ and $5.0$.
 
 
 # %%
@@ -643,7 +643,7 @@ plot_gap()
 # %% [markdown]
 # ## 7. The table
 #
-# One gap proves nothing. Here are all methods on the same 80 test videos, for three training seeds. No test
+# Here are all methods on the same 80 test videos, for three training seeds. No test
 # video was used in training or tuning. A dot is the mean over seeds, a line its 95 % confidence interval
 # (Student's $t$).
 
@@ -677,7 +677,7 @@ for method in SHOWN:
     assert abs(yours[method] - per_seed(method, "0.5 in bursts")[0]) < 12
 
 # %% [markdown]
-# Now compare the Bottleneck-LSTM with each of the others. Both methods of a pair stand behind the same
+# Compare the Bottleneck-LSTM with the others. Both methods of a pair stand behind the same
 # backbone, so take the difference per seed. **Ahead** means that the whole interval lies above 0. **Not told
 # apart** does not mean equal: three seeds leave wide intervals.
 
@@ -719,7 +719,7 @@ for test in ("0.5", "0.75", "0.5 in bursts"):
 #
 # ### Is it the memory?
 #
-# The Bottleneck-LSTM also has more weights than no memory. Run the same weights and **reset the state after
+# Run the same weights and **reset the state after
 # every frame**: a **state ablation**.
 
 # %%
@@ -806,7 +806,7 @@ assert held_boxes < 0.45 < 0.55 < tracker
 # Three frames into a gap, held boxes are closer in clearly less than half of the cases. They do not
 # predict. The tracker is closer in clearly more than half: it was **given** the rule of constant velocity.
 # The Bottleneck-LSTM has to learn motion from examples, and the printed line says how far it has come. At
-# long gaps the objects have turned or rebounded, and no method predicts much.
+# long gaps many objects have turned or rebounded, and constant velocity no longer helps.
 #
 # </details>
 #
