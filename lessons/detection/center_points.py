@@ -63,12 +63,12 @@ def targets(boxes: Tensor, labels: Tensor, classes: int, size: tuple[int, int]) 
         size: (H, W) of the pictures.
 
     Raises:
-        ValueError: something that is no box, shapes or devices that do not fit, a label that is no whole
-            number or outside -1 … classes - 1, a picture without pixels.
+        ValueError: something that is no box, shapes or devices that do not fit, a label that is no integer
+            or outside -1 … classes - 1, a picture without pixels.
     """
     rows, columns = cells(size)
     if labels.is_floating_point():
-        raise ValueError(f"labels is {labels.dtype}, expected whole numbers: use .long()")
+        raise ValueError(f"labels is {labels.dtype}, expected integers: use .long()")
     if labels.shape != boxes.shape[:-1] or labels.dim() != 2:
         raise ValueError(
             f"boxes has shape {tuple(boxes.shape)} and labels {tuple(labels.shape)}, "

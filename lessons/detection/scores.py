@@ -48,7 +48,7 @@ def detect(
     The model may be on any device; what it found comes back to the CPU.
 
     Raises:
-        ValueError: frames that are no such films or have no frames, or a batch size below 1.
+        ValueError: frames that are no such videos or have no frames, or a batch size below 1.
     """
     if frames.ndim != 4 or frames.dtype != np.uint8 or frames.shape[1] == 0:
         raise ValueError(
@@ -63,7 +63,7 @@ def detect(
     for start in range(0, len(frames), batch_size):
         x = to_input(torch.from_numpy(frames[start : start + batch_size]).to(device))  # (T, B, 1, H, W)
         maps = torch.cat([model(frame[None])[0] for frame in x]) if forget else model(x)[0]
-        flat = decode(maps.transpose(0, 1).flatten(0, 1).cpu(), size)  # B*T, all frames of a film together
+        flat = decode(maps.transpose(0, 1).flatten(0, 1).cpu(), size)  # B*T, all frames of a video together
         found += [flat[i : i + n_frames] for i in range(0, len(flat), n_frames)]
     return found
 
@@ -72,11 +72,11 @@ def score(found: list[list[Detections]], clips: MovingClips) -> Score:
     """Compare what was found with what is there.
 
     Raises:
-        ValueError: not as many films, or frames in them, as the clips have.
+        ValueError: not as many videos, or frames in them, as the clips have.
     """
-    lengths, expected = [len(film) for film in found], [clips.frames.shape[1]] * len(clips)
+    lengths, expected = [len(video) for video in found], [clips.frames.shape[1]] * len(clips)
     if lengths != expected:
-        raise ValueError(f"found has films of {lengths} frames, expected {expected}, as the clips")
+        raise ValueError(f"found has videos of {lengths} frames, expected {expected}, as the clips")
     there = clips.labels >= 0  # (N, objects)
     was_found = np.zeros(clips.visible.shape, bool)  # (N, T, objects)
     n_shown = 0
