@@ -1,189 +1,310 @@
-"""Checks of notebook 14, video detection. What is right is counted out pixel by pixel or frame by frame."""
+"""Checks of notebook 14, video detection. What is right comes from counting, from matrices written out, and
+from looking at every neighbor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lessons.checks.tools import call, expect_number, expect_tensor
-from lessons.detection.center_points import STRIDE, targets
+from lessons.checks.battery import Case, Exercise
+
+Verdicts = Sequence[tuple[Tensor, Tensor]]  # per video: scores (n,) and whether each is right (n,)
+
+# ---- center_target -----------------------------------------------------------------------------------------
+
+PARTS = ("row", "column", "y", "x", "log height", "log width")
+PART_HINTS = (
+    "The grid cell that contains the box's CENTER, counted from the top: an integer, rounded down.",
+    "The grid cell that contains the box's CENTER, counted from the left: an integer, rounded down.",
+    "Where in its cell the center lies, from 0 (top) to 1 (bottom): in cells, not in pixels.",
+    "Where in its cell the center lies, from 0 (left) to 1 (right): in cells, not in pixels.",
+    "The natural logarithm of the height in cells, not in pixels. Height is y1 - y0.",
+    "The natural logarithm of the width in cells, not in pixels. Width is x1 - x0.",
+)
 
 
-def _expect(found: Any, expected: float, where: str, hint: str) -> None:
-    found = expect_number(found, where, "Is there a division of 0 by 0?")
-    if abs(found - expected) > 1e-6:
-        size = "large" if found > expected else "small"
-        raise AssertionError(f"{where} gave {found:.4g}, which is too {size}. {hint}")
+def center_target(box: tuple, stride: int) -> tuple:
+    """box (x0, y0, x1, y1) in pixels -> row, column, y, x, log height, log width, in cells of stride."""
+    x0, y0, x1, y1 = box
+    (row, y), (column, x) = (divmod((a + b) / (2 * stride), 1) for a, b in ((y0, y1), (x0, x1)))
+    return int(row), int(column), y, x, math.log((y1 - y0) / stride), math.log((x1 - x0) / stride)
 
 
-def _share_of_pixels(a: tuple, b: tuple) -> float:
-    """IoU of boxes with whole corners, by counting pixels."""
-    one, other = (
-        {(x, y) for x in range(int(box[0]), int(box[2])) for y in range(int(box[1]), int(box[3]))}
-        for box in (a, b)
-    )
-    return len(one & other) / len(one | other) if one | other else 0.0
+def _center_cases() -> Iterator[Case]:
+    yield Case(((8.0, 8.0, 16.0, 16.0), 8))
+    yield Case(((10.0, 30.0, 24.0, 50.0), 8))
+    yield Case(((33.5, 2.0, 40.0, 21.0), 8))
+    yield Case(((20.0, 40.0, 52.0, 80.0), 16))
+    yield Case(((0.0, 0.0, 15.9, 15.9), 8))
+    yield Case(((0.25, 1.5, 3.0, 2.75), 1))
+    yield Case(((100.0, 7.0, 101.0, 62.5), 4))
 
 
-def iou(function: Callable) -> None:
-    """function(a, b), two boxes (x0, y0, x1, y1) -> their intersection over union."""
-    paper = (
-        "Draw both boxes on squared paper. The last two numbers are a corner, a side is x1 - x0 long with "
-        "nothing added, and the union counts what both cover once."
-    )
-    cases = [
-        ((2, 3, 7, 9), (2, 3, 7, 9), "A box with itself: what is the union of the two?"),
-        ((10, 20, 14, 28), (12, 22, 16, 30), paper),
-        ((0, 0, 4, 4), (2, 0, 6, 4), paper),
-        ((0, 0, 9, 9), (3, 4, 5, 6), "One box within the other: the union is the larger one."),
-        ((0, 0, 4, 4), (6, 0, 9, 4), "Side by side: they share nothing, and nothing is not less than 0."),
-        ((0, 0, 4, 4), (6, 7, 9, 9), "Apart in both directions: two negative sides must not make an area."),
-        ((6, 7, 9, 9), (0, 0, 4, 4), "The order of the two boxes must not matter."),
-        ((1, 5, 9, 7), (3, 0, 5, 12), "A cross: left and right come from the x, top and bottom from the y."),
-        ((3, 3, 3, 3), (3, 3, 3, 3), "Boxes without area share nothing: 0, and no division by 0."),
-    ]  # fmt: skip
-    for a, b, hint in cases:
-        _expect(call(function, a, b), _share_of_pixels(a, b), f"iou({a}, {b})", hint)
-    halves = tuple(x / 2 for x in (3, 4, 11, 12)), tuple(x / 2 for x in (5, 6, 13, 9))
-    _expect(
-        call(function, *halves),
-        _share_of_pixels((3, 4, 11, 12), (5, 6, 13, 9)),
-        f"iou{halves}",
-        "Corners need not be whole numbers: round nothing.",
-    )
+def _center_mistake(found: Any, expected: tuple, case: Case) -> str | None:
+    """The hint for the first part that is wrong."""
+    for mine, right, hint in zip(found, expected, PART_HINTS, strict=False):
+        if not abs(float(mine) - right) <= 1e-9:
+            return hint
+    return None
 
 
-def _target(box: tuple) -> list[float]:
-    wanted = targets(torch.tensor([[box]], dtype=torch.float64), torch.zeros(1, 1).long(), 1, (256, 256))
-    return [float(wanted.row), float(wanted.column), *wanted.numbers[0].tolist()]
+# ---- average_precision -------------------------------------------------------------------------------------
 
 
-def center_target(function: Callable) -> None:
-    """function(box, stride) -> row, column, y, x, log height, log width."""
-    names = ("row", "column", "y", "x", "log height", "log width")
-    hints = {
-        "row": "The cell that holds the box's CENTER, counted from the top: whole cells, so round down.",
-        "column": "The cell that holds the box's CENTER, counted from the left: whole cells, so round down.",
-        "y": "Where in its cell the center lies, from 0 (top) to 1 (bottom): in cells, not in pixels.",
-        "x": "Where in its cell the center lies, from 0 (left) to 1 (right): in cells, not in pixels.",
-        "log height": "The natural logarithm of the height in cells, not in pixels. Height is y1 - y0.",
-        "log width": "The natural logarithm of the width in cells, not in pixels. Width is x1 - x0.",
-    }
-    for box, stride in (
-        ((8.0, 8.0, 16.0, 16.0), 8),
-        ((10.0, 30.0, 24.0, 50.0), 8),
-        ((33.5, 2.0, 40.0, 21.0), 8),
-        ((20.0, 40.0, 52.0, 80.0), 16),
-        ((0.0, 0.0, 15.9, 15.9), 8),
-    ):
-        where = f"center_target({box}, {stride})"
-        found = call(function, box, stride)
-        if not isinstance(found, tuple | list | Tensor) or len(found) != 6:
-            raise AssertionError(f"{where} gave {found!r}, expected six numbers: {', '.join(names)}")
-        expected = _target(tuple(x * STRIDE / stride for x in box))  # the same picture in other units
-        for name, mine, right in zip(names, found, expected, strict=True):
-            _expect(mine, right, f"{name} of {where}", hints[name])
-
-
-def _is_peak(heat: Tensor, k: int, row: int, column: int) -> bool:
-    around = [
-        heat[k, i, j].item()
-        for i in range(max(0, row - 1), min(heat.shape[1], row + 2))
-        for j in range(max(0, column - 1), min(heat.shape[2], column + 2))
+def average_precision(videos: Verdicts, n_true: int) -> float:
+    """videos: per video (scores, right); for the 1st, 2nd … true box found, the best precision of any list
+    that contains so many of them."""
+    pairs = [
+        (-s, r) for scores, right in videos for s, r in zip(scores.tolist(), right.tolist(), strict=True)
     ]
-    return heat[k, row, column].item() == max(around)
-
-
-def peaks(function: Callable) -> None:
-    """function(heat) (classes, H', W') -> bool of the same shape: is no neighbor higher?"""
-    generator = torch.Generator().manual_seed(0)
-    middle = torch.tensor([[[0.1, 0.2, 0.3], [0.4, 0.9, 0.5], [0.6, 0.7, 0.8]]])
-    far = torch.arange(49.0).reshape(1, 7, 7)
-    far[0, 3, 0] = 30.5  # higher than its neighbors, not than what is two rows below or at the other border
-    cases = [
-        (torch.tensor([[[0.1, 0.9, 0.2]]]), "One row: its highest is the middle one."),
-        (middle, "A cell has eight neighbors, those at its corners too."),
-        (far, "Two peaks far apart are both peaks: compare with neighbors, not with the whole map, and not "
-         "with cells two places away or at the other border."),
-        (torch.randn(1, 6, 7, generator=generator) - 5, "Values below zero (logits) have peaks too: what "
-         "stands outside the map must never be the highest."),
-        (torch.rand(3, 6, 5, generator=generator), "Every class has peaks of its own."),
-        (torch.rand(1, 9, 8, generator=generator) / 50, "A peak may be low: the score is looked at later."),
-        (torch.tensor([[[0.4, 0.4, 0.1, 0.4]]]), "Two neighbors that are equally high are both peaks."),
-    ]  # fmt: skip
-    for heat, hint in cases:
-        name = f"peaks of a map of shape {tuple(heat.shape)}"
-        found = call(function, heat)
-        found = expect_tensor(found, tuple(heat.shape), name, "One answer for each cell of each class.")
-        if found.dtype != torch.bool:
-            raise AssertionError(f"{name} is {found.dtype}, expected torch.bool: compare, with == or >=")
-        for place in torch.cartesian_prod(*map(torch.arange, heat.shape)).tolist():
-            expected = _is_peak(heat, *place)
-            if bool(found[tuple(place)]) != expected:
-                says = "no peak" if expected else "a peak"
-                raise AssertionError(
-                    f"{name}: class, row, column {place}, {heat[tuple(place)]:.3g}, is called {says}. {hint}"
-                )
-
-
-def _area_by_levels(right: list[bool], n_true: int) -> float:
-    """For the 1st, 2nd … true box found: the best precision of any list that holds so many."""
+    right = [r for _, r in sorted(pairs, key=lambda pair: pair[0])]
+    hits = [sum(right[: n + 1]) for n in range(len(right))]
     total = 0.0
     for level in range(1, n_true + 1):
-        lists = [right[:n] for n in range(1, len(right) + 1) if sum(right[:n]) >= level]
-        total += max((sum(part) / len(part) for part in lists), default=0.0) / n_true
-    return total
+        total += max((h / n for n, h in enumerate(hits, start=1) if h >= level), default=0.0)
+    return total / n_true
 
 
-def average_precision(function: Callable) -> None:
-    """function(right, n_true), the surest first -> the area under the hull."""
-    yes, no = True, False
-    cases = [
-        ([yes, yes], 2, "All found, no false alarm."),
-        ([yes], 4, "Recall is the share of the TRUE boxes, found or not."),
-        ([yes, no, yes], 2, "At each recall take the best precision at this recall or a higher one, and give "
-         "it the width by which recall has grown."),
-        ([no, yes, yes, yes], 3, "The hull looks to the right: a false alarm at the top lowers what stands "
-         "above it only as far as no better precision comes later."),
-        ([yes, no, no, no], 1, "False alarms after the last right one cost nothing: recall grows no more."),
-        ([no, yes, no, yes, yes, no, yes, no], 6, "Walk down the list by hand and draw the saw."),
-        ([no, no], 3, "Nothing right: 0."),
-        ([], 2, "No detections at all: 0, and no division by 0."),
-    ]  # fmt: skip
-    for right, n_true, hint in cases:
-        where = f"average_precision({right}, {n_true})"
-        _expect(call(function, list(right), n_true), _area_by_levels(right, n_true), where, hint)
+def _video(scores: Sequence[float], right: str) -> tuple[Tensor, Tensor]:
+    """Scores and verdicts, "+" for right and "-" for wrong."""
+    return torch.tensor(scores, dtype=torch.float64), torch.tensor(
+        [c == "+" for c in right], dtype=torch.bool
+    )
 
 
-def flicker(function: Callable) -> None:
-    """function(found) (things, T) bool -> the share of frame pairs that differ."""
-    cases = [
+def _random_videos(sizes: Sequence[int], generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    scores = [torch.rand(n, generator=generator, dtype=torch.float64) for n in sizes]
+    return [(s, torch.rand(len(s), generator=generator) < 0.3 + 0.5 * s) for s in scores]
+
+
+def _precision_cases() -> Iterator[Case]:
+    g = torch.Generator().manual_seed(0)
+    yield Case(([_video([0.9, 0.8], "++")], 2), "Both true boxes are found, without a false alarm: 1.")
+    yield Case(([_video([0.9], "+")], 4), "Recall is the fraction of the TRUE boxes, found or not.")
+    yield Case(
+        ([_video([0.9, 0.8, 0.7], "+-+")], 2),
+        "At each recall take the best precision at this recall or a higher one, and multiply it by the step "
+        "by which recall has grown.",
+    )
+    yield Case(
+        ([_video([0.9, 0.8, 0.7, 0.6], "-+++")], 3),
+        "The envelope looks to the right: a false alarm at the top lowers what follows it only as far as no "
+        "better precision comes later.",
+    )
+    yield Case(
+        ([_video([0.2, 0.9, 0.5], "+-+")], 2),
+        "The scores of a video come in any order: the highest score first.",
+    )
+    yield Case(
+        ([_video([0.6, 0.2], "+-"), _video([0.9, 0.4], "-+")], 3),
+        "One ranking for the detections of ALL videos, and one recall over all true boxes.",
+    )
+    yield Case(
+        ([_video([], ""), _video([0.7, 0.3, 0.6], "+--"), _video([], "")], 1),
+        "In two of the videos nothing was detected. False alarms after the last right one cost nothing.",
+    )
+    yield Case(([_video([0.7, 0.3], "--")], 3), "Nothing is right: 0.")
+    yield Case(([], 2), "No detections at all: 0, and no division by 0.")
+    yield Case(([_video([], "")], 5), "No detections at all: 0, and no division by 0.")
+    yield Case(
+        ([_video([0.5, 0.9, 0.5, 0.1], "+-++"), _video([0.5, 0.1, 0.0, 1.0], "++-+")], 7),
+        "Equal scores: every detection counts, also the second one of the same score.",
+    )
+    yield Case(
+        ([_video([0.5, 0.5 + 1e-6, 0.5 + 2e-6, 0.5 - 1e-6], "--++")], 3),
+        "The scores are close together, but their order is clear: round nothing.",
+    )
+    yield Case((_random_videos((7, 1, 12, 0, 4), g), 15), "Rank all detections together.")
+    yield Case((_random_videos((30, 2, 5, 9, 3), g), 40), "Rank all detections together.")
+
+
+def _precision_mistake(found: Any, expected: float, case: Case) -> str | None:
+    """The sentence for a value that a well-known mistake gives."""
+    videos, n_true = case.arguments
+    flat = [pair for scores, right in videos for pair in zip(scores.tolist(), right.tolist(), strict=True)]
+    ranked = [r for _, r in sorted(flat, key=lambda pair: -pair[0])]
+
+    def area(right: list[bool], n: float, best: Callable[[list[float]], list[float]]) -> float:
+        precision = [sum(right[: k + 1]) / (k + 1) for k in range(len(right))]
+        return sum(p for p, r in zip(best(precision), right, strict=True) if r) / n if n else 0.0
+
+    def envelope(precision: list[float]) -> list[float]:
+        return [max(precision[k:]) for k in range(len(precision))]
+
+    each = [average_precision([video], n_true) for video in videos] if len(videos) > 1 else []
+    mistakes = [
+        (area(ranked[::-1], n_true, envelope), "Is the LOWEST score first?"),
         (
-            [[0, 1, 1], [0, 1, 1]],
-            "Two things, three frames: how many pairs of frames that follow each other has each? A thing "
-            "found anew counts as well.",
+            area(ranked, n_true, list),
+            "This is the area under the curve as counted. At each recall, take the best precision at this "
+            "recall or a higher one.",
         ),
-        ([[1, 0, 1, 1]], "Both ways count, lost and found again. Compare each frame with the one before it."),
-        ([[1, 0, 0, 0], [1, 1, 1, 1]], "A row is a thing: compare its frames, not the things of a frame."),
-        ([[1, 1, 1, 0]], "The last frame and the first do not follow each other."),
-        ([[0, 1, 1, 1, 1]], "Compare each frame with the one before it, not with the first."),
-        ([[1, 0, 1, 0, 1], [0, 0, 0, 0, 0], [1, 1, 0, 0, 1]], "A share of all pairs of all things, 0 to 1."),
-        ([[1]], "A single frame has no pair: 0, and no division by 0."),
+        (
+            area(ranked, sum(ranked), envelope),
+            "Recall is the fraction of ALL true boxes, found or not: n_true.",
+        ),
+        (
+            area(ranked, len(ranked), envelope),
+            "Recall is the fraction of the true boxes, not of detections: n_true.",
+        ),
+        (sum(each) / max(len(each), 1), "Not a mean over videos: one ranking for all of them."),
+        (sum(each), "Not a sum over videos: one ranking for all of them."),
+        (
+            area([r for _, r in flat], n_true, envelope),
+            f"Are the detections of all videos ranked by their scores, as they are? {case.hint}",
+        ),
     ]
-    for rows, hint in cases:
-        found = torch.tensor(rows, dtype=torch.bool)
-        pairs = [(row[t], row[t + 1]) for row in rows for t in range(len(row) - 1)]
-        expected = sum(a != b for a, b in pairs) / len(pairs) if pairs else 0.0
-        _expect(call(function, found), expected, f"flicker({rows})", hint)
+    for value, sentence in mistakes:
+        if abs(float(found) - value) <= 1e-6 < abs(expected - value):
+            return sentence
+    return None
+
+
+# ---- kalman_correct ----------------------------------------------------------------------------------------
+
+
+def kalman_correct(
+    state: np.ndarray, covariance: np.ndarray, measured: np.ndarray, noise: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each track by itself, with the matrices of the textbook: H = (1, 0), S = H P Hᵀ + R, K = P Hᵀ / S."""
+    h = np.array([[1.0, 0.0]])
+    states, covariances = np.empty_like(state), np.empty_like(covariance)
+    for i, (x, p, z) in enumerate(zip(state, covariance, measured, strict=True)):
+        gain = p @ h.T @ np.linalg.inv(h @ p @ h.T + noise**2)  # (2, 1)
+        states[i] = x + gain @ (z[None] - h @ x)
+        covariances[i] = (np.eye(2) - gain @ h) @ p
+    return states, covariances
+
+
+def _tracks(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """States, covariances that are symmetric and positive, and measurements near the centers."""
+    state = np.stack([rng.uniform(0, 64, (n, 2)), rng.normal(0, 3, (n, 2))], 1)  # (n, 2, 2)
+    root = rng.normal(0, 1.5, (n, 2, 2))
+    covariance = root @ root.transpose(0, 2, 1) + 0.1 * np.eye(2)
+    return state, covariance, state[:, 0] + rng.normal(0, 3, (n, 2))
+
+
+def _kalman_cases() -> Iterator[Case]:
+    rng = np.random.default_rng(0)
+    still = np.array([[[10.0, 20.0], [0.0, 0.0]]])  # one track, at rest
+    at = np.array([[14.0, 20.0]])  # detected 4 pixels lower
+    yield Case(
+        (still, np.array([[[3.0, 0.0], [0.0, 2.0]]]), at, 1.0),
+        "Center and velocity are uncorrelated here: the velocity stays as it is. The gain is a variance over "
+        "a sum of two variances.",
+    )
+    yield Case(
+        (still, np.array([[[3.0, 2.0], [2.0, 5.0]]]), at, 1.0),
+        "Center and velocity are correlated here: the velocity is corrected, too, by its own gain.",
+    )
+    yield Case(
+        (still, np.array([[[3.0, 2.0], [2.0, 5.0]]]), at, 2.0),
+        "noise is a standard deviation, the covariance holds variances.",
+    )
+    yield Case((*_tracks(3, rng), 0.8), "Three tracks: each has its own gain.")
+    yield Case(
+        (*_tracks(2, rng), 1.2), "Two tracks: which axis counts them? Add it to the gain by [..., None]."
+    )
+    yield Case((*_tracks(1, rng), 0.5), "One track stays an array of one track.")
+    yield Case((*_tracks(0, rng), 0.5), "No track was detected: the result has 0 tracks, too.")
+    yield Case((*_tracks(7, rng), 3.0), "Seven tracks, all at once.")
+    state, covariance, measured = _tracks(4, rng)
+    yield Case(
+        (state, covariance, measured, 1e-4), "A detector without noise: the center is what it measured."
+    )
+    yield Case((state, covariance, measured, 1e4), "A detector of pure noise: nothing is corrected.")
+
+
+def _kalman_mistake(found: Any, expected: tuple, case: Case) -> str | None:
+    state, covariance, measured, noise = case.arguments
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        return None
+    mine = [np.asarray(part, dtype=float) for part in found]
+    if any(a.shape != b.shape for a, b in zip(mine, expected, strict=True)):
+        return None
+
+    def like(part: int, value: np.ndarray) -> bool:
+        return not np.allclose(value, expected[part]) and np.allclose(mine[part], value)
+
+    variance = covariance[:, :1, 0]
+    gain = covariance[:, :, 0] / (variance + noise**2)  # (n, 2)
+    residual = measured - state[:, 0]  # (n, 2)
+    if like(0, state - gain[:, :, None] * residual[:, None]):
+        return "The state moves away from what was measured: the residual is measured minus predicted."
+    if like(0, state + (covariance[:, :, 0] / (variance + noise))[:, :, None] * residual[:, None]):
+        return "noise is a standard deviation; the gain compares variances."
+    first = np.stack([state[:, 0] + gain[:, :1] * residual, state[:, 1]], 1)
+    if like(0, first):
+        return "The velocity was not corrected: it has its own gain, from its covariance with the center."
+    if like(1, covariance):
+        return "The covariance was not corrected: a measurement makes the track more certain."
+    if like(1, covariance + gain[:, :, None] * covariance[:, :1]):
+        return "The uncertainty grew. A measurement lowers it: minus."
+    if np.allclose(mine[0], expected[0]):
+        return f"The state is right, the covariance is not. Which row of P does K multiply? {case.hint}"
+    return None
+
+
+# ---- peaks -------------------------------------------------------------------------------------------------
+
+
+def peaks(heat: Tensor) -> Tensor:
+    """heat (classes, H', W') -> bool of the same shape: is none of the up to eight neighbors higher?"""
+    yes = torch.empty(heat.shape, dtype=torch.bool)
+    for k, row, column in np.ndindex(*heat.shape):
+        around = heat[k, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+        yes[k, row, column] = heat[k, row, column] == around.max()
+    return yes
+
+
+def _peak_cases() -> Iterator[Case]:
+    g = torch.Generator().manual_seed(0)
+    middle = torch.tensor([[[0.1, 0.2, 0.3], [0.4, 0.9, 0.5], [0.6, 0.7, 0.8]]], dtype=torch.float64)
+    far = torch.arange(49.0, dtype=torch.float64).reshape(1, 7, 7)
+    far[0, 3, 0] = 30.5  # higher than its neighbors, not than what is two rows below or at the other border
+    yield Case((torch.tensor([[[0.1, 0.9, 0.2]]]).double(),), "One row: its highest is the middle one.")
+    yield Case((middle,), "A cell has eight neighbors, those at its corners too.")
+    yield Case(
+        (far,),
+        "Two peaks far apart are both peaks: compare with neighbors, not with the whole map, and not with "
+        "cells two rows away or at the other border.",
+    )
+    yield Case(
+        (torch.randn(1, 6, 8, generator=g, dtype=torch.float64) - 5,),
+        "Values below zero (logits) have peaks too: what stands outside the map must never be the highest.",
+    )
+    yield Case((torch.rand(3, 6, 5, generator=g, dtype=torch.float64),), "Every class has peaks of its own.")
+    yield Case(
+        (torch.rand(1, 9, 8, generator=g, dtype=torch.float64) / 50,),
+        "A peak may be low: the score is looked at later.",
+    )
+    yield Case(
+        (torch.tensor([[[0.4, 0.4, 0.1, 0.4]]]).double(),),
+        "Two neighbors that are equally high are both peaks.",
+    )
+    yield Case((torch.rand(2, 5, 1, generator=g, dtype=torch.float64),), "A map of one column is a map.")
+    yield Case((torch.full((1, 1, 1), -3.0, dtype=torch.float64),), "A cell without neighbors is a peak.")
 
 
 CHECKS: dict[str, Callable[[Callable], None]] = {
-    "iou": iou,
-    "center_target": center_target,
-    "peaks": peaks,
-    "average_precision": average_precision,
-    "flicker": flicker,
+    "center_target": Exercise(
+        center_target, _center_cases, diagnose=_center_mistake, parts=PARTS, gradients=False
+    ),
+    "average_precision": Exercise(
+        average_precision, _precision_cases, diagnose=_precision_mistake, gradients=False
+    ),
+    "kalman_correct": Exercise(
+        kalman_correct,
+        _kalman_cases,
+        diagnose=_kalman_mistake,
+        parts=("state", "covariance"),
+        gradients=False,
+        new=True,
+    ),
+    "peaks": Exercise(peaks, _peak_cases, gradients=False),
 }

@@ -1,6 +1,6 @@
-"""Average precision: one number for how well a detector finds the things of one class.
+"""Average precision: one number for how well a detector finds the objects of one class.
 
-Sort all detections of all frames, the surest first, and walk down the list. A detection is right if it
+Sort all detections of all frames, the highest score first, and walk down the list. A detection is right if it
 overlaps enough with a true box that none before it has taken. At each place of the list
 
     precision = right ones so far / detections so far,    recall = right ones so far / true boxes.
@@ -41,7 +41,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision against recall for one class, one entry for each detection, the surest first.
+    """Precision against recall for one class, one entry per detection, the highest score first.
 
     Attributes:
         precision: (n,) as counted: the saw.
@@ -72,7 +72,7 @@ def match(found: Tensor, true: Tensor, threshold: float = 0.5) -> Tensor:
     IoU is at least ``threshold``.
 
     Args:
-        found: (n, 4), the surest first.
+        found: (n, 4), the highest score first.
         true: (m, 4).
 
     Returns:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detector found in one frame, the surest first.
+    """What a detector found in one frame, the highest score first.
 
     Attributes:
         boxes: (found, 4).
@@ -136,17 +136,17 @@ def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def nms(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float = 0.5) -> Tensor:
-    """Non-maximum suppression: of boxes of one class that overlap, keep the surest.
+    """Non-maximum suppression: of boxes of one class that overlap, keep the one with the highest score.
 
-    The surest box stays, and every other of its class whose IoU with it is above ``threshold`` goes; then
-    the surest of those left, and so on.
+    The box with the highest score stays, and every other of its class whose IoU with it is above
+    ``threshold`` goes; then the highest of those left, and so on.
 
     Args:
         boxes, scores, labels: (n, 4), (n,), (n,).
         threshold: IoU, 0 to 1.
 
     Returns:
-        (kept,) the indices of those that stay, the surest first.
+        (kept,) the indices of those that stay, the highest score first.
 
     Raises:
         ValueError: something that is no box, NaN among the scores, a threshold out of range, or shapes or

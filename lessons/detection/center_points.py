@@ -1,14 +1,14 @@
 """Objects as points: what a detector's maps mean, what they should be, and how far off they are.
 
 Every cell of the map stands for a square of STRIDE x STRIDE pixels. Its numbers, the channels of the map, say
-for each class whether the center of a thing lies in it (a logit), and if so where in the cell (y and x, 0 to
-1) and how large the thing is (the logarithms of height and width in cells):
+per class whether the center of an object lies in it (a logit), and if so where in the cell (y and x, 0 to 1)
+and how large the object is (the logarithms of height and width in cells):
 
     maps (frames, classes + 4, H', W') = classes logits, y, x, log height, log width
 
 The idea, the Gaussian around a center and the loss are those of Zhou, Wang and Krähenbühl, "Objects as
 Points" (arXiv 1904.07850), but for two things: sizes are learned as logarithms, so that no box turns over,
-and of several cells that found the same thing, NMS chooses.
+and of several cells that found the same object, NMS chooses.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Targets:
 def targets(boxes: Tensor, labels: Tensor, classes: int, size: tuple[int, int]) -> Targets:
     """From true boxes to the maps that would describe them.
 
-    The heat around a center is a Gaussian whose deviation is a sixth of the box each way. A box that reaches
-    over the border counts by its part within the picture; one that lies outside is nothing to be found.
+    The heat around a center is a Gaussian whose standard deviation is a sixth of the box each way. A box that
+    reaches over the border counts by its part within the frame; one that lies outside is nothing to be found.
 
     Args:
         boxes: (frames, objects, 4).
@@ -63,12 +63,12 @@ def targets(boxes: Tensor, labels: Tensor, classes: int, size: tuple[int, int]) 
         size: (H, W) of the pictures.
 
     Raises:
-        ValueError: something that is no box, shapes or devices that do not fit, a label that is no whole
-            number or outside -1 … classes - 1, a picture without pixels.
+        ValueError: something that is no box, shapes or devices that do not fit, a label that is no integer
+            or outside -1 … classes - 1, a picture without pixels.
     """
     rows, columns = cells(size)
     if labels.is_floating_point():
-        raise ValueError(f"labels is {labels.dtype}, expected whole numbers: use .long()")
+        raise ValueError(f"labels is {labels.dtype}, expected integers: use .long()")
     if labels.shape != boxes.shape[:-1] or labels.dim() != 2:
         raise ValueError(
             f"boxes has shape {tuple(boxes.shape)} and labels {tuple(labels.shape)}, "
@@ -90,7 +90,7 @@ def targets(boxes: Tensor, labels: Tensor, classes: int, size: tuple[int, int]) 
     )  # (frames, objects, H', W')
     of_class = F.one_hot(labels.clamp(min=0), classes) * there[..., None]  # (frames, objects, classes)
     heat = boxes.new_zeros(len(boxes), classes, rows, columns)
-    for k in range(boxes.shape[1]):  # where two things of a class meet, the higher bell counts
+    for k in range(boxes.shape[1]):  # where two objects of a class meet, the higher bell counts
         heat = heat.maximum(of_class[:, k, :, None, None] * bells[:, k, None])
 
     frame, k = there.nonzero(as_tuple=True)  # (centers,)
@@ -201,7 +201,7 @@ def decode(
     maps = as_floats(maps)  # a box in half precision would be off by some pixels in a large picture
     classes, rows, columns = maps.shape[1] - 4, *maps.shape[2:]
     scores = maps[:, :classes].sigmoid().flatten(1)  # (frames, classes * H' * W')
-    scores, places = scores.topk(min(most, scores.shape[1]), dim=1)  # (frames, most), the surest first
+    scores, places = scores.topk(min(most, scores.shape[1]), dim=1)  # (frames, most), the highest first
     labels, cell = places // (rows * columns), places % (rows * columns)
     numbers = maps[:, classes:].flatten(2)  # (frames, 4, H' * W')
     numbers = numbers.gather(2, cell[:, None].expand(-1, 4, -1)).transpose(1, 2)  # (frames, most, 4)

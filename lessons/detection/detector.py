@@ -9,7 +9,7 @@ Backbone and head treat every frame alone; only the memory knows that there was 
 stand in its place: none, a running average, ConvLSTM and Bottleneck-LSTM: the comparison of Liu and Zhu (CVPR
 2018, arXiv 1711.06368, Table 3), in small. The layers are depthwise-separable, as in MobileNet.
 
-The detector keeps nothing between calls. State goes in and comes out: a film can be fed frame by frame.
+The detector keeps nothing between calls. State goes in and comes out: a video can be fed frame by frame.
 """
 
 from __future__ import annotations
@@ -162,10 +162,10 @@ MEMORIES: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 class Detector(nn.Module):
-    """Find things in video.
+    """Detect objects in video.
 
     Args:
-        classes: how many kinds of things.
+        classes: how many kinds of objects.
         memory: what joins the frames, a name in ``MEMORIES``.
         hidden_channels: D, the memory's channels.
         in_channels: C of a frame, 1 for gray.
@@ -198,11 +198,11 @@ class Detector(nn.Module):
             self.head[-1].bias[:classes] = -4.0
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Read the next frames of a film.
+        """Read the next frames of a video.
 
         Args:
             x: (T, B, C, H, W), one frame or many, as :func:`to_input` makes it.
-            state: what the call for the frames before returned; None at a film's start.
+            state: what the call for the frames before returned; None at a video's start.
 
         Returns:
             maps (T, B, classes + 4, H', W'), see ``lessons.detection.center_points``, and the new state.
@@ -222,7 +222,7 @@ class Detector(nn.Module):
                 "and at least one frame and one pixel"
             )
         if not bool(torch.isfinite(x).all()):
-            raise ValueError("x holds NaN or infinity: a memory would keep it for the rest of the film")
+            raise ValueError("x holds NaN or infinity: a memory would keep it for the rest of the video")
         frames = x.flatten(0, 1)  # (T*B, C, H, W)
         return self.backbone(frames).unflatten(0, x.shape[:2])  # (T, B, 128, H', W')
 

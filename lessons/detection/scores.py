@@ -1,4 +1,4 @@
-"""What a video detector finds in films, and what its memory is worth: AP, hidden things, flicker."""
+"""What a video detector finds in videos, and what its memory is worth: AP, hidden objects, flicker."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MIN_VISIBLE = 0.1  # an object of which a smaller fraction is visible counts as 
 
 @dataclass(frozen=True)
 class Score:
-    """How well things were found.
+    """How well objects were found.
 
     Attributes:
         ap50: mean average precision at an IoU of 0.5, over everything in every frame, hidden or not.
-        hidden_recall: of the things that could not be seen, the share found all the same; NaN if none.
-        flicker: of the pairs of frames that follow each other, the share in which a thing is found in one
-            and missed in the other.
-        precision: the share of right ones among the detections shown.
+        hidden_recall: of the objects that could not be seen, the fraction found all the same; NaN if none.
+        flicker: of the pairs of consecutive frames, the fraction in which an object is found in one and
+            missed in the other.
+        precision: the fraction of right ones among the detections shown.
 
     All but the AP look at detections of score 0.4 or more.
     """
@@ -42,13 +42,13 @@ class Score:
 def detect(
     model: Detector, frames: np.ndarray, forget: bool = False, batch_size: int = 16
 ) -> list[list[Detections]]:
-    """Find things in films (N, T, H, W) of bytes: a list for each film, of one ``Detections`` a frame.
+    """Detect objects in videos (N, T, H, W) of bytes: a list per video, of one ``Detections`` per frame.
 
     With ``forget``, the state is thrown away after every frame: what is found then owes nothing to memory.
     The model may be on any device; what it found comes back to the CPU.
 
     Raises:
-        ValueError: frames that are no such films or have no frames, or a batch size below 1.
+        ValueError: frames that are no such videos or have no frames, or a batch size below 1.
     """
     if frames.ndim != 4 or frames.dtype != np.uint8 or frames.shape[1] == 0:
         raise ValueError(
@@ -63,7 +63,7 @@ def detect(
     for start in range(0, len(frames), batch_size):
         x = to_input(torch.from_numpy(frames[start : start + batch_size]).to(device))  # (T, B, 1, H, W)
         maps = torch.cat([model(frame[None])[0] for frame in x]) if forget else model(x)[0]
-        flat = decode(maps.transpose(0, 1).flatten(0, 1).cpu(), size)  # B*T, all frames of a film together
+        flat = decode(maps.transpose(0, 1).flatten(0, 1).cpu(), size)  # B*T, all frames of a video together
         found += [flat[i : i + n_frames] for i in range(0, len(flat), n_frames)]
     return found
 
@@ -72,11 +72,11 @@ def score(found: list[list[Detections]], clips: MovingClips) -> Score:
     """Compare what was found with what is there.
 
     Raises:
-        ValueError: not as many films, or frames in them, as the clips have.
+        ValueError: not as many videos, or frames in them, as the clips have.
     """
-    lengths, expected = [len(film) for film in found], [clips.frames.shape[1]] * len(clips)
+    lengths, expected = [len(video) for video in found], [clips.frames.shape[1]] * len(clips)
     if lengths != expected:
-        raise ValueError(f"found has films of {lengths} frames, expected {expected}, as the clips")
+        raise ValueError(f"found has videos of {lengths} frames, expected {expected}, as the clips")
     there = clips.labels >= 0  # (N, objects)
     was_found = np.zeros(clips.visible.shape, bool)  # (N, T, objects)
     n_shown = 0

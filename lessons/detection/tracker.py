@@ -14,7 +14,7 @@ log-odds: detections add to it, misses take away, and a track that does not move
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,6 +87,7 @@ class KalmanTracker:
     Attributes:
         size: (H, W) of the frames.
         settings: what can be tuned.
+        correct: the filter's update; another one must do what :func:`kalman_correct` does.
         state: (tracks, 2, 2) center and velocity, each y and x.
         covariance: (tracks, 2, 2) of center and velocity, the same for y and x.
         sides: (tracks, 2) height and width.
@@ -95,6 +96,7 @@ class KalmanTracker:
 
     size: tuple[int, int]
     settings: TrackerSettings = field(default_factory=TrackerSettings)
+    correct: Callable = kalman_correct
     state: np.ndarray = field(default_factory=lambda: np.zeros((0, 2, 2)))
     covariance: np.ndarray = field(default_factory=lambda: np.zeros((0, 2, 2)))
     sides: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
@@ -120,7 +122,7 @@ class KalmanTracker:
         missed[hit] = False
         self.log_odds[missed] -= s.miss
         self.misses[missed] += 1
-        self.state[hit], self.covariance[hit] = kalman_correct(
+        self.state[hit], self.covariance[hit] = self.correct(
             self.state[hit], self.covariance[hit], centers[by], s.measurement_noise
         )
         self.hits[hit] += 1
@@ -185,7 +187,10 @@ def _log_odds(scores: np.ndarray) -> np.ndarray:
 
 
 def track(
-    found: Sequence[Detections], size: tuple[int, int], settings: TrackerSettings | None = None
+    found: Sequence[Detections],
+    size: tuple[int, int],
+    settings: TrackerSettings | None = None,
+    correct: Callable = kalman_correct,
 ) -> list[Detections]:
     """A video's detections, frame by frame, through a :class:`KalmanTracker`.
 
@@ -193,6 +198,7 @@ def track(
         found: one entry per frame.
         size: (H, W) of the frames.
         settings: ``TrackerSettings()`` if None.
+        correct: see :class:`KalmanTracker`.
     """
-    tracker = KalmanTracker(size, settings or TrackerSettings())
+    tracker = KalmanTracker(size, settings or TrackerSettings(), correct)
     return [tracker.update(frame) for frame in found]

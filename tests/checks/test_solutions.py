@@ -15,7 +15,6 @@ EXERCISES = [
     for number, module in MODULES.items()
     for name in import_module(f"lessons.checks.{module}").CHECKS
 ]
-STUBS = {"14.iou": "iou_of_two"}  # notebook 14 imports an iou, so its stub has another name
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -26,7 +25,7 @@ def test_the_shown_solution_passes_and_the_stub_is_not_solved_yet(name, capsys):
     if used:  # the notebook goes on with the learner's function, under the name that it has
         assert len(used) == 1 and used[0][0] == used[0][1] == checked[0], used
     stub, solution = (checked[0], used[0][2]) if used else checked
-    assert (stub, solution) == (STUBS.get(name, exercise), f"{exercise}_solution")
+    assert (stub, solution) == (exercise, f"{exercise}_solution")
     check(name, from_notebook(number, solution))
     assert capsys.readouterr().out == f"{name}: correct\n"
     check(name, from_notebook(number, stub))

@@ -21,8 +21,6 @@ from lessons.detection.average_precision import (
     precision_recall,
 )
 from lessons.detection.boxes import Detections
-from lessons.detection.scores import detect
-from lessons.training.detector_table import clips_of, load
 
 
 def detections(boxes, scores, labels) -> Detections:
@@ -221,11 +219,3 @@ def test_notebook_14_keeps_what_coco_says():
     found = [detections(corners, scores, [0] * 3) for corners, scores in boxes.values()]
     true = [truth([(0, 0, 10, 10), (20, 20, 30, 30)], [0, 0]), truth([(5, 5, 15, 15)], [0])]
     assert coco(found, true)[1] == pytest.approx(kept["the six boxes"], abs=1e-5)
-    clips = clips_of("0")[:16]
-    found = [frame for film in detect(load("none"), clips.frames) for frame in film]
-    true = [
-        Truth(torch.from_numpy(boxes[labels >= 0]), torch.from_numpy(labels[labels >= 0]))
-        for film, labels in zip(clips.boxes, clips.labels, strict=True)
-        for boxes in film
-    ]
-    assert coco(found, true)[1] == pytest.approx(kept["our detector"], abs=2e-3)

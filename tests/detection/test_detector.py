@@ -85,7 +85,7 @@ def test_boxes_over_the_border_count_by_what_is_inside():
         (boxes([0, 0, 4, 4]), torch.tensor([[-2]]), "expected -1 to 2"),
         (boxes([0, 0, 4, 4]), torch.tensor([0]), r"\(frames, objects\)"),
         (torch.zeros(1, 1, 5), torch.tensor([[0]]), "expected .*x0, y0, x1, y1"),
-        (boxes([0, 0, 4, 4]), torch.tensor([[0.0]]), "labels is torch.float32, expected whole numbers"),
+        (boxes([0, 0, 4, 4]), torch.tensor([[0.0]]), "labels is torch.float32, expected integers"),
         (boxes([0, 0, 4, 4]), torch.zeros(1, 1, dtype=torch.long, device="meta"), "labels is on meta"),
     ],
 )
