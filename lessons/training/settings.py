@@ -109,4 +109,4 @@ class DetectorRecipe(Recipe):
 
     burst: float = 4.0
     tuning_clips: int = 12
-    trials: int = 50
+    trials: int = 200
