@@ -96,7 +96,9 @@ def chapter(book: Notebook) -> dict:
             source = link(relink(source))
         elif cell["cell_type"] == "code":
             title = TITLE.match(source)
-            fold = title["title"] if title else "Set up" if "google.colab" in source else None
+            fold = (
+                title["title"].replace("`", "") if title else "Set up" if "google.colab" in source else None
+            )
             source = TITLE.sub("", source, count=1)
             if fold:
                 tags = [*tags, "hide-input"]

@@ -36,7 +36,7 @@ STYLE = """
     .bd-article table { display: table !important; font-size: 0.8em; }
     .bd-article img, .bd-article svg { max-width: 100% !important; break-inside: avoid; }
     h1, h2, h3 { break-after: avoid; }
-    details > summary { display: none; }
+    details.hide > summary { display: none !important; }
 """
 
 
