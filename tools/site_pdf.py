@@ -33,6 +33,10 @@ STYLE = """
     .bd-sidebar-primary, .bd-sidebar-secondary, .bd-header-article, .bd-footer, .prev-next-footer,
     .skip-link, button.copybtn { display: none !important; }
     .bd-article pre { white-space: pre-wrap !important; }
+    .cell, .cell *, div[class^="highlight-"], div[class^="highlight-"] * {
+        overflow: visible !important; break-inside: auto !important; }
+    .cell_input { display: block !important; }
+    mjx-container svg * { stroke: none !important; } /* a stroke of no width is a hairline on paper */
     .bd-article table { display: table !important; font-size: 0.8em; }
     .bd-article img, .bd-article svg { max-width: 100% !important; break-inside: avoid; }
     h1, h2, h3 { break-after: avoid; }
