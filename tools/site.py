@@ -29,6 +29,7 @@ MATHJAX = Path("mathjax", "es5", "tex-svg-full.js")  # all of it in one file: it
 BADGE = re.compile(r"^\[!\[Open in Colab\]\([^)]*\)\]\((?P<colab>[^)]*)\)$", re.M)
 LINK = re.compile(r"\]\((?:\.\./)?(?P<folder>docs|notebooks)/(?P<file>[\w/]+)\.(?:md|ipynb)(?P<rest>[^)]*)\)")
 TITLE = re.compile(r"\A# @title (?P<title>.+?) \{.*\}\n")
+MOVES = re.compile(r"^(?:_ = |@)?interact\(", re.M)
 MINUTES = re.compile(r"Core path: about (\d+) minutes; deeper sections: about (\d+)")
 USUAL = 8  # wrong answers that the page for teachers lists: the tests have the usual ones first
 PAGES = ("cheat_sheet", "ctc_explorer")  # of site/pages, as they are
@@ -96,7 +97,9 @@ def chapter(book: Notebook) -> dict:
             source = link(relink(source))
         elif cell["cell_type"] == "code":
             title = TITLE.match(source)
-            fold = title["title"] if title else "Set up" if "google.colab" in source else None
+            fold = (
+                title["title"].replace("`", "") if title else "Set up" if "google.colab" in source else None
+            )
             source = TITLE.sub("", source, count=1)
             if fold:
                 tags = [*tags, "hide-input"]
@@ -106,7 +109,7 @@ def chapter(book: Notebook) -> dict:
                 "code_prompt_show": f"Show: {fold}" if fold else "Show the code",
                 "code_prompt_hide": f"Hide: {fold}" if fold else "Hide the code",
             }
-            if re.search(r"^(_ = )?interact\(", source, re.M):
+            if MOVES.search(source):
                 cell["outputs"] = [output for output in cell["outputs"] if not is_slider(output)]
                 text = f"*On this page the slider stands still. [Move it in Colab]({colab(book)}).*"
                 after = [

@@ -30,13 +30,18 @@ OPEN = """() => {
     document.documentElement.dataset.mode = document.documentElement.dataset.theme = "light";
 }"""
 STYLE = """
+    * { animation: none !important; transition: none !important; } /* folds fade in when they open */
     .bd-sidebar-primary, .bd-sidebar-secondary, .bd-header-article, .bd-footer, .prev-next-footer,
     .skip-link, button.copybtn { display: none !important; }
     .bd-article pre { white-space: pre-wrap !important; }
+    .cell, .cell *, div[class^="highlight-"], div[class^="highlight-"] * {
+        overflow: visible !important; break-inside: auto !important; }
+    .cell_input { display: block !important; }
+    mjx-container svg * { stroke: none !important; } /* a stroke of no width is a hairline on paper */
     .bd-article table { display: table !important; font-size: 0.8em; }
     .bd-article img, .bd-article svg { max-width: 100% !important; break-inside: avoid; }
     h1, h2, h3 { break-after: avoid; }
-    details > summary { display: none; }
+    details.hide > summary { display: none !important; }
 """
 
 
@@ -50,8 +55,8 @@ def printed(page: Page, address: str) -> tuple[str, bytes]:
     page.goto(address, wait_until="load")
     if page.locator(".math").count():
         page.wait_for_function(SET)
-    page.evaluate(OPEN)
     page.add_style_tag(content=STYLE)
+    page.evaluate(OPEN)
     margin = {side: "18mm" for side in ("top", "bottom", "left", "right")}
     title = page.locator("h1").first.inner_text().removesuffix("#").strip()
     return title, page.pdf(format="A4", margin=margin, print_background=True)

@@ -1,5 +1,5 @@
 // What scrolls can be reached with the keyboard, and what can be opened has a name.
-const scrolls = "pre, .bd-article table, .pst-scrollable-table-container, mjx-container, .output_area";
+const scrolls = "pre, .bd-article table, .pst-scrollable-table-container, mjx-container, .output_area, .cell_output";
 function reachable() {
   for (const part of document.querySelectorAll(scrolls))
     if (part.scrollWidth > part.clientWidth || part.scrollHeight > part.clientHeight) part.tabIndex = 0;

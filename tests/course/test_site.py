@@ -61,8 +61,10 @@ def test_answers_are_folded_and_nothing_comes_from_elsewhere(book):
 def test_each_slider_says_where_it_moves(book):
     cells = site.chapter(book)["cells"]
     for cell, after in zip(cells, [*cells[1:], None], strict=True):
-        if cell["cell_type"] == "code" and re.search(r"^(_ = )?interact\(", cell["source"], re.M):
+        if cell["cell_type"] == "code" and re.search(r"^\W*(_ = )?interact\(", cell["source"], re.M):
             assert after["cell_type"] == "markdown" and "Move it in Colab" in after["source"]
+        for output in cell.get("outputs", []):
+            assert not "".join(output.get("data", {}).get("text/plain", "")).startswith("interactive(")
 
 
 def alts(book) -> list[str]:
