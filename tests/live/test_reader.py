@@ -90,7 +90,7 @@ def test_real_videos_are_read_alike(tmp_path):
     """From the frames on: faces, crops, normalization, network, decoders.
 
     A crop may differ by a gray level or two, where three colors were rounded and not one gray: enough to turn
-    a letter that the model cannot tell from another. Of 132 words of strangers 2 differ greedily, 1 with the
+    a letter that the model cannot tell from another. Of 198 words of strangers 2 differ greedily, 1 with the
     grammar.
     """
     paths = RAW[3::12]
