@@ -52,12 +52,14 @@ const once = (target, ...names) =>
     for (const name of names) target.addEventListener(name, (event) => resolve(event.type), { once: true });
   });
 
-// Open a URL in a video element. Rejects with a message for people.
-export async function openVideo(video, url, name = "the video") {
-  video.src = url;
+// Open a file, or the content of one, in a video element. Rejects with a message for people.
+export async function openVideo(video, blob) {
+  video.pause();
+  if (video.src) URL.revokeObjectURL(video.src);
+  video.src = URL.createObjectURL(blob);
   video.muted = true;
   if ((await once(video, "loadeddata", "error")) === "error" || !video.videoWidth)
-    throw new Error(`This browser cannot play ${name}. Videos in MP4 (H.264) or WebM can be read.`);
+    throw new Error(`This browser cannot play ${blob.name ?? "the video"}. Videos in MP4 (H.264) or WebM can be read.`);
   if (video.duration === Infinity) {
     // A recording without its length in the head: the browser finds it at the end.
     video.currentTime = 1e9;

@@ -1,5 +1,6 @@
 // The live page: three ways in, one reading.
 
+import { BRIGHT, DARK } from "../reader/reader.js";
 import { closeCamera, fileFrames, grab, LONGEST, onFrames, openCamera, openVideo } from "./capture.js";
 import { DROPPED, ReaderClient } from "./client.js";
 import { fetchAbout, showCard, showLicenses, showSlots } from "./figures.js";
@@ -22,7 +23,9 @@ let view = null;
 let loading = null;
 let looking = null; // the timer of the camera's preview
 let recording = null; // ends the recording
+let looks = []; // the answers to looks for the face, of one clip
 let looked = null; // the preview's clip whose answer is awaited
+let clipKnown = 0; // when the clip that is read was there: a file at its choice, a recording at its end
 let turn = 0; // counts clips; what an older one still does is void
 
 // What the page does: idle, loading, ready, reading, recording, done. For style, and for tests.
@@ -37,6 +40,7 @@ function say(text, kind = "note") {
 }
 
 const fail = (error) => {
+  if (error.message === DROPPED) return; // the visitor chose another clip
   say(error.message, "problem");
   state(about ? "ready" : "idle");
 };
@@ -85,31 +89,44 @@ function quit() {
   part("camera-off").hidden = false;
 }
 
-// Boxes of face and mouth over the video that is read; what can be told of it at once.
+// An answer to a look for the face: its boxes over the video, and what can be told of it at once.
 function seen(answer) {
   looked = null;
+  looks.push(answer);
+  drawBoxes(answer);
+  if (part("panel-camera").hidden || recording || root.dataset.state !== "ready") return;
+  const { faces, light } = answer;
+  const code = !faces ? "no face" : faces > 1 ? "two faces"
+    : light < DARK ? "dark" : light > BRIGHT ? "bright" : null;
+  const text = code ? warned(code) : "Face found. Press the round button and read the sentence aloud.";
+  if (part("status").textContent !== text) say(text, code ? "warning" : "note");
+}
+
+function drawBoxes({ face, mouth }) {
   const way = ways.find((name) => !part(`panel-${name}`).hidden);
   const canvas = part(`${way}-boxes`);
-  if (!canvas) return;
-  const [width, height] = client.frame;
-  canvas.width = width;
-  canvas.height = height;
+  [canvas.width, canvas.height] = client.frame;
   const context = canvas.getContext("2d");
   const style = getComputedStyle(root);
-  for (const [box, name, dash] of [[answer.face, "--live-face", [6, 4]], [answer.mouth, "--live-path", []]])
+  for (const [box, name, dash] of [[face, "--live-face", [6, 4]], [mouth, "--live-path", []]])
     if (box) {
       context.strokeStyle = style.getPropertyValue(name);
-      context.lineWidth = Math.max(2, width / 180);
+      context.lineWidth = Math.max(2, canvas.width / 180);
       context.setLineDash(dash);
       context.strokeRect(box[0], box[1], box[2] - box[0], box[3] - box[1]);
     }
-  if (way === "camera" && !recording) {
-    const light = answer.light;
-    const code = !answer.faces ? "no face" : answer.faces > 1 ? "two faces"
-      : light < about.dark ? "dark" : light > about.bright ? "bright" : null;
-    const text = code ? warned(code) : "Face found. Press the round button and read the sentence aloud.";
-    if (part("status").textContent !== text) say(text, code ? "warning" : "note");
-  }
+}
+
+// The boxes at a time of the clip, between those of the looks around it.
+function boxesAt(seconds) {
+  const after = looks.findIndex(({ time }) => time - looks[0].time >= seconds);
+  const [one, other] = after === 0 ? [looks[0], looks[0]] : [looks.at(after - 1), looks.at(after)];
+  if (!one) return;
+  const step = other.time - one.time;
+  const share = step > 0 ? Math.min(1, (seconds - one.time + looks[0].time) / step) : 0;
+  const between = (name) =>
+    one[name] && other[name] && one[name].map((value, i) => value + share * (other[name][i] - value));
+  drawBoxes({ face: between("face"), mouth: between("mouth") });
 }
 
 function push(frame) {
@@ -128,16 +145,23 @@ function warn(codes) {
   );
 }
 
+// How long a visitor waits for the first word: from the choice of a file, or from the end of a recording.
+function firstWord({ greedy }) {
+  if (greedy.words.length) root.dataset.firstWord ??= Math.max(0, Math.round(performance.now() - clipKnown));
+}
+
 // Read on the way, while the worker has time for it.
 async function partial(mine) {
   if (!client.free || performance.now() - (partial.last ?? 0) < PARTIAL) return;
   partial.last = performance.now();
   const reading = await client.read(false).catch(() => null);
-  if (reading && mine === turn && root.dataset.state !== "done" && reading.frames) view.show(reading);
+  if (!reading?.frames || mine !== turn || root.dataset.state === "done") return;
+  firstWord(reading);
+  view.show(reading);
 }
 
 // The last reading of a clip, whose frames have all been pushed.
-async function finish(mine, ended, options = {}) {
+async function finish(mine, ended, options = {}, captured = 0) {
   state("reading");
   say("Reading …");
   const reading = await client.read(true);
@@ -151,10 +175,12 @@ async function finish(mine, ended, options = {}) {
     if (options.said) compare(options.said, reading);
   } else view.clear();
   const waited = performance.now() - ended;
+  if (captured) root.dataset.captured = captured;
   part("facts").textContent =
     `${reading.frames} frames at ${reading.fps} per second; the sentence came ${(waited / 1000).toFixed(1)} s ` +
     `after the clip, of which the network took ${Math.round(reading.milliseconds)} ms.`;
   Object.assign(root.dataset, { waited: Math.round(waited), queue: client.longest, frames: reading.frames });
+  firstWord(reading);
   root.dispatchEvent(new CustomEvent("live:read", { detail: reading }));
 }
 
@@ -176,6 +202,9 @@ async function readVideo(video, start, begin, options) {
   warn([]);
   state("reading");
   say("Reading …");
+  clipKnown = performance.now();
+  delete root.dataset.firstWord;
+  looks = [];
   client.start(begin);
   await fileFrames(video, start, (frame) => {
     if (mine !== turn) return false;
@@ -184,22 +213,23 @@ async function readVideo(video, start, begin, options) {
     return true;
   });
   if (mine !== turn) return;
-  await finish(mine, performance.now(), { ...options, play: true, follow: { video, start } });
+  await finish(mine, performance.now(), { ...options, play: true, follow: { video, start, moved: boxesAt } });
 }
 
 async function sample(item, source) {
   const mine = (turn += 1);
   const video = part("sample-video");
-  video.pause();
   try {
     part("sample-stage").hidden = false;
-    const opened = openVideo(video, source);
-    await Promise.all([load(), opened]);
-    const saliency = await fetchSaliency(DATA, item, about.size);
+    const [saliency] = await Promise.all([
+      fetchSaliency(DATA, item),
+      fetch(source).then((answer) => answer.blob()).then((blob) => openVideo(video, blob)), // can be sought anywhere
+      load(),
+    ]);
     if (mine !== turn) return;
     await readVideo(video, 0, { found: item.found, model: item.model }, { said: item.said, saliency });
   } catch (error) {
-    if (error.message !== DROPPED) fail(error);
+    fail(error);
   }
 }
 
@@ -207,19 +237,17 @@ async function file(chosen) {
   if (!chosen) return;
   const mine = (turn += 1);
   const video = part("file-video");
-  video.pause();
   try {
     part("file-stage").hidden = false;
-    if (video.src) URL.revokeObjectURL(video.src);
-    const opened = openVideo(video, URL.createObjectURL(chosen), chosen.name);
-    await Promise.all([load(), opened]);
+    await Promise.all([openVideo(video, chosen), load()]);
     if (mine !== turn) return;
     part("file-start").max = Math.max(0, video.duration - 1).toFixed(2);
     part("file-start").value = 0;
     part("file-long").hidden = video.duration <= LONGEST + 0.5;
     await readVideo(video, 0);
   } catch (error) {
-    if (error.message !== DROPPED) fail(error);
+    part("file-stage").hidden = !video.videoWidth;
+    fail(error);
   }
 }
 
@@ -240,7 +268,7 @@ async function camera() {
     part("record").focus({ preventScroll: true });
   } catch (error) {
     closeCamera(video);
-    if (error.message !== DROPPED) fail(error);
+    fail(error);
   }
   return undefined;
 }
@@ -251,6 +279,7 @@ function preview() {
   looking = setInterval(() => {
     if (recording || root.dataset.state === "reading" || looked === client.id || document.hidden) return;
     const frame = grab(part("camera-video"));
+    looks = [];
     client.start();
     looked = client.id;
     push({ ...frame, time: 0, gray: frame.gray.slice() });
@@ -272,7 +301,10 @@ function record() {
   part("heard").textContent = "";
   state("recording");
   say("Read the sentence now.");
+  clipKnown = performance.now() + 1000 * SENTENCE;
+  delete root.dataset.firstWord;
   part("record").setAttribute("aria-label", "Stop");
+  looks = [];
   client.start();
   let first = null;
   let count = 0;
@@ -295,7 +327,7 @@ function record() {
     stop: done,
     finish() {
       done();
-      finish(mine, performance.now(), { said }).catch((error) => error.message !== DROPPED && fail(error));
+      finish(mine, performance.now(), { said }, count).catch(fail);
     },
   };
   return undefined;
@@ -317,7 +349,8 @@ part("camera-stop").addEventListener("click", () => {
 part("record").addEventListener("click", record);
 part("another").addEventListener("click", prompt);
 part("file-input").addEventListener("change", (event) => file(event.target.files[0]));
-part("file-start").addEventListener("change", () => readVideo(part("file-video"), Number(part("file-start").value)).catch((error) => error.message !== DROPPED && fail(error)));
+part("file-start").addEventListener("change", (event) =>
+  readVideo(part("file-video"), Number(event.target.value)).catch(fail));
 const drop = part("panel-file");
 drop.addEventListener("dragover", (event) => event.preventDefault());
 drop.addEventListener("drop", (event) => {

@@ -27,17 +27,16 @@ export function sampleButtons(data, samples, into, choose) {
   );
 }
 
-// The saliency of each word: [{text, frame}], where frame(t) is (H, W) bytes in the crop's size, or null outside.
-export async function fetchSaliency(data, { saliency }, [height, width]) {
+// The saliency of each word: [{text, frame}]; frame(t, [H, W]) is (H, W) bytes, or null outside of the word.
+export async function fetchSaliency(data, { saliency }) {
   const response = await fetch(new URL(saliency.file, data));
   const picture = await createImageBitmap(await response.blob());
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
   const [high, wide] = saliency.size;
   return saliency.words.map(({ text, start, end, offset }) => ({
     text,
-    frame(t) {
+    frame(t, [height, width]) {
       if (t < start || t >= end) return null;
+      const context = new OffscreenCanvas(width, height).getContext("2d");
       context.drawImage(picture, 0, (offset + t - start) * high, wide, high, 0, 0, width, height);
       const { data: pixels } = context.getImageData(0, 0, width, height);
       return Uint8Array.from({ length: height * width }, (_, i) => pixels[4 * i]);

@@ -72,8 +72,8 @@ export class ReadingView {
     return Math.max(AXIS, this.reading.frames);
   }
 
-  // Show a reading. options: saliency (of each word), play (at once, from the start), follow ({video, start}: a
-  // video that shows the same time, and where in it the clip starts).
+  // Show a reading. options: saliency (of each word), play (at once, from the start), follow (a video that
+  // shows the same time: {video, start: where in it the clip starts, moved: called with each time in seconds}).
   show(reading, { saliency = null, play = false, follow = null } = {}) {
     this.stop();
     Object.assign(this, { reading, saliency, follow, why: null });
@@ -117,6 +117,7 @@ export class ReadingView {
     this.drawNow(Math.max(0, step - 1));
     this.drawSentence(step);
     if (this.follow && !this.playing) this.follow.video.currentTime = this.videoTime;
+    this.follow?.moved(this.time / this.reading.fps);
   }
 
   get videoTime() {
@@ -163,7 +164,7 @@ export class ReadingView {
     canvas.width = width;
     canvas.height = height;
     const image = new ImageData(width, height);
-    const map = this.why !== null ? this.saliency?.[this.why]?.frame(frame) : null; // (H, W) 0..255
+    const map = this.why !== null ? this.saliency?.[this.why]?.frame(frame, size) : null; // (H, W) 0..255
     const mark = map && color(this.root, "--live-mark");
     for (let i = 0; i < width * height; i += 1) {
       const gray = crops[frame * width * height + i];
@@ -325,7 +326,7 @@ export class ReadingView {
     this.root.querySelectorAll('[data-part="greedy"] button').forEach((button, k) =>
       button.setAttribute("aria-pressed", String(this.why === k)));
     this.part("why").textContent = this.why === null ? ""
-      : `Colored pixels moved the letters of “${word.text}” most, where they change its score. Move the time to see when.`;
+      : `Why “${word.text}”? The probabilities of its letters depend most on the colored pixels. Move the time: the colors change.`;
     const middle = ((word.first + word.last) / 2 / this.steps) * this.reading.frames;
     this.go(this.why === null ? this.time : middle);
   }
