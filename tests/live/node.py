@@ -24,7 +24,8 @@ const types = { Uint8Array, Float32Array, Float64Array, Int32Array };
 const given = JSON.parse(readFileSync(new URL("given.json", import.meta.url), "utf8"));
 const arrays = {};
 for (const [name, type] of Object.entries(given.types)) {
-  arrays[name] = new types[type](new Uint8Array(readFileSync(new URL(`${name}.bin`, import.meta.url))).buffer);
+  const bytes = readFileSync(new URL(`${name}.bin`, import.meta.url));
+  arrays[name] = new types[type](new Uint8Array(bytes).buffer);
 }
 const data = pathToFileURL(given.data + "/");
 const readBytes = async (url) => new Uint8Array(await readFile(url));

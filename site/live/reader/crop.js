@@ -8,6 +8,9 @@ const SIGMA = 5; // frames, of the Gaussian that smooths the path of the mouth
 const MOUTH_BELOW_CENTER = 0.32; // mouth below the center of the face box, in box widths
 const [WIDTH, HEIGHT] = [0.6, 0.3]; // of the window, in box widths
 const [ROWS, COLUMNS] = [64, 128]; // of the window
+const FLAT = 0.5; // of the usual contrast
+const STREAKED = 0.6; // vertical over horizontal differences; mouths have at least 0.9
+const JUMP = 0.6; // of the usual correlation of a frame with the one before
 const CUBIC = -0.75; // the slope of OpenCV's cubic interpolation
 
 /** RGBA bytes -> luma, (77 R + 150 G + 29 B) / 256, as lessons.data.image.to_gray. */
@@ -178,4 +181,56 @@ function cubicTaps(begin, step, n, size) {
     weights.set([...four, 1 - four[0] - four[1] - four[2]], 4 * i);
   }
   return { at, weights };
+}
+
+/**
+ * Which of T mouths (T, H, W) have lost their structure, as lessons/data/grid/faults.py: flat or streaked ones, and
+ * after a gray start all of them until the picture is whole.
+ */
+export function brokenFrames(crops, [height, width]) {
+  const pixels = height * width;
+  const all = Array.from({ length: crops.length / pixels }, (_, t) => judge(crops, t * pixels, height, width));
+  if (!all.length) return [];
+  const usual = (name) => FLAT * median(all.map((frame) => frame[name]));
+  const [dark, light] = [usual("dark"), usual("light")];
+  const flat = all.map((frame) => frame.dark < dark && frame.light < light);
+  const broken = all.map(({ down, across }, t) => flat[t] || down < STREAKED * across);
+  if (flat.some((isFlat, t) => isFlat && Math.abs(all[t].mean - 128) < 64)) {
+    const alike = all.slice(1).map((frame, t) => {
+      const before = all[t];
+      let sum = 0;
+      for (let i = 0; i < pixels; i++) {
+        sum += (crops[t * pixels + i] - before.mean) * (crops[(t + 1) * pixels + i] - frame.mean);
+      }
+      return sum / pixels / Math.max(before.std, 1) / Math.max(frame.std, 1);
+    });
+    const limit = JUMP * median(alike);
+    const last = alike.findLastIndex((value) => value < limit);
+    if (broken[0] && last >= 0) broken.fill(true, 0, last + 1);
+  }
+  return broken;
+}
+
+/** Mean, spread, relative contrasts, and mean differences between neighbors, of one frame. */
+function judge(crops, at, height, width) {
+  let [sum, squares, down, across] = [0, 0, 0, 0];
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const value = crops[at + y * width + x];
+      sum += value;
+      squares += value * value;
+      if (y + 1 < height) down += Math.abs(crops[at + (y + 1) * width + x] - value);
+      if (x + 1 < width) across += Math.abs(crops[at + y * width + x + 1] - value);
+    }
+  }
+  const mean = sum / (height * width);
+  const std = Math.sqrt(Math.max(0, squares / (height * width) - mean * mean));
+  return {
+    mean,
+    std,
+    dark: std / Math.max(1, mean),
+    light: std / Math.max(1, 255 - mean),
+    down: down / ((height - 1) * width),
+    across: across / (height * (width - 1)),
+  };
 }

@@ -1,7 +1,7 @@
 // A lip reader on frames that arrive one by one: find the face, follow the mouth, read it. As `python -m lessons
 // read` does for a file of up to 4 s. Runs in a worker (worker.js), on a page and in node.
 
-import { cropBox, cutMouth, isMouthCrop, mouthBox, mouthPath, resizeArea, shrinkTo } from "./crop.js";
+import { brokenFrames, cropBox, cutMouth, isMouthCrop, mouthBox, mouthPath, resizeArea, shrinkTo } from "./crop.js";
 import { Grammar, bestPath, collapse, findWords, grammarDecode, logSoftmax } from "./decode.js";
 import { FaceTracker, Haar } from "./haar.js";
 import { Model, fetchBytes } from "./model.js";
@@ -140,7 +140,26 @@ export class Reader {
         hidden[t] = true;
       }
     });
+    this.mend(out, hidden);
     return { crops: out, hidden };
+  }
+
+  /** Instead of a damaged frame the nearest good one is read; where most are damaged, only blanks. */
+  mend(crops, hidden) {
+    const pixels = this.about.size[0] * this.about.size[1];
+    const broken = brokenFrames(crops, this.about.size);
+    const good = broken.flatMap((isBroken, t) => (isBroken ? [] : [t]));
+    if (good.length === broken.length) return;
+    const copy = crops.slice();
+    broken.forEach((isBroken, t) => {
+      if (!isBroken) return;
+      if (2 * good.length < broken.length) {
+        hidden[t] = true;
+        return;
+      }
+      const near = good.reduce((best, other) => (Math.abs(other - t) < Math.abs(best - t) ? other : best));
+      crops.set(copy.subarray(near * pixels, (near + 1) * pixels), t * pixels);
+    });
   }
 
   /** Read what has come so far; `last`: no more frames come. See worker.js for what is returned. */
