@@ -1,4 +1,4 @@
-"""What the live page does without a browser: align words, lay out labels, send no more than the worker takes."""
+"""What the live page does without a browser: align words, lay out labels, hold frames back."""
 
 from __future__ import annotations
 

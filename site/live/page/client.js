@@ -21,7 +21,11 @@ export class ReaderClient {
   load(data) {
     return new Promise((resolve, reject) => {
       this.loading = { resolve, reject };
-      this.worker.onerror = (event) => reject(new Error(event.message || "the reader's script did not load"));
+      this.worker.onerror = (event) => {
+        const error = new Error(event.message || "the reader's script did not load");
+        reject(error);
+        this.drop(error);
+      };
       this.worker.postMessage({ type: "load", data: String(data) });
     });
   }

@@ -11,6 +11,7 @@ import { align, randomSentence, split, warned } from "./words.js";
 const DATA = new URL("../data/", import.meta.url);
 const SENTENCE = 3; // seconds that are recorded
 const LOOK = 250; // milliseconds from one look at the camera's preview to the next
+const LOADING = "Loading the reader …";
 const PARTIAL = 400; // milliseconds from one reading on the way to the next
 
 const root = document.getElementById("live");
@@ -48,7 +49,7 @@ const fail = (error) => {
 // The reader is loaded when somebody first wants to read.
 function load() {
   loading ??= (async () => {
-    say("Loading the reader …");
+    say(LOADING);
     state("loading");
     client = new ReaderClient(seen);
     about = await client.load(DATA);
@@ -56,7 +57,7 @@ function load() {
     view = new ReadingView(part("result"), ["", ...about.alphabet]);
     root.dataset.loaded = about.seconds;
     prompt();
-    say("");
+    if (part("status").textContent === LOADING) say(""); // else a problem is told there
     state("ready");
   })().catch((error) => {
     loading = null;
@@ -72,6 +73,7 @@ function open(way) {
     part(`way-${name}`).setAttribute("aria-expanded", String(name === way));
     part(`panel-${name}`).hidden = name !== way;
   }
+  root.dataset.way = way;
   view?.clear();
   warn([]);
   say("");
@@ -84,7 +86,7 @@ function quit() {
   recording?.stop();
   recording = null;
   closeCamera(part("camera-video"));
-  part("file-video").pause();
+  for (const way of ["sample", "file"]) part(`${way}-video`).pause();
   part("camera-on").hidden = true;
   part("camera-off").hidden = false;
 }
@@ -167,11 +169,12 @@ async function finish(mine, ended, options = {}, captured = 0) {
   const reading = await client.read(true);
   if (mine !== turn) return;
   state("done");
-  say("");
+  say(reading.greedy.text || reading.warnings.length ? "" : "No letter was read: the lips hardly moved.");
   warn(reading.warnings);
   part("heard").textContent = "";
   if (reading.frames && !reading.warnings.includes("no face")) {
     view.show(reading, options);
+    intoSight(part("result"));
     if (options.said) compare(options.said, reading);
   } else view.clear();
   const waited = performance.now() - ended;
@@ -184,12 +187,19 @@ async function finish(mine, ended, options = {}, captured = 0) {
   root.dispatchEvent(new CustomEvent("live:read", { detail: reading }));
 }
 
+// Scroll to what has just appeared, unless it is in sight.
+function intoSight(element) {
+  if (element.getBoundingClientRect().bottom <= innerHeight) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  element.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
+}
+
 function compare(said, reading) {
   const words = split(said);
   const read = (reading.grammar ?? reading.greedy).text;
   const { pairs } = align(words, split(read));
   const right = words.filter((word, i) => pairs[i] !== null && split(read)[pairs[i]] === word).length;
-  const rest = right === words.length ? "" : ` It was: ${said}.`;
+  const rest = right === words.length ? "" : ` ${part("panel-camera").hidden ? "It was said" : "You were asked to read"}: ${said}.`;
   part("heard").textContent = `${right} of ${words.length} words right.${rest}`;
 }
 

@@ -40,6 +40,6 @@ export const WARNINGS = {
   "outside grammar":
     "The letters and the grammar disagree: probably this was none of the 64,000 sentences. Do not believe the reading.",
   "too short": "The clip is too short for a sentence of six words, which takes about three seconds.",
-  "too long": "The clip is longer than one sentence. Only its beginning was read.",
+  "too long": "The clip is longer than 4 seconds. The network was trained on clips of 3 seconds with one sentence.",
 };
 export const warned = (code) => WARNINGS[code] ?? code;
