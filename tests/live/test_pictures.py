@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 import pytest
@@ -26,9 +28,16 @@ RAW += [] if GRID is None else sorted((GRID.parent / "grid_speakers" / "raw").gl
 needs_raw = pytest.mark.skipif(not RAW, reason="needs the raw GRID samples")
 
 
-def gray_of(pictures: list[np.ndarray]) -> np.ndarray:
+def gray_of(pictures: Iterable[np.ndarray]) -> np.ndarray:
     """(N, H, W) as OpenCV's detector sees them."""
     return np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures])
+
+
+def test_the_same_gray(tmp_path):
+    rgba = np.random.default_rng(4).integers(0, 256, (40, 50, 4), dtype=np.uint8)
+    found = run(tmp_path, "toGray from crop.js", "done([...toGray(arrays.rgba)]);", rgba=rgba)
+    assert found == cv2.cvtColor(np.ascontiguousarray(rgba[..., :3]), cv2.COLOR_RGB2GRAY).ravel().tolist()
+    assert np.abs(np.array(found) - to_gray(rgba[..., :3]).ravel().astype(int)).max() <= 1
 
 
 def detect_both(folder, pictures: np.ndarray, least: int, most: int) -> tuple[list, list]:
@@ -89,7 +98,7 @@ for (let t = 0; t < n; t += every) {
 const path = mouthPath(at, faces, n);
 const crops = [];
 for (let t = 0; t < n; t++) {
-  const picture = { gray: frame(arrays.luma, t), width, height };
+  const picture = { gray: frame(arrays.gray, t), width, height };
   crops.push([...cutMouth(picture, path.x[t], path.y[t], path.width)]);
 }
 done({ at, x: [...path.x], y: [...path.y], width: path.width, crops });
@@ -109,8 +118,7 @@ def follow_both(folder, clip: np.ndarray, every: int) -> None:
         FOLLOW,
         dict(zip(("n", "height", "width"), clip.shape, strict=False))
         | {"cascade": live.cascade()[0], "every": every},
-        gray=gray_of(list(clip)),
-        luma=to_gray(clip),
+        gray=gray_of(clip),
     )
     assert found["at"] == at.tolist() and found["width"] == width
     np.testing.assert_allclose(found["x"], x, atol=1e-9)

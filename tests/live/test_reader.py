@@ -20,7 +20,7 @@ from lessons.lipreading import reading
 from lessons.lipreading.reading import WindowReader
 from lessons.training import checkpoint
 from tests.live.node import DATA, needs_data, needs_node, run
-from tests.live.test_pictures import RAW, needs_raw
+from tests.live.test_pictures import RAW, gray_of, needs_raw
 from tools import live
 
 pytestmark = [needs_node, needs_data]
@@ -89,7 +89,7 @@ def test_mouths_of_a_real_speaker(tmp_path):
 def test_real_videos_are_read_alike(tmp_path):
     """From the frames on: faces, crops, normalization, network, decoders."""
     paths = RAW[4::10]
-    answers = read(tmp_path, [np.stack([to_gray(frame) for frame in frames(path)]) for path in paths])
+    answers = read(tmp_path, [gray_of(frames(path)) for path in paths])
     for key, expected in zip(("greedy", "grammar"), zip(*map(read_file, paths), strict=True), strict=True):
         found = [answer[key]["text"] for answer in answers]
         assert wer(list(expected), found) <= 0.01, key
@@ -103,7 +103,7 @@ def test_samples_are_read_right(tmp_path):
     assert len(about["samples"]) == live.SAMPLES
     for sample in about["samples"]:
         for name in sample["files"]:
-            clip = np.stack([to_gray(frame) for frame in frames(DATA / name)])
+            clip = gray_of(frames(DATA / name))
             (answer,) = read(tmp_path, [clip], found=sample["found"], model="talker")
             assert answer["greedy"]["text"] == answer["grammar"]["text"] == sample["said"]
             assert answer["warnings"] == []

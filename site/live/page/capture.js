@@ -1,6 +1,8 @@
 // Frames of a video element as gray levels, with the time of each.
 
-const SHORTER_SIDE = 360; // pixels: larger frames are shrunk to it, as `python -m lessons read` does
+import { toGray } from "../reader/crop.js";
+
+const SHORTER_SIDE = 720; // pixels: larger frames are shrunk to it here, and by the reader to half of it
 export const LONGEST = 4; // seconds of a clip: one sentence takes about 3
 const [FASTEST, SLOWEST] = [1 / 50, 1 / 24]; // seconds from frame to frame that are sought
 const PROBE = 0.01; // seconds: how finely the second frame is looked for
@@ -10,7 +12,7 @@ const hasFrameCallback = "requestVideoFrameCallback" in HTMLVideoElement.prototy
 const canvas = document.createElement("canvas");
 const context = canvas.getContext("2d", { willReadFrequently: true });
 
-// The picture that an element shows: {width, height, gray}. Luma by BT.601 in 1/256, as lessons.data.image.
+// The picture that an element shows: {width, height, gray}.
 export function grab(element) {
   const wide = element.videoWidth || element.width;
   const high = element.videoHeight || element.height;
@@ -23,11 +25,7 @@ export function grab(element) {
     context.imageSmoothingQuality = "high";
   }
   context.drawImage(element, 0, 0, width, height);
-  const { data } = context.getImageData(0, 0, width, height);
-  const gray = new Uint8Array(width * height);
-  for (let i = 0, k = 0; i < gray.length; i += 1, k += 4)
-    gray[i] = (77 * data[k] + 150 * data[k + 1] + 29 * data[k + 2] + 128) >> 8;
-  return { width, height, gray };
+  return { width, height, gray: toGray(context.getImageData(0, 0, width, height).data) };
 }
 
 // Call take(seconds) for each new frame of a video that plays. Returns a function that ends it.

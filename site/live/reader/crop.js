@@ -13,11 +13,11 @@ const STREAKED = 0.6; // vertical over horizontal differences; mouths have at le
 const JUMP = 0.6; // of the usual correlation of a frame with the one before
 const CUBIC = -0.75; // the slope of OpenCV's cubic interpolation
 
-/** RGBA bytes -> luma, (77 R + 150 G + 29 B) / 256, as lessons.data.image.to_gray. */
+/** RGBA bytes -> luma (ITU-R BT.601), to the same bytes as OpenCV, whose detector depends on each gray level. */
 export function toGray(rgba) {
   const gray = new Uint8Array(rgba.length / 4);
   for (let i = 0, j = 0; i < gray.length; i++, j += 4) {
-    gray[i] = (77 * rgba[j] + 150 * rgba[j + 1] + 29 * rgba[j + 2] + 128) >> 8;
+    gray[i] = (9798 * rgba[j] + 19235 * rgba[j + 1] + 3735 * rgba[j + 2] + 16384) >> 15;
   }
   return gray;
 }

@@ -40,15 +40,14 @@ export class Model {
     this.size = size;
   }
 
-  /** (T, H, W) bytes of a mouth -> {name: Float32Array} of the file's outputs; logits is (T * upsample, V). */
-  async run(gray) {
+  /** (T, H, W) bytes of a mouth -> (T * upsample, V) logits, row by row. */
+  async logits(gray) {
     const [height, width] = this.size;
     const frames = gray.length / (height * width);
     if (!Number.isInteger(frames) || frames < 1) {
       throw new Error(`gray has ${gray.length} bytes: expected one or more frames of ${height} x ${width}`);
     }
     const clip = new this.ort.Tensor("float32", normalize(gray), [1, 1, frames, height, width]);
-    const outputs = await this.session.run({ clip });
-    return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensor.data]));
+    return (await this.session.run({ clip })).logits.data;
   }
 }
