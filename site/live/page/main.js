@@ -199,7 +199,8 @@ function compare(said, reading) {
   const read = (reading.grammar ?? reading.greedy).text;
   const { pairs } = align(words, split(read));
   const right = words.filter((word, i) => pairs[i] !== null && split(read)[pairs[i]] === word).length;
-  const rest = right === words.length ? "" : ` ${part("panel-camera").hidden ? "It was said" : "You were asked to read"}: ${said}.`;
+  const told = part("panel-camera").hidden ? "It was said" : "You were asked to read";
+  const rest = right === words.length ? "" : ` ${told}: ${said}.`;
   part("heard").textContent = `${right} of ${words.length} words right.${rest}`;
 }
 

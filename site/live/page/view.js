@@ -52,7 +52,11 @@ export class ReadingView {
       this.stop();
       this.go(Number(this.slider.value));
     });
-    this.part("play").addEventListener("click", () => (this.playing ? this.stop() : this.play()));
+    this.part("play").addEventListener("click", () => {
+      if (!this.playing) return this.play();
+      this.stop();
+      return this.go(this.time);
+    });
     const map = this.part("map");
     const drag = (event) => {
       if (!this.reading || (event.type === "pointermove" && !event.buttons)) return;
@@ -137,8 +141,10 @@ export class ReadingView {
       const moved = before === null ? 0 : ((now - before) / 1000) * this.reading.fps;
       before = now;
       this.go(this.time + moved);
-      if (this.time >= this.reading.frames) this.stop();
-      else this.playing = requestAnimationFrame(next);
+      if (this.time >= this.reading.frames) {
+        this.stop();
+        this.go(this.time);
+      } else this.playing = requestAnimationFrame(next);
     };
     this.playing = requestAnimationFrame(next);
   }
@@ -242,7 +248,8 @@ export class ReadingView {
 
   described(step) {
     const path = this.runs.filter((run) => run.first < step).map((run) => this.labels[run.label]).join("");
-    return `Probability of ${this.labels.length} characters over ${this.steps} steps. Letters so far: ${path.trim() || "none"}.`;
+    const letters = path.trim() || "none";
+    return `Probability of ${this.labels.length} characters over ${this.steps} steps. Letters so far: ${letters}.`;
   }
 
   // The classes of one step, most probable first.
@@ -273,8 +280,9 @@ export class ReadingView {
     const whole = step >= this.steps && this.reading.last;
     const text = whole ? (this.reading.grammar ?? this.reading.greedy).text : letters.trim();
     if (this.part("so-far").textContent !== text) this.part("so-far").textContent = text || "…";
+    // Words appear while it plays. Else all are there, to be chosen.
     for (const word of this.root.querySelectorAll(".live-word"))
-      word.classList.toggle("live-later", Number(word.dataset.last) >= step);
+      word.classList.toggle("live-later", Boolean(this.playing) && Number(word.dataset.last) >= step);
   }
 
   // The words of one decoder under the frames that they were read from.
@@ -326,7 +334,8 @@ export class ReadingView {
     this.root.querySelectorAll('[data-part="greedy"] button').forEach((button, k) =>
       button.setAttribute("aria-pressed", String(this.why === k)));
     this.part("why").textContent = this.why === null ? ""
-      : `Why “${word.text}”? The probabilities of its letters depend most on the colored pixels. Move the time: the colors change.`;
+      : `Why “${word.text}”? The probabilities of its letters depend most on the colored pixels. ` +
+        "Move the time: the colors change.";
     const middle = ((word.first + word.last) / 2 / this.steps) * this.reading.frames;
     this.go(this.why === null ? this.time : middle);
   }
