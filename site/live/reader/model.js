@@ -24,14 +24,16 @@ export function normalize(gray) {
 export class Model {
   /** data: URL of the data folder, with onnxruntime-web and the models; name: one of about.models. */
   static async load(data, about, name, readFile = fetchBytes) {
-    const ort = await import(new URL(about.runtime.script, data).href);
-    if (!ort.env.wasm.wasmBinary) {
+    const file = readFile(new URL(about.models[name].file, data)); // meanwhile
+    const address = (key) => new URL(about.runtime[key], data);
+    const ort = await import(address("script").href);
+    if (!ort.env.wasm.wasmPaths) {
       ort.env.wasm.numThreads = 1;
-      ort.env.wasm.wasmPaths = { mjs: new URL(about.runtime.module, data).href };
-      ort.env.wasm.wasmBinary = (await readFile(new URL(about.runtime.wasm, data))).buffer;
+      // A browser compiles what arrives while it arrives, and keeps it for the next visit.
+      ort.env.wasm.wasmPaths = { mjs: address("module").href, wasm: address("wasm").href };
+      if (readFile !== fetchBytes) ort.env.wasm.wasmBinary = (await readFile(address("wasm"))).buffer;
     }
-    const file = await readFile(new URL(about.models[name].file, data));
-    return new Model(ort, await ort.InferenceSession.create(file, { executionProviders: ["wasm"] }), about.size);
+    return new Model(ort, await ort.InferenceSession.create(await file, { executionProviders: ["wasm"] }), about.size);
   }
 
   constructor(ort, session, size) {
