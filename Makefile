@@ -1,7 +1,8 @@
 # make lab        make the environment and open the course in JupyterLab
 # make test       unit tests and every notebook, in parallel (ONLY=04: one notebook's; DEVICE=cuda: on a GPU)
 # make test-machines  every notebook again, computing like other machines (MACHINES="avx2 threads", ONLY=04)
-# make browser    run the notebooks in JupyterLab in a headless Chromium and move their sliders (ONLY=02)
+# make browser    run the notebooks in JupyterLab in a headless Chromium and move their sliders (ONLY=02), then use the
+#                 book's live page (ONLY=live: it alone; VIDEOS=folder: it reads the videos of that mouth set, too)
 # make bench      every piece of ours timed beside torch's own
 # make gpu        the tests, the benchmark and two trainings on a GPU, in seven minutes (DRY=1: on any machine)
 # make notebooks  run the notebooks and write them, and docs/ from them (ONLY=02: those that begin with 02)
@@ -13,6 +14,7 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 ONLY ?=
+VIDEOS ?=
 MACHINES ?=
 DEVICE ?= cpu
 VENV = .venv
@@ -40,8 +42,9 @@ test: $(VENV)/.ok
 test-machines: $(VENV)/.ok
 	$(PY) -m tools.tests --only "$(ONLY)" --machines $(MACHINES)
 
-browser: $(VENV)/.ok
-	$(PY) -m tools.browser $(ONLY)
+browser: $(VENV)/.ok $(if $(filter-out live,$(ONLY)),,site)
+	$(if $(filter live,$(ONLY)),,$(PY) -m tools.browser $(ONLY))
+	$(if $(filter-out live,$(ONLY)),,$(PY) -m tools.live_check $(VIDEOS))
 
 bench: $(VENV)/.ok
 	$(PY) -m lessons bench
@@ -55,6 +58,7 @@ notebooks: $(VENV)/.ok
 	$(PY) -m tools.pages
 
 site: $(VENV)/.site site/_build/node/.ok
+	$(PY) -m tools.live
 	$(PY) -m tools.site
 
 pdf: site

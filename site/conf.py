@@ -15,7 +15,6 @@ extensions = ["myst_nb"]
 html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = [str(Path(__file__).parent / "_build" / "source" / "_static")]
-html_extra_path = [str(Path(__file__).parent / "live")]  # the live page, as it is
 html_css_files = ["book.css"]
 html_js_files = ["book.js"]
 html_copy_source = False

@@ -2,10 +2,12 @@
 
     python -m tools.site               writes site/_build/html (make site)
     python -m tools.site stage         only what Sphinx reads, to site/_build/source
+    python -m tools.site live          only the live page's scripts and data, into a book made before
 
 Sphinx reads copies: links between pages in place of links between folders, folds that say what is in them,
 and a line under each slider. Needs the optional dependencies `site`; MathJax is taken from site/_build/node,
-where make site puts it. The chapters are those of lessons/course.py, in its order.
+where make site puts it, and what the live page loads from site/_build/live (tools/live.py). The chapters are
+those of lessons/course.py, in its order.
 """
 
 from __future__ import annotations
@@ -271,7 +273,11 @@ def stage(to: Path) -> list[str]:
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
     pages = {"index": index(), "routes": routes(), "teachers": teachers(), **api_pages()}
+<<<<<<< HEAD
     for name in PAGES:
+=======
+    for name in ("cheat_sheet", "live"):
+>>>>>>> live-page
         pages[name] = (SITE / "pages" / f"{name}.md").read_text(encoding="utf-8")
     for name in DOCS:
         pages[name] = relink((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
@@ -284,11 +290,25 @@ def stage(to: Path) -> list[str]:
     return [*pages, *(book.name for book in chapters())]
 
 
+def live(html: Path) -> None:
+    """Put what the live page loads beside it: its scripts into live/, model and samples into live/data.
+
+    Raises:
+        SiteError: the data was not made.
+    """
+    if not (BUILD / "live").is_dir():
+        raise SiteError(f"live page: found no {BUILD / 'live'}, expected it from `python -m tools.live`")
+    shutil.rmtree(html / "live", ignore_errors=True)
+    for folder in ("page", "reader"):
+        shutil.copytree(SITE / "live" / folder, html / "live" / folder)
+    shutil.copytree(BUILD / "live", html / "live" / "data")
+
+
 def build(node: Path = BUILD / "node" / "node_modules") -> Path:
     """The site, in site/_build/html.
 
     Raises:
-        SiteError: MathJax is missing, or Sphinx found a fault.
+        SiteError: MathJax or the live page's data is missing, or Sphinx found a fault.
     """
     if not (node / MATHJAX).is_file():
         raise SiteError(f"MathJax: found no {node / MATHJAX}, expected it from `make site`")
@@ -303,6 +323,7 @@ def build(node: Path = BUILD / "node" / "node_modules") -> Path:
                "-c", str(SITE), "-d", str(BUILD / "doctrees"), str(source), str(html)]  # fmt: skip
     if subprocess.run(command, cwd=ROOT).returncode:
         raise SiteError("Sphinx: found the faults above, expected none")
+    live(html)
     print(f"{len(pages)} pages in {html.relative_to(ROOT)}")
     if "/OWNER/" in address():
         print("address: still the placeholder OWNER (pyproject.toml); links to Colab lead nowhere")
@@ -313,6 +334,8 @@ def main() -> int:
     try:
         if sys.argv[1:] == ["stage"]:
             print("\n".join(stage(BUILD / "source")))
+        elif sys.argv[1:] == ["live"]:
+            live(BUILD / "html")
         else:
             build()
     except SiteError as error:

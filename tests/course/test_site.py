@@ -88,9 +88,27 @@ def test_the_page_for_teachers_knows_wrong_answers():
     assert "%" not in re.sub(r"\d+(?:\.\d+)? ?%", "", site.teachers().split("## What learners")[0])
 
 
+def test_the_live_page_gets_its_scripts_and_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(site, "BUILD", tmp_path / "build")
+    with pytest.raises(site.SiteError, match=r"expected it from `python -m tools\.live`"):
+        site.live(tmp_path)
+    (tmp_path / "build" / "live").mkdir(parents=True)
+    (tmp_path / "build" / "live" / "about.json").write_text("{}", encoding="utf-8")
+    site.live(tmp_path)
+    page = (site.SITE / "pages" / "live.md").read_text(encoding="utf-8")
+    for name in re.findall(r'(?:src|href)="(live/[^"]+)"', page):
+        assert (tmp_path / name).is_file(), name
+    for script in (tmp_path / "live" / "page").glob("*.js"):
+        for name in re.findall(r'(?:from|URL\()\s*"(\.[^"]+)"', script.read_text(encoding="utf-8")):
+            assert (script.parent / name).exists(), f"{script.name}: {name}"
+        for name in re.findall(r'part\("([a-z-]+)"\)', script.read_text(encoding="utf-8")):
+            assert f'data-part="{name}"' in page, f"{script.name}: {name}"
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("sphinx_book_theme") is None
-    or not (site.BUILD / "node" / "node_modules" / site.MATHJAX).is_file(),
+    or not (site.BUILD / "node" / "node_modules" / site.MATHJAX).is_file()
+    or not (site.BUILD / "live" / "about.json").is_file(),
     reason="the book's dependencies are not installed (make site installs them)",
 )
 def test_book_builds_and_keeps_the_alt_texts():
@@ -107,4 +125,5 @@ def test_book_builds_and_keeps_the_alt_texts():
         shown = {html.unescape(alt) for alt in re.findall(r'<img[^>]*\balt="([^"]*)"', page)}
         assert set(alts(book)) <= shown, book.name
         assert not re.search(r'(?:src|rel="stylesheet" href)="(?:https?:)?//', page), book.name
+    assert 'src="live/page/main.js"' in (HTML / "live.html").read_text(encoding="utf-8")
     assert json.loads(re.search(r"\{.*\}", (HTML / "searchindex.js").read_text(encoding="utf-8"), re.S)[0])

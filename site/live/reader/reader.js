@@ -16,7 +16,7 @@ const WINDOW = 100; // frames, 4 s: the model was trained on clips of 3 s
 const LONGEST = 400; // frames, 16 s, that are kept of a clip
 const NEVER = -1e4; // the log-probability of what cannot be
 // Mean gray of the face's middle, 0 to 1, outside of which the light is called bad.
-const [DARK, BRIGHT] = [0.18, 0.85];
+export const [DARK, BRIGHT] = [0.18, 0.85];
 // Of 53 clips of GRID none had more than 0.08; of 27 each, cut in half, in swapped halves, and played backwards, 24,
 // 25 and 20 had more than 0.15.
 const STRANGE = 0.15; // edits per letter between the two readings, above which a sentence is no sentence of GRID
