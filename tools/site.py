@@ -34,7 +34,7 @@ TITLE = re.compile(r"\A# @title (?P<title>.+?) \{.*\}\n")
 MOVES = re.compile(r"^(?:_ = |@)?interact\(", re.M)
 MINUTES = re.compile(r"Core path: about (\d+) minutes; deeper sections: about (\d+)")
 USUAL = 8  # wrong answers that the page for teachers lists: the tests have the usual ones first
-PAGES = ("cheat_sheet", "ctc_explorer")  # of site/pages, as they are
+PAGES = ("cheat_sheet", "ctc_explorer", "live")  # of site/pages, as they are
 DOCS = ("glossary", "symbols", "help", "robustness", "eight_gpus")
 ROUTES = (  # name, what for, the numbers' file names without their numbers
     ("One evening", "How a machine reads lips: the core path of four notebooks.",
@@ -273,11 +273,7 @@ def stage(to: Path) -> list[str]:
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
     pages = {"index": index(), "routes": routes(), "teachers": teachers(), **api_pages()}
-<<<<<<< HEAD
     for name in PAGES:
-=======
-    for name in ("cheat_sheet", "live"):
->>>>>>> live-page
         pages[name] = (SITE / "pages" / f"{name}.md").read_text(encoding="utf-8")
     for name in DOCS:
         pages[name] = relink((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
