@@ -50,7 +50,8 @@ RECORD_AT_MARK = f"""() => new Promise(resolve => {{
     const look = () => {{
         context.drawImage(video, 0, 0);
         const {{data, width}} = context.getImageData(0, 0, canvas.width, canvas.height);
-        const lit = k => data[4 * ({MARK // 2} * width + {MARK} * k + {MARK // 2})] > 128;
+        const luma = i => 0.3 * data[i] + 0.59 * data[i + 1] + 0.11 * data[i + 2];
+        const lit = k => luma(4 * ({MARK // 2} * width + {MARK} * k + {MARK // 2})) > 128;
         if (!lit(0) || lit(1)) return video.requestVideoFrameCallback(look);
         document.querySelector('[data-part="record"]').click();
         let number = 0;
