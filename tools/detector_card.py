@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def differences(rows: list[dict]) -> str:
     return table(["Bottleneck-LSTM minus", *(NAMES[test] for test in TESTS)], made)
 
 
-def more(rows: list[dict]) -> str:
-    """Hidden objects, flicker, precision, and AP50 without the state, at p = 0.5."""
+def more(rows: list[dict], trainings: dict[str, dict]) -> str:
+    """Weights, hidden objects, flicker, precision, and AP50 without the state, at p = 0.5."""
     made = []
     for method in METHODS:
         columns = [
@@ -64,8 +65,16 @@ def more(rows: list[dict]) -> str:
         ]
         forgotten = [row["ap50"] for row in rows if (row["method"], row["state"]) == (method, "forgotten")]
         cells = [spread(column.values()) for column in columns]
-        made.append([method, *cells, spread(forgotten) if forgotten else "–"])
-    header = ["at p = 0.5", "hidden objects found", "flicker", "precision", "AP50, state thrown away"]
+        filters = f"{trainings[method]['memory_filter_weights']:,}" if method in trainings else "–"
+        made.append([method, filters, *cells, spread(forgotten) if forgotten else "–"])
+    header = [
+        "at p = 0.5",
+        "filter weights of the memory",
+        "hidden objects found",
+        "flicker",
+        "precision",
+        "AP50, state thrown away",
+    ]
     return table(header, made)
 
 
@@ -91,7 +100,13 @@ def gaps(rows: list[dict]) -> str:
 def tables(folder: Path = TRAINED) -> list[str]:
     """All tables that the files in the detectors' folder give."""
     rows = read_table(folder / "results.csv")
-    return [scores(rows), differences(rows), more(rows), gaps(read_rows(folder / "gaps.csv", GAP_COLUMNS))]
+    trainings = json.loads((folder / "results.json").read_text(encoding="utf-8"))["trainings"]["0"]
+    return [
+        scores(rows),
+        differences(rows),
+        more(rows, trainings),
+        gaps(read_rows(folder / "gaps.csv", GAP_COLUMNS)),
+    ]
 
 
 if __name__ == "__main__":

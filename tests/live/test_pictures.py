@@ -132,7 +132,7 @@ def follow_both(folder, clip: np.ndarray, every: int) -> None:
 
 def test_a_drawn_head_is_followed_alike(tmp_path):
     way = 180 + 8 * np.sin(np.arange(30) / 6), 140 + 5 * np.cos(np.arange(30) / 9)
-    clip = drawn_face.film_face(0.02 + 0.03 * (1 - np.cos(np.arange(30) / 2)), np.stack(way, 1))
+    clip = drawn_face.face_video(0.02 + 0.03 * (1 - np.cos(np.arange(30) / 2)), np.stack(way, 1))
     follow_both(tmp_path, clip, 5)
 
 
