@@ -95,7 +95,7 @@ def remote() -> str | None:
 
 
 def settle(given: str | None) -> None:
-    """Write an address to pyproject.toml: the given one, or the git remote's in place of the placeholder.
+    """Write an address to pyproject.toml: the given one, or the git remote's instead of the placeholder.
 
     Raises:
         NotebookError: what is given is neither OWNER/NAME nor an address on GitHub.

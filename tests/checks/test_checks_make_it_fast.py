@@ -187,7 +187,7 @@ WRONG = {
          scaled(fine=lambda g: not any(x.isnan().any().item() for x in g)), "is infinite"),
         ("looks for infinity only",
          scaled(fine=lambda g: not any(x.isinf().any().item() for x in g)), "is NaN"),
-        ("any in place of all", scaled(fine=lambda g: any(finite(x) for x in g)), "infinite"),
+        ("any instead of all", scaled(fine=lambda g: any(finite(x) for x in g)), "infinite"),
         ("the list changed", list_changed, "changed gradients"),
         ("looks for minus infinity",
          scaled(fine=lambda g: not any((x.isnan() | x.isneginf()).any().item() for x in g)), "60000 times 4"),

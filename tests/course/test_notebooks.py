@@ -472,7 +472,7 @@ def test_second_run_changes_nothing(house, quick_setup, capsys):
 
 
 def test_pictures_are_packed_and_look_the_same():
-    pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 1), np.uint8).repeat(3, axis=2)  # a film
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 300, 1), np.uint8).repeat(3, axis=2)  # a video
     pixels[:50], pixels[50:60] = 255, (213, 94, 0)  # a white border, a vermilion line
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
@@ -593,8 +593,8 @@ def pyproject_with(house, address: str):
         ("OWNER/course", "https://example.org/ada/reading", None, "OWNER/course"),
         ("OWNER/course", None, None, "OWNER/course"),
         ("eve/course", "https://github.com/ada/reading", None, "eve/course"),  # a fork keeps what is written
-        ("eve/course", "https://github.com/ada/reading", "https://github.com/bob/films", "bob/films"),
-        ("OWNER/course", None, "bob/films", "bob/films"),
+        ("eve/course", "https://github.com/ada/reading", "https://github.com/bob/course", "bob/course"),
+        ("OWNER/course", None, "bob/course", "bob/course"),
     ],
 )
 def test_the_address_is_the_given_one_or_the_remote_s(house, capsys, ours, origin, given, wanted):

@@ -1,4 +1,4 @@
-"""The detector: targets and loss by hand, decoding undoes targets, frame by frame is the whole film."""
+"""The detector: targets and loss by hand, decoding undoes targets, frame by frame is the whole video."""
 
 from __future__ import annotations
 

@@ -174,11 +174,11 @@ def test_a_stream_gives_what_the_whole_clip_gives():
 
 def test_the_live_reader_takes_it():
     familiar, general = parts()
-    film = np.random.default_rng(0).integers(0, 256, (30, 64, 96), dtype=np.uint8)
+    video = np.random.default_rng(0).integers(0, 256, (30, 64, 96), dtype=np.uint8)
     boxes = np.tile(np.array([20, 20, 60, 40], np.float32), (30, 1))
     for limit, alone in ((1e-9, general), (1e9, familiar)):
         live, expected = (
-            watch(film, known(boxes), reader) for reader in (Cascade(familiar, general, limit).eval(), alone)
+            watch(video, known(boxes), reader) for reader in (Cascade(familiar, general, limit).eval(), alone)
         )
         torch.testing.assert_close(live.stream.log_probs(), expected.stream.log_probs())
         assert live.told == expected.told

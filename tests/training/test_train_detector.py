@@ -46,8 +46,8 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 # Scores
 
 
-def film(found: list[list[list[float]]], score: float = 0.9) -> list[list[Detections]]:
-    """One film; of every frame the boxes found, all of class 0 and equally sure."""
+def video(found: list[list[list[float]]], score: float = 0.9) -> list[list[Detections]]:
+    """One video; of every frame the boxes found, all of class 0 and equally sure."""
     frames = [torch.tensor(boxes).reshape(-1, 4) for boxes in found]
     return [
         [Detections(b, torch.full((len(b),), score), torch.zeros(len(b), dtype=torch.long)) for b in frames]
@@ -70,14 +70,14 @@ def still_clip(visible: list[float]) -> MovingClips:
 
 def test_scores_by_hand():
     clips = still_clip([1, 0, 0, 1, 0.05])
-    found = score(film([[HERE], [HERE], [], [HERE, THERE], []]), clips)
+    found = score(video([[HERE], [HERE], [], [HERE, THERE], []]), clips)
     assert found.hidden_recall == pytest.approx(1 / 3)  # of the frames 1, 2 and 4
     assert found.flicker == 3 / 4
     assert found.precision == 3 / 4
     assert 0 < found.ap50 <= 3 / 5
-    unsure = score(film([[HERE]] * 5, score=0.1), clips)
+    unsure = score(video([[HERE]] * 5, score=0.1), clips)
     assert unsure.ap50 == 1 and unsure.hidden_recall == 0 and math.isnan(unsure.precision)
-    assert math.isnan(score(film([[HERE]] * 2), still_clip([1, 1])).hidden_recall)
+    assert math.isnan(score(video([[HERE]] * 2), still_clip([1, 1])).hidden_recall)
 
 
 def test_empty_places_are_not_counted():
@@ -125,19 +125,19 @@ def test_films_that_cannot_be_read_are_refused():
 
 def test_as_many_frames_must_be_found_as_there_are():
     clips = still_clip([1, 1, 1])
-    for found in (film([[HERE]] * 2), [], film([[HERE]] * 3) * 2):
+    for found in (video([[HERE]] * 2), [], video([[HERE]] * 3) * 2):
         with pytest.raises(ValueError, match=r"expected \[3\], as the clips"):
             score(found, clips)
 
 
 def test_nothing_to_find():
     empty = score(
-        film([[HERE]] * 2), moving_clips(1, np.random.default_rng(0), 2, scene=Scene(objects=(0, 0)))
+        video([[HERE]] * 2), moving_clips(1, np.random.default_rng(0), 2, scene=Scene(objects=(0, 0)))
     )
     assert math.isnan(empty.ap50) and math.isnan(empty.flicker) and empty.precision == 0
     none = score([], moving_clips(0, np.random.default_rng(0), 2))
     assert math.isnan(none.ap50) and math.isnan(none.precision)
-    one = score(film([[HERE]]), still_clip([1]))  # no pair of frames, no flicker
+    one = score(video([[HERE]]), still_clip([1]))  # no pair of frames, no flicker
     assert math.isnan(one.flicker) and one.ap50 == 1
 
 
