@@ -392,17 +392,23 @@ def width_trade_off(
         if lines.shape[1] != len(x):
             raise ValueError(f"errors[{name!r}]: {lines.shape[1]} values, expected {len(x)}, one per width")
         panels.append((right, name, lines, color))
-    told = []
+    told, errors_at = [], []
     for ax, name, lines, color in panels:
         mean = lines.mean(axis=0)
         ax.fill_between(x, lines.min(axis=0), lines.max(axis=0), color=color, alpha=0.18, lw=0)
         ax.plot(x, mean, color=color, label=name)
         if place is not None:
             ax.plot([at], [mean[place]], "o", ms=6, color=color)
-            beside = (-6, 6) if ax is left and place > len(x) // 6 else (6, 6)  # the cost rises, errors fall
-            value = {"color": color, "ha": "right" if beside[0] < 0 else "left"}
-            note(ax, f"{mean[place]:.0%}", (at, mean[place]), beside, **value)
             told.append(f"{name} {mean[place]:.0%}")
+            if ax is right:
+                errors_at.append((float(mean[place]), color))
+            else:  # the cost rises, errors fall
+                beside, side = ((-6, 6), "right") if place > len(x) // 6 else ((6, 6), "left")
+                note(ax, f"{mean[place]:.0%}", (at, mean[place]), beside, color=color, ha=side)
+    gap, above = 0.07 * max(lines.max() for ax, _, lines, _ in panels if ax is right), -math.inf
+    for error, color in sorted(errors_at):  # moved apart where they crowd
+        above = max(error, above + gap)
+        note(right, f"{error:.0%}", (at, above), (6, 6), color=color, ha="left")
     for name, (where, values) in (trained or {}).items():
         color = next(color for _, line, _, color in panels if line == name)
         values = to_numpy(values, f"trained[{name!r}]", 2)

@@ -228,6 +228,13 @@ def test_cost_and_error_are_drawn_over_the_width_and_marked(at):
     assert bands == 2
 
 
+def test_errors_that_crowd_are_written_apart():
+    errors = {"noise": [0.9, 0.51], "maps": [0.4, 0.5], "more": [0.3, 0.5]}
+    right = figures.width_trade_off([1, 2], [0.2, 0.5], errors, at=2).axes[1]
+    heights = sorted(text.xy[1] for text in right.texts)
+    assert heights[0] == pytest.approx(0.5) and np.diff(heights).min() > 0.06
+
+
 @pytest.mark.parametrize(
     ("cost", "errors", "at", "message"),
     [
