@@ -327,7 +327,7 @@ def _peephole_cases() -> Iterator[Case]:
 # ---- how far the state sees --------------------------------------------------------------------------------
 
 
-def frames_to_hear(kernel_size: int, rows: int, columns: int) -> float:
+def propagation_delay(kernel_size: int, rows: int, columns: int) -> float:
     """How many frames old the information is, at least; math.inf if it never arrives.
 
     Put a mark on a map, spread it as far as one convolution reaches, and again; count the frames.
@@ -343,7 +343,7 @@ def frames_to_hear(kernel_size: int, rows: int, columns: int) -> float:
     return math.inf
 
 
-def _hearing_cases() -> Iterator[Case]:
+def _delay_cases() -> Iterator[Case]:
     square = "A kernel is a square: its corner is reached as soon as its side."
     part = "Part of a step takes a whole frame: round up."
     for kernel_size, rows, columns, hint in (
@@ -457,8 +457,8 @@ CHECKS: dict[str, Callable[[Callable], None]] = {
     "conv_lstm_step": OnAnyDevice(conv_lstm_step, _step_cases, parts=("h", "c")),
     "read_stream": Streams(read_stream, _stream_cases),
     "with_peepholes": InWords(with_peepholes, _peephole_cases, parts=("h", "c")),
-    "frames_to_hear": Exercise(
-        frames_to_hear, _hearing_cases, gradients=False, float32=None, diagnose=_early_or_late
+    "propagation_delay": Exercise(
+        propagation_delay, _delay_cases, gradients=False, float32=None, diagnose=_early_or_late
     ),
     "backward_in_pieces": GradientsLeft(
         backward_in_pieces, _piece_cases, gradients=False, parts=("the loss", "the gradients")

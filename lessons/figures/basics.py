@@ -46,6 +46,7 @@ def curves(
     plateau_label: str = "blank plateau",
     level: float | None = None,
     level_label: str = "",
+    logx: bool = False,
     logy: bool = False,
     powers: bool = False,
     ylim: tuple[float, float] | None = None,
@@ -61,6 +62,7 @@ def curves(
         steps: (N,) the horizontal axis of all runs that bring none; by default 0 … N-1.
         plateau: (start, end) on the horizontal axis, shaded and named ``plateau_label``.
         level: a dashed horizontal line, such as a baseline, named ``level_label``.
+        logx: a logarithmic horizontal axis, labeled with integers; steps above 0.
         logy: a logarithmic axis; means are still taken of the values themselves.
         powers: the values are logarithms to base 10, and the axis reads 10^k. Unlike with ``logy``, means are
             taken of the logarithms, so that one large seed does not hide the others.
@@ -80,6 +82,9 @@ def curves(
         ax.plot(x, mean, color=color, label=name)
         ends.append((x[-1], mean[-1], name, color))
         told.append(f"{name} {trend(mean)}")
+    if logx:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     if logy:
         ax.set_yscale("log")
     if powers:
@@ -206,6 +211,7 @@ def seed_spread(
     *,
     xlabel: str = "",
     percent: bool = False,
+    signed: bool = False,
     level: float | None = None,
     level_label: str = "",
     title: str | None = None,
@@ -214,18 +220,20 @@ def seed_spread(
     """Results over random seeds: a row per name, a dot per seed, a bar from worst to best, a tick: the mean.
 
     Args:
-        runs: name -> (seeds,) values, at least 0, rows from top to bottom.
+        runs: name -> (seeds,) values, at least 0 unless ``signed``, rows from top to bottom.
         percent: the values are fractions, drawn in percent.
+        signed: values may be negative; the axis then reaches to the smallest, and a thin line marks 0.
         level: a dashed line, such as the Bayes error, named ``level_label``.
     """
     if not runs:
         raise ValueError("runs: empty, expected at least one name")
     fig = new_figure(width, 0.5 * len(runs) + 1.0)
     ax = fig.add_subplot()
-    most, told = level or 0.0, []
+    least, most, told = 0.0, level or 0.0, []
     for row, (name, values) in enumerate(runs.items()):
-        x = at_least(to_numpy(values, f"runs[{name!r}]", 1), 0, f"runs[{name!r}]")
-        most, color = max(most, float(x.max())), PALETTE[row % len(PALETTE)]
+        x = at_least(to_numpy(values, f"runs[{name!r}]", 1), -np.inf if signed else 0, f"runs[{name!r}]")
+        least, most = min(least, float(x.min())), max(most, float(x.max()))
+        color = PALETTE[row % len(PALETTE)]
         ax.hlines(row, 0, 1, color=RULE, lw=0.6, transform=ax.get_yaxis_transform(), zorder=0)
         ax.plot([x.min(), x.max()], [row, row], color=color, lw=5, alpha=0.25, solid_capstyle="butt")
         ax.plot(x, np.full(len(x), row), "o", ms=5, color=color, alpha=0.8, mew=0)
@@ -236,8 +244,10 @@ def seed_spread(
     if level is not None:
         ax.axvline(level, color=FAINT, lw=1, ls=DASHES, zorder=0)
         ax.text(level, -0.62, f" {level_label}", ha="left", va="center", fontsize=9, color=FAINT)
+    if least < 0:
+        ax.axvline(0, color=FAINT, lw=1, zorder=0)
     name_rows(ax, runs)
-    ax.set(ylim=(len(runs) - 0.5, -0.8), xlim=(0, 1.08 * most or 1), xlabel=xlabel)
+    ax.set(ylim=(len(runs) - 0.5, -0.8), xlim=(1.08 * least, 1.08 * most or 1), xlabel=xlabel)
     if percent:
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     unit = " in percent" if percent else ""

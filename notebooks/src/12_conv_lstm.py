@@ -142,7 +142,8 @@ assert (difference.amax((2, 3)) > 0.5).all()
 # $16 \cdot 16 = 256$ numbers. **Predict**: put the 256 pixels into another order, the same order in all
 # frames and clips. How much harder is the video for an LSTM?
 
-# %%
+# %% tags=["hide-input"]
+# @title Plot: the shuffled video, and two LSTMs { display-mode: "form" }
 _ = torch.manual_seed(0)
 lstm = nn.LSTM(256, 64).double()
 order = torch.randperm(256)
@@ -152,23 +153,29 @@ shuffled_lstm.weight_ih_l0.data = lstm.weight_ih_l0.data[:, order]  # the column
 flat = examples.flatten(2).double()  # (T, N, 256)
 h, h_shuffled = lstm(flat)[0].detach(), shuffled_lstm(flat[..., order])[0].detach()  # (T, N, 64)
 
+
+def shuffled_video():
+    agree("shuffled pixels, shuffled columns of the weights", h_shuffled, h)
+    return figures.clip_rows(
+        {
+            "video": as_bytes(uncovered[2:12:2, 0, 0]),
+            "pixels shuffled": as_bytes(uncovered.flatten(2)[2:12:2, 0, order].unflatten(1, (16, 16))),
+        },
+        [f"frame {t}" for t in range(2, 12, 2)],
+        title="Equally hard for an LSTM on flattened frames",
+    )
+
+
 # %% tags=["predict"]
-agree("shuffled pixels, shuffled columns of the weights", h_shuffled, h)
-figures.clip_rows(
-    {
-        "video": as_bytes(uncovered[2:12:2, 0, 0]),
-        "pixels shuffled": as_bytes(uncovered.flatten(2)[2:12:2, 0, order].unflatten(1, (16, 16))),
-    },
-    [f"frame {t}" for t in range(2, 12, 2)],
-    title="Equally hard for an LSTM on flattened frames",
-)
+shuffled_video()
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
 # Not at all. Every LSTM that reads the video has a twin that reads the shuffled video equally well: the one
-# with its columns in the new order. Initialization draws all columns from the same distribution, so training
-# starts from both with equal probability.
+# with the columns of its input weights in the new order (the folded cell builds it and compares the two).
+# Initialization draws all columns from the same distribution, so training starts from both with equal
+# probability.
 #
 # </details>
 #
@@ -1038,25 +1045,25 @@ assert near > 0.75
 # So information travels at most one position per frame through 3 × 3 kernels. A blob of state cannot follow
 # a **hidden** object that moves faster. (A visible object can be found anew in every frame.)
 #
-# ### Exercise 3 · `frames_to_hear` · difficulty ★★☆ · 8 minutes
+# ### Exercise 3 · `propagation_delay` · difficulty ★★☆ · 8 minutes
 #
 # An object appears at a distance of `rows` and `columns` from a position. How many frames ago must that have
-# been, at least, for the state at this position to depend on it now? 0 is the current frame. Input and state
-# go through the same odd kernel.
+# been, at least, for the state at this position to depend on it now? This is the **propagation delay**, in
+# frames; 0 is the current frame. Input and state go through the same odd kernel.
 
 
 # %%
-def frames_to_hear(kernel_size, rows, columns):
+def propagation_delay(kernel_size, rows, columns):
     """kernel_size odd; rows, columns ≥ 0 -> 0, 1, 2, … frames, or math.inf if it never can."""
     raise NotImplementedError
 
 
-check("12.frames_to_hear", frames_to_hear)
+check("12.propagation_delay", propagation_delay)
 
 
 # %% tags=["hide-input"]
 # @title Solution { display-mode: "form" }
-def frames_to_hear_solution(kernel_size, rows, columns):
+def propagation_delay_solution(kernel_size, rows, columns):
     """Each convolution reaches k // 2 positions; the first one belongs to the current frame."""
     distance, step = max(rows, columns), kernel_size // 2
     if distance == 0:
@@ -1067,18 +1074,18 @@ def frames_to_hear_solution(kernel_size, rows, columns):
 
 
 # %%
-frames_to_hear = use("12.frames_to_hear", frames_to_hear, frames_to_hear_solution)
+propagation_delay = use("12.propagation_delay", propagation_delay, propagation_delay_solution)
 
 # %%
 for k in (1, 3, 5):
-    print(f"kernel {k}: from corner to corner of a 12 × 12 map in {frames_to_hear(k, 11, 11)} frames")
+    print(f"kernel {k}: from corner to corner of a 12 × 12 map in {propagation_delay(k, 11, 11)} frames")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert [frames_to_hear(k, 11, 11) for k in (1, 3, 5)] == [math.inf, 10, 5]
+assert [propagation_delay(k, 11, 11) for k in (1, 3, 5)] == [math.inf, 10, 5]
 for k in range(6):
     reached = [bool(influence[k, 7, 7 + d] > 0) for d in range(8)]  # at distance d, in the figure above
-    assert reached == [frames_to_hear(3, 0, d) <= k for d in range(8)]
+    assert reached == [propagation_delay(3, 0, d) <= k for d in range(8)]
 
 # %% [markdown]
 # ## Deeper: peepholes
@@ -1319,8 +1326,9 @@ for seed in range(3):
 
 # %% tags=["predict"]
 figures.seed_spread(
-    {f"pieces of {piece}": [max(c, 0) for c in values] for piece, values in cosine.items()},
+    {f"pieces of {piece}": values for piece, values in cosine.items()},
     xlabel="cosine similarity with the gradient of the whole clip",
+    signed=True,
     title="Three trained networks",
 )
 
@@ -1430,6 +1438,7 @@ assert [len(changes) for changes in failed.values()] == [0, 5]
 # | in place | writing into a tensor's own memory, so that the old values are lost | mutation |
 # | peephole | lets a gate read the cell state, weighted element by element | peephole connection |
 # | Hadamard product | the element-wise product of two arrays of one shape, $\odot$ | element-wise product |
+# | propagation delay | how many frames information needs to travel a distance in the map | |
 #
 # ## Sources
 #

@@ -596,7 +596,7 @@ WRONG = {
         ("NaN", lambda *a: tuple(t * math.nan for t in peep()(*a)), "NaN"),
         ("no return", lambda *a: None, "gave None"),
     ],
-    "frames_to_hear": [
+    "propagation_delay": [
         ("one too many", lambda k, r, c: math.ceil(max(r, c) / (k // 2)) if k > 1 else math.inf,
          "current frame"),
         ("not rounded up", lambda k, r, c: max(max(r, c) // (k // 2) - 1, 0) if k > 1 else
@@ -651,7 +651,7 @@ RIGHT = {
     "conv_lstm_step": [two_convolutions, same_padding, by_windows, four_convolutions, clip_by_clip],
     "read_stream": [with_masked_fill, on_a_copy, stream_by_stream, both_states_at_once, row_by_row],
     "with_peepholes": [peep_by_unbind, peep_by_slices, peep_by_addcmul, peep_by_clips, peep_expanded],
-    "frames_to_hear": [
+    "propagation_delay": [
         by_counting,
         lambda *a: float(by_counting(*a)),
         by_numpy,

@@ -187,6 +187,14 @@ def test_counts_are_bars_and_the_mark_stands_where_it_should():
             figures.count_bars(bad)
 
 
+def test_a_logarithmic_horizontal_axis_is_labeled_with_integers():
+    fig = figures.curves({"a": ([1, 10, 1000], [1, 2, 3])}, logx=True)
+    (ax,) = fig.axes
+    fig.canvas.draw()
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+    assert ax.get_xscale() == "log" and {"1", "10", "100", "1,000"} <= set(labels)
+
+
 def test_the_spread_figure_has_a_dot_a_seed_and_the_mean():
     (ax,) = figures.seed_spread(
         {"a": [0.1, 0.2, 0.3], "b": [0.4]}, percent=True, level=0.05, level_label="floor"
@@ -196,6 +204,14 @@ def test_the_spread_figure_has_a_dot_a_seed_and_the_mean():
     np.testing.assert_array_equal(dots[1], [0.4])
     assert [text.get_text() for text in ax.texts] == ["20.0", "40.0", " floor"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+
+
+def test_a_spread_below_zero_is_drawn_where_it_lies():
+    (ax,) = figures.seed_spread({"a": [-0.3, 0.5]}, signed=True).axes
+    (dots,) = [line for line in ax.lines if line.get_marker() == "o"]
+    np.testing.assert_array_equal(dots.get_xdata(), [-0.3, 0.5])
+    assert ax.get_xlim() == pytest.approx((-0.324, 0.54))
+    assert any(list(line.get_xdata()) == [0, 0] for line in ax.lines)
 
 
 @pytest.mark.parametrize(("runs", "message"), [({}, "empty"), ({"a": [0.1, -0.1]}, "smallest -0.1")])
