@@ -62,7 +62,7 @@ def read(
     decoder: Decoder = "greedy",
     *,
     face: int | None = None,
-    tell: Callable[[StableWord], None] | None = None,
+    emit: Callable[[StableWord], None] | None = None,
     found: Callable[[tuple[Word, ...]], None] = lambda words: None,
     keep: int = MAX_SHOWN,
 ) -> tuple[Reading, np.ndarray]:
@@ -73,7 +73,7 @@ def read(
         model: as ``lessons.training.checkpoint.load`` gives it.
         decoder: ``greedy``, ``beam`` (prefix beam search) or ``grammar`` (only GRID's sentences).
         face: which face, counted from the left; None takes the largest.
-        tell: called with each word as soon as a stream of the same frames holds it. These words are always
+        emit: called with each word as soon as a stream of the same frames emits it. These words are always
             read greedily, and know neither where the face goes next nor how light the clip will be.
         found: called with the words of each sentence as soon as it has been read.
         keep: frames of the mouth to return.
@@ -86,12 +86,12 @@ def read(
         ValueError: most frames are damaged.
     """
     began = time.perf_counter()
-    stream = Stream(model) if tell else None
+    stream = Stream(model) if emit else None
 
     def show(mouths: np.ndarray, last: bool = False) -> None:
         gray = resize_area(to_gray(mouths), model.frame_size)  # (N, H, W)
         for word in stream.push(torch.from_numpy(gray), last):
-            tell(word)
+            emit(word)
 
     video = MouthVideo(path, face, show if stream else None)
     windows, splitter = WindowReader(model), SentenceSplitter(model.upsample)
@@ -210,11 +210,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _read_and_print(path: str, model: LipNet | Cascade, args: argparse.Namespace) -> None:
     """Read one clip; write all that the arguments ask for."""
-    told: list[StableWord] = []
+    emitted: list[StableWord] = []
 
-    def tell(word: StableWord) -> None:
-        told.append(word)
-        tqdm.write(json.dumps(asdict(word)) if args.json else f"{word.told:4d}  {word.text}")
+    def emit(word: StableWord) -> None:
+        emitted.append(word)
+        tqdm.write(json.dumps(asdict(word)) if args.json else f"{word.emitted_at:4d}  {word.text}")
 
     def found(words: tuple[Word, ...]) -> None:
         if not args.json and not args.stream:
@@ -225,7 +225,7 @@ def _read_and_print(path: str, model: LipNet | Cascade, args: argparse.Namespace
         model,
         args.decoder,
         face=args.face,
-        tell=tell if args.stream else None,
+        emit=emit if args.stream else None,
         found=found,
         keep=MAX_SHOWN if args.out else 0,
     )
@@ -242,8 +242,8 @@ def _read_and_print(path: str, model: LipNet | Cascade, args: argparse.Namespace
         tqdm.write(json.dumps({**asdict(result), "real_time_factor": round(factor, 3)}))
     elif args.stream or not result.sentences:
         tqdm.write(result.sentence)
-    if told and [word.text for word in told] != result.sentence.split():
-        on_the_way = " ".join(word.text for word in told)
+    if emitted and [word.text for word in emitted] != result.sentence.split():
+        on_the_way = " ".join(word.text for word in emitted)
         tqdm.write(f"warning: {path}: on the way it read {on_the_way!r}", file=sys.stderr)
     if result.warning:
         tqdm.write(f"warning: {result.warning}", file=sys.stderr)

@@ -156,9 +156,9 @@ class LiveReader:
         self._ended = False
 
     @property
-    def told(self) -> list[StableWord]:
+    def emitted(self) -> list[StableWord]:
         """All words emitted so far."""
-        return self.stream.told
+        return self.stream.emitted
 
     def push(self, frames: np.ndarray, last: bool = False) -> list[StableWord]:
         """Watch the next frames.

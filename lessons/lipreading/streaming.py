@@ -45,13 +45,13 @@ class StableWord:
     Attributes:
         text: the word.
         start, end: the frames of its letters, end exclusive.
-        told: how many frames had arrived when it was emitted; its latency is ``told - end`` frames.
+        emitted_at: how many frames had arrived when it was emitted; its latency is ``emitted_at - end``.
     """
 
     text: str
     start: int
     end: int
-    told: int
+    emitted_at: int
 
 
 class StreamingBlock:
@@ -174,7 +174,7 @@ class Stream:
     Attributes:
         frames: T, the frames that arrived.
         skipped: of these, the ones at the start that the model was not shown.
-        told: all words emitted so far.
+        emitted: all words emitted so far.
 
     Raises:
         ValueError: a model in training mode, or fewer than 1 reading.
@@ -189,7 +189,7 @@ class Stream:
             raise ValueError(f"agree is {agree}: expected at least 1")
         self.model, self.rule, self.words = model, rule or agreement, words or complete_words
         self.frames = 0  # T, the frames that arrived
-        self.told: list[StableWord] = []
+        self.emitted: list[StableWord] = []
         self._normalize = RunningNormalizer()
         self._front = FrontEnd(model)
         classes = model.config["num_classes"]
@@ -236,7 +236,7 @@ class Stream:
             self._first += forgotten
         words = self.words(self._logits.argmax(-1).tolist(), self.model.upsample, last)
         self._readings.append([(text, self._first + start, self._first + end) for text, start, end in words])
-        return self._tell(last)
+        return self._emit(last)
 
     def skip(self, n: int) -> None:
         """Count n frames that are not shown, for one because no mouth is in them, before the first that is.
@@ -257,8 +257,8 @@ class Stream:
     def _read_again(self) -> None:
         """Run the GRUs over the newest features; they replace what was said of the newer half of them.
 
-        The older half keeps what it was told when it was the newer: by then it had heard enough of what
-        follows it, and in the window's first frames the forward GRU has not heard what came before.
+        The older half keeps its logits from when it was the newer: by then the GRUs had read enough of what
+        follows it, and in the window's first frames the forward GRU has not read what came before.
         """
         features = self._features[-max(WINDOW, self._new + WINDOW // 2) :]  # (N, 1, F)
         logits = self.model.classify(features)[:, 0]  # (N * upsample, V)
@@ -269,12 +269,12 @@ class Stream:
         newer = (len(features) - max(self._new, len(features) // 2)) * self.model.upsample
         self._logits = torch.cat((self._logits[: begin + newer], logits[newer:]))  # (T' * upsample, V)
 
-    def _tell(self, last: bool) -> list[StableWord]:
+    def _emit(self, last: bool) -> list[StableWord]:
         """The words that the last readings agree on; after the last frame, the rest of the last reading."""
-        after = self.told[-1].end if self.told else 0
+        after = self.emitted[-1].end if self.emitted else 0
         k = 1 if last else self._readings.maxlen
         new = [StableWord(*word, self.frames) for word in self.rule(list(self._readings), k, after)]
-        self.told += new
+        self.emitted += new
         return new
 
     def _check(self, frames: Tensor) -> None:

@@ -85,15 +85,15 @@ def emit(
 ) -> list[StableWord]:
     """The words of a stream that reads every ``every`` frames; ``paths`` as :func:`best_paths` gives them."""
     *before, (frames, complete) = paths
-    told: list[StableWord] = []
+    emitted: list[StableWord] = []
     readings: list[Reading] = []
     for arrived, path in before:
         if arrived % every == 0:
             readings = [*readings, words(path, 1, False)][-agree:]
-            after = told[-1].end if told else 0
-            told += [StableWord(*word, arrived) for word in rule(readings, agree, after)]
-    after = told[-1].end if told else 0
-    return told + [StableWord(*word, frames) for word in rule([words(complete, 1, True)], 1, after)]
+            after = emitted[-1].end if emitted else 0
+            emitted += [StableWord(*word, arrived) for word in rule(readings, agree, after)]
+    after = emitted[-1].end if emitted else 0
+    return emitted + [StableWord(*word, frames) for word in rule([words(complete, 1, True)], 1, after)]
 
 
 def crops_of(frames: np.ndarray, boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -124,10 +124,12 @@ def measure(n: int = TEST_VIDEOS) -> list[dict]:
         ends = [end for _, end, word in videos.segments[i] if word != "sil"]
         for rule, every in itertools.product(RULES, EVERY):
             for agree in range(1, LONGEST // every + 2):
-                told = emit(paths, every, agree, words=RULES[rule])
-                texts = [word.text for word in told]
+                emitted = emit(paths, every, agree, words=RULES[rule])
+                texts = [word.text for word in emitted]
                 late = (
-                    [word.told - end for word, end in zip(told, ends, strict=True)] if texts == said else []
+                    [word.emitted_at - end for word, end in zip(emitted, ends, strict=True)]
+                    if texts == said
+                    else []
                 )
                 row = {"video": i, "rule": rule, "every": every, "agree": agree, "words": len(whole)}
                 row |= {"changed": edit_distance(whole, texts), "errors": edit_distance(said, texts)}

@@ -58,7 +58,7 @@ def score(live: LiveReader, videos: TalkingVideos, i: int) -> dict:
         jumps: how often the box that was found lies more than a quarter of its width from the one before.
         late: frames from the end of a word until it is emitted, the mean over words; "" unless all are right.
     """
-    said, read = videos.transcripts[i], " ".join(word.text for word in live.told)
+    said, read = videos.transcripts[i], " ".join(word.text for word in live.emitted)
     overlaps = [
         0.0 if box is None else float(iou(torch.tensor(box)[None], torch.tensor(true)[None]))
         for box, true in zip(live.boxes, videos.boxes[i], strict=True)
@@ -66,7 +66,9 @@ def score(live: LiveReader, videos: TalkingVideos, i: int) -> dict:
     late: float | str = ""
     if said == read:
         ends = [end for _, end, word in videos.segments[i] if word != "sil"]
-        late = round(float(np.mean([word.told - end for word, end in zip(live.told, ends, strict=True)])), 2)
+        late = round(
+            float(np.mean([word.emitted_at - end for word, end in zip(live.emitted, ends, strict=True)])), 2
+        )
     return {
         "poster": int(videos.posters[i]),
         "said": said,

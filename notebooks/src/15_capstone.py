@@ -393,25 +393,25 @@ agreement = use("15.agreement", agreement, agreement_solution)
 
 
 # %%
-def emitted(crops, k, every, rule=None):
+def streamed(crops, k, every, rule=None):
     """The words of a mouth (T, 32, 64) that arrives in pieces of `every` frames."""
     stream = Stream(reader, k, rule)
     for t in range(0, len(crops), every):
         stream.push(crops[t : t + every])
     stream.push(crops[:0], last=True)
-    return stream.told
+    return stream.emitted
 
 
 for k in (1, 2, 3):
-    words = emitted(crops, k, READ_EVERY, agreement)
+    words = streamed(crops, k, READ_EVERY, agreement)
     print(f"k = {k}: {' '.join(word.text for word in words)}")
-print(f"the package's rule gives the same words and times: {words == emitted(crops, 3, READ_EVERY)}")
+print(f"the package's rule gives the same words and times: {words == streamed(crops, 3, READ_EVERY)}")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 assert [word.text for word in words] == some.transcripts[shown].split()
-assert words == emitted(crops, 3, READ_EVERY)
-assert [word.text for word in emitted(crops, 1, READ_EVERY, agreement)] != some.transcripts[shown].split()
+assert words == streamed(crops, 3, READ_EVERY)
+assert [word.text for word in streamed(crops, 1, READ_EVERY, agreement)] != some.transcripts[shown].split()
 
 # %% [markdown]
 # ## 5. The join
@@ -501,15 +501,15 @@ def run(video, finder, k=3, every=READ_EVERY):
     return list(live_words(video, find, cut, read, every)), boxes
 
 
-told, boxes = run(video, MouthFinder(finder_weights))
+emitted, boxes = run(video, MouthFinder(finder_weights))
 live = watch(video, MouthFinder(finder_weights), reader)  # the package's loop
 print("reference: ", some.transcripts[shown])
-print("your loop: ", " ".join(word.text for word in told))
-print(f"the package's loop gives the same words and times: {told == live.told}")
+print("your loop: ", " ".join(word.text for word in emitted))
+print(f"the package's loop gives the same words and times: {emitted == live.emitted}")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert told == live.told and [word.text for word in told] == some.transcripts[shown].split()
+assert emitted == live.emitted and [word.text for word in emitted] == some.transcripts[shown].split()
 assert len(boxes) == 75 and all((a == b).all() for a, b in zip(boxes, live.boxes, strict=True))
 
 # %% [markdown]
@@ -529,13 +529,13 @@ def live_strip(videos, i, words, boxes, moments):
         videos.frames[i, moments],
         np.stack([crop_box(videos.frames[i, t], boxes[t], reader.frame_size) for t in moments]),
         [{"found, smoothed": boxes[t][None], "true box": videos.boxes[i, t][None]} for t in moments],
-        [" ".join(word.text for word in words if word.told <= t + 1) for t in moments],
+        [" ".join(word.text for word in words if word.emitted_at <= t + 1) for t in moments],
         [f"frame {t}" for t in moments],
         dashed=["true box"],
     )
 
 
-live_strip(some, shown, told, boxes, [20, *sorted({word.told - 1 for word in told})])
+live_strip(some, shown, emitted, boxes, [20, *sorted({word.emitted_at - 1 for word in emitted})])
 
 # %% [markdown]
 # The video goes in above, the words come out below, all but the last while it runs. The poster appears, and
@@ -551,8 +551,8 @@ _ = jslink((play, "value"), (slider, "value"))
 
 @interact(t=slider, player=play)
 def at_frame(t, player):
-    print("caption:", *(word.text for word in told if word.told <= t + 1))
-    return live_strip(some, shown, told, boxes, [max(0, t - 10), max(0, t - 5), t])
+    print("caption:", *(word.text for word in emitted if word.emitted_at <= t + 1))
+    return live_strip(some, shown, emitted, boxes, [max(0, t - 10), max(0, t - 5), t])
 
 
 # %% [markdown]
@@ -633,15 +633,15 @@ quick = Stream(reader, 9, agreement, grid_words)
 for frame in crops:
     quick.push(frame[None])  # (1, 32, 64): reads after every frame
 quick.push(crops[:0], last=True)
-for word, before in zip(quick.told, told, strict=True):
-    print(f"{word.text:8} after {word.told} frames; before: {before.text} after {before.told}")
+for word, before in zip(quick.emitted, emitted, strict=True):
+    print(f"{word.text:8} after {word.emitted_at} frames; before: {before.text} after {before.emitted_at}")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 assert (parts.min(), parts.max(), parts.mean()) == (13, 17, 15)
-texts = [[word.text for word in words] for words in (quick.told, told)]
+texts = [[word.text for word in words] for words in (quick.emitted, emitted)]
 assert [a == b for a, b in zip(*texts, strict=True)] == [True, True, True, False, True, True]
-assert all(word.told <= before.told for word, before in zip(quick.told, told, strict=True))
+assert all(word.emitted_at <= before.emitted_at for word, before in zip(quick.emitted, emitted, strict=True))
 reached = {
     (rule, every, k)
     for rule, every, k in {(row["rule"], row["every"], row["agree"]) for row in latencies}
@@ -946,7 +946,7 @@ states = {
     "running mean and standard deviation": fresh.stream._normalize.count > 0,
     "features of all frames": len(fresh.stream._features) > 0,
     "the last readings": len(fresh.stream._readings) > 0,
-    "words emitted": len(fresh.told) > 0,
+    "words emitted": len(fresh.emitted) > 0,
 }
 print(*(f"- {name}" for name in states), sep="\n")
 

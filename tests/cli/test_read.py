@@ -233,10 +233,10 @@ def test_a_stream_ends_with_the_sentence_of_the_whole_clip(talker, capsys, decod
     lines = capsys.readouterr().out.splitlines()
     for sentence in plain:
         end = lines.index(sentence)
-        told, lines = [line.split() for line in lines[:end]], lines[end + 1 :]
+        emitted, lines = [line.split() for line in lines[:end]], lines[end + 1 :]
         if decoder == "greedy":  # as the words on the way are read
-            assert [word for _, word in told] == sentence.split()
-        at = [int(frame) for frame, _ in told]
+            assert [word for _, word in emitted] == sentence.split()
+        at = [int(frame) for frame, _ in emitted]
         assert at == sorted(at) and at[-1] == 75 and at[2] < 60  # words come while the clip goes on
     assert not lines
 
@@ -244,9 +244,9 @@ def test_a_stream_ends_with_the_sentence_of_the_whole_clip(talker, capsys, decod
 def test_a_stream_in_json(talker, capsys):
     films, _ = talker
     assert read.main([films[0], "--model", checkpoint.TRAINED[1], "--stream", "--json"]) == 0
-    *told, reading = map(json.loads, capsys.readouterr().out.splitlines())
-    assert [word["text"] for word in told] == reading["sentence"].split()
-    assert all(0 <= word["start"] < word["end"] <= word["told"] <= 75 for word in told)
+    *emitted, reading = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [word["text"] for word in emitted] == reading["sentence"].split()
+    assert all(0 <= word["start"] < word["end"] <= word["emitted_at"] <= 75 for word in emitted)
     assert reading["video_seconds"] == 3.0
 
 

@@ -169,7 +169,7 @@ def test_a_stream_gives_what_the_whole_clip_gives():
             for start in range(0, 40, 5):
                 reader.push(torch.from_numpy(frames[start : start + 5]), last=start == 35)
         torch.testing.assert_close(stream.log_probs(), alone.log_probs())
-        assert stream.told == alone.told
+        assert stream.emitted == alone.emitted
 
 
 def test_the_live_reader_takes_it():
@@ -181,7 +181,7 @@ def test_the_live_reader_takes_it():
             watch(video, known(boxes), reader) for reader in (Cascade(familiar, general, limit).eval(), alone)
         )
         torch.testing.assert_close(live.stream.log_probs(), expected.stream.log_probs())
-        assert live.told == expected.told
+        assert live.emitted == expected.emitted
 
 
 def test_it_is_evaluated_like_a_model():

@@ -24,7 +24,7 @@ DETECTOR = load("bottleneck_lstm")
 
 
 def words(live: LiveReader) -> list[tuple]:
-    return [(word.text, word.start, word.end, word.told) for word in live.told]
+    return [(word.text, word.start, word.end, word.emitted_at) for word in live.emitted]
 
 
 def test_with_the_true_boxes_it_reads_what_the_stream_reads_of_the_crops():
@@ -34,8 +34,8 @@ def test_with_the_true_boxes_it_reads_what_the_stream_reads_of_the_crops():
     for start in range(0, 75, 5):
         stream.push(torch.from_numpy(np.stack(crops[start : start + 5])))
     stream.push(torch.empty(0, 32, 64), last=True)
-    assert live.told == stream.told
-    assert " ".join(word.text for word in live.told) == VIDEOS.transcripts[0]
+    assert live.emitted == stream.emitted
+    assert " ".join(word.text for word in live.emitted) == VIDEOS.transcripts[0]
     with torch.inference_mode():
         whole = READER(normalize(torch.from_numpy(np.stack(crops))[None])[:, None])  # (T, 1, V)
     assert live.stream.log_probs().shape == whole[:, 0].shape
@@ -46,12 +46,12 @@ def test_any_pieces_give_the_same():
     whole = watch(video, MouthFinder(DETECTOR), READER)
     for cuts in ([1] * 75, [7, 0, 30, 1, 37], [74, 1]):
         live, at = LiveReader(MouthFinder(DETECTOR), READER), 0
-        told = []
+        emitted = []
         for n in cuts:
-            told += live.push(video[at : at + n] if n != 1 else video[at])
+            emitted += live.push(video[at : at + n] if n != 1 else video[at])
             at += n
-        told += live.push(video[:0], last=True)
-        assert told == live.told and words(live) == words(whole)
+        emitted += live.push(video[:0], last=True)
+        assert emitted == live.emitted and words(live) == words(whole)
         assert all(np.array_equal(a, b) for a, b in zip(live.boxes, whole.boxes, strict=True))
 
 
@@ -62,8 +62,8 @@ def test_nothing_looks_ahead():
     one, two = (LiveReader(MouthFinder(DETECTOR), READER) for _ in range(2))
     one.push(video[:45]), two.push(other[:45])
     assert all(np.array_equal(a, b) for a, b in zip(one.boxes[:40], two.boxes[:40], strict=True))
-    early = [word for word in one.told if word.told <= 40]
-    assert early and early == [word for word in two.told if word.told <= 40]
+    early = [word for word in one.emitted if word.emitted_at <= 40]
+    assert early and early == [word for word in two.emitted if word.emitted_at <= 40]
 
 
 def test_it_waits_for_the_first_box_and_then_reads_from_the_start():
@@ -74,7 +74,7 @@ def test_it_waits_for_the_first_box_and_then_reads_from_the_start():
     live.push(VIDEOS.frames[0][12:], last=True)
     assert live.boxes[:12] == [None] * 12 and live.stream.frames == 75
     same = watch(VIDEOS.frames[0], known(np.tile(box, (75, 1))), READER)
-    assert [word.text for word in live.told] == [word.text for word in same.told]
+    assert [word.text for word in live.emitted] == [word.text for word in same.emitted]
 
 
 def test_a_mouth_that_comes_late_is_read_and_few_frames_wait_for_it():
@@ -85,13 +85,13 @@ def test_a_mouth_that_comes_late_is_read_and_few_frames_wait_for_it():
         assert live.push(nobody) == [] and len(live._waiting) <= 75
     live.push(VIDEOS.frames[0], last=True)
     assert live.stream.frames == 3075 and live.stream.skipped == 3000 - 75
-    assert all(3000 <= word.start < word.end <= 3075 for word in live.told) and len(live.told) >= 4
+    assert all(3000 <= word.start < word.end <= 3075 for word in live.emitted) and len(live.emitted) >= 4
 
 
 def test_no_mouth_no_words():
     live = LiveReader(lambda frame: None, READER)
     assert live.push(VIDEOS.frames[0]) == [] and live.push(VIDEOS.frames[0][:0], last=True) == []
-    assert live.told == [] and live.boxes == [None] * 75
+    assert live.emitted == [] and live.boxes == [None] * 75
 
 
 def test_a_gap_holds_the_box():

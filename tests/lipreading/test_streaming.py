@@ -181,7 +181,7 @@ def test_skipped_frames_count_in_the_times(monkeypatch):
     stream = Stream(small_model(), agree=1)
     stream.skip(10)
     (word,) = stream.push(torch.zeros(7, *SIZE))
-    assert (word.text, word.start, word.end, word.told) == ("bin", 10, 13, 17)
+    assert (word.text, word.start, word.end, word.emitted_at) == ("bin", 10, 13, 17)
     with pytest.raises(ValueError, match="n=1: expected no skipped frames after the first"):
         stream.skip(1)
 
@@ -195,8 +195,8 @@ def test_a_stream_without_end_takes_constant_memory(monkeypatch):
         assert len(stream.log_probs()) <= 20 and len(stream._features) <= 8
         assert stream._normalize.count <= 20 * SIZE[0] * SIZE[1]
     assert stream._first == 200 - 3 - 20
-    assert all(0 <= word.start < word.end <= word.told for word in stream.told)
-    assert [word.start for word in stream.told] == sorted(word.start for word in stream.told)
+    assert all(0 <= word.start < word.end <= word.emitted_at for word in stream.emitted)
+    assert [word.start for word in stream.emitted] == sorted(word.start for word in stream.emitted)
 
 
 def test_the_light_of_long_ago_is_forgotten(monkeypatch):
@@ -253,12 +253,14 @@ def tell_by_script(monkeypatch, agree: int, readings: list[str]) -> list[list[tu
     monkeypatch.setattr(Stream, "_read_again", read)
     stream = Stream(small_model(), agree)
     stream.push(torch.zeros(3, *SIZE))  # nothing is known of any frame yet
-    told = []
+    emitted = []
     for i in range(len(readings)):
         words = stream.push(torch.zeros(1, *SIZE), last=i == len(readings) - 1)
-        told.append([(word.text, word.told) for word in words])
-    assert [(word.text, word.told) for word in stream.told] == [word for words in told for word in words]
-    return told
+        emitted.append([(word.text, word.emitted_at) for word in words])
+    assert [(word.text, word.emitted_at) for word in stream.emitted] == [
+        word for words in emitted for word in words
+    ]
+    return emitted
 
 
 def test_a_word_is_told_when_readings_agree(monkeypatch):

@@ -34,7 +34,7 @@ def test_what_a_setting_emits_is_what_a_stream_emits():
         for frame in crops:
             stream.push(frame[None])
         stream.push(crops[:0], last=True)
-        assert emit(paths, 1, agree, words=words) == stream.told
+        assert emit(paths, 1, agree, words=words) == stream.emitted
 
 
 def test_words_by_the_lists_need_no_space():
@@ -52,10 +52,10 @@ def test_words_by_the_lists_need_no_space():
 
 def test_emission_by_hand():
     paths = [(4, path("bin ")), (5, path("bin b")), (6, path("bin b")), (7, path("bin blue"))]
-    told = emit(paths, 1, 2)
-    assert [(word.text, word.told) for word in told] == [("bin", 5), ("blue", 7)]
-    assert [word.told for word in emit(paths, 2, 2)] == [6, 7]
-    assert [word.told for word in emit(paths, 5, 2)] == [7, 7]
+    emitted = emit(paths, 1, 2)
+    assert [(word.text, word.emitted_at) for word in emitted] == [("bin", 5), ("blue", 7)]
+    assert [word.emitted_at for word in emit(paths, 2, 2)] == [6, 7]
+    assert [word.emitted_at for word in emit(paths, 5, 2)] == [7, 7]
 
 
 def test_the_table_holds_every_video_and_setting():
