@@ -261,7 +261,7 @@ def whole_speedup_solution(shares, factors):
 whole_speedup = use("16.whole_speedup", whole_speedup, whole_speedup_solution)
 print(f"65 % four times as fast: the step {whole_speedup([0.65, 0.35], [4, 1]):.2f} times")
 print(f"65 % in no time at all:  the step {whole_speedup([0.65, 0.35], [4e9, 1]):.2f} times")
-gains = 2.0 ** np.arange(0, 8, 0.25)  # speed-up of the part
+gains = np.logspace(0, 3)  # speed-up of the part: 1 to 1000
 figures.curves(
     {
         f"{100 * p:.0f} % of the step": (gains, [float(whole_speedup([p, 1 - p], [g, 1])) for g in gains])
@@ -269,6 +269,7 @@ figures.curves(
     },
     xlabel="speed-up of the part",
     ylabel="speed-up of the step",
+    logx=True,
     title="Amdahl's law: the rest limits the gain",
 )
 
