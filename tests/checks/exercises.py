@@ -7,10 +7,13 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
+from lessons.checks import MODULES, check
 from lessons.checks.battery import Exercise, tensors
 
 SOURCES = Path(__file__).resolve().parents[2] / "notebooks" / "src"
@@ -38,28 +41,52 @@ def from_notebook(number: str, function: str) -> Callable:
     return names[function]
 
 
-def each_wrong_answer(answers: dict[str, list[tuple[str, Callable, str]]]) -> pytest.MarkDecorator:
-    """Run a test with each (exercise, wrong, message) of exercise -> [(what is wrong, function, message)]."""
-    return pytest.mark.parametrize(
-        ("exercise", "wrong", "message"),
-        [
-            pytest.param(exercise, function, message, id=f"{exercise}: {name}")
-            for exercise, those in answers.items()
-            for name, function, message in those
-        ],
-    )
+def answer_tests(
+    number: str, wrong: dict[str, list[tuple[str, Callable, str]]], right: dict[str, list[Callable]]
+) -> type:
+    """The tests that the checks of every notebook have, to be collected as ``TestAnswers``.
 
+    Args:
+        number: the notebook, such as "02".
+        wrong: exercise -> [(what is wrong, function, pattern of the message)], ten or more each.
+        right: exercise -> [right answers in other styles than the solution's], five or more each.
+    """
 
-def each_right_answer(answers: dict[str, list[Callable]]) -> pytest.MarkDecorator:
-    """Run a test with each (exercise, function) of exercise -> [right answers in other styles]."""
-    return pytest.mark.parametrize(
-        ("exercise", "function"),
-        [
-            pytest.param(exercise, function, id=f"{exercise}: {i}")
-            for exercise, those in answers.items()
-            for i, function in enumerate(those)
-        ],
-    )
+    class TestAnswers:
+        @pytest.mark.parametrize(
+            ("exercise", "function", "message"),
+            [
+                pytest.param(exercise, function, message, id=f"{exercise}: {name}")
+                for exercise, those in wrong.items()
+                for name, function, message in those
+            ],
+        )
+        def test_a_wrong_answer_is_told_where_to_look(self, exercise, function, message):
+            torch.manual_seed(0)
+            with pytest.raises(AssertionError, match=message):
+                check(f"{number}.{exercise}", function)
+
+        @pytest.mark.parametrize(
+            ("exercise", "function"),
+            [
+                pytest.param(exercise, function, id=f"{exercise}: {i}")
+                for exercise, those in right.items()
+                for i, function in enumerate(those)
+            ],
+        )
+        def test_a_right_answer_in_another_style_passes(self, exercise, function, capsys):
+            torch.manual_seed(0)
+            check(f"{number}.{exercise}", function)
+            assert capsys.readouterr().out == f"{number}.{exercise}: correct\n"
+
+        def test_every_exercise_is_tried_with_ten_wrong_answers_and_five_right_ones(self):
+            exercises = import_module(f"lessons.checks.{MODULES[number]}").CHECKS.keys()
+            for what, answers, least in (("wrong", wrong, 10), ("right", right, 5)):
+                assert answers.keys() == exercises, f"{what} answers to {list(answers)}"
+                few = [exercise for exercise, those in answers.items() if len(those) < least]
+                assert not few, f"fewer than {least} {what} answers to {few}"
+
+    return TestAnswers
 
 
 def sizes_that_never_vary(exercise: Exercise) -> list[str]:

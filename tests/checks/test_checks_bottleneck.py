@@ -8,14 +8,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lessons.checks import check
 from lessons.checks.bottleneck import CHECKS
-from tests.checks.exercises import each_right_answer, each_wrong_answer, sizes_that_never_vary
+from tests.checks.exercises import answer_tests, sizes_that_never_vary
 
 # ---- the cost of a convolution -----------------------------------------------------------------------------
 
@@ -330,21 +328,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"11.{exercise}", wrong)
-
-
-@each_right_answer(RIGHT)
-def test_a_right_answer_in_another_style_passes(exercise, function):
-    check(f"11.{exercise}", function)
-
-
-def test_every_exercise_is_tried_in_many_ways():
-    assert RIGHT.keys() == WRONG.keys() == CHECKS.keys()
-    assert all(len(answers) >= 10 for answers in WRONG.values())
-    assert all(len(answers) >= 5 for answers in RIGHT.values())
+TestAnswers = answer_tests("11", WRONG, RIGHT)
 
 
 def test_sizes_vary_but_for_those_that_the_exercise_fixes():

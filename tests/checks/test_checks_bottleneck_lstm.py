@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from lessons.checks import check
 from lessons.checks.bottleneck_lstm import CHECKS, _step
-from tests.checks.exercises import each_right_answer, each_wrong_answer, from_notebook, sizes_that_never_vary
+from tests.checks.exercises import answer_tests, from_notebook, sizes_that_never_vary
 
 
 def step(**slip):
@@ -270,14 +270,6 @@ RIGHT = {
 }
 
 
-@each_right_answer(RIGHT)
-def test_a_right_answer_in_another_style_passes(exercise, function, capsys):
-    torch.manual_seed(0)
-    function.__name__ = exercise
-    check(f"13.{exercise}", function)
-    assert capsys.readouterr().out == f"13.{exercise}: correct\n"
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_the_solution_of_is_linear_does_not_depend_on_the_seed(seed):
     torch.manual_seed(seed)
@@ -389,14 +381,4 @@ WRONG = {
 }  # fmt: skip
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    torch.manual_seed(0)
-    with pytest.raises(AssertionError, match=message):
-        check(f"13.{exercise}", wrong)
-
-
-def test_every_exercise_is_tried_with_at_least_ten_wrong_answers_and_five_right_ones():
-    assert WRONG.keys() == CHECKS.keys() == RIGHT.keys()
-    assert all(len(answers) >= 10 for answers in WRONG.values())
-    assert all(len(answers) >= 5 for answers in RIGHT.values())
+TestAnswers = answer_tests("13", WRONG, RIGHT)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from lessons.checks import check
 from lessons.checks.conv_lstm import CHECKS
-from tests.checks.exercises import each_right_answer, each_wrong_answer, from_notebook, sizes_that_never_vary
+from tests.checks.exercises import answer_tests, from_notebook, sizes_that_never_vary
 
 # ---- one step ----------------------------------------------------------------------------------------------
 
@@ -665,21 +665,7 @@ RIGHT = {
 }  # fmt: skip
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"12.{exercise}", wrong)
-
-
-@each_right_answer(RIGHT)
-def test_another_right_answer_passes(exercise, function):
-    check(f"12.{exercise}", function)
-
-
-def test_every_exercise_is_tried_with_wrong_and_with_right_answers():
-    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
-    assert all(len(answers) >= 10 for answers in WRONG.values())
-    assert all(len(answers) >= 5 for answers in RIGHT.values())
+TestAnswers = answer_tests("12", WRONG, RIGHT)
 
 
 @pytest.mark.parametrize("exercise", CHECKS)

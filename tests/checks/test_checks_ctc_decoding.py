@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from lessons.checks import check
 from lessons.checks.ctc_decoding import CHECKS
 from lessons.ctc import metrics
-from tests.checks.exercises import each_right_answer, each_wrong_answer, sizes_that_never_vary
+from tests.checks.exercises import answer_tests, sizes_that_never_vary
 
 # ---- one frame of prefix beam search, with slips -----------------------------------------------------------
 
@@ -653,22 +652,7 @@ RIGHT = {
 }  # fmt: skip
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"05.{exercise}", wrong)
-
-
-@each_right_answer(RIGHT)
-def test_other_ways_to_be_right_pass(exercise, function, capsys):
-    check(f"05.{exercise}", function)
-    assert capsys.readouterr().out == f"05.{exercise}: correct\n"
-
-
-def test_every_exercise_is_tried_with_many_answers():
-    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
-    assert all(len(answers) >= 10 for answers in WRONG.values())
-    assert all(len(answers) >= 5 for answers in RIGHT.values())
+TestAnswers = answer_tests("05", WRONG, RIGHT)
 
 
 @pytest.mark.parametrize("exercise", CHECKS)

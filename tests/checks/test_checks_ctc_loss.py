@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from lessons import ctc
-from lessons.checks import check
 from lessons.checks import ctc_loss as references
 from lessons.checks.ctc_loss import CHECKS
-from tests.checks.exercises import each_right_answer, each_wrong_answer, sizes_that_never_vary
+from tests.checks.exercises import answer_tests, sizes_that_never_vary
 
 NEVER = -math.inf
 
@@ -501,12 +500,6 @@ RIGHT = {
 }
 
 
-@each_right_answer(RIGHT)
-def test_another_right_answer_passes(exercise, function, capsys):
-    check(f"04.{exercise}", function)
-    assert "correct" in capsys.readouterr().out
-
-
 # ---- wrong answers -----------------------------------------------------------------------------------------
 
 WRONG = {
@@ -669,16 +662,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"04.{exercise}", wrong)
-
-
-def test_every_exercise_is_tried_with_at_least_ten_wrong_answers_and_five_right_ones():
-    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
-    assert all(len(answers) >= 10 for answers in WRONG.values())
-    assert all(len(answers) >= 5 for answers in RIGHT.values())
+TestAnswers = answer_tests("04", WRONG, RIGHT)
 
 
 @pytest.mark.parametrize("exercise", ["forward", "backward", "loss_and_gradient"])

@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from torch.autograd import grad as grad_under_another_name
 from torch.func import vjp as vjp_under_another_name
 
-from lessons.checks import check
 from lessons.checks.gru import CHECKS
-from tests.checks.exercises import each_right_answer, each_wrong_answer, sizes_that_never_vary
+from tests.checks.exercises import answer_tests, sizes_that_never_vary
 
 
 def sigmoid_by_exp(a):
@@ -549,22 +548,7 @@ RIGHT = {
 }
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"03.{exercise}", wrong)
-
-
-@each_right_answer(RIGHT)
-def test_a_right_answer_in_another_style_passes(exercise, function, capsys):
-    check(f"03.{exercise}", function)
-    assert capsys.readouterr().out == f"03.{exercise}: correct\n"
-
-
-def test_every_exercise_is_tried_in_ten_wrong_and_five_right_ways():
-    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
-    assert all(len(answers) >= 10 for answers in WRONG.values())
-    assert all(len(answers) >= 5 for answers in RIGHT.values())
+TestAnswers = answer_tests("03", WRONG, RIGHT)
 
 
 @pytest.mark.parametrize("exercise", CHECKS)

@@ -10,13 +10,10 @@ import re
 from itertools import groupby, pairwise
 
 import numpy as np
-import pytest
 import torch
 
-from lessons.checks import check
-from lessons.checks.lip_data import CHECKS
 from lessons.data.grid.mouth_crop import smooth
-from tests.checks.exercises import each_right_answer, each_wrong_answer
+from tests.checks.exercises import answer_tests
 
 NAN = float("nan")
 
@@ -379,12 +376,6 @@ WRONG = {
 }  # fmt: skip
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"07.{exercise}", wrong)
-
-
 RIGHT = {
     "parse_align": [
         right_parse,
@@ -404,12 +395,4 @@ RIGHT = {
 }
 
 
-@each_right_answer(RIGHT)
-def test_a_right_answer_in_another_style_is_accepted(exercise, function, capsys):
-    check(f"07.{exercise}", function)
-    assert capsys.readouterr().out == f"07.{exercise}: correct\n"
-
-
-def test_every_exercise_is_tried_with_at_least_ten_wrong_answers():
-    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
-    assert all(len(answers) >= 10 for answers in WRONG.values())
+TestAnswers = answer_tests("07", WRONG, RIGHT)

@@ -14,9 +14,8 @@ import pytest
 import torch
 from torch import nn
 
-from lessons.checks import check
 from lessons.checks.lipnet import CHECKS
-from tests.checks.exercises import each_right_answer, each_wrong_answer, sizes_that_never_vary
+from tests.checks.exercises import answer_tests, sizes_that_never_vary
 
 # ---- forward -----------------------------------------------------------------------------------------------
 
@@ -616,21 +615,7 @@ RIGHT = {
 }
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"06.{exercise}", wrong)
-
-
-@each_right_answer(RIGHT)
-def test_another_right_answer_passes(exercise, function, capsys):
-    check(f"06.{exercise}", function)
-    assert capsys.readouterr().out == f"06.{exercise}: correct\n"
-
-
-def test_every_exercise_is_tried_with_ten_wrong_answers_and_five_right_ones():
-    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
-    assert min(map(len, WRONG.values())) >= 10 and min(map(len, RIGHT.values())) >= 5
+TestAnswers = answer_tests("06", WRONG, RIGHT)
 
 
 @pytest.mark.parametrize("exercise", CHECKS)

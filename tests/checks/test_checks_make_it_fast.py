@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from lessons.checks import check
-from lessons.checks.make_it_fast import CHECKS, HOST, Device
-from tests.checks.exercises import each_right_answer, each_wrong_answer
+from lessons.checks.make_it_fast import HOST, Device
+from tests.checks.exercises import answer_tests
 
 
 def timer(warm=True, warm_wait=True, end_wait=True, combine=statistics.median, whole=False, again=True):
@@ -313,21 +312,7 @@ RIGHT = {
 }  # fmt: skip
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"16.{exercise}", wrong)
-
-
-@each_right_answer(RIGHT)
-def test_other_styles_are_right(exercise, function):
-    CHECKS[exercise](function)
-
-
-def test_every_exercise_is_tried_with_enough_answers():
-    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
-    assert all(len(answers) >= 10 for answers in WRONG.values())
-    assert all(len(answers) >= 5 for answers in RIGHT.values())
+TestAnswers = answer_tests("16", WRONG, RIGHT)
 
 
 def test_the_device_works_after_its_calls_have_come_back():

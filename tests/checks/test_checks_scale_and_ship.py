@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from lessons.checks import check
 from lessons.checks.scale_and_ship import CHECKS
-from tests.checks.exercises import each_right_answer, each_wrong_answer, sizes_that_never_vary
+from tests.checks.exercises import answer_tests, sizes_that_never_vary
 
 
 def folding(weight=lambda w, s: w * s.view(-1, 1, 1, 1, 1), bias=lambda b, m, s, beta: (b - m) * s + beta,
@@ -294,21 +293,7 @@ RIGHT = {
 }
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"17.{exercise}", wrong)
-
-
-@each_right_answer(RIGHT)
-def test_other_styles_are_right(exercise, function):
-    CHECKS[exercise](function)
-
-
-def test_every_exercise_is_tried_with_enough_answers():
-    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
-    assert all(len(answers) >= 10 for answers in WRONG.values())
-    assert all(len(answers) >= 5 for answers in RIGHT.values())
+TestAnswers = answer_tests("17", WRONG, RIGHT)
 
 
 @pytest.mark.parametrize("exercise", CHECKS)

@@ -9,12 +9,10 @@ import re
 from itertools import groupby, pairwise
 
 import numpy as np
-import pytest
 import torch
 
-from lessons.checks import check
 from lessons.ctc.metrics import edit_distance
-from tests.checks.exercises import each_right_answer, each_wrong_answer
+from tests.checks.exercises import answer_tests
 
 
 def collapsed(path: str) -> str:
@@ -161,12 +159,4 @@ RIGHT = {
 }
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"00.{exercise}", wrong)
-
-
-@each_right_answer(RIGHT)
-def test_right_answers_in_other_styles_pass(exercise, function):
-    check(f"00.{exercise}", function)
+TestAnswers = answer_tests("00", WRONG, RIGHT)

@@ -11,10 +11,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lessons.checks import agree, check, find
+from lessons.checks import agree, find
 from lessons.checks.stcnn import CHECKS
 from lessons.layers.conv3d import conv3d_loops, conv3d_matmul
-from tests.checks.exercises import each_right_answer, each_wrong_answer, from_notebook, sizes_that_never_vary
+from tests.checks.exercises import answer_tests, from_notebook, sizes_that_never_vary
 
 # ---- the forward pass --------------------------------------------------------------------------------------
 
@@ -419,21 +419,7 @@ RIGHT = {
 }  # fmt: skip
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"02.{exercise}", wrong)
-
-
-@each_right_answer(RIGHT)
-def test_a_right_answer_in_another_style_is_accepted(exercise, function):
-    check(f"02.{exercise}", function)
-
-
-def test_every_exercise_is_tried_with_ten_wrong_answers_and_five_right_ones():
-    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
-    assert all(len(answers) >= 10 for answers in WRONG.values())
-    assert all(len(answers) >= 5 for answers in RIGHT.values())
+TestAnswers = answer_tests("02", WRONG, RIGHT)
 
 
 @pytest.mark.parametrize("exercise", ["conv3d_forward", "conv3d_backward"])

@@ -6,12 +6,9 @@ That the shown solution passes: tests/checks/test_solutions.py.
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
-from lessons.checks import check
-from lessons.checks.strangers import CHECKS
-from tests.checks.exercises import each_right_answer, each_wrong_answer
+from tests.checks.exercises import answer_tests
 
 
 def gamma(shape=lambda c: (len(c), 1, 1, 1), size=lambda s: s, change=lambda out, c: out, source=None):
@@ -249,17 +246,6 @@ WRONG = {
 }
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"10.{exercise}", wrong)
-
-
-def test_every_exercise_is_tried_with_at_least_ten_wrong_answers():
-    assert WRONG.keys() == CHECKS.keys()
-    assert all(len(answers) >= 10 for answers in WRONG.values())
-
-
 def field(clips, strength, rng):
     """Another right answer: a lamp that stands to one side."""
     across = torch.linspace(-1, 1, clips.shape[-1])  # (W,)
@@ -362,7 +348,4 @@ RIGHT = {
 }
 
 
-@each_right_answer(RIGHT)
-def test_right_answers_in_other_styles_are_accepted(exercise, function, capsys):
-    check(f"10.{exercise}", function)
-    assert capsys.readouterr().out == f"10.{exercise}: correct\n"
+TestAnswers = answer_tests("10", WRONG, RIGHT)

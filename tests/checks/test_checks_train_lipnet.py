@@ -20,7 +20,7 @@ from lessons.checks import check
 from lessons.checks.train_lipnet import CHECKS, SLIPS, _step
 from lessons.ctc import ctc_loss
 from lessons.ctc.metrics import edits
-from tests.checks.exercises import each_right_answer, each_wrong_answer, sizes_that_never_vary
+from tests.checks.exercises import answer_tests, sizes_that_never_vary
 
 
 def step(
@@ -499,22 +499,7 @@ RIGHT = {
 }
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"09.{exercise}", wrong)
-
-
-@each_right_answer(RIGHT)
-def test_a_right_answer_in_another_style_is_accepted(exercise, function, capsys):
-    check(f"09.{exercise}", function)
-    assert capsys.readouterr().out == f"09.{exercise}: correct\n"
-
-
-def test_every_exercise_is_tried_in_many_ways():
-    assert WRONG.keys() == RIGHT.keys() == CHECKS.keys()
-    assert all(len(answers) >= 10 for answers in WRONG.values())
-    assert all(len(answers) >= 5 for answers in RIGHT.values())
+TestAnswers = answer_tests("09", WRONG, RIGHT)
 
 
 @pytest.mark.parametrize("exercise", ["train_step", "mended_loss"])

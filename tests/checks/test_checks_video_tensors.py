@@ -14,9 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from lessons.checks import check
 from lessons.checks.video_tensors import CHECKS
-from tests.checks.exercises import each_right_answer, each_wrong_answer, sizes_that_never_vary
+from tests.checks.exercises import answer_tests, sizes_that_never_vary
 
 # ---- change_layout -----------------------------------------------------------------------------------------
 
@@ -485,15 +484,7 @@ RIGHT = {
 }
 
 
-@each_wrong_answer(WRONG)
-def test_a_wrong_answer_is_told_where_to_look(exercise, wrong, message):
-    with pytest.raises(AssertionError, match=message):
-        check(f"01.{exercise}", wrong)
-
-
-@each_right_answer(RIGHT)
-def test_right_answers_in_other_styles_pass(exercise, function):
-    check(f"01.{exercise}", function)
+TestAnswers = answer_tests("01", WRONG, RIGHT)
 
 
 @pytest.mark.parametrize("exercise", CHECKS)
