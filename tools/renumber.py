@@ -129,7 +129,7 @@ RULES = (
     ("", "", r"[\"'`](?P<refs>NN)(?=\.[a-z{])(?!\.(?:csv|gif|ipynb|json|md|mp4|mpg|png|py|txt)\b)"),
     (r"\.py$", "", r"(?P<quote>[\"'])(?P<refs>NN(?:, NN)+|(?=0)NN)(?P=quote)"),
     (r"_capstone\.py$", r"\(\"(?:find|join|read)\b[^)\n]*", r"\"(?P<refs>NN)\""),  # its table of parts
-    (r"\.py$", "", r"\b(?:from_notebook|source|notebooks|unit_tests)\([\"'](?P<refs>NN)[\"']"),
+    (r"\.py$", "", r"\b(?:answer_tests|from_notebook|source|notebooks|unit_tests)\([\"'](?P<refs>NN)[\"']"),
     # prerequisites, as in "LipNet (06)", and tables with a column of notebooks
     (r"^notebooks/src/", r"\*\*You need\*\*(?:.|\n(?!#?[ \t]*\n))*", r"\((?P<refs>LIST)(?=\))"),
     ("", r"(?m)^(?:# )?\|.*\bnotebooks? *\|.*\n(?:(?:# )?\|.*\n?)+", r"\| *(?P<refs>NN(?:, NN)*)(?= *\|)"),

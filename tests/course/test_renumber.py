@@ -106,6 +106,7 @@ def test_two_notebooks_of_one_number_are_refused():
         ('check("09.fold", fold)', 'check("10.fold", fold)'),
         ('check(f"10.{exercise}", wrong)', 'check(f"11.{exercise}", wrong)'),
         ('from_notebook("11", "fold_solution")', 'from_notebook("12", "fold_solution")'),
+        ('answer_tests("09", WRONG, RIGHT)', 'answer_tests("10", WRONG, RIGHT)'),
         ('STARTS = "00, 09, 11"', 'STARTS = "00, 10, 12"'),
         ('main(["build", "10"])', 'main(["build", "11"])'),
         ('make browser ONLY="00 09 11"; ONLY=10', 'make browser ONLY="00 10 12"; ONLY=11'),
