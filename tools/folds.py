@@ -31,7 +31,7 @@ FOLDS: tuple[tuple[str, ...], ...] = (
     ("s27", "s30"),
     ("s26", "s32"),
 )
-EPOCHS, MOTION_EPOCHS = 46, 20  # of a fold: about a third of the preset's steps
+EPOCHS, MOTION_EPOCHS = 36, 14  # of a fold
 ENOUGH = 10  # clips of one person for a rate of their own
 
 
