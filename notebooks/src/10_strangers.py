@@ -455,8 +455,8 @@ assert torch.allclose(ours, correlation_loss(5 * p + 3, q), atol=1e-4)
 #   starts at zero, and for a random part of the clips it is switched off in training, so the measures must be
 #   enough.
 #
-# The figure has the shapes of one training step, with 4 clips and 16 motions. The adapter and the GRUs process
-# all 20 as one batch.
+# The figure has the shapes of one training step, with 4 clips and 16 motions. The adapter and the GRUs
+# process all 20 as one batch.
 
 # %% tags=["hide-input"]
 # @title Plot: the shapes of one training step { display-mode: "form" }
