@@ -403,7 +403,7 @@ agree("your AP50 and the package's", ours, theirs, tolerance=0.05)
 # which recall do you get, at which precision?
 
 # %% tags=["hide-input"]
-# @title Plot { display-mode: "form" }
+# @title Interaction { display-mode: "form" }
 truths_few = [
     ap.Truth(
         torch.from_numpy(few.boxes[i, t][few.labels[i] >= 0]),
@@ -424,8 +424,6 @@ def at_threshold(threshold=MIN_SCORE):
     fig.axes[0].plot(r, p, "o", color="black", ms=9)
     return fig
 
-
-at_threshold()
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: the slider is a widget, which lives only while the notebook runs
