@@ -1,7 +1,7 @@
 """The tables of a model card for people: by speaker, by slot of the grammar, by what a webcam does.
 
     python -m tools.card lipnet_strangers
-    python -m tools.card lipnet_strangers --data ../shared/grid --speakers ../shared/grid_speakers
+    python -m tools.card lipnet_strangers --data data/grid --speakers data/grid_speakers data/strangers_val
 
 prints the tables that ``results.json`` and, if it is there, ``webcam.json`` (``tools.webcam``) in the folder
 of that model give. With ``--data`` the model reads all validation clips first, and ``results.json`` is

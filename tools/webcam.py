@@ -1,6 +1,6 @@
 """How much worse a model reads what a webcam does to a video: tilt, distance, light, frame rate, bit rate.
 
-    python -m tools.webcam ../shared/grid ../shared/grid_speakers --model lipnet_anyone --out webcam.json
+    python -m tools.webcam data/grid data/grid_speakers --model lipnet_anyone --out webcam.json
 
 Each folder is a mouth set with videos of whole faces beside its manifest, ``raw/sN/ID.mpg``; those of its
 validation clips are taken. Each video is decoded, changed in one way, encoded anew and read by the same code

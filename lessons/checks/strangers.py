@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -47,12 +48,19 @@ def relight(function: Callable) -> None:
                 "not depend on its neighbors, nor on its position in the clip."
             )
     _expect_own_light(function)
+    _expect_no_neighbors(function)
+    _expect_motion(function)
 
 
 def _lit(function: Callable, clips: Tensor, strength: float, seed: int, name: str) -> Tensor:
     """What the function gives, after the checks that need no second result."""
-    given = clips.clone()
+    given, states = clips.clone(), _global_states()
     found = call(function, given, strength, np.random.default_rng(seed))
+    if _global_states() != states:
+        raise AssertionError(
+            f"{name} drew from a global generator, or seeded it, which changes every random number that the "
+            "program draws later. Draw from rng, nothing else."
+        )
     if not torch.equal(given, clips):
         raise AssertionError(f"{name} changed the clips that it was given. Make new ones.")
     hint = "Light changes gray values, neither the number of frames nor their size."
@@ -69,6 +77,12 @@ def _lit(function: Callable, clips: Tensor, strength: float, seed: int, name: st
             f"{name} gave values from {low:.1f} to {high:.1f}: a camera's values lie from 0 to 255; clamp."
         )
     return found
+
+
+def _global_states() -> tuple[bytes, str, tuple]:
+    """Of torch's, numpy's and Python's generators."""
+    legacy = str(np.random.get_state())  # noqa: NPY002
+    return torch.random.get_rng_state().numpy().tobytes(), legacy, random.getstate()
 
 
 def _expect_light(lit: Tensor, clips: Tensor, name: str) -> None:
@@ -119,6 +133,32 @@ def _expect_own_light(function: Callable) -> None:
         raise AssertionError("Of eight clips all came out darker, or all brighter: let it go both ways.")
 
 
+def _expect_no_neighbors(function: Callable) -> None:
+    """What a clip becomes depends on that clip: not on what else is in the batch."""
+    clips = _clips(8, (3, 4, 6, 5))
+    clips[0] *= 0.5  # not the brightest one
+    others = clips.clone()
+    others[1:] = 0.0  # black
+    lit, found = (_lit(function, c, 0.5, 0, f"relight for {len(c)} clips") for c in (clips, others))
+    if (lit[0] - found[0]).abs().max() > 0.1:
+        raise AssertionError(
+            "relight: a clip comes out differently when the other clips of the batch are black. A maximum or "
+            "a mean over the batch? Each clip has a light of its own."
+        )
+
+
+def _expect_motion(function: Callable) -> None:
+    """Rare draws count, too: a training draws thousands."""
+    many = _clips(10, (1, 4, 8, 12)).repeat(200, 1, 1, 1)  # (200, T, H, W)
+    lit = _lit(function, many, 0.5, 3, "relight for 200 equal clips")
+    moves, before = ((x[:, 1] - x[:, 0]).abs().flatten(1).mean(1) for x in (lit, many))  # (200,)
+    if (moves < 0.01 * before).any():
+        raise AssertionError(
+            f"relight for 200 equal clips, strength 0.5: in {int((moves < 0.01 * before).sum())} of them "
+            "nothing moves any more. Can your factor become 0 or negative? Draw its logarithm instead."
+        )
+
+
 def correlation_loss(function: Callable) -> None:
     """function(seen (T, B, n), true (T, B, n)) -> 1 - the mean correlation over time, ()."""
     generator = torch.Generator().manual_seed(0)
@@ -131,6 +171,7 @@ def correlation_loss(function: Callable) -> None:
         ((30, 2, 9), 300.0, 0.0, "The scale must not matter: divide by each trajectory's own norm."),
         ((30, 2, 9), -2.0, 3.0, "A trajectory that runs the other way has correlation -1, and loss near 2."),
         ((30, 2, 9), 0.3, -7.0, "A small scale must not matter either: keep what you add to 0 tiny."),
+        ((30, 2, 9), 3e-3, 0.0, "A new network moves hardly at all: keep what you add to 0 tiny."),
     ]
     for shape, scale, offset, hint in cases:
         true = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -172,6 +213,13 @@ def _expect_correlation(function: Callable, seen: Tensor, true: Tensor, name: st
 def _expect_extremes(function: Callable) -> None:
     """Equal trajectories have loss 0, a constant one has loss 1, and its gradient is finite."""
     true = torch.randn(20, 2, 3, generator=torch.Generator().manual_seed(1))
+    far = 1000 + true  # landmarks in pixels of a large image, float32
+    found = expect_tensor(call(function, true, far), (), "correlation_loss far from 0", "").item()
+    if abs(found) > 5e-3:
+        raise AssertionError(
+            f"correlation_loss of a trajectory and the same 1000 higher, in float32, gave {found:.3f}, "
+            "expected 0. Subtract the mean first: a difference of large squares has few correct digits."
+        )
     found = expect_tensor(call(function, true.clone(), true), (), "correlation_loss of equal tensors", "")
     if abs(found.item()) > 5e-3:
         raise AssertionError(f"correlation_loss of equal tensors gave {found.item():.3f}, expected 0.")

@@ -119,8 +119,13 @@ def _precision_cases() -> Iterator[Case]:
         ([_video([0.5, 0.5 + 1e-6, 0.5 + 2e-6, 0.5 - 1e-6], "--++")], 3),
         "The scores are close together, but their order is clear: round nothing.",
     )
+    yield Case(
+        ([_video([-0.5, 2.5, -3.0], "+-+"), _video([1.5, -2.0], "+-")], 4),
+        "Scores may be logits: below 0, above 1. Only their order counts, and every detection counts.",
+    )
     yield Case((_random_videos((7, 1, 12, 0, 4), g), 15), "Rank all detections together.")
     yield Case((_random_videos((30, 2, 5, 9, 3), g), 40), "Rank all detections together.")
+    yield Case((_random_videos((90, 120, 45), g), 170), "Every detection counts, however long the list is.")
 
 
 def _precision_mistake(found: Any, expected: float, case: Case) -> str | None:
@@ -215,6 +220,10 @@ def _kalman_cases() -> Iterator[Case]:
     yield Case((*_tracks(7, rng), 3.0), "Seven tracks, all at once.")
     state, covariance, measured = _tracks(4, rng)
     yield Case(
+        (state * 20, covariance, state[:, 0] * 20 + np.array([[90.0, -70.0]]), 1.5),
+        "Centers and residuals of hundreds of pixels: the update is linear, and nothing is clipped.",
+    )
+    yield Case(
         (state, covariance, measured, 1e-4), "A detector without noise: the center is what it measured."
     )
     yield Case((state, covariance, measured, 1e4), "A detector of pure noise: nothing is corrected.")
@@ -280,12 +289,20 @@ def _peak_cases() -> Iterator[Case]:
     )
     yield Case((torch.rand(3, 6, 5, generator=g, dtype=torch.float64),), "Every class has peaks of its own.")
     yield Case(
+        (torch.randn(2, 5, 7, generator=g, dtype=torch.float64) * 1e9 - 1e10,),
+        "Far below zero, too: what stands outside the map is −∞, not a number that happens to be low.",
+    )
+    yield Case(
         (torch.rand(1, 9, 8, generator=g, dtype=torch.float64) / 50,),
         "A peak may be low: the score is looked at later.",
     )
     yield Case(
         (torch.tensor([[[0.4, 0.4, 0.1, 0.4]]]).double(),),
         "Two neighbors that are equally high are both peaks.",
+    )
+    yield Case(
+        (torch.tensor([[[0.5, 0.5 + 1e-6, 0.5], [0.2, 0.5 + 2e-6, 0.1]]]).double(),),
+        "A neighbor that is a little higher is higher: compare exactly, and round nothing.",
     )
     yield Case((torch.rand(2, 5, 1, generator=g, dtype=torch.float64),), "A map of one column is a map.")
     yield Case((torch.full((1, 1, 1), -3.0, dtype=torch.float64),), "A cell without neighbors is a peak.")

@@ -59,7 +59,8 @@ def curves(
     Args:
         runs: name -> values. Values of shape (N,) give a line; (seeds, N) give the mean as a line and the
             range from the worst to the best seed as a band; a pair ``(steps, values)`` brings its own steps.
-        steps: (N,) the horizontal axis of all runs that bring none; by default 0 … N-1.
+        steps: (N,) the horizontal axis of all runs that bring none; by default 0 … N-1. Where all steps are
+            integers, the axis has no ticks between them.
         plateau: (start, end) on the horizontal axis, shaded and named ``plateau_label``.
         level: a dashed horizontal line, such as a baseline, named ``level_label``.
         logx: a logarithmic horizontal axis, labeled with integers; steps above 0.
@@ -73,9 +74,10 @@ def curves(
         ax.axvspan(*plateau, color=RULE, alpha=0.5, lw=0)
         at = {"transform": ax.get_xaxis_transform(), "va": "bottom"}
         write(ax, sum(plateau) / 2, 0.03, plateau_label, fontsize=9, color=FAINT, **at)
-    ends, told = [], []
+    ends, told, counted = [], [], True
     for name, values, color in colored(runs, "runs"):
         x, y = _points(name, values, steps)  # (N,), (seeds, N)
+        counted = counted and bool((x == np.round(x)).all())
         mean = y.mean(axis=0)
         if len(y) > 1:
             ax.fill_between(x, y.min(axis=0), y.max(axis=0), color=color, alpha=0.18, lw=0)
@@ -98,6 +100,8 @@ def curves(
         told.append(f"a dashed line at {short(level)}" + (f" ({level_label})" if level_label else ""))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.margins(x=0.01)
+    if counted:  # there is no frame 2.5
+        ax.xaxis.get_major_locator().set_params(integer=True)
     name_the_ends(ax, ends)
     measure = f"log10 of {ylabel}" if powers else ylabel
     return finish(fig, f"Line chart of {measure} over {xlabel}; {'; '.join(told)}.", title, ax)

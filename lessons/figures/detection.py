@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,9 +66,9 @@ def center_maps(
     # The axes are in pixels from edge to edge, so that a box of 0 to 8 is exactly one grid cell.
     first.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(0, breadth, height, 0))
     for edge in range(1, shape[1]):
-        first.axvline(edge * breadth / shape[1], color="white", lw=0.5, alpha=0.6)
+        first.axvline(edge * breadth / shape[1], color=BLUE, lw=0.7, alpha=0.8)  # seen on light and dark
     for edge in range(1, shape[0]):
-        first.axhline(edge * height / shape[0], color="white", lw=0.5, alpha=0.6)
+        first.axhline(edge * height / shape[0], color=BLUE, lw=0.7, alpha=0.8)
     for box in to_numpy(boxes, "boxes", 2) if len(boxes) else ():
         draw_box(first, box, VERMILION)
         first.plot((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, "+", color=VERMILION, ms=9, mew=1.8)
@@ -76,6 +76,10 @@ def center_maps(
     peaks = []
     for ax, (name, values) in zip(others, drawn.items(), strict=True):
         ax.imshow(values, cmap=AMOUNT, vmin=0, vmax=1)
+        for edge in range(1, shape[1]):
+            ax.axvline(edge - 0.5, color=RULE, lw=0.6)
+        for edge in range(1, shape[0]):
+            ax.axhline(edge - 0.5, color=RULE, lw=0.6)
         for (row, column), value in np.ndenumerate(values):
             if value >= least:
                 text = "1" if value > 0.995 else f"{value:.2f}".lstrip("0")
@@ -203,6 +207,7 @@ def boolean_timeline(
 def scores_with_intervals(
     scores: Mapping[str, Mapping[str, Any]],
     *,
+    second: Collection[str] = (),
     xlabel: str = "AP50, %",
     title: str | None = None,
     width: float = 8.5,
@@ -211,12 +216,15 @@ def scores_with_intervals(
 
     Args:
         scores: method -> test -> (value, low, high) from 0 to 100; all methods have the same tests.
+        second: the methods of a second kind, drawn in a second color.
     """
     if not scores or not next(iter(scores.values())):
         raise ValueError("scores: empty, expected at least one method with one test")
     tests = list(next(iter(scores.values())))
     if wrong := [name for name, each in scores.items() if list(each) != tests]:
         raise ValueError(f"scores[{wrong[0]!r}]: tests {list(scores[wrong[0]])}, expected {tests}")
+    if unknown := sorted(set(second) - set(scores)):
+        raise ValueError(f"second={unknown!r}: expected names of methods, {list(scores)}")
     fig = new_figure(width, 0.3 * len(scores) + (1.2 if title else 0.9))
     axes = fig.subplots(1, len(tests), squeeze=False, sharey=True)[0]
     told = []
@@ -228,9 +236,9 @@ def scores_with_intervals(
                 raise ValueError(
                     f"scores[{name!r}][{test!r}]: {(value, low, high)}, expected low <= value <= high"
                 )
-            color = PALETTE[y % len(PALETTE)]
-            ax.plot([low, high], [y, y], color=color, lw=3, alpha=0.5, solid_capstyle="butt")
-            ax.plot(value, y, "o", color=color, ms=5.5)
+            color = VERMILION if name in second else BLUE
+            ax.plot([low, high], [y, y], color=color, lw=4.5, alpha=0.5, solid_capstyle="butt")
+            ax.plot(value, y, "o", color=color, ms=4)
             means.append(f"{name} {value:.0f}")
         told.append(f"{test}: {', '.join(means)}")
         ax.set(xlim=(0, 100), xlabel=xlabel)

@@ -4,7 +4,7 @@
 # **You will write the loss that trains a lip reader from whole sentences, without a label for any single
 # frame, derive its gradient by hand, and train with it.**
 #
-# *Core path: about 60 minutes; deeper sections: about 35; all cells together run in about
+# *Core path: about 57 minutes; deeper sections: about 35; all cells together run in about
 # 40 seconds on one CPU core.*
 #
 # **You need**: logarithms, the softmax, `backward`, and the rule of notebook 00 that turns a path into text.
@@ -14,7 +14,7 @@
 # - say what CTC sums over, and how many terms the sum has;
 # - write the forward-backward algorithm in log space;
 # - derive the gradient, *softmax − occupancy*, and test it;
-# - explain why a CTC training starts with blanks and ends in peaks;
+# - explain how a CTC training starts, how it ends, and why;
 # - say how many frames one sentence needs, and what one clip that is too short does to a training.
 
 # %%
@@ -38,8 +38,8 @@ alphabet = Alphabet()  # 28 classes: blank 0, space 1, a to z 2 to 27
 # %% [markdown]
 # ## 1. No labels per frame
 #
-# A talker says *place green at q three soon* (`sentence`). Here are ten frames of *place*. In which does the
-# *l* begin? In which the *e*?
+# A talker says *place green at q three soon* (`sentence`). Here are ten frames of *place*. In which frame
+# does the *l* begin, and in which the *e*?
 
 # %% tags=["hide-input"]
 # @title Plot: ten frames of a talker { display-mode: "form" }
@@ -143,6 +143,8 @@ def loss_by_definition(log_probs, label):
     return -per_frame.sum(dim=1).exp().sum().log()  # ()
 
 
+# %% tags=["hide-input"]
+# @title Helper: torch_loss, the same by F.ctc_loss { display-mode: "form" }
 def torch_loss(log_probs, label):
     """The same by torch, which wants a batch: (T, 1, V), targets, frames, label lengths."""
     return F.ctc_loss(
@@ -150,6 +152,7 @@ def torch_loss(log_probs, label):
     )
 
 
+# %%
 _ = torch.manual_seed(2)
 logits = (1.3 * torch.randn(8, 4, dtype=torch.float64)).requires_grad_()  # (T, V): eight frames of -bin
 log_probs = logits.log_softmax(-1)  # (T, V)
@@ -223,11 +226,12 @@ for label in (list(p) for n in range(1, 5) for p in itertools.product((1, 2, 3),
 # where the largest exponent is 0, so it cannot underflow. Torch has it as `logaddexp` (two numbers) and
 # `logsumexp` (along an axis). $\ln 0$ is `-inf`, for which both return the right value.
 #
-# ### Exercise 1 · `forward` · difficulty ★★★ · 15 minutes
+# ### Exercise 1 · `forward` · difficulty ★★★ · 12 minutes
 #
-# Write the recursion in log space. All states of a frame can be computed at once; a loop over the frames
-# remains. `F.pad(x, (1, -1), value=v)` puts one `v` in front and drops the last element, so position $s$ then
-# holds what stood at $s-1$. A loop over the states is right, too.
+# Write the recursion in log space. `log_probs[:, states]` (T, S) has the $\ln y$ of each state's class. All
+# states of a frame can be computed at once; a loop over the frames remains. `F.pad(x, (1, -1), value=v)` puts
+# one `v` in front and drops the last element, so position $s$ then holds what stood at $s-1$. A loop over the
+# states is right, too.
 
 
 # %%
@@ -374,9 +378,9 @@ assert torch.allclose(package.alpha, alpha) and torch.allclose(package.beta, bet
 # Divided by $p$, the product is the **posterior** $\gamma_t(s) = \alpha_t(s)\,\beta_t(s)/p$: the probability
 # that the path is in state $s$ at frame $t$, given the sentence.
 #
-# In the figure, the area of a dot is a state's fraction of its frame's sum, and the width of a line is what
-# moves along it. $\alpha$ spreads from the start and does not know the end, $\beta$ spreads from the end and
-# does not know the start, and $\gamma$ knows both.
+# In the figure, the area of a dot is a state's fraction of its frame's sum, the width of a line the fraction
+# that moves along it. $\alpha$ spreads from the start and does not know the end, $\beta$ spreads from
+# the end and does not know the start, and $\gamma$ knows both.
 
 
 # %% tags=["hide-input"]
@@ -610,7 +614,7 @@ assert my_ctc(long_letters.log_softmax(-1), bin_label)[0] < 1e-6
 # $$T \ge L + R$$
 #
 # One frame for each letter, and a blank between each equal pair. (Some tutorials demand $T = 2L + 1$. That is
-# the number of *states*, and a path need not visit them all.) Where no path exists, torch's loss is infinite.
+# the number of *states*, and a path need not visit them all.)
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -626,53 +630,11 @@ for label in (list(p) for n in range(1, 6) for p in itertools.product((1, 2, 3),
 # %% [markdown]
 # Count the frames that the *network* returns: a stride in time leaves fewer than the clip has.
 #
-# ## 9. Bug hunt: one clip that is too short
-#
-# LipNet's released training also uses single words, and 82 of 5,867 word clips of GRID's first speaker are
-# too short for their label. Here is such a clip in a batch of two: three frames and the label *aab*, which
-# needs four. Both clips share one linear layer. The check: its gradient must be finite.
-
-
-# %%
-generator = torch.Generator().manual_seed(4)
-x = torch.randn(12, 2, 4, generator=generator, dtype=torch.float64)  # (T, B, V) inputs of two clips
-short = torch.tensor([[1, 1, 2], [2, 3, 0]]), torch.tensor([3, 12]), torch.tensor([3, 2])  # labels, T, L
-
-
-def broken_gradients(loss, **options):
-    """How many of the shared layer's 16 weights get the gradient NaN."""
-    weight = torch.eye(4, dtype=torch.float64, requires_grad=True)  # (V, V)
-    value = loss((x @ weight).log_softmax(-1), *short, reduction="sum", **options)
-    return int(torch.autograd.grad(value, weight)[0].isnan().sum())
-
-
-print(f"NaN in {broken_gradients(F.ctc_loss)} of the 16 gradients")
-
-# %% [markdown]
-# One optimizer step with this gradient makes every weight NaN. (In the package's loss, an impossible clip
-# gets the gradient 0.) The usual advice is `zero_infinity=True`, which repairs torch's gradient. **Predict**
-# what it does to the reported loss.
-
-# %% tags=["predict"]
-value = F.ctc_loss(x.log_softmax(-1), *short, reduction="none", zero_infinity=True)  # (B,)
-print("losses of the two clips:", [round(v, 1) for v in value.tolist()])
-
-# %% tags=["hide-input"]
-# @title Claims { display-mode: "form" }
-assert broken_gradients(F.ctc_loss) == 16
-assert broken_gradients(ctc.ctc_loss) == broken_gradients(F.ctc_loss, zero_infinity=True) == 0
-assert value[0] == 0 and value[1] > 1 and min_frames([1, 1, 2]) == 4 > 3
-assert ctc.ctc_loss(x.log_softmax(-1), *short, reduction="none", zero_infinity=True)[0] == 0
-
-# %% [markdown]
-# <details><summary><b>Answer</b></summary>
-#
-# The impossible clip counts as 0, like a perfect answer. The more clips are impossible, the *better* the mean
-# loss looks.
-# </details>
-#
-# So compare $L + R$ (`min_frames`) with the number of frames for the whole data set before training. The
-# deeper sections have more wrong inputs that torch accepts.
+# **One clip that is too short** has no path, so torch's loss is infinite and its gradient is NaN. One
+# optimizer step with this gradient makes every weight NaN. The usual advice is `zero_infinity=True`. It
+# repairs the gradient, but the clip then counts as loss 0, like a perfect answer: the more clips are
+# impossible, the *better* the mean loss looks. So compare $L + R$ (`min_frames`) with the number of frames
+# for the whole data set before training. (A deeper section shows all this in a small batch.)
 #
 # <details><summary><b>Help: "the loss is inf" or "the loss is NaN"</b></summary>
 #
@@ -897,6 +859,44 @@ show(ctc.loss.log_arrivals)
 # `(B, T, V)`: `logits.transpose(0, 1)`. `input_lengths` and `target_lengths` have $B$ numbers each; targets
 # are `(B, Lmax)` padded, or all labels one after the other.
 # </details>
+
+# %% [markdown]
+# ## Deeper: one clip that is too short
+#
+# LipNet's released training also uses single words, and 82 of 5,867 word clips of GRID's first speaker are
+# too short for their label. Here is such a clip in a batch of two: three frames and the label *aab*, which
+# needs four. Both clips share one linear layer. The check: its gradient must be finite.
+
+
+# %%
+generator = torch.Generator().manual_seed(4)
+x = torch.randn(12, 2, 4, generator=generator, dtype=torch.float64)  # (T, B, V) inputs of two clips
+short = torch.tensor([[1, 1, 2], [2, 3, 0]]), torch.tensor([3, 12]), torch.tensor([3, 2])  # labels, T, L
+
+
+def broken_gradients(loss, **options):
+    """How many of the shared layer's 16 weights get the gradient NaN."""
+    weight = torch.eye(4, dtype=torch.float64, requires_grad=True)  # (V, V)
+    value = loss((x @ weight).log_softmax(-1), *short, reduction="sum", **options)
+    return int(torch.autograd.grad(value, weight)[0].isnan().sum())
+
+
+print(f"NaN in {broken_gradients(F.ctc_loss)} of the 16 gradients")
+
+# %% [markdown]
+# In the package's loss, an impossible clip gets the gradient 0, and so it does in torch's with
+# `zero_infinity=True`. But look at the loss that is reported:
+
+# %%
+value = F.ctc_loss(x.log_softmax(-1), *short, reduction="none", zero_infinity=True)  # (B,)
+print("losses of the two clips:", [round(v, 1) for v in value.tolist()])
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert broken_gradients(F.ctc_loss) == 16
+assert broken_gradients(ctc.ctc_loss) == broken_gradients(F.ctc_loss, zero_infinity=True) == 0
+assert value[0] == 0 and value[1] > 1 and min_frames([1, 1, 2]) == 4 > 3
+assert ctc.ctc_loss(x.log_softmax(-1), *short, reduction="none", zero_infinity=True)[0] == 0
 
 # %% [markdown]
 # ## Deeper: more wrong inputs that torch accepts

@@ -4,7 +4,7 @@
 # **You will write the training step of a lip reader and train one from nothing. Then you will read a real
 # run: what it learned, how far it generalizes, and what it still gets wrong.**
 #
-# *Core path: about 60 minutes; deeper sections: about 45; all cells together run in about 90 seconds on one
+# *Core path: about 58 minutes; deeper sections: about 45; all cells together run in about 90 seconds on one
 # CPU core.*
 #
 # **You need**: PyTorch's `backward`; LipNet's shapes (notebook 06): a clip `(B, C, T, H, W)` goes in,
@@ -73,6 +73,8 @@ COMMANDS, COLORS = ("bin", "lay", "set"), ("blue", "red", "white")
 SENTENCES = [f"{command} {color}" for command in COMMANDS for color in COLORS]
 
 
+# %% tags=["hide-input"]
+# @title Helper: small_clips, some clips of these sentences { display-mode: "form" }
 def small_clips(n: int, seed: int, n_frames: int = 30) -> ClipSet:
     """n clips of one speaker, each with its own timing, movement and noise, cut out at a random moment."""
     speaker, frames, segments = Speaker.random(np.random.default_rng(3)), [], []
@@ -87,6 +89,7 @@ def small_clips(n: int, seed: int, n_frames: int = 30) -> ClipSet:
     return ClipSet(np.stack(frames), lengths, tuple(map(str, range(n))), tuple(sentences), tuple(segments))
 
 
+# %%
 training, validation = small_clips(96, seed=0), small_clips(27, seed=1)
 print(f"{len(training)} + {len(validation)} clips, frames {training.frames.shape}")  # (N, T, H, W)
 shown = training.transcripts.index("lay white")
@@ -192,7 +195,8 @@ train_step = use("09.train_step", train_step, train_step_solution)
 # weight's gradient by its recent size. `watch` is called after each step, so that we can look.
 
 
-# %%
+# %% tags=["hide-input"]
+# @title Helper: the order of the clips, and the extra loss { display-mode: "form" }
 def mini_batches(n, settings):
     """The indices of each step's clips: every epoch visits all clips in a new order."""
     for epoch in range(settings.epochs):
@@ -205,6 +209,7 @@ def hint(weight, batch, model):
     return None if weight == 0 else lambda logits: weight * timing_loss(logits, batch, model)
 
 
+# %%
 def fit(model, clips, settings, watch=lambda *seen: None):
     """Train the model with your train_step."""
     device = next(model.parameters()).device
@@ -218,9 +223,9 @@ def fit(model, clips, settings, watch=lambda *seen: None):
 
 
 # %% [markdown]
-# `lessons.training.lipnet.train` trains the real models. It has logs, checkpoints and mixed precision
-# besides. Two epochs with each from the same initial weights must give the same weights. (Weight decay is
-# off here, as our Adam has none.)
+# `lessons.training.lipnet.train` trains the real models. It adds logs, checkpoints and mixed precision. From
+# the same initial weights, two epochs of either must give the same weights. (Weight decay is off here, as our
+# Adam has none.)
 
 # %%
 plain_settings = Settings(
@@ -247,7 +252,8 @@ assert moved > 30 * 1e-4  # they agree because both went the same way, not becau
 # after 60? Does it learn letters first, or words?
 
 
-# %%
+# %% tags=["hide-input"]
+# @title Helper: watched_run, a training that notes what it sees { display-mode: "form" }
 WATCHED, EVERY = 3, 10  # the validation clip whose outputs we keep; steps between two evaluations
 
 
@@ -267,25 +273,34 @@ def watched_run(settings, model):
     return seen
 
 
+# %%
 small = replace(plain_settings, epochs=20, warmup_steps=15)  # 12 steps per epoch
 
 # %%
 plain_model = small_model()
 plain = watched_run(small, plain_model)
 
-# %% tags=["predict"]
+# %% tags=["hide-input"]
+# @title Plot: loss, blanks and transcripts { display-mode: "form" }
 loss, blanks = np.array(plain["loss"]), np.array(plain["blanks"])
 on_plateau = np.flatnonzero(blanks > 0.97)  # steps at which the best path is almost all blanks
 first, last = int(on_plateau[0]), int(on_plateau[-1])
 steps_shown = [0, 10, 30, 60, 90, 130, max(plain["evaluations"])]
-figures.training_run(
-    {"CTC": loss},
-    {"CTC": blanks},
-    shaded=(first, last),
-    width=7,
-    texts=[(step, plain["evaluations"][step].texts[WATCHED]) for step in steps_shown],
-    title=f"Loss, blanks, and the greedy transcript of one clip, “{validation.transcripts[WATCHED]}”",
-)
+
+
+def what_it_learned():
+    return figures.training_run(
+        {"CTC": loss},
+        {"CTC": blanks},
+        shaded=(first, last),
+        width=7,
+        texts=[(step, plain["evaluations"][step].texts[WATCHED]) for step in steps_shown],
+        title=f"Loss, blanks, and the greedy transcript of one clip, “{validation.transcripts[WATCHED]}”",
+    )
+
+
+# %% tags=["predict"]
+what_it_learned()
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
@@ -360,7 +375,8 @@ assert alphabet.decode(greedy_decode(per_frame.log()[:, None])[0]) not in SENTEN
 # Here are the network's outputs for one validation clip at four steps: one row per class, one column per
 # frame, dark for a high probability.
 
-# %%
+# %% tags=["hide-input"]
+# @title Plot: the outputs at four steps { display-mode: "form" }
 classes = [0, *sorted({int(c) for sentence in SENTENCES for c in alphabet.encode(sentence)})]
 symbols = ["blank", *alphabet.symbols]
 
@@ -374,19 +390,9 @@ def at_steps(steps, columns):
 
 at_steps([10, 60, 100, 230], columns=2)
 
-# %% tags=["nbval-ignore-output"]
-# output not compared: the slider is a widget, which lives only while the notebook runs
-from ipywidgets import interact
-
-
-@interact(step=(0, 230, EVERY))
-def look(step=60):
-    return at_steps([step], columns=1)
-
-
 # %% [markdown]
-# Move the slider. At the end, most letters take one or two frames, and blanks fill the rest: CTC's **peaky
-# behavior**. One frame per letter is enough for the loss.
+# At the end, most letters take one or two frames, and blanks fill the rest: CTC's **peaky behavior**. One
+# frame per letter is enough for the loss. (A deeper section has a slider for all steps.)
 #
 # ### Why the blank?
 #
@@ -423,7 +429,8 @@ assert abs(at_plateau[:, 0].mean() - constant[0, 0]) < 0.08  # on the plateau, t
 # Validation clips decided nothing in this run: neither when to stop nor which epoch to keep.
 
 
-# %%
+# %% tags=["hide-input"]
+# @title Helper: the log, the errors per sentence, a bootstrap interval { display-mode: "form" }
 def read_log(path):
     """column -> values, one per epoch."""
     with open(path, newline="", encoding="utf-8") as file:
@@ -443,6 +450,7 @@ def interval(values, draws=4000):
     return np.quantile(values[picks].mean(1), (0.025, 0.975))
 
 
+# %%
 RUNS = {"GRID speaker 1": "lipnet_small_grid_s1", "synthetic talker": "lipnet_small_synthetic"}
 folders = {title: checkpoint.trained_folder(name) for title, name in RUNS.items()}
 logs = {title: read_log(folder / "log.csv") for title, folder in folders.items()}
@@ -520,7 +528,8 @@ assert grid_log["train_loss"][-1] < 0.5 * grid_log["train_loss"][54]
 # GRID's sentences have six slots. The error rate of each:
 
 
-# %%
+# %% tags=["hide-input"]
+# @title Plot: the error rate of each slot { display-mode: "form" }
 def slot_errors(report, decoder):
     """The fraction of wrong or missing words per slot, (6,), and its pairs (reference, hypothesis)."""
     pairs = [[] for _ in grammar.SLOTS]
@@ -731,6 +740,21 @@ assert mended < 0.01
 # look alike are a Bayes error that no training removes.
 # </details>
 #
+# ## Deeper: watch one clip at every step
+#
+# Move the slider: how do the outputs of section 2 change from step to step?
+
+# %% tags=["nbval-ignore-output"]
+# output not compared: the slider is a widget, which lives only while the notebook runs
+from ipywidgets import interact
+
+
+@interact(step=(0, 230, EVERY))
+def look(step=60):
+    return at_steps([step], columns=1)
+
+
+# %% [markdown]
 # ## Deeper: word timings
 #
 # GRID notes when each word is spoken. So each frame has a rough label: the letters of the word, spread
@@ -1384,8 +1408,8 @@ assert math.isclose(wer(references, hypotheses), mean_over_sentences(wer, refere
 #   gives the same weights as `lessons.training.lipnet`.
 # - CTC first learns to output nothing, then the same for every clip, then to read. Two blind baselines give
 #   the height of both levels before you train.
-# - Training and validation loss are measured differently when there is regularization. Overfitting shows
-#   when the one falls and the other no longer does.
+# - Training and validation loss are measured differently when there is regularization. A training loss that
+#   falls while the validation loss no longer does means overfitting.
 # - Give every error rate an interval. To claim that two words look alike, compare the errors with guessing.
 # - Ask of every loss what a perfect prediction costs.
 #

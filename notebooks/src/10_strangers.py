@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 10 · Strangers
 #
-# **A lip reader trained on one person misreads most words of everybody else. You will find out why, and train
-# one that generalizes to people it has never seen.**
+# **A lip reader trained on one person misreads most of what other people say. You will find out why, and
+# train one that generalizes to people it has never seen.**
 #
-# *Core path: about 60 minutes; deeper sections: about 6; all cells together run in about two minutes on one
+# *Core path: about 58 minutes; deeper sections: about 8; all cells together run in about two minutes on one
 # CPU core.*
 #
 # **You need**: how LipNet is trained (notebook 09), the talker and splits (notebook 08), the word error rate
@@ -62,7 +62,8 @@ GPU = device.type == "cuda"
 # reads the same clips.
 
 
-# %%
+# %% tags=["hide-input"]
+# @title Plot: one man's model on drawn people { display-mode: "form" }
 def results_of(name):
     """What the training command wrote about a model that comes with the course."""
     return json.loads((checkpoint.trained_folder(name) / "results.json").read_text(encoding="utf-8"))
@@ -86,13 +87,14 @@ figures.dot_plot(
 assert lost > 0.5 and fine < 0.15
 
 # %% [markdown]
-# Drawings are a harsh test for a model of real skin, but it fails on real strangers, too (figures:
+# Drawings are a harsh test for a model trained on real skin, but it fails on real strangers, too (figures:
 # `lessons/trained/lipnet_anyone/README.md`). We study the cause in a small synthetic world.
 #
 # ### A small world
 #
 # Nine sentences of two words, frames of 16 × 32 pixels, 30 frames. Everybody in this world is a talker with a
 # number; the number determines the face, the light, the rate of speech and how much the head moves.
+# `clips_of` (folded) renders clips of some talkers and notes how the mouth moves in each.
 
 # %%
 COMMANDS, COLORS = ("bin", "lay", "set"), ("blue", "red", "white")
@@ -104,6 +106,8 @@ def talker(number: int) -> Speaker:
     return Speaker.random(np.random.default_rng([15, number]))
 
 
+# %% tags=["hide-input"]
+# @title Helper: clips, and the motion in each { display-mode: "form" }
 def motion_of(name, number, sentence, shapes, words):
     """How the mouth of a talker moves through a sentence: nine measures per frame (section 4)."""
     spoken = [(start, end) for start, end, word in words if word not in SILENCES]
@@ -128,10 +132,14 @@ def clips_of(numbers, n, seed, size=(16, 32)):
     return ClipSet(np.stack(frames), lengths, tuple(motions), said, tuple(segments), speakers), motions
 
 
+# %%
 ONE, STRANGERS = [0], range(1000, 1020)
 one, one_motions = clips_of(ONE, 192, seed=0)  # what we train on: one talker
 same, _ = clips_of(ONE, 30, seed=1)  # other clips of the same talker
 strangers, _ = clips_of(STRANGERS, 60, seed=2)  # 20 talkers who are in no training set
+
+# %% tags=["hide-input"]
+# @title Plot: one talker, three strangers { display-mode: "form" }
 faces = {
     f"{number}": strangers.frames[i, 12:24:2] for i, number in enumerate(STRANGERS[:3])
 }  # (6, H, W) each
@@ -241,7 +249,8 @@ assert knows_who > 4 * CHANCE  # measured: 0.92
 # | `relit` | gamma, a smooth light field | another lamp, another skin |
 # | `damaged` | blur, noise, cutout, missing frames | another camera |
 
-# %%
+# %% tags=["hide-input"]
+# @title Plot: one clip in eight disguises { display-mode: "form" }
 large = clips_of(ONE, 1, seed=0, size=(32, 64))[0].frames  # (1, T, H, W)
 eight = disguise(torch.from_numpy(large).repeat(8, 1, 1, 1), np.random.default_rng(1))  # (8, T, H, W)
 first = next(iter(one_motions.values()))
@@ -266,8 +275,10 @@ figures.clip_rows(rows, title="One clip in eight disguises, at two moments")
 # Write an augmentation that changes the light of each clip: a factor, a gamma, a gradient from left to right,
 # or anything else. It must keep the label:
 # - shape, frames and their order stay; the clips that you are given are not modified;
-# - all frames of one clip are changed by the same function, each clip by a different one;
-# - a pixel that gets brighter from one frame to the next still does (or is clamped);
+# - all frames of one clip are changed by the same function, each clip by one of its own, whatever else is in
+#   the batch;
+# - a pixel that gets brighter from one frame to the next still does (or is clamped), and no clip loses its
+#   motion;
 # - values stay within 0 … 255; strength 0 changes nothing, more strength changes more, brighter or darker;
 # - all random numbers come from `rng`.
 
@@ -291,6 +302,9 @@ def relight_solution(clips, strength, rng):
 
 # %%
 relight = use("10.relight", relight, relight_solution)
+
+# %% tags=["hide-input"]
+# @title Plot: one frame in eight lights { display-mode: "form" }
 relit_clips = relight(
     torch.from_numpy(large[:, moments["lip lowest"]][None]).repeat(8, 1, 1, 1).float(),
     0.5,
@@ -346,32 +360,14 @@ figures.mouth_points(
 #
 # Four steps lead from the points to the measures: rotate the clip so that the corners of the mouth are level,
 # move the midpoint between the corners to (0, 0), divide by the median width of the mouth, take differences.
-
-# %%
-show(mouth_measures)
-
-# %% [markdown]
-# **Predict.** Shift all points by 40 crop widths, rotate them by 10°, and scale them by 1.7, as another
-# camera would. By how much do the measures change?
-
-# %% tags=["predict"]
-zoom, angle = 1.7, np.radians(10)
-turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-moved = points["talker 3"] @ turn.T + 40 * 2  # (T, 9, 2); a crop is 2 units wide
-measures = {name: mouth_measures(values) for name, values in points.items()}  # (T, 9) each
-largest = np.abs(mouth_measures(moved) - measures["talker 3"]).max()
-print(f"largest change: {largest:.3f} mouth widths")
-
-# %% tags=["hide-input"]
-# @title Claims { display-mode: "form" }
-assert largest < 1e-4
-
-# %% [markdown]
-# The measures are **invariant** to where the head is, how it is tilted and how near it is, by construction.
+# So the measures are **invariant** to where the head is, how it is tilted and how near it is (a deeper
+# section tests it).
+#
 # They still differ between people: lips are thicker or thinner, jaws open further. So each measure is
 # **standardized over the clip**, to mean 0 and standard deviation 1. What is left is its trajectory.
 
 # %%
+measures = {name: mouth_measures(values) for name, values in points.items()}  # (T, 9) each
 trajectories = {name: standardized(values) for name, values in measures.items()}  # (T, 9) each
 moving = [name for m, name in enumerate(MEASURES) if measures["talker 3"][:, m].std() > 1e-3]
 alike = [
@@ -404,8 +400,8 @@ assert len(moving) == 8 and min(alike) > 0.99
 #
 # ### Exercise 2 · `correlation_loss` · difficulty ★★☆ · 10 minutes
 #
-# Write it for tensors `(T, B, n)`. A constant trajectory has no correlation: its loss is 1, and its gradient
-# is finite.
+# Write it for tensors `(T, B, n)`, in float32 as in float64. A constant trajectory has no correlation: its
+# loss is 1, and its gradient is finite.
 
 
 # %%
@@ -452,16 +448,18 @@ assert torch.allclose(ours, correlation_loss(5 * p + 3, q), atol=1e-4)
 # everybody's motion, while the convolutions see only a few faces.
 #
 # `StrangerLipNet` is a `SmallLipNet` with a bottleneck between its features and its GRUs:
-# - a small perceptron computes nine **measures** from the features, standardized over the clip;
+# - a small MLP (multilayer perceptron) computes nine **measures** from the features, standardized over the
+#   clip;
 # - an **adapter**, two convolutions over time, maps the measures to the input of the GRUs;
 # - in parallel, a **neck** of 12 noisy values passes a little more, such as teeth and tongue. Its output
 #   starts at zero, and for a random part of the clips it is switched off in training, so the measures must be
 #   enough.
+#
+# The figure has the shapes of one training step, with 4 clips and 16 motions. The adapter and the GRUs
+# process all 20 as one batch.
 
-# %%
-show(StrangerLipNet.classify_mixed)
-
-# %%
+# %% tags=["hide-input"]
+# @title Plot: the shapes of one training step { display-mode: "form" }
 model = new(StrangerLipNet).eval()
 B, M = 4, 16  # clips and motions of a step
 with torch.no_grad():
@@ -499,7 +497,7 @@ figures.stranger_diagram(
 # %%
 _, others = clips_of(range(1, 61), 400, seed=5, size=(12, 24))  # we keep the motions and drop the frames
 stranger_settings = StrangerSettings(
-    **common, batch_size=B, motions=M, motion_epochs=0, steps_per_epoch=24, learning_rate=8e-3
+    **common, batch_size=4, motions=16, motion_epochs=0, steps_per_epoch=24, learning_rate=8e-3
 )
 
 
@@ -531,18 +529,21 @@ reader, reader_log = train(
     run_type=run_type,
 )
 
+
+# %% tags=["hide-input"]
+# @title Plot: the WER on strangers during both trainings { display-mode: "form" }
+def wer_curves(logs):
+    curves = {
+        name: (np.array([row["step"] for row in log]), np.array([row["val_wer"] for row in log]))
+        for name, log in logs.items()
+    }
+    title = "Same face, same number of steps"
+    return figures.curves(curves, ylabel="WER on strangers", ylim=(0, 1.1), title=title)
+
+
 # %% tags=["predict"]
 now = evaluate(reader, strangers).wer
-wer_of = {"one talker, plain": plain_log, "one talker and others' motion": reader_log}
-figures.curves(
-    {
-        name: (np.array([row["step"] for row in log]), np.array([row["val_wer"] for row in log]))
-        for name, log in wer_of.items()
-    },
-    ylabel="WER on strangers",
-    ylim=(0, 1.1),
-    title="Same face, same number of steps",
-)
+wer_curves({"one talker, plain": plain_log, "one talker and others' motion": reader_log})
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -560,7 +561,8 @@ assert now < 0.5 < 0.6 < unknown  # measured: 0.1 to 0.25 against 0.93
 # input of the GRUs.
 
 
-# %%
+# %% tags=["hide-input"]
+# @title Helper: activations on the way to the GRUs { display-mode: "form" }
 @torch.no_grad()
 def activations(model, clips):
     """name -> (T, B, ·) activations of a StrangerLipNet on the way to its GRUs."""
@@ -574,6 +576,7 @@ def activations(model, clips):
     }
 
 
+# %%
 fitted, tested = activations(reader, fit_clips), activations(reader, test_clips)
 from_a_frame = {name: frame_probe(fitted[name], tested[name]) for name in fitted}
 print("from one frame: the features reveal the speaker, the values behind the bottleneck hardly do")
@@ -698,10 +701,9 @@ assert not found["speakers"] and not found["clips"] and len(found["sentences"]) 
 # on the others and test on it (**cross-validation**). Every person is tested by a model that has never seen
 # them, at the cost of one training per fold.
 #
-# Then the confidence interval. The **bootstrap** resamples the test clips with replacement.
-# That treats clips as independent, but clips of one person are correlated: if one is hard to read, so are the
-# others. What varies between test sets is *who* is in them. So resample **people**, each with all of their
-# clips.
+# Then compute a confidence interval. The **bootstrap** resamples the test clips with replacement. That treats
+# clips as independent, but clips of one person are correlated: if one is hard to read, so are the others.
+# What varies between test sets is *who* is in them. So resample **people**, each with all of their clips.
 
 # %% [markdown]
 # ## 7. Real people, and what is left
@@ -712,7 +714,8 @@ assert not found["speakers"] and not found["clips"] and len(found["sentences"]) 
 # This is one run with one seed, and its recipe was chosen on s5 and s33, which flatters it a little. The
 # goals, for one model, were set before.
 
-# %%
+# %% tags=["hide-input"]
+# @title Helper: the results, from the file that training wrote { display-mode: "form" }
 report = results_of("lipnet_strangers")
 people = report["speakers"]
 unseen = [name for name in people if name != "s1"]
@@ -748,7 +751,8 @@ assert people["s1"]["greedy"] > 3 * own and people["s1"]["grammar"] > people["s5
 #
 # Which words of strangers are still wrong? Each slot of the grammar has one word per sentence.
 
-# %%
+# %% tags=["hide-input"]
+# @title Plot: wrong words per slot { display-mode: "form" }
 rows = [row for row in report["sentences"] if row["speaker"] in unseen]
 said, read = ([row[key] for row in rows] for key in ("said", "grammar"))
 wrong_in = by_slot(said, read)
@@ -822,6 +826,36 @@ assert constant["bottleneck"] < 0.01 and constant["input of the GRUs"] < 0.1
 # More than half of the variance of the pixels is constant through a clip: face, light and crop. Behind the
 # bottleneck nearly all of the variance is motion.
 #
+# ## Deeper: the measures and the mixed batch, in code
+#
+# The four steps of section 4. (The figure there counts the points from 1, the code from 0.)
+
+# %%
+show(mouth_measures)
+
+# %% [markdown]
+# **Predict.** Shift all points by 40 crop widths, rotate them by 10°, and scale them by 1.7, as another
+# camera would. By how much do the measures change?
+
+# %% tags=["predict"]
+zoom, angle = 1.7, np.radians(10)
+turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+moved = points["talker 3"] @ turn.T + 40 * 2  # (T, 9, 2); a crop is 2 units wide
+largest = np.abs(mouth_measures(moved) - measures["talker 3"]).max()
+print(f"largest change: {largest:.3f} mouth widths")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert largest < 1e-4
+
+# %% [markdown]
+# In a training step, clips and motions are read in one batch. `keep` is 0 for the clips whose neck is
+# switched off; a motion has nothing in the neck.
+
+# %%
+show(StrangerLipNet.classify_mixed)
+
+# %% [markdown]
 # ## Deeper: intervals over clips, intervals over people
 #
 # Which of the two intervals in section 6 is right?

@@ -22,6 +22,7 @@
 import csv
 import json
 import math
+from dataclasses import fields, replace
 from functools import partial
 
 import numpy as np
@@ -50,13 +51,13 @@ from lessons.training.settings import Recipe
 # ## 1. The videos, and what can be reached
 #
 # Labeling every object in every frame of real video is expensive. Ours is drawn, with exact boxes. A video
-# of 20 frames contains one to three discs and crosses. They move by about a quarter of their size per
+# of 20 frames contains one to three discs and crosses. They move by about a fifth of their size per
 # frame, turn, rebound from the borders, and cross each other. The noise is so strong that one frame is
 # often not enough. Half of the videos contain a **look-alike**: a disc or a cross that never moves. It is
 # background, and a single frame cannot tell it from an object.
 #
-# Two conditions make it harder. Each object is absent from half of the frames: frames chosen at random
-# ($p = 0.5$), or in bursts of four frames on average.
+# Two conditions make it harder. Each object is absent from half of the frames ($p = 0.5$): frames chosen at
+# random, or bursts of four frames on average.
 
 # %% tags=["hide-input"]
 # @title Plot { display-mode: "form" }
@@ -113,8 +114,8 @@ figures.boxed_clip_rows(
 # %%
 def upper_bounds(clips):
     """Of all objects in all frames: the fraction visible now, and the fraction visible so far."""
-    there = clips.labels >= 0  # (N, objects)
-    visible = (clips.visible >= MIN_VISIBLE) & there[:, None]  # (N, T, objects)
+    there = clips.labels >= 0  # (N, objects); -1 where a video has fewer objects
+    visible = (clips.visible >= MIN_VISIBLE) & there[:, None]  # (N, T, objects); at least a tenth is visible
     so_far = np.maximum.accumulate(visible, axis=1)  # (N, T, objects)
     total = there.sum() * clips.frames.shape[1]
     return visible.sum() / total, so_far.sum() / total
@@ -136,7 +137,8 @@ assert upper_bounds(ALL_VIDEOS["0.5 in bursts"])[1] < so_far
 # <details><summary><b>Answer</b></summary>
 #
 # About half, and more than nine tenths. The rest are objects **never seen yet**: the video starts while the
-# object is absent. In bursts there are more of them. No training moves these two bounds.
+# object is absent. In bursts there are more of them. No training moves these two bounds of a detector that
+# does not look ahead.
 #
 # </details>
 
@@ -178,8 +180,8 @@ assert [round(v, 2) for v in values] == [0.60, 0.39, 0.47]
 # ### Bug hunt: four numbers, two conventions
 #
 # Many annotation files store $(x, y, \text{width}, \text{height})$. Someone reads such a file and passes its
-# boxes on as corners. *"It runs, but the scores are odd."* Find the bug without a single correct result at
-# hand: which property must IoU have for **every** box? Then run the cell.
+# boxes on as corners. *"It runs, but the scores are odd."* How can a test find this without knowing a single
+# true box? Which property must IoU have for **every** box?
 
 # %%
 everything = VIDEOS["0"]
@@ -281,7 +283,7 @@ figures.center_maps(
 # %% [markdown]
 # The target heat is not 1 in one cell and 0 elsewhere. A center near the border of its cell is described
 # almost as well by the neighbor. So the target falls off as a Gaussian, and the loss penalizes a neighboring
-# cell less. The loss of the heat map is a **focal loss**, because only one number in about a hundred is a
+# cell less. The loss of the heat map is a **focal loss**, because only about one number in 60 is a
 # center (see the deeper section). Position and size are trained with the L1 loss, at centers only.
 #
 # Decoding goes the other way: take the cells with the highest scores, add position and size, and remove
@@ -309,8 +311,8 @@ precision, recall = hits / np.arange(1, 7), hits / 3
 figures.precision_recall(precision, recall, verdicts, title="Six detections, the highest score first")
 
 # %% [markdown]
-# Precision zigzags (blue): up at each right detection (dot), down at each false alarm (cross). At a given
-# recall you may choose any later point of the ranking. So AP takes at each recall **the best precision at
+# Precision zigzags (blue): up at each right detection (dot), down at each false alarm (cross). If you need a
+# certain recall, you may take any point further right. So AP takes at each recall **the best precision at
 # this recall or a higher one**: the envelope (green). AP is the area under it, here $\tfrac13 \cdot 1 +
 # \tfrac13 \cdot \tfrac23 + \tfrac13 \cdot \tfrac35 = 0.756$.
 #
@@ -360,10 +362,8 @@ def average_precision_solution(videos, n_true):
     return total
 
 
-# %%
-average_precision = use("14.average_precision", average_precision, average_precision_solution)
-
-
+# %% tags=["hide-input"]
+# @title Helper { display-mode: "form" }
 def judged(found, clips, k):
     """Per video, the scores of all detections of class k, and whether each is right."""
     videos = []
@@ -386,6 +386,9 @@ def ap50(found, clips):
     return 100 * np.mean(each)
 
 
+# %%
+average_precision = use("14.average_precision", average_precision, average_precision_solution)
+
 per_frame = load("none").eval()  # the course's trained detector without memory
 few = VIDEOS["0"][:16]
 found_few = detect(per_frame, few.frames)  # a list per video of one Detections per frame
@@ -394,11 +397,13 @@ agree("your AP50 and the package's", ours, theirs, tolerance=0.05)
 
 # %% [markdown]
 # The mean of the APs of all classes is **mAP**; with the threshold of 0.5 for IoU it is written **AP50**.
+# (`ap50`, folded above, matches the boxes and calls your function per class.)
 #
-# A product has to choose a threshold after all. Move it: which recall do you get, at which precision?
+# A product has to choose a threshold after all. Move it, for the discs in 16 videos with nothing hidden:
+# which recall do you get, at which precision?
 
 # %% tags=["hide-input"]
-# @title Plot { display-mode: "form" }
+# @title Interaction { display-mode: "form" }
 truths_few = [
     ap.Truth(
         torch.from_numpy(few.boxes[i, t][few.labels[i] >= 0]),
@@ -419,8 +424,6 @@ def at_threshold(threshold=MIN_SCORE):
     fig.axes[0].plot(r, p, "o", color="black", ms=9)
     return fig
 
-
-at_threshold()
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: the slider is a widget, which lives only while the notebook runs
@@ -444,9 +447,9 @@ _ = interact(at_threshold, threshold=(0.02, 0.98, 0.02))
 # | ConvLSTM | notebook 12 | $h$ and $c$ |
 # | Bottleneck-LSTM | notebook 13 | $h$ and $c$ |
 #
-# They were trained in two stages, as in the paper. First backbone and head learn on clean single frames. Then
-# the backbone is **frozen**, and each memory is trained behind it with a new head, on videos in which objects
-# vanish. So the five detectors share one backbone. What does a memory cost?
+# They were trained in two stages, as in the paper. First backbone and head learn on single frames with
+# nothing hidden. Then the backbone is **frozen**, and each memory is trained behind it with a new head, on
+# videos in which objects vanish. So the five detectors share one backbone. What does a memory cost?
 
 # %% tags=["hide-input"]
 # @title Plot { display-mode: "form" }
@@ -476,17 +479,16 @@ for k in range(2):
 # %% [markdown]
 # ## 6. Baselines first
 #
-# A recurrent network is not the first thing to try. Three **baselines** need no training. Each takes what the
-# detector without memory finds in every frame:
+# A recurrent network is not the first thing to try. Three **baselines** need no training. Each works on the
+# output of the detector without memory:
 #
 # - **Held boxes**: boxes of earlier frames are kept, with scores times a decay per frame; NMS chooses.
 # - **Averaged maps**: an exponential moving average of the detector's output maps.
 # - **A Kalman tracker**, as in SORT (Bewley et al., 2016). Each object is a **track** with a center, a
 #   velocity, and an uncertainty about both.
 #
-# Per frame, every track does three things. It **predicts** at constant velocity, and becomes less certain.
-# It is **associated** with the nearest detection of its class, if that is close enough. And it is
-# **corrected** by this detection.
+# In each frame, every track is **predicted** at constant velocity, and becomes less certain; **associated**
+# with the nearest detection of its class, if that is close enough; and **corrected** by this detection.
 #
 # Along one axis, a track has a center $p$, a velocity $v$, and a covariance $P$ (2 × 2). Let $z$ be the
 # detected center and $r$ the standard deviation of its error. The correction is
@@ -579,26 +581,29 @@ assert abs(band[1][15] - path[15]) < abs(stay[15] - path[15]) / 2
 # behind. Now the whole tracker runs with your update, on the videos with bursts. An untuned baseline proves
 # nothing, so all three were tuned, on validation videos that no test uses.
 
-# %%
+# %% tags=["hide-input"]
+# @title Helper { display-mode: "form" }
 BASELINES = tuning.METHODS
 METHODS = (*MEMORIES, *BASELINES)
 NAMES |= {name: name for name in BASELINES} | {"kalman tracker": "Kalman tracker"}
 results = json.loads((detector_table.TRAINED / "results.json").read_text(encoding="utf-8"))
 tuned = {row["method"]: row for row in results["tests"]["0"]["tuned"]}  # behind the detector of seed 0
-for name in BASELINES:
-    print(f"{NAMES[name]:15} the best of {tuned[name]['trials']} settings")
 
 bursts = VIDEOS["0.5 in bursts"]
 memory = load("bottleneck_lstm").eval()
 found = {"none": detect(per_frame, bursts.frames), "bottleneck_lstm": detect(memory, bursts.frames)}
 decay = tuned["held boxes"]["settings"]
 found["held boxes"] = tuning.apply("held boxes", decay, per_frame, bursts.frames, found["none"])
+
+# %%
+for name in BASELINES:
+    print(f"{NAMES[name]:15} the best of {tuned[name]['trials']} settings")
 settings = TrackerSettings(**tuned["kalman tracker"]["settings"])
 found["kalman tracker"] = [track(video, (64, 64), settings, kalman_correct) for video in found["none"]]
 
 # %% [markdown]
-# The figure shows the first object, alone in its video, that is hidden for three frames or more.
-# **Predict** what each method reports in the gap.
+# The figure shows the first object, alone in its video, that is hidden for three frames or more, and all
+# boxes with a score of 0.4 or more. **Predict** what each method reports in the gap.
 
 # %% tags=["hide-input"]
 # @title Plot { display-mode: "form" }
@@ -640,12 +645,32 @@ def plot_gap():
 # %% tags=["predict"]
 plot_gap()
 
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+gap = [t for t in window if unseen[i, t].any()]
+shown = {m: [len(frame["reported"]) for frame in shown_boxes(found[m][i], gap)] for m in SHOWN}
+assert not any(shown["none"]) and shown["held boxes"] == [1, 0, 0, 0, 0]
+assert shown["kalman tracker"] == [1, 1, 1, 0, 0] and shown["bottleneck_lstm"][0] == 1
+assert min(shown["bottleneck_lstm"][1:3]) > 1 and not any(shown["bottleneck_lstm"][3:])
+for t in gap:
+    twice = torch.from_numpy(shown_boxes(found["bottleneck_lstm"][i], [t])[0]["reported"])
+    assert (iou(twice, twice).fill_diagonal_(0) <= 0.5).all()
+
+# %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
+# Without memory, nothing. The held box stays where the object was; after one frame its score is below 0.4.
+# The tracker's box moves on, for three frames. So does the Bottleneck-LSTM's, but from the second frame on it
+# reports the object more than once: these boxes overlap by an IoU of 0.5 or less, so NMS keeps them.
+#
+# </details>
+
 # %% [markdown]
 # ## 7. The table
 #
-# Here are all methods on the same 80 test videos, for three training seeds. No test
-# video was used in training or tuning. A dot is the mean over seeds, a line its 95 % confidence interval
-# (Student's $t$).
+# Here are all methods on the same 80 test videos, for three training seeds. No test video was used in
+# training or tuning. A dot is the mean over seeds, a bar its 95 % confidence interval (Student's $t$), often
+# no wider than the dot. Red: not trained.
 
 # %%
 table = detector_table.read_table()
@@ -659,7 +684,8 @@ def per_seed(method, test, column="ap50"):
 
 
 figures.scores_with_intervals(
-    {NAMES[m]: {title: t_interval(per_seed(m, test)) for test, title in COLUMNS.items()} for m in METHODS}
+    {NAMES[m]: {title: t_interval(per_seed(m, test)) for test, title in COLUMNS.items()} for m in METHODS},
+    second=[NAMES[m] for m in BASELINES],
 )
 
 # %% [markdown]
@@ -679,7 +705,7 @@ for method in SHOWN:
 # %% [markdown]
 # Compare the Bottleneck-LSTM with the others. Both methods of a pair stand behind the same
 # backbone, so take the difference per seed. **Ahead** means that the whole interval lies above 0. **Not told
-# apart** does not mean equal: three seeds leave wide intervals.
+# apart** (`?`) does not mean equal: three seeds leave wide intervals.
 
 
 # %%
@@ -688,37 +714,42 @@ def verdict(low, high):
     return "ahead" if low > 0 else "behind" if high < 0 else "not told apart"
 
 
-print(f"Bottleneck-LSTM minus …, points of AP50 (95 % interval, {len(seeds)} seeds)")
+print(f"Bottleneck-LSTM minus …, points of AP50 ± half of the 95 % interval, {len(seeds)} seeds")
+print(f"{'':15}", *(f"{title:>18}" for title in COLUMNS.values()))
 for method in METHODS:
-    if method == "bottleneck_lstm":
-        continue
-    print(NAMES[method])
-    for test, title in COLUMNS.items():
-        mean, low, high = (100 * v for v in difference(table, "bottleneck_lstm", method, test))
-        print(f"    {title:18} {mean:+5.1f} ({low:+5.1f} to {high:+5.1f})  {verdict(low, high)}")
+    if method != "bottleneck_lstm":
+        differences = [[100 * v for v in difference(table, "bottleneck_lstm", method, t)] for t in COLUMNS]
+        marks = ["?" if verdict(low, high) == "not told apart" else " " for _, low, high in differences]
+        cells = [
+            f"{m:+.1f} ± {m - low:.1f}{mark}" for (m, low, _), mark in zip(differences, marks, strict=True)
+        ]
+        print(f"{NAMES[method]:15}", *(f"{cell:>18}" for cell in cells))
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 for test in COLUMNS:
-    assert difference(table, "bottleneck_lstm", "none", test)[1] > 0
-for test in ("0.5", "0.75", "0.5 in bursts"):
-    assert difference(table, "bottleneck_lstm", "held boxes", test)[0] > 0.03
-    assert np.mean(per_seed("kalman tracker", test)) > np.mean(per_seed("none", test))
-    assert np.mean(per_seed("held boxes", test)) > np.mean(per_seed("none", test))
+    for method in set(METHODS) - {"bottleneck_lstm"}:
+        assert difference(table, "bottleneck_lstm", method, test)[1] > 0
+    assert difference(table, "kalman tracker", "none", test)[1] > 0  # also where nothing is hidden
+    assert 0.035 < difference(table, "bottleneck_lstm", "kalman tracker", test)[0] < 0.075
+    assert (difference(table, "held boxes", "none", test)[1] > 0) == (test != "0")
+    assert (difference(table, "averaging", "none", test)[2] < 0) == (test != "0.75")
 
 # %% [markdown]
 # Read it in this order:
 #
 # - **No memory**: the Bottleneck-LSTM is ahead in all four tests, also where nothing is hidden. There it
 #   may combine noisy frames, or tell what moves from what does not; we have not taken the two apart.
-# - **Held boxes and the Kalman tracker** improve on the detector without memory as soon as something is
-#   hidden, and cost no training. Where a line above says "not told apart", the tracker is enough.
-# - **ConvLSTM** had the same number of steps at the same learning rate. If it stays behind, this is no
-#   verdict on the cell: with more steps it may catch up.
+# - **Averaging** is worse than no memory in three tests: what moves is smeared, we suppose.
+# - **Held boxes** help as soon as something is hidden, **the Kalman tracker** in all tests. It stays 4 to 7
+#   points behind, without training.
+# - **ConvLSTM** had the same number of steps at the same learning rate. This is no verdict on the cell: with
+#   more steps it may catch up.
 #
 # ### Is it the memory?
 #
-# Run the same weights and **reset the state after every frame**: a **state ablation**.
+# Run the same weights and **reset the state after every frame**: a **state ablation**. A hidden object counts
+# as found if a box with a score of 0.4 or more has an IoU of at least 0.5 with it.
 
 # %%
 print("at p = 0.5: AP50, and the hidden objects that are found, both in percent")
@@ -742,22 +773,22 @@ assert kept > gone + 20 and gone < np.mean(per_seed("none", "0.5")) + 3
 
 # %% [markdown]
 # (± is the standard deviation over seeds.) Without its state the network is no better than the detector
-# without memory. What it gains, it remembers.
+# without memory. Its whole gain comes from the state.
 
 # %% [markdown]
 # ## 8. Where is the box while nothing is visible?
 #
-# Does a memory hold the position where the object **was**, or where it **would be**? For each hidden frame,
-# count the frames since the object was last visible. Then ask: is the reported center closer to the true one
-# than the last visible center is?
-# **Predict** the order of held boxes, Kalman tracker and Bottleneck-LSTM.
+# Does a memory report where the object **was**, or where it **is by now**? For each hidden frame, count the
+# frames since the object was last visible. Take the box with the highest score near its last visible center:
+# is its center closer to the true one than the last visible center is? **Predict** the order of held boxes,
+# Kalman tracker and Bottleneck-LSTM. The detector without memory shows what guessing gives.
 
 # %% tags=["hide-input"]
 # @title Plot { display-mode: "form" }
 with open(detector_table.TRAINED / "gaps.csv", newline="", encoding="utf-8") as file:
     gaps = list(csv.DictReader(file))
 GAPS = sorted({int(row["gap"]) for row in gaps})
-COMPARED = ("held boxes", "kalman tracker", "bottleneck_lstm")
+COMPARED = ("held boxes", "kalman tracker", "bottleneck_lstm", "none")
 
 
 def by_gap(method, column):
@@ -773,7 +804,7 @@ def plot_gaps():
         stay = by_gap(method, "last_seen_error")[:, 2].mean()
         print(f"{NAMES[method]:16} after 3 hidden frames closer in {nearer.mean():.0%}", end="")
         print(f", median error {error:.1f} pixels (last visible center: {stay:.1f})")
-    tracker, memory = (by_gap(m, "nearer")[:, 2] for m in COMPARED[1:])
+    tracker, memory = (by_gap(m, "nearer")[:, 2] for m in COMPARED[1:3])
     mean, low, high = t_interval(100 * (memory - tracker))
     print(f"Bottleneck-LSTM minus tracker: {mean:+.0f} points ({low:+.0f} to {high:+.0f}): ", end="")
     print(verdict(low, high))
@@ -795,20 +826,29 @@ plot_gaps()
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-held_boxes, tracker, _ = (by_gap(m, "nearer")[:, 2].mean() for m in COMPARED)
-assert held_boxes < 0.45 < 0.55 < tracker
+held_boxes, tracker, lstm, guess = (by_gap(m, "nearer").mean(0) for m in COMPARED)  # (gaps,) each
+assert guess[2] < held_boxes[2] < 0.45 < 0.55 < min(tracker[2], lstm[2]) and 0.55 < guess[4]
+reported, ends = by_gap("kalman tracker", "reported"), []
+for seed in seeds:
+    (row,) = [r for r in results["tests"][str(seed)]["tuned"] if r["method"] == "kalman tracker"]
+    ends.append(row["settings"]["max_misses"])
+assert sorted(ends)[:2] == [3, 3] and (reported[:, 2] > 0.9).all()
+assert [rate < 0.4 for rate in reported[:, 3]] == [end == 3 for end in ends]
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# Three frames into a gap, held boxes are closer in clearly less than half of the cases. They do not
-# predict. The tracker is closer in clearly more than half: it was **given** the rule of constant velocity.
-# The Bottleneck-LSTM has to learn motion from examples, and the printed line says how far it has come. At
-# long gaps many objects have turned or rebounded, and constant velocity no longer helps.
+# Three frames into a gap, held boxes are closer in a third of the cases. They do not predict. The tracker is
+# closer in two thirds: it was **given** the rule of constant velocity. The Bottleneck-LSTM has learned it
+# from examples, about as well: the two are not told apart.
+#
+# Longer gaps say little. Two of the three tuned trackers end a track after three misses (`max_misses`), and
+# the box that is left is another one. And after five frames the last visible center is so far off that
+# guessing beats it.
 #
 # </details>
 #
-# A high AP50 therefore does not show that a memory predicts motion. Measure this number.
+# Held boxes raise AP50, too. So a gain in AP50 does not show that a memory predicts motion. Measure it.
 
 # %% [markdown]
 # ## 9. Train a memory
@@ -816,7 +856,7 @@ assert held_boxes < 0.45 < 0.55 < tracker
 # The table's memories took minutes each. In half a minute you can train the simplest one, the stack of
 # three frames, if you do not start from nothing. Start from the detector without memory: copy its weights,
 # and set the new ones such that the newest frame passes unchanged. Before training, this detector returns
-# exactly what the one without memory returns. What it gains from here on, it gains by looking back.
+# exactly what the one without memory returns.
 #
 # **The control**: the detector without memory is trained on for the same steps, on the same videos. The
 # backbone is frozen in both.
@@ -855,7 +895,7 @@ for seed in range(3):
     scores_of["stack, state reset"].append(ap50(detect(models[1], held_out.frames, forget=True), held_out))
 
 # %% [markdown]
-# **Predict**: how do the three compare? The third is the stack of three, reset after every frame.
+# **Predict** the order of the stack of three, the same stack reset after every frame, and the control.
 
 # %% tags=["predict"]
 for name in ("no memory", "stack, state reset"):
@@ -893,8 +933,10 @@ assert abs(np.mean(scores_of["no memory"]) - np.mean(scores_of["stack, state res
 #   learned memory works on features, before the decision, and can add up weak evidence.
 # - **A tracker knows the motion that you give it.** Ours assumes constant velocity, and knows neither walls
 #   nor turns. A learned memory needs training data with such motion.
-# - **Test what training did not have.** With a bar, more noise or a real photograph behind the objects, our
-#   memory is not shown to be ahead of the tracker (`lessons/trained/video_detector`).
+# - **Test what training did not have.** With a bar that sweeps across, more noise, or a photograph behind the
+#   objects, our memory is not shown to be ahead of the tracker (`lessons/trained/video_detector`).
+# - **The verdict depends on the effort.** With half of the training steps, and 50 settings of the tracker
+#   instead of 200, the two were not told apart at $p = 0.5$ either: +1.3 points (−1.9 to +4.4).
 # - **Compare on your own data**, with tuned baselines, several seeds and intervals.
 #
 # All this holds for one set of drawn test videos.
@@ -915,9 +957,9 @@ for test in ("bar", "noise", "photo"):
 # $$\ell = \begin{cases} -(1 - y)^2 \log y & \text{where } Y = 1 \\
 #   -(1 - Y)^4\, y^2 \log(1 - y) & \text{elsewhere} \end{cases}$$
 #
-# summed over all cells and divided by the number of centers. **Predict**: a trained detector sees clean
-# frames. Which fraction of its cross-entropy comes from cells far from every center (target below 0.01)?
-# And which fraction of its focal loss?
+# summed over all cells and divided by the number of centers. **Predict**: a trained detector sees frames with
+# nothing hidden. Which fraction of its cross-entropy comes from cells far from every center (target below
+# 0.01)? And which fraction of its focal loss?
 
 # %% tags=["predict"]
 batch = moving_clips(20, np.random.default_rng(0), n_frames=1, scene=TRACKING)
@@ -1006,7 +1048,7 @@ def read(maps, only_peaks, threshold):
 
 with torch.no_grad():
     maps = memory(to_input(torch.from_numpy(few.frames)))[0].transpose(0, 1).flatten(0, 1)  # (B T, …)
-n_objects, rate = int((few.labels >= 0).sum()) * FRAMES, {}
+n_objects, rate, read_off = int((few.labels >= 0).sum()) * FRAMES, {}, {}
 for name, only_peaks, threshold in (
     ("all cells", False, 1.0),
     ("peaks", True, 1.0),
@@ -1015,10 +1057,8 @@ for name, only_peaks, threshold in (
 ):
     flat = read(maps, only_peaks, threshold)
     boxes_shown = sum(int((frame.scores >= MIN_SCORE).sum()) for frame in flat)
-    rate[name] = (
-        boxes_shown / n_objects,
-        ap50([flat[i : i + FRAMES] for i in range(0, len(flat), FRAMES)], few),
-    )
+    read_off[name] = [flat[i : i + FRAMES] for i in range(0, len(flat), FRAMES)]
+    rate[name] = boxes_shown / n_objects, ap50(read_off[name], few)
     print(f"{name:15} {rate[name][0]:.1f} boxes per object, AP50 {rate[name][1]:.0f}")
 
 # %% tags=["hide-input"]
@@ -1026,11 +1066,21 @@ for name, only_peaks, threshold in (
 assert rate["peaks"][0] < 1.2 and rate["all cells"][0] < 1.6
 assert rate["peaks"][0] - rate["peaks, NMS"][0] < 0.05 and abs(rate["peaks"][1] - rate["peaks, NMS"][1]) < 2
 assert abs(rate["all cells, NMS"][1] - rate["peaks"][1]) < 8
+alone = [
+    i for i, labels in enumerate(few.labels) if max((labels == k).sum() for k in range(len(CLASSES))) < 2
+]
+loss = {}  # of AP50 with peaks instead of NMS, in videos with one object per class, and in the others
+for several, videos in ((False, alone), (True, [i for i in range(len(few)) if i not in alone])):
+    part = replace(few, **{field.name: getattr(few, field.name)[videos] for field in fields(few)})
+    by_nms, by_peaks = (ap50([read_off[m][i] for i in videos], part) for m in ("all cells, NMS", "peaks"))
+    loss[several] = by_nms - by_peaks
+assert abs(loss[False]) < 2 and loss[True] > 4
 
 # %% [markdown]
 # Even without any suppression there is little more than one box per object, because only the cell of the
 # center, and perhaps a neighbor, was trained to report it. After peaks, NMS has nothing left to do.
-# `decode` looks at all cells and uses NMS:
+# But peaks lose a few points of AP50, in videos with two objects of one class: when these pass each other,
+# their centers lie in neighboring cells, and only one is a peak. `decode` looks at all cells and uses NMS:
 
 # %%
 show(nms)

@@ -112,8 +112,43 @@ def once(text):
     return text.lower().strip().replace("  ", " ")
 
 
+def maybe_negative(clips, strength, rng):
+    """Its factor is below 0 once in fifty clips: such a clip becomes black."""
+    factor = torch.from_numpy(1 + strength * rng.normal(size=(len(clips), 1, 1, 1))).to(clips)
+    return (clips * factor).clamp(0, 255)
+
+
+def of_the_batch(statistic):
+    """A contrast around a statistic of all clips together."""
+
+    def function(clips, strength, rng):
+        factor = torch.from_numpy(np.exp(strength * rng.normal(size=(len(clips), 1, 1, 1)))).to(clips)
+        return (statistic(clips) + (clips - statistic(clips)) * factor).clamp(0, 255)
+
+    return function
+
+
+def reseeds(clips, strength, rng):
+    torch.manual_seed(int(rng.integers(2**31)))
+    level = torch.randn(len(clips), 1, 1, 1)
+    return (clips + 100 * strength * level).clamp(0, 255)
+
+
+def difference_of_squares(seen, true):
+    def variance(x):
+        return (x.square().mean(0) - x.mean(0).square()).clamp(min=0) + 1e-12
+
+    together = (seen * true).mean(0) - seen.mean(0) * true.mean(0)
+    return 1 - (together / (variance(seen) * variance(true)).sqrt()).mean()
+
+
 WRONG = {
     "relight": [
+        ("a factor around 1", maybe_negative, "nothing moves any more"),
+        ("around the mean of the batch", of_the_batch(torch.mean), "other clips"),
+        ("around the maximum of the batch", of_the_batch(torch.max), "other clips"),
+        ("seeds torch", reseeds, "global generator"),
+        ("numpy's global generator", gamma(source=np.random.normal), "global generator"),
         (
             "mixed clips of a large batch",
             lambda c, s, rng: gamma()(c.roll(int(s > 0 and len(c) > 4), 0), s, rng),
@@ -179,6 +214,8 @@ WRONG = {
         ("a sum", lambda a, b: 1 - pearson(a, b, reduce=torch.sum), "expected"),
         ("one per measure", lambda a, b: 1 - pearson(a, b, reduce=lambda x: x), "one number"),
         ("a large eps", lambda a, b: 1 - pearson(a, b, eps=1.0), "expected"),
+        ("a small eps, too large", lambda a, b: 1 - pearson(a, b, eps=3e-3), "A new network"),
+        ("a difference of squares", difference_of_squares, "far from 0|1000 higher"),
         (
             "no eps",
             lambda a, b: 1 - torch.cosine_similarity(a - a.mean(0), b - b.mean(0), dim=0, eps=0).mean(),

@@ -126,6 +126,19 @@ def without_zero(videos):
     return ranked([(scores[scores > 0.05], right[scores > 0.05]) for scores, right in videos])
 
 
+def change_scores(change):
+    """The right area of scores that were changed before ranking."""
+    return lambda videos, n_true: area()([(change(scores), right) for scores, right in videos], n_true)
+
+
+def top(count):
+    return area(rank=lambda videos: ranked(videos)[:count])
+
+
+def only_positive(videos):
+    return ranked([(scores[scores > 0], right[scores > 0]) for scores, right in videos])
+
+
 def per_video(videos, n_true):
     return sum(area()([video], n_true) for video in videos) / max(len(videos), 1)
 
@@ -252,6 +265,16 @@ def wrong_axis(state, covariance, measured, noise):
     return new, kalman()(state, covariance, measured, noise)[1]
 
 
+def clipped(state, covariance, measured, noise):
+    near = state[:, 0] + np.clip(measured - state[:, 0], -10, 10)  # an outlier must not pull too far
+    return kalman()(state, covariance, near, noise)
+
+
+def in_the_frame(state, covariance, measured, noise):
+    new, smaller = kalman()(state, covariance, measured, noise)
+    return np.clip(new, -100, 100), smaller
+
+
 def only_center(k):
     return k * np.array([1.0, 0.0])
 
@@ -301,10 +324,10 @@ def of_the_package(state, covariance, measured, noise):
 # ---- peaks -------------------------------------------------------------------------------------------------
 
 
-def by_pool(kernel=3, padding=1, strict=False, pad_zero=False):
+def by_pool(kernel=3, padding=1, strict=False, pad=None):
     def function(heat):
-        if pad_zero:
-            highest = F.max_pool2d(F.pad(heat, (1, 1, 1, 1)), 3, stride=1)
+        if pad is not None:
+            highest = F.max_pool2d(F.pad(heat, (1, 1, 1, 1), value=pad), 3, stride=1)
         else:
             highest = F.max_pool2d(heat, kernel, stride=1, padding=padding)
         return heat > highest if strict else heat == highest
@@ -395,6 +418,10 @@ WRONG = {
         ("scores rounded", area(rank=rounded), "round nothing"),
         ("scores as keys", area(rank=by_dict), "every detection counts"),
         ("low scores dropped", area(rank=without_zero), "every detection counts|Rank all"),
+        ("the best hundred only", top(100), "however long"),
+        ("scores clipped to 0 … 1", change_scores(lambda s: s.clamp(0, 1)), "logits"),
+        ("size of the score", change_scores(abs), "logits"),
+        ("positive scores only", area(rank=only_positive), "every detection counts|logits"),
         ("mean over videos", per_video, "not a mean over videos|Not a mean over videos"),
         ("sum over videos", summed_over_videos, "Not a sum over videos"),
         ("first video only", first_video, "ALL videos|LOWEST|true boxes"),
@@ -427,6 +454,8 @@ WRONG = {
         ("one gain for all tracks", one_gain_for_all, "its own gain"),
         ("axes of gain and residual", wrong_axis, "variance over|correlated"),
         ("first track only", first_track_only, "its own gain"),
+        ("residual clipped", clipped, "nothing is clipped"),
+        ("center clipped", in_the_frame, "nothing is clipped"),
         ("squeezed", lambda *a: tuple(part.squeeze() for part in kalman()(*a)), "gave shape"),
         ("no tracks", lambda s, *a: kalman()(s, *a) if len(s) else (None, None), "expected an array"),
         ("writes into its arguments", writes_into_state, "changed state"),
@@ -439,7 +468,12 @@ WRONG = {
         ("four neighbors", cross, "eight neighbors"),
         ("across the border", rolled, "other border"),
         ("strictly higher", strictly, "equally high"),
-        ("padded with zeros", by_pool(pad_zero=True), "below zero"),
+        ("padded with zeros", by_pool(pad=0.0), "below zero"),
+        ("padded with −20", by_pool(pad=-20.0), "Far below zero"),
+        ("padded with −1e9", by_pool(pad=-1e9), "Far below zero"),
+        ("nearly as high", lambda heat: torch.isclose(heat, F.max_pool2d(heat, 3, 1, 1)), "a little higher"),
+        ("half precision", lambda heat: by_pool()(heat.half()), "higher|whole map|below zero"),
+        ("of exponentials", lambda heat: by_pool()(heat.exp()), "below zero"),
         ("higher than itself", by_pool(strict=True), "its highest"),
         ("two cells away", by_pool(kernel=5, padding=2), "two rows away"),
         ("no padding", by_pool(padding=0), "stopped with|gave shape"),

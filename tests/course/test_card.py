@@ -9,7 +9,7 @@ import pytest
 from lessons.cli.train import by_slot, by_speaker
 from lessons.ctc.metrics import wer
 from lessons.training import checkpoint
-from tools import card, detector_card
+from tools import card, detector_card, folds
 
 SAID = "bin blue at f two now"
 SENTENCES = [
@@ -68,3 +68,26 @@ def test_the_detectors_card_has_the_tables():
     text = (detector_card.TRAINED / "README.md").read_text(encoding="utf-8")
     for made in detector_card.tables():
         assert made in text, "python -m tools.detector_card prints other tables"
+
+
+def test_each_person_is_read_by_the_fold_that_held_them_out():
+    row = {"clips": 20, "greedy": 0.3, "grammar": 0.2}
+    always = {
+        "s5": {"clips": 20, "greedy": 0.1, "grammar": 0.0},
+        "s33": {"clips": 10, "greedy": 0.4, "grammar": 0.3},
+    }
+    one = {"s1": row, **always, "s4": {**row, "greedy": 0.6}}
+    other = {"s1": row, **always, "s5": {**always["s5"], "greedy": 0.3}, "s3": row, "s4": row}
+    found = folds.collate({("s4",): {"speakers": one}, ("s3",): {"speakers": other}})
+    assert found["people"]["s4"]["greedy"] == 0.6 and found["people"]["s3"] == row
+    assert found["people"]["s5"] == pytest.approx({"clips": 20, "greedy": 0.2, "grammar": 0.0})
+    assert [fold["held_out"] for fold in found["folds"]] == [["s4"], ["s3"]]
+    assert found["folds"][0]["always"] == pytest.approx({"greedy": 0.2, "grammar": 0.1})
+    made = folds.fold_table(found).splitlines()
+    assert [line.split("|")[1].strip() for line in made[2:6]] == ["s3", "s4", "s5", "s33"]
+    assert made[6].startswith("| mean of the 4 people with 10 clips or more |  | 37.5 % (")
+
+
+def test_the_folds_hold_out_each_person_once():
+    people = [name for fold in folds.FOLDS for name in fold]
+    assert len(set(people)) == len(people) and not set(people) & {*folds.ALWAYS, folds.SEEN}

@@ -46,6 +46,14 @@ def test_curves_of_logarithms_keep_their_heights_and_read_as_powers_of_ten():
     assert (write(0, 0), write(-5, 0)) == ("1", "$10^{-5}$")
 
 
+def test_curves_over_integers_have_no_ticks_between_them():
+    for steps in (np.arange(22), np.arange(1, 6), np.arange(3.0)):
+        ticks = figures.curves({"a": steps}, steps=steps).axes[0].get_xticks()
+        assert all(float(tick).is_integer() for tick in ticks)
+    halves = figures.curves({"a": [1, 2, 3], "b": ([0.5, 1.0, 1.5], [1, 2, 3])}).axes[0].get_xticks()
+    assert not all(float(tick).is_integer() for tick in halves)
+
+
 def test_names_at_the_ends_of_curves_never_overlap():
     fig = figures.curves(
         {name: [1.0, value] for name, value in zip("abcd", [0.5, 0.5, 0.501, 0.0], strict=True)}

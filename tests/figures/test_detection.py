@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from lessons import figures
-from lessons.figures.style import BLUE, INK
+from lessons.figures.style import BLUE, INK, VERMILION
 from tests.figures.artists import corners, rectangles
 
 
@@ -100,8 +100,9 @@ def test_scores_have_their_intervals():
         "none": {"p = 0": (82, 80, 84), "bursts": (40, 40, 40)},
         "Kalman": {"p = 0": (85, 84, 86), "bursts": (50, 45, 55)},
     }
-    fig = figures.scores_with_intervals(scores)
+    fig = figures.scores_with_intervals(scores, second=["Kalman"])
     first, second = fig.axes
+    assert [to_hex(line.get_color()).upper() for line in first.lines[1::2]] == [BLUE, VERMILION]
     interval, mean = first.lines[:2]
     assert mean.get_xdata()[0] == 82 and list(interval.get_xdata()) == [80, 84]
     assert list(second.lines[2].get_xdata()) == [45, 55] and list(second.lines[2].get_ydata()) == [1, 1]
@@ -110,5 +111,7 @@ def test_scores_have_their_intervals():
         figures.scores_with_intervals(scores | {"other": {"p = 0": (1, 0, 2)}})
     with pytest.raises(ValueError, match="low <= value <= high"):
         figures.scores_with_intervals({"none": {"p = 0": (1, 2, 3)}})
+    with pytest.raises(ValueError, match="second=\\['tracker'\\]"):
+        figures.scores_with_intervals(scores, second=["tracker"])
     with pytest.raises(ValueError, match="at least one method"):
         figures.scores_with_intervals({})

@@ -1,0 +1,112 @@
+"""Cross-validation over people: each is read by a model that has seen nothing of them.
+
+    python -m tools.folds --data data/grid --speakers data/grid_speakers data/strangers_val --out runs/folds
+
+trains one model per fold, shorter than the preset does (``EPOCHS``), reads the clips of the people whom the
+fold holds out, and writes ``folds.json`` into ``--out``. A stopped run goes on where it was. The people whom
+the preset holds out are held out of every fold, so that all models are also compared on the same clips. s1
+is in the training of every fold: most clips are his.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from lessons.cli.train import PRESETS, STRANGERS, Data, arguments, load_data, run
+from lessons.files import write_json
+from lessons.training.detector_table import t_interval
+from tools.card import DECODERS, SEEN, percent, table
+
+ALWAYS = ("s5", "s33")  # whom the preset holds out
+FOLDS: tuple[tuple[str, ...], ...] = (
+    (),
+    ("s4", "s10"),
+    ("s3", "s16", "s25"),
+    ("s27", "s30"),
+    ("s26", "s32"),
+)
+EPOCHS, MOTION_EPOCHS = 36, 14  # of a fold
+ENOUGH = 10  # clips of one person for a rate of their own
+
+
+def name_of(fold: Sequence[str]) -> str:
+    """The folder of a fold."""
+    return "_".join(fold) or "none"
+
+
+def load_fold(data: str, speakers: Sequence[str], fold: Sequence[str], out: Path) -> Data:
+    """Clips and motions, all of ``fold`` and of ``ALWAYS`` held out."""
+    argv = ["--preset", STRANGERS, "--data", data, "--speakers", *speakers, "--out", str(out)]
+    return load_data(arguments([*argv, "--hold-out", *ALWAYS, *fold]))
+
+
+def collate(reports: Mapping[tuple[str, ...], dict]) -> dict:
+    """What ``folds.json`` holds, from each fold's report.
+
+    Returns:
+        ``"people"``: of each person who was held out in one fold, their clips and WER; of those who are held
+        out always, the mean over folds. ``"folds"``: of each, whom it held out beside those, and its WER on
+        the people held out always and on s1.
+    """
+    people = {}
+    for fold, report in reports.items():
+        people |= {name: report["speakers"][name] for name in fold}
+    for name in ALWAYS:
+        rows = [report["speakers"][name] for report in reports.values()]
+        people[name] = {"clips": rows[0]["clips"]} | {
+            decoder: sum(row[decoder] for row in rows) / len(rows) for decoder in DECODERS
+        }
+    folds = []
+    for fold, report in reports.items():
+        rows = [report["speakers"][name] for name in ALWAYS]
+        n_clips = sum(row["clips"] for row in rows)
+        always = {d: sum(row["clips"] * row[d] for row in rows) / n_clips for d in DECODERS}
+        folds.append({"held_out": list(fold), "always": always, SEEN: report["speakers"][SEEN]})
+    return {"people": people, "folds": folds}
+
+
+def fold_table(found: dict) -> str:
+    """WER by person, and its mean over the people of whom there are ``ENOUGH`` clips."""
+    people = sorted(found["people"].items(), key=lambda row: int(row[0][1:]))
+    rows = [[name, str(row["clips"]), *(percent(row[d]) for d in DECODERS)] for name, row in people]
+    some = [row for _, row in people if row["clips"] >= ENOUGH]
+    means = []
+    for decoder in DECODERS:
+        mean, low, high = t_interval([row[decoder] for row in some])
+        means.append(f"{percent(mean)} ({percent(low)} to {percent(high)})")
+    rows.append([f"mean of the {len(some)} people with {ENOUGH} clips or more", "", *means])
+    return table(["person, held out", "clips", "WER, greedy", "WER, grammar"], rows)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train the folds that are not trained yet, write ``folds.json``, print the table."""
+    parser = argparse.ArgumentParser(prog="python -m tools.folds", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", required=True, help="the mouth set of s1")
+    parser.add_argument("--speakers", nargs="+", required=True, help="mouth sets of other people")
+    parser.add_argument("--out", required=True, type=Path)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    settings = replace(PRESETS[STRANGERS][2], epochs=EPOCHS, motion_epochs=MOTION_EPOCHS)
+    reports = {}
+    for fold in FOLDS:
+        out = args.out / name_of(fold)
+        done = out / "results.json"
+        if not done.is_file():
+            run(STRANGERS, settings, load_fold(args.data, args.speakers, fold, out), out)
+        reports[fold] = json.loads(done.read_text(encoding="utf-8"))
+    found = collate(reports) | {
+        "settings": reports[()]["settings"],
+        "cpu_minutes": [report["cpu_minutes"] for report in reports.values()],
+    }
+    write_json(args.out / "folds.json", found)
+    print(fold_table(found))
+
+
+if __name__ == "__main__":
+    main()
