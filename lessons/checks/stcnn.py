@@ -63,6 +63,7 @@ def _forward_cases() -> Iterator[Case]:
             (0, 3, 1),
             "All at once: stride counts in the padded clip.",
         ),
+        ((4, 6, 3, 5, 5), (7, 2, 2, 6), (1, 5, 1), (4, 4, 4), f"Read every size off the arguments. {shape}"),
     ]
     generator = torch.Generator().manual_seed(0)
     for (b, c, *size), (o, *kernel), stride, padding, hint in listed:
@@ -232,6 +233,12 @@ def _backward_cases() -> Iterator[Case]:
             (1, 1, 2, 1),
             (2, 3, 2),
             "The stride may exceed the kernel: such inputs have gradient 0.",
+        ),
+        (
+            (4, 5, 3, 6, 6),
+            (6, 2, 3, 3),
+            (1, 1, 3),
+            "Each axis has its own stride, in square frames, too.",
         ),
     ]
     generator = torch.Generator().manual_seed(1)

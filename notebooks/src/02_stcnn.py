@@ -95,8 +95,8 @@ figures.space_time_cube(clip, cut=(0, 16), title="The clip as a block, cut open 
 #
 # $$y_t = \sum_{i=0}^{2} K_i\, x_{t+i}$$
 #
-# With $K = (-\tfrac12, 0, \tfrac12)$, the output is half the difference between the next frame and the
-# previous one. That is the central difference, an estimate of the derivative in time.
+# With $K = (-\tfrac12, 0, \tfrac12)$, the output is half of $x_{t+2} - x_t$. That is the central difference,
+# an estimate of the derivative in time at the frame between the two. So we draw $y_t$ at frame $t + 1$.
 #
 # (Mathematics flips the kernel: $x_{t-i}$. Without the flip, it is a *cross-correlation*.)
 
@@ -122,7 +122,7 @@ figures.curves(
 
 # %% [markdown]
 # At frame 3 the change is negative: the pixel gets darker, so the mouth opens. At frame 9 it is positive: the
-# mouth closes. (We draw $y_t$ at frame $t + 1$.)
+# mouth closes.
 #
 # Note the loop. It goes over the **offsets of the kernel**: for each $i$, one weight times a shifted slice
 # of the whole input. You will do the same in three dimensions.
@@ -223,8 +223,8 @@ for name, *pair in zip(("x", "weight", "bias"), *gradients, strict=True):
 
 # %% [markdown]
 # The filter below averages over 3 × 3 pixels and takes the difference in time: its weights are $-\tfrac19$
-# in its first frame, 0 in its second, $+\tfrac19$ in its third. Red means that it got brighter, blue that
-# it got darker. While the mouth opens, its edges are blue.
+# in its first frame, 0 in its second, $+\tfrac19$ in its third. Red means that the pixels got brighter, blue
+# that they got darker. While the mouth opens, its edges are blue.
 
 # %%
 change_filter = torch.zeros(1, 1, 3, 3, 3)  # (O, C, kT, kH, kW)
@@ -294,8 +294,7 @@ figures.shape_ladder(rows, title="LipNet's convolutions: weights and multiply-ad
 # - **The number of weights does not tell the cost.** `conv2` has fewer weights than `conv3`, but does 3.7
 #   times the multiply-adds, because it uses each weight at four times as many positions.
 #
-# (Table 3 of the paper prints another stride for `conv2` and `conv3`. A deeper section shows that this is a
-# misprint.)
+# (The paper's own table of these layers contradicts itself. Find the misprint in a deeper section.)
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -338,8 +337,8 @@ assert (frames_seen, rows_seen) == (7, 51) and frames_seen / 25 == 0.28  # secon
 # %% [markdown]
 # ## 6. A detector of motion, by hand
 #
-# Take random textures that move by one pixel per frame. A single frame is noise. Here are two, moving to
-# the left and to the right.
+# Take random textures that move by one pixel per frame. A single frame looks like noise. Here are two, moving
+# to the left and to the right.
 
 
 # %% tags=["hide-input"]
@@ -572,7 +571,8 @@ for (name, _), (network, _) in trained.items():
 # ### What has it learned?
 #
 # Below are the eight learned filters (seed 0), each with the direction that it votes for: the logit that it
-# raises more. The last row is an x–t slice: one row of the filter, over time. **Predict** its slant.
+# raises more. At the bottom is an x–t slice: the filter's strongest row, with time running downwards.
+# **Predict** its slant.
 
 # %%
 network = trained["3 × 5 × 5", 0][0]
@@ -597,7 +597,7 @@ figures.kernels(filters[order].float(), votes, title="Learned filters, and the d
 # 26.7 %, against LipNet's 11.4 % (Table 2 of the paper).
 
 # %% [markdown]
-# ## 8. Bug hunt: the hook that saw something else
+# ## 8. Bug hunt: a convolution that is never negative
 #
 # A **forward hook** is a function that a layer calls with its output; people keep that output to inspect it.
 # This block is written as in a widely copied public LipNet. A user reports: *"My convolution never gives a
@@ -617,22 +617,25 @@ class Block(nn.Module):
 
 _ = torch.manual_seed(0)
 block, kept = Block(), {}
-block.conv.register_forward_hook(lambda layer, inputs, out: kept.update(out=out, at_hook=out.min().item()))
+block.conv.register_forward_hook(lambda layer, inputs, out: kept.update(out=out))
 with torch.no_grad():
     block(torch.randn(1, 3, 5, 32, 64))
-print(f"smallest value: {kept['at_hook']:.1f} when the hook ran, {kept['out'].min().item():.1f} afterwards")
+print(f"smallest value of the convolution's output: {kept['out'].min().item():.1f}")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
-# The hook kept the tensor, not a copy. Then the ReLU with `inplace=True` wrote its zeros **into that
-# tensor**. The convolution is fine, but the evidence was overwritten. No error is raised, because autograd
-# does not need the convolution's output for its gradients. The fix is an ordinary ReLU, which makes a new
-# tensor, as in the package's block.
+# When the hook ran, the output had negative values. The hook kept the tensor, not a copy. Then the ReLU with
+# `inplace=True` wrote its zeros **into that tensor**. The convolution is fine, but the evidence was
+# overwritten. No error is raised, because autograd does not need the convolution's output for its gradients.
+# The fix is an ordinary ReLU, which makes a new tensor, as in the package's block.
 # </details>
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
+block.conv.register_forward_hook(lambda layer, inputs, out: kept.update(at_hook=out.min().item()))
+with torch.no_grad():
+    block(torch.randn(1, 3, 5, 32, 64))
 assert kept["at_hook"] < -1 and kept["out"].min() == 0
 block.relu = nn.ReLU()  # not in place
 with torch.no_grad():
@@ -845,13 +848,13 @@ for name, (T, H, W) in [("the clip above", (5, 8, 9)), ("input of LipNet's conv2
     windows = (T - 2) * (H - 4) * (W - 4)  # T' H' W'
     per_frame = T * (H - 4) * (W - 4)  # the 5 x 5 windows of single frames
     copies, by_frame = windows * 75 / (T * H * W), per_frame * 25 / (T * H * W)
-    print(f"{name}: all windows {copies:.0f} times, windows of single frames {by_frame:.0f} times")
+    print(f"{name}: all windows {copies:.1f} times, windows of single frames {by_frame:.1f} times")
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
 # At most 75 times, the number of offsets. Fewer windows fit near the borders: it is 52 times for `conv2`,
-# and 12 times for the small clip. The package's version lays out only the 5 × 5 windows of single frames,
+# and 12.5 times for the small clip. The package's version lays out only the 5 × 5 windows of single frames,
 # 18 times the clip for `conv2`. It multiplies them with each of the three slices of the filter and adds up
 # the products of neighboring frames.
 # </details>
@@ -860,7 +863,7 @@ for name, (T, H, W) in [("the clip above", (5, 8, 9)), ("input of LipNet's conv2
 # @title Claims { display-mode: "form" }
 assert round(75 * 16 * 32 * 75 / math.prod((77, 20, 36))) == 52
 assert round(77 * 16 * 32 * 25 / math.prod((77, 20, 36))) == 18
-assert round(3 * 4 * 5 * 75 / math.prod((5, 8, 9))) == 12
+assert 3 * 4 * 5 * 75 / math.prod((5, 8, 9)) == 12.5
 
 # %% [markdown]
 # ## Deeper: the backward pass, by hand

@@ -86,6 +86,15 @@ def swapped_kernel(x, weight, bias, stride, padding):
     return F.conv3d(x, weight.transpose(3, 4), bias, stride, padding)
 
 
+def for_few(x, weight, bias, stride, padding):
+    """Right for batches of up to three clips, with up to three channels."""
+    return F.conv3d(x[:3, :3], weight[:, :3], bias, stride, padding)
+
+
+def for_little_padding(x, weight, bias, stride, padding):
+    return F.conv3d(x, weight, bias, stride, tuple(min(p, 3) for p in padding))
+
+
 def without_last_column(x, weight, *rest):
     kept = weight[..., :-1] if weight.shape[-1] > 1 else weight
     return x, F.pad(kept, (0, weight.shape[-1] - kept.shape[-1])), *rest
@@ -116,6 +125,9 @@ FORWARD_WRONG = [
     ("mean over the channels", slip(lambda x, w, *a: (x, w / w.shape[1], *a)), "mean over the channels"),
     ("first filter only", slip(lambda x, w, *a: (x, w[:1].expand_as(w), *a)), "Each filter o has its own"),
     ("first channel only", slip(lambda x, w, *a: (x[:, :1].expand_as(x), w, *a)), "sum over c"),
+    ("three clips and three channels at most", for_few, "Read every size off"),
+    ("four filters at most", slip(after=lambda y, b: y[:, :4]), "Read every size off"),
+    ("padding of three at most", for_little_padding, "Read every size off"),
     ("ReLU on top", slip(after=lambda y, b: y.relu()), "of its values are wrong"),
     ("changes x", pads_in_place, "changed x"),
     ("changes bias behind autograd", bias_changed_in_place, "changed bias"),
@@ -320,6 +332,13 @@ def no_stride(x, weight, grad_output, stride):
     return right_backward(x, weight, grad_output, (1, 1, 1))
 
 
+def strides_swapped_if_square(x, weight, grad_output, stride):
+    if x.shape[3] == x.shape[4]:
+        stride = (stride[0], stride[2], stride[1])
+        return right_backward(x, weight, grad_output.transpose(3, 4), stride)
+    return right_backward(x, weight, grad_output, stride)
+
+
 def overwrites_x(x, weight, grad_output, stride):
     grad_x = torch.zeros_like(x)
     for offset in itertools.product(*map(range, weight.shape[2:])):
@@ -364,6 +383,7 @@ BACKWARD_WRONG = [
     ("grad_output ignored", with_other(lambda x, w, g, s: (x, w, torch.ones_like(g), s)), "are wrong"),
     ("overwrites x's gradient", overwrites_x, "which inputs did it multiply"),
     ("no stride", no_stride, "gave shape|With a stride"),
+    ("strides swapped in square frames", strides_swapped_if_square, "its own stride"),
     ("time and height swapped", backward(change_weight=lambda g, *a: g.transpose(2, 3)), "gave shape"),
     ("axes o and c swapped", backward(change_weight=lambda g, *a: g.transpose(0, 1)), "gave shape"),
     ("NaN where nothing reached", nan_where_unreached, "NaN.*gradient 0"),
