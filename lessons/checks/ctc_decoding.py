@@ -181,6 +181,7 @@ HINTS = {
     "alone": "Extend the prefixes that the beam has, and only those; what is missing stays missing.",
     "sum": "Nothing is normalized here: the sum of all numbers stays what it was, times that of the frame.",
     "space": "Every symbol of the frame takes part. The space is a letter like the others.",
+    "case": "Symbols are compared as they are: a capital is another letter than the small one.",
     "zero": "A probability of 0 is a probability: nothing arrives, nothing breaks.",
     "tiny": "Small probabilities matter on long clips: is one clipped, rounded or padded by an epsilon?",
     "any": "Give each prefix every symbol in turn: where does it lead, and does the path end in a blank?",
@@ -225,6 +226,9 @@ def _beams_and_frames() -> Iterator[Case]:
     yield Case(({"a": (0.2, 0.3), "ab": (0.0, 0.0)}, {"-": 0.0, "a": 1.0, "b": 0.0}), HINTS["zero"])
     yield Case(({"a": (0.2, 0.3)}, {"-": 1.0}), HINTS["zero"])
     yield Case(({"ba": (3e-150, 2e-140), "b": (1e-145, 0.0)}, last), HINTS["tiny"])
+    unequal = {"a": 0.9, "-": 0.5, "b": 0.4}  # as where weights are in the frame: its sum is not 1
+    yield Case(({"a": (0.3, 0.2), "ab": (0.1, 0.4)}, unequal), HINTS["sum"])
+    yield Case(({"aA": (0.3, 0.2), "A": (0.1, 0.4)}, {"A": 0.3, "-": 0.5, "a": 0.2}), HINTS["case"])
     rng = random.Random(0)
     for letters, count in (
         ("abc", 5),
@@ -417,6 +421,7 @@ def _pairs_of_texts() -> Iterator[Case]:
     yield Case(("se t", "set"), "A space is a character: losing it is one edit.")
     yield Case((" set", "set "), "A space is a character, at both ends, too.")
     yield Case(("Bin", "bin"), "Units are compared as they are: a capital differs from a small letter.")
+    yield Case((["two ", "a"], ["two", "a "]), "Units are compared as they are: a space makes another word.")
     yield Case((["a", "", "b"], ["a", "b"]), "An empty string in a list is a word like the others: one edit.")
     words = "lay blue at two", "lay blue by two"
     yield Case(

@@ -141,6 +141,20 @@ def normalized(old, frame):
     return {prefix: (a / total, b / total) for prefix, (a, b) in new.items()}
 
 
+def normalizes_the_frame(old, frame):
+    """Right as long as the frame is a distribution already."""
+    total = sum(frame.values())
+    return beams()(old, {symbol: y / total for symbol, y in frame.items()})
+
+
+def in_small_letters(old, frame):
+    new: dict = {}
+    for prefix, (a, b) in beams()(old, frame).items():
+        before = new.get(prefix.lower(), (0.0, 0.0))
+        new[prefix.lower()] = (before[0] + a, before[1] + b)
+    return new
+
+
 def blank_is_first(old, frame):
     """Takes the first symbol of the frame for the blank."""
     first = next(iter(frame))
@@ -477,6 +491,8 @@ WRONG = {
         ("three numbers per prefix", changed(beams(), lambda a, b: (a, b, a + b)), "expected prefix"),
         ("logarithms", changed(beams(), logs), "a logarithm"),
         ("divides by the total", normalized, "Nothing is normalized"),
+        ("divides the frame by its sum", normalizes_the_frame, "Nothing is normalized"),
+        ("turns capitals into small letters", in_small_letters, "a capital is another letter"),
         ("changes the old beams", changes_its_input, "changed beams"),
         ("changes the frame", changes_the_frame, "changed frame"),
         ("the blank is the first symbol", blank_is_first, "which is too"),
@@ -628,6 +644,7 @@ WRONG = {
         ("compares with is", identical, "spelled the same"),
         ("drops spaces", adapted(lambda text: [u for u in text if u != " "]), "A space is a character"),
         ("strips", adapted(lambda text: text.strip() if isinstance(text, str) else text), "at both ends"),
+        ("strips each word", adapted(lambda text: [unit.strip() or unit for unit in text]), "a space makes"),
         ("ignores capitals", adapted(lambda text: [unit.lower() for unit in text]), "as they are"),
         ("drops empty words", adapted(lambda text: [unit for unit in text if unit]), "An empty string"),
         ("at most 9", lambda a, b: min(9, metrics.edit_distance(a, b)), "long text"),
