@@ -3,9 +3,11 @@
     python -m tools.card lipnet_strangers
     python -m tools.card lipnet_strangers --data data/grid --speakers data/grid_speakers data/strangers_val
 
-prints the tables that ``results.json`` and, if it is there, ``webcam.json`` (``tools.webcam``) in the folder
-of that model give. With ``--data`` the model reads all validation clips first, and ``results.json`` is
-written anew; what it says of the training stays. Speakers other than s1 are those whom no model has seen.
+prints the tables that the files in the folder of that model give: ``results.json`` and, if they are there,
+``webcam.json`` (``tools.webcam``), ``runs.json`` and ``folds.json`` (``tools.folds``). With ``--data`` the
+model reads all validation clips first, and ``results.json`` is written anew; what it says of the training
+stays. ``--runs runs/a runs/b`` writes ``runs.json``: what several trainings of that model reached. Speakers
+other than s1 are those whom no model has seen.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,9 +25,11 @@ from lessons.ctc.grammar import SLOT_NAMES
 from lessons.data import grid
 from lessons.files import write_json
 from lessons.training import checkpoint
+from lessons.training.detector_table import t_interval
 
 SEEN = "s1"  # other sentences of this speaker were trained on
 DECODERS = ("greedy", "grammar")
+ENOUGH = 10  # clips of one person for a rate of their own
 GROUPS = [f"{who}, {decoder}" for who in ("never seen", SEEN) for decoder in DECODERS]
 
 
@@ -95,11 +100,42 @@ def webcam_table(found: dict) -> str:
     return table(["condition", *GROUPS, "no face found"], rows)
 
 
+def summary(report: dict) -> dict:
+    """What ``runs.json`` keeps of a training's ``results.json``."""
+    settings = {name: report["settings"][name] for name in ("seed", "epochs", "motion_epochs")}
+    return settings | {name: report[name] for name in ("cpu_minutes", "device", "speakers")}
+
+
+def run_table(found: list[dict]) -> str:
+    """WER of several trainings: of those never seen, and of the one who was."""
+    rows = []
+    for run in found:
+        groups = never_seen(run["speakers"]), run["speakers"][SEEN]
+        rates = [percent(row[d]) for row in groups for d in DECODERS]
+        rows.append([str(run["seed"]), str(run["epochs"]), f"{run['cpu_minutes']:.0f}", *rates])
+    return table(["seed", "epochs", "CPU minutes", *GROUPS], rows)
+
+
+def fold_table(found: dict) -> str:
+    """WER of each person who was held out, and its mean over those of whom there are ``ENOUGH`` clips."""
+    people = sorted(found["people"].items(), key=lambda row: int(row[0][1:]))
+    rows = [[name, str(row["clips"]), *(percent(row[d]) for d in DECODERS)] for name, row in people]
+    some = [row for _, row in people if row["clips"] >= ENOUGH]
+    means = []
+    for decoder in DECODERS:
+        mean, low, high = t_interval([row[decoder] for row in some])
+        means.append(f"{percent(mean)} ({percent(low)} to {percent(high)})")
+    rows.append([f"mean of the {len(some)} people with {ENOUGH} clips or more", "", *means])
+    return table(["person, held out", "clips", "WER, greedy", "WER, grammar"], rows)
+
+
 def tables(folder: Path) -> list[str]:
     """All tables that the files in a model's folder give."""
-    made: list[tuple[str, Sequence[Callable[[dict], str]]]] = [
+    made: list[tuple[str, Sequence[Callable[[Any], str]]]] = [
         ("results.json", (figures, speaker_table, slot_table)),
         ("webcam.json", (webcam_table,)),
+        ("runs.json", (run_table,)),
+        ("folds.json", (fold_table,)),
     ]
     found = []
     for name, makers in made:
@@ -115,6 +151,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("model", choices=("lipnet_strangers", "lipnet_anyone"))
     parser.add_argument("--data", help="a mouth set; read its validation clips first")
     parser.add_argument("--speakers", nargs="+", default=[], help="mouth sets of other people")
+    parser.add_argument("--runs", nargs="+", default=[], type=Path, help="folders of trainings to compare")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     folder = checkpoint.trained_folder(args.model)
@@ -125,6 +162,9 @@ def main(argv: list[str] | None = None) -> None:
         before = json.loads(old.read_text(encoding="utf-8")) if old.is_file() else {}
         n_weights = sum(p.numel() for p in model.parameters())
         write_json(old, {**before, "weights": n_weights, **results(model, clips)})
+    if args.runs:
+        reports = [json.loads((run / "results.json").read_text(encoding="utf-8")) for run in args.runs]
+        write_json(folder / "runs.json", [summary(report) for report in reports])
     print("\n\n".join(tables(folder)))
 
 

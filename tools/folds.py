@@ -20,8 +20,7 @@ import torch
 
 from lessons.cli.train import PRESETS, STRANGERS, Data, arguments, load_data, run
 from lessons.files import write_json
-from lessons.training.detector_table import t_interval
-from tools.card import DECODERS, SEEN, percent, table
+from tools.card import DECODERS, SEEN, fold_table
 
 ALWAYS = ("s5", "s33")  # whom the preset holds out
 FOLDS: tuple[tuple[str, ...], ...] = (
@@ -32,7 +31,6 @@ FOLDS: tuple[tuple[str, ...], ...] = (
     ("s26", "s32"),
 )
 EPOCHS, MOTION_EPOCHS = 36, 14  # of a fold
-ENOUGH = 10  # clips of one person for a rate of their own
 
 
 def name_of(fold: Sequence[str]) -> str:
@@ -69,19 +67,6 @@ def collate(reports: Mapping[tuple[str, ...], dict]) -> dict:
         always = {d: sum(row["clips"] * row[d] for row in rows) / n_clips for d in DECODERS}
         folds.append({"held_out": list(fold), "always": always, SEEN: report["speakers"][SEEN]})
     return {"people": people, "folds": folds}
-
-
-def fold_table(found: dict) -> str:
-    """WER by person, and its mean over the people of whom there are ``ENOUGH`` clips."""
-    people = sorted(found["people"].items(), key=lambda row: int(row[0][1:]))
-    rows = [[name, str(row["clips"]), *(percent(row[d]) for d in DECODERS)] for name, row in people]
-    some = [row for _, row in people if row["clips"] >= ENOUGH]
-    means = []
-    for decoder in DECODERS:
-        mean, low, high = t_interval([row[decoder] for row in some])
-        means.append(f"{percent(mean)} ({percent(low)} to {percent(high)})")
-    rows.append([f"mean of the {len(some)} people with {ENOUGH} clips or more", "", *means])
-    return table(["person, held out", "clips", "WER, greedy", "WER, grammar"], rows)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -51,6 +51,12 @@ def test_the_tables_follow_from_the_files(tmp_path):
     conditions = {"as filmed": {"speakers": results()["speakers"], "without_face": 2}}
     (tmp_path / "webcam.json").write_text(json.dumps({"conditions": conditions}), encoding="utf-8")
     webcam = card.tables(tmp_path)[3]
+    settings = {"seed": 1, "epochs": 240, "motion_epochs": 50, "keep": 0.6}
+    run = card.summary({**results(), "settings": settings, "cpu_minutes": 96.4, "device": "a CPU"})
+    assert "sentences" not in run and "keep" not in run
+    (tmp_path / "runs.json").write_text(json.dumps([run]), encoding="utf-8")
+    runs = card.tables(tmp_path)[4]
+    assert runs.splitlines()[2] == "| 1 | 240 | 96 | 16.7 % | 5.6 % | 0.0 % | 0.0 % |"
     assert webcam.splitlines()[2] == "| as filmed | 16.7 % | 5.6 % | 0.0 % | 0.0 % | 2 |"
 
 
@@ -83,11 +89,11 @@ def test_each_person_is_read_by_the_fold_that_held_them_out():
     assert found["people"]["s5"] == pytest.approx({"clips": 20, "greedy": 0.2, "grammar": 0.0})
     assert [fold["held_out"] for fold in found["folds"]] == [["s4"], ["s3"]]
     assert found["folds"][0]["always"] == pytest.approx({"greedy": 0.2, "grammar": 0.1})
-    made = folds.fold_table(found).splitlines()
+    made = card.fold_table(found).splitlines()
     assert [line.split("|")[1].strip() for line in made[2:6]] == ["s3", "s4", "s5", "s33"]
     assert made[6].startswith("| mean of the 4 people with 10 clips or more |  | 37.5 % (")
 
 
 def test_the_folds_hold_out_each_person_once():
     people = [name for fold in folds.FOLDS for name in fold]
-    assert len(set(people)) == len(people) and not set(people) & {*folds.ALWAYS, folds.SEEN}
+    assert len(set(people)) == len(people) and not set(people) & {*folds.ALWAYS, card.SEEN}
