@@ -18,19 +18,25 @@ class Source(str):
         return str(self)
 
 
-def show(thing: Callable | type, *, docstring: bool = False) -> Source:
-    """The source of a function, class or module as it is in the package now.
+def show(*things: Callable | type, docstring: bool = False) -> Source:
+    """The source of functions, classes or modules as it is in the package now.
 
     Args:
+        things: several are shown one below the other. A cell displays the value of its last line only, so
+            of two calls of ``show`` in one cell the first would be lost.
         docstring: keep the docstring of the function or class itself; by default it is left out, because
             the notebook around it has just said the same at length.
     """
+    return Source("\n\n".join(_source(thing, docstring) for thing in things))
+
+
+def _source(thing: Callable | type, docstring: bool) -> str:
     source = textwrap.dedent(inspect.getsource(thing)).rstrip()
     if docstring:
-        return Source(source)
+        return source
     node = ast.parse(source)
     first = node if inspect.ismodule(thing) else node.body[0]
     if ast.get_docstring(first) is None:
-        return Source(source)
+        return source
     doc, lines = first.body[0], source.splitlines()
-    return Source("\n".join(lines[: doc.lineno - 1] + lines[doc.end_lineno :]).strip())
+    return "\n".join(lines[: doc.lineno - 1] + lines[doc.end_lineno :]).strip()

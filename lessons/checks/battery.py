@@ -186,6 +186,12 @@ class Exercise:
         expected = _gradients(self.reference(*theirs), theirs)
         name = self._called(function, case)
         result = call(function, *ours, name=f"{name}, with gradients asked for,")
+        for path, tensor in leaves:
+            if not tensor.requires_grad:
+                raise AssertionError(
+                    f"{function.__name__} changed {self._name(path[0])}, which belongs to its caller: it no "
+                    "longer requires a gradient. Is there a detach_() or a requires_grad_(False)?"
+                )
         try:
             found = _gradients(result, ours)
         except RuntimeError as error:

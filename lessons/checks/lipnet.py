@@ -178,7 +178,8 @@ def _rename_cases() -> Iterator[Case]:
     head = ["FC.weight", "FC.bias"]
     compare = "Compare the two printed lists: which part of the name differs, and where does a part come in?"
     others = ["aux.FC.weight", "submodule.conv2.bias", "conv10.weight", "conv4.bias", "FC2.bias", "epoch"]
-    prefixed = ["module.aux.FC.weight", "module.epoch", "aux.module.bias"]
+    prefixed = ["module.aux.FC.weight", "module.epoch", "module.aux.module.bias"]
+    without = ["aux.module.bias", "modules.conv1.weight", "module_list.FC.bias"]
     for k, (names, hint) in enumerate(
         (
             (convs[:2], compare),
@@ -192,6 +193,7 @@ def _rename_cases() -> Iterator[Case]:
              "Only the whole layer at the beginning of a name counts, and the port has no conv4: these names "
              "stay."),
             (prefixed, "The prefix goes whatever follows it, and only at the beginning of a name."),
+            (without, "No name here begins with the prefix, which ends with a dot."),
             ([], "A file without tensors gives a dict without entries."),
         )
     ):  # fmt: skip

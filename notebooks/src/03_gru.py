@@ -4,7 +4,7 @@
 # **You will write a GRU step and its gradient by hand, measure how far a gradient reaches back in time, and
 # see in a trained network how gates keep a number for as long as it is needed.**
 #
-# *Core path: about 60 minutes; deeper sections: about 38; all cells together run in
+# *Core path: about 58 minutes; deeper sections: about 38; all cells together run in
 # about 45 seconds on one CPU core.*
 #
 # **You need**: PyTorch's `backward`, the chain rule, and from notebook 02 that one output of LipNet's
@@ -107,6 +107,8 @@ def unroll(step, x, state, weights):
     return torch.stack(hidden)  # (T, B, D)
 
 
+# %% tags=["hide-input"]
+# @title Helper: same_as_torch { display-mode: "form" }
 def same_as_torch(name, step, theirs, n_states=1):
     """Compare a step of ours, unrolled, with a layer of torch's: values, then all gradients."""
     _ = torch.manual_seed(0)
@@ -124,6 +126,11 @@ def same_as_torch(name, step, theirs, n_states=1):
     agree(f"{name}, gradients of x and of all weights", ours, expected, tolerance=1e-12)
 
 
+# %% [markdown]
+# A folded helper, `same_as_torch`, unrolls a step over a random clip and compares it with torch's layer, with
+# the same weights in both.
+
+# %%
 same_as_torch("RNN", rnn_step, nn.RNN(5, 4))
 
 # %% [markdown]
@@ -132,12 +139,12 @@ same_as_torch("RNN", rnn_step, nn.RNN(5, 4))
 # To learn that frame 0 mattered, the network needs the gradient of the loss at the last frame with respect to
 # frame 0. It flows back through the hidden states, step by step: **backpropagation through time (BPTT)**.
 #
-# Measure how much of it arrives. For each frame, take the norm of the gradient of a loss at the last frame,
-# divided by the norm at the last frame itself. We do this for random clips, $D = 32$, and six seeds, with
-# torch's default initialization of $U$ and with two that are larger: random entries of standard deviation
-# $\text{gain}/\sqrt{D}$, which stretch a random vector by about the gain.
+# Measure how much of it arrives. The loss depends on the last hidden state only. Take the norm of its
+# gradient at each input frame, and divide it by the norm at the last frame. We do this for random clips,
+# $D = 32$, and six seeds, with torch's default initialization of $U$ and with two that are larger: random
+# entries of standard deviation $\text{gain}/\sqrt{D}$, which stretch a random vector by about the gain.
 #
-# The figure's vertical axis is logarithmic, so the same factor per frame is a straight line.
+# The figure's vertical axis is logarithmic, so a constant factor per frame gives a straight line.
 
 
 # %%
@@ -153,6 +160,8 @@ def gradient_reach(make, seed, T=60, B=16, F=8, D=32):
     return (norm / norm[-1]).log10().flip(0)
 
 
+# %% tags=["hide-input"]
+# @title Helper: networks by initialization, over several seeds { display-mode: "form" }
 def over_seeds(networks, seeds=6):
     """name -> how to make a network; gives name -> (seeds, T)."""
     return {
@@ -225,26 +234,29 @@ assert mean[59] < -14 and plain["gain 3"][:, 59].min() > 5
 assert plain["torch's default"][:, 59].max() < -12  # in every one of the six seeds
 for name, stretch in (("gain 3", 3), ("gain 1", 1), ("torch's default", 1 / math.sqrt(3))):
     assert 10 ** (plain[name].mean(0)[59] / 59) < stretch  # tanh makes it less than U alone
+between = over_seeds({gain: recurrent(nn.RNN, "Gaussian", gain) for gain in (1.0, 1.25, 1.75, 2.0)})
+between = [values.mean(0)[59].item() for values in between.values()]
+assert between[0] < -2 < between[1] and between[2] < 2 < between[3]
 
 # %% [markdown]
 # <details><summary><b>Answer</b></summary>
 #
 # After 11 frames. All three lines are nearly straight. With torch's default the gradient **vanishes**: what
 # reaches frame 0 is smaller than the rounding error of what the last frames contribute. With large weights it
-# **explodes**. Only a narrow range of gains lies between, and nothing in the training keeps $U$ in that
-# range.
+# **explodes**. Only gains from about 1¼ to 1¾ keep the gradient within a factor of a hundred over 59 frames,
+# and nothing in the training keeps $U$ in that range.
 #
 # </details>
 #
 # **The reason is a product of matrices.** By the chain rule, an early state influences a late one through one
-# **Jacobian** per frame:
+# **Jacobian** per frame, the matrix $J_k$ of the derivatives of $h_k$ with respect to $h_{k-1}$:
 #
 # $$\frac{\partial h_t}{\partial h_s} = J_t\, J_{t-1} \cdots J_{s+1}, \qquad
 #   J_k = \operatorname{diag}(1 - h_k^2)\; U$$
 #
 # because $\tanh' = 1 - \tanh^2$. torch draws $U$ uniformly from $\pm 1/\sqrt{D}$, so it stretches a random
-# vector by $1/\sqrt 3 \approx 0.58$, and $0.58^{59} \approx 10^{-14}$. The tanh only shrinks, because
-# $1 - h^2 \le 1$. (The claims below check the product against autograd.)
+# vector by $1/\sqrt 3 \approx 0.58$, and $0.58^{59} \approx 10^{-14}$. The tanh shrinks it further, to the
+# measured $10^{-16}$, because $1 - h^2 \le 1$. (The claims below check the product against autograd.)
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -469,7 +481,7 @@ assert agree_relative < 1e-9
 # ## 7. How far does the gradient reach with gates?
 #
 # **Predict.** Repeat the measurement of section 3 with torch's default GRU and LSTM. Do their gradients reach
-# the first frame?
+# the first frame? (The figure's other four lines are for the text below it.)
 
 # %% tags=["hide-input"]
 # @title Plot { display-mode: "form" }
@@ -525,8 +537,8 @@ assert -59 * math.log10(2) < -17.5
 #
 # </details>
 #
-# **Gates let a network remember only if they are open, by initialization or by training.** Two choices at
-# initialization change the figure:
+# **Gates let a network remember only if they are open, by initialization or by training.** The other four
+# lines show two choices at initialization:
 # - **The bias of the gate that keeps.** With a bias of 4 the gate starts near $\sigma(4) = 0.98$, and a
 #   quarter to a half of a GRU's gradient arrives from 59 frames back. An LSTM's falls to about a third, then
 #   grows again to one to four times its value at the last frame. This is why LSTMs are often started with a
@@ -534,27 +546,18 @@ assert -59 * math.log10(2) < -17.5
 # - **Orthogonal blocks of $U$**, which keep the length of every vector. They raise the RNN from $10^{-16}$ to
 #   $10^{-5}$ and the GRU from $10^{-12}$ to $10^{-8}$. That is better than the default, and still small: the
 #   tanh and the gates shrink the gradient.
-#
-# If the old state is only multiplied by $z = \sigma(\text{bias})$, half of it is left after $\ln \tfrac12 /
-# \ln z$ frames. That is 1 frame for a bias of 0, 5 for a bias of 2, 38 for a bias of 4. A spoken sentence of
-# the synthetic talker takes about 28 frames.
-
-# %% tags=["hide-input"]
-# @title Claims { display-mode: "form" }
-half_lives = [math.log(0.5) / math.log(1 / (1 + math.exp(-bias))) for bias in (0, 2, 4)]
-assert [round(frames) for frames in half_lives] == [1, 5, 38]
-assert round(segments[-1][0] - segments[0][1]) == 28
 
 # %% [markdown]
 # ## 8. Gates at work in a trained network
 #
 # A network learns its own gates. To see *when* they open and close, train on a task where you know when they
-# must. Each frame brings a random number, and some frames are **marked**. The target, at every frame, is
+# must. Each frame has a random number, and some frames are **marked**. The target, at every frame, is
 # **the number at the last mark**. So the network must store a number at a mark, keep it until the next mark,
 # and ignore the rest.
 
 
-# %%
+# %% tags=["hide-input"]
+# @title Helper: marked_numbers, random clips of this task { display-mode: "form" }
 def marked_numbers(B, T, generator):
     """x (T, B, 2): a number and a mark, 0 or 1; the target (T, B)."""
     number = 2 * torch.rand(T, B, generator=generator) - 1  # (T, B)
@@ -564,6 +567,7 @@ def marked_numbers(B, T, generator):
     return torch.stack([number, mark.float()], dim=-1), number.gather(0, last)
 
 
+# %%
 class Keeper(nn.Module):
     def __init__(self, kind, D=2):
         super().__init__()
@@ -573,6 +577,15 @@ class Keeper(nn.Module):
         return self.head(self.layer(x)[0])[..., 0]  # (T, B, 2) -> (T, B, D) -> (T, B)
 
 
+def train_keeper(kind, seed):
+    _ = torch.manual_seed(seed)
+    model, generator = Keeper(kind), torch.Generator().manual_seed(seed)
+    losses = train(model, lambda: marked_numbers(32, 24, generator), nn.functional.mse_loss, 160, rate=0.1)
+    return model, losses
+
+
+# %% tags=["hide-input"]
+# @title Helper: train, with Adam and gradient clipping { display-mode: "form" }
 # A GPU is not faster here: each step of a small cell is a handful of tiny operations.
 device = lessons.device()
 
@@ -595,14 +608,8 @@ def train(model, next_batch, loss_of, steps, rate):
     return losses
 
 
-def train_keeper(kind, seed):
-    _ = torch.manual_seed(seed)
-    model, generator = Keeper(kind), torch.Generator().manual_seed(seed)
-    losses = train(model, lambda: marked_numbers(32, 24, generator), nn.functional.mse_loss, 160, rate=0.1)
-    return model, losses
-
-
 # %%
+# gru.GRU, this package's, computes what nn.GRU does; its backward pass is written by hand (a deeper section).
 runs = [(kind, seed) for kind in (nn.RNN, gru.GRU) for seed in range(3)]
 keepers = {(kind.__name__, seed): train_keeper(kind, seed) for kind, seed in tqdm(runs, desc="training")}
 
@@ -631,7 +638,7 @@ assert max(relative["RNN"]) > 0.9
 # %% [markdown]
 # With two units and 160 steps, all three GRUs learn the task and also solve clips three times as long as
 # those of the training. The plain RNNs do not: their errors are about 80 to 100 % of the best constant
-# output's. Now look inside. Your `gru_step`, with the trained weights, lets us keep the gates:
+# output's. Now look inside. Your `gru_step`, with the trained weights, lets us record the gates:
 
 
 # %%
@@ -647,6 +654,8 @@ def watch_gates(network, x):
     return tuple(torch.stack(part) for part in zip(*seen, strict=True))
 
 
+# %% tags=["hide-input"]
+# @title Plot { display-mode: "form" }
 model = keepers["GRU", 2][0]
 seven = int((x_test[..., 1].sum(0) == 7).nonzero()[0])  # the first clip with seven marks
 x, y = x_test[:, [seven]], y_test[:, seven]  # (T, 1, F), (T,)
@@ -761,7 +770,7 @@ assert changes["with lengths"].max() < -5
 #
 # The backward GRU reads 25 frames of zeros before it reaches the clip, and its hidden state is no longer zero
 # then. With default weights the logits at the last real frame change by 0.6 to 1.1 times as much as they vary
-# over the clip; a dozen frames earlier less than 2 % of that is left. A network that keeps its state (here by
+# over the clip, and a dozen frames earlier by less than 0.02 times. A network that keeps its state (here by
 # its bias) carries the error through the whole clip: at the first frame it is still 0.2 to 0.4.
 #
 # </details>
@@ -969,6 +978,10 @@ assert ends["all four paths"].max() > -12 and ends["candidate does not read h"].
 # 3.
 #
 # </details>
+#
+# If the old state is only multiplied by $z = \sigma(\text{bias})$, half of it is left after $\ln \tfrac12 /
+# \ln z$ frames. That is 1 frame for a bias of 0, 5 for a bias of 2, 38 for a bias of 4. A spoken sentence of
+# the synthetic talker takes about 28 frames.
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: the sliders are widgets, which live only while the notebook runs
@@ -981,7 +994,7 @@ from ipywidgets import interact
     init=["default", "orthogonal", "Gaussian"],
     gain=(0.25, 4.0, 0.25),
 )
-def reach_with(cell="GRU", bias=0.0, init="default", gain=1.0):
+def reach_with(cell="GRU", bias=1.0, init="default", gain=1.0):
     network = recurrent(getattr(nn, cell), init, gain, bias)
     chosen = over_seeds({"your choice": network, "default GRU": nn.GRU}, seeds=2)
     return figures.curves(
@@ -1002,6 +1015,9 @@ slid = {
     "1.5": recurrent(nn.RNN, "orthogonal", 1.5),
 }  # fmt: skip
 slid = {name: values[:, 59] for name, values in over_seeds(slid, seeds=2).items()}
+half_lives = [math.log(0.5) / math.log(1 / (1 + math.exp(-bias))) for bias in (0, 2, 4)]
+assert [round(frames) for frames in half_lives] == [1, 5, 38]
+assert round(segments[-1][0] - segments[0][1]) == 28
 assert -1.3 < slid["tenth"].min() and slid["tenth"].max() < -0.8
 assert max(slid["2.0"].max(), slid["1.25"].max()) < -1 and min(slid["3.0"].min(), slid["1.5"].min()) > 0
 
@@ -1195,7 +1211,7 @@ assert math.isclose(values.square().mean().sqrt().item(), 1 / math.sqrt(3), rel_
 # %% [markdown]
 # A Gaussian matrix keeps the length well for one step, and not for 75. The second cell shows a trap:
 # `orthogonal_` on the stacked weight makes the *stack* orthogonal, and each block shrinks a random vector
-# like torch's default. Initialize block by block, as `recurrent` does in section 7 and
+# like torch's default. Initialize block by block, as `recurrent` does in section 3 and
 # `lessons.lipreading.lipnet` for LipNet.
 #
 # **Uniform ±√3·std, for the matrix that is applied once per frame.** $W x$ is not repeated. What matters is
@@ -1373,6 +1389,8 @@ assert worst < min(error["window of 7 frames"]) - 0.05
 assert means["window of 7 frames"] < means["GRU, forward only"]
 
 # %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
 # **"The accuracy is no lower"**: on this task, the Bi-GRU's mean error is no higher than either Bi-LSTM's,
 # within one percentage point. The evidence is three seeds of one small task, with one learning rate for
 # all and short trainings. Nothing here speaks for the LSTM. Nor does it show that the GRU is better, or what
@@ -1381,6 +1399,8 @@ assert means["window of 7 frames"] < means["GRU, forward only"]
 #
 # The difference between one direction and two is much larger than any between the cells. Here a forward GRU
 # does no better than a window that sees three frames ahead.
+#
+# </details>
 #
 # **"Somewhat faster"**: by multiply-adds the LSTM should take 1.33 times as long. Measure the forward and the
 # backward pass.

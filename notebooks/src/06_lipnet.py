@@ -5,7 +5,7 @@
 # model computes the same function as a public port: with equal weights, both give equal logits and
 # gradients.**
 #
-# *Core path: about 60 minutes; deeper sections: about 40; all cells together run in about
+# *Core path: about 58 minutes; deeper sections: about 40; all cells together run in about
 # 40 seconds on one CPU core.*
 #
 # **You need**: the STCNN (notebook 02), the GRU (notebook 03), `nn.Module`, and one fact about CTC (notebook
@@ -76,8 +76,8 @@ figures.filmstrip(frames, range(14, 54, 5), columns=8, title="8 of the clip's 75
 #
 # ### From feature maps to a sequence
 #
-# A GRU reads a sequence of vectors with time as the first axis. The last STCNN gives feature maps. Between
-# them stands one reshape:
+# A GRU reads a sequence of vectors with time as the first axis. The last STCNN gives feature maps. One
+# reshape turns the maps into the sequence:
 #
 # $$(B, C, T, H, W) \;\to\; (T, B, F), \qquad F = C \cdot H \cdot W$$
 #
@@ -218,11 +218,14 @@ def bigru_weights_solution(input_size, hidden_size):
 bigru_weights = use("06.bigru_weights", bigru_weights, bigru_weights_solution)
 
 # %% [markdown]
+# A folded helper, `layer_table`, applies these formulas and your `bigru_weights` to every layer.
+#
 # **Predict.** Which layer has most of the weights? Which layer does most of the multiply-adds? Write your two
 # guesses down, in percent.
 
 
-# %%
+# %% tags=["hide-input"]
+# @title Helper: layer_table, the shape, weights and multiply-adds of each layer { display-mode: "form" }
 def layer_table(height, width, frames=75, D=256, V=28):
     """Rows (name, shape without the batch, weights, multiply-adds per clip), the input first."""
     rows, C = [("input", (3, frames, height, width), 0, 0)], 3
@@ -413,7 +416,7 @@ assert calls["yours"] in (0, 2)  # 0: a forward that asks for the mode itself
 # ## 5. Bug hunt in the wild
 #
 # Here are twelve objections that a careful reviewer might raise, to the port above and to a write-up that
-# prints it with comments. (Lines 8 and 10 are the port's initialization, which we left out above.) A *bug*
+# prints it with comments. (Rows 8 and 10 are the port's initialization, which we left out above.) A *bug*
 # gives an error or wrong numbers; a *trap* is right only if the caller takes care; a *slip* is wrong, but of
 # limited effect. **Decide on all twelve before you read on.**
 #
@@ -544,7 +547,8 @@ test("3 ours", "   with lengths, the package's LipNet", torch.allclose(ours_alon
 #
 # **Predict**: by how much do the logits change at the last valid frame, and at frame 30?
 
-# %%
+# %% tags=["hide-input"]
+# @title Helper: the padded clips through the trained model { display-mode: "form" }
 alphabet = Alphabet()
 trained = checkpoint.load("lipnet_small_synthetic")
 some = synthetic_clips(24, seed=2024)
@@ -573,8 +577,14 @@ figures.curves(
 )
 
 # %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
 # At the last frame the logits change by about half of their standard deviation (padded to 75) or three
-# quarters (padded to 150); 30 frames earlier by 0.03 to 0.15. This is enough to change the text:
+# quarters (padded to 150); 30 frames earlier by 0.03 to 0.15.
+#
+# </details>
+#
+# Does such a change reach the text that a decoder writes?
 
 
 # %%
@@ -626,20 +636,18 @@ assert 0.025 < at_30.min() and at_30.max() < 0.155
 assert len(different) > 12 and fixed == alone
 
 # %% [markdown]
-# ## 6. The finished version
+# ## Deeper: the finished version
 #
 # `LipNet` in `lessons.lipreading.lipnet` is your model with input validation, lengths, and options. Its
 # forward pass has two parts, so that a stream can run the convolutions once and the GRUs often:
 
 # %%
-show(LipNet.forward)
-show(LipNet.features)
-show(LipNet.classify)
+show(LipNet.forward, LipNet.features, LipNet.flatten, LipNet.classify)
 
 # %% [markdown]
-# Find the lines of your `forward` in it. Two things are new: the mask (padded frames are set to zero before
-# each convolution, so that the end of a clip looks the same alone and in a batch) and the line about
-# autocast, which notebook 16 explains.
+# Find the lines of your `forward` in it. Two things are new besides the checks and the options. The mask sets
+# padded frames to zero before each convolution, so that the end of a clip looks the same alone and in a
+# batch. Notebook 16 explains the lines about autocast.
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
@@ -686,8 +694,8 @@ sentences = [" ".join(words) for words in itertools.product(*grammar.SLOTS)]
 test("12", "12. 2L + 1 = T = 75 for some sentence of GRID", 75 in {2 * len(s) + 1 for s in sentences})
 
 # %% [markdown]
-# - **5** is the trap behind a message that many people search for (see the help below). If $B = T$, there is
-#   no message, and the loss of a perfect prediction is large.
+# - **5** is the trap behind a message that many people search for (see the help in section 5). If $B = T$,
+#   there is no message, and the loss of a perfect prediction is large.
 # - **6**: `(T, B, F)` is the layout of `nn.GRU` without `batch_first=True`. CTC wants `(T, B, V)` at the
 #   *end*, and there the port's last line undoes it.
 # - **7**: dropout multiplies a whole channel by 0 or 2, and $\max(2a, 2b) = 2\max(a, b)$. Dropout before the
@@ -737,7 +745,7 @@ else:
 # %% [markdown]
 # ## Deeper: the small form
 #
-# The weights that this course ships belong to a small form of this class, `SmallLipNet`: narrower, gray,
+# The weights that this course ships belong to a small form of `LipNet`, `SmallLipNet`: narrower, gray,
 # 32 × 64 pixels, strides instead of pools, normalization layers, and a linear layer that narrows the features
 # before the GRUs. Without that layer, `gru1` would hold most of the weights:
 
@@ -1074,30 +1082,39 @@ saturated = {}
 for name in dict.fromkeys(name for name, _ in sums):
     saturated[name] = [(sums[name, seed].abs() > 3).float().mean().item() for seed in seeds]
 
-# %% tags=["predict"]
-for name, shares in saturated.items():
-    stds = ", ".join(f"{sums[name, seed].std():.1f}" for seed in seeds)
-    print(f"{name:28} standard deviation {stds}; beyond ±3: {min(shares):.0%} to {max(shares):.0%}")
 
 # %% tags=["hide-input"]
 # @title Plot { display-mode: "form" }
-histograms = {}
-for name in list(saturated):
-    values = sums[name, 0]
-    density = torch.histc(values, bins=60, min=-9, max=9) / values.numel() / 0.3  # (60,), bins 0.3 wide
-    histograms[name] = (torch.linspace(-8.85, 8.85, 60), density)
-figures.curves(
-    histograms,
-    xlabel="pre-activation",
-    ylabel="density",
-    plateau=(-3, 3),
-    plateau_label="",
-    title="The gates of gru1 before training (gray: not saturated)",
-)
+def plot_gates():
+    """Print how many gates of gru1 saturate before training, and plot their pre-activations (first seed)."""
+    for name, shares in saturated.items():
+        stds = ", ".join(f"{sums[name, seed].std():.1f}" for seed in seeds)
+        print(f"{name:28} standard deviation {stds}; beyond ±3: {min(shares):.0%} to {max(shares):.0%}")
+    histograms = {}
+    for name in saturated:
+        values = sums[name, 0]
+        density = torch.histc(values, bins=60, min=-9, max=9) / values.numel() / 0.3  # (60,), bins 0.3 wide
+        histograms[name] = (torch.linspace(-8.85, 8.85, 60), density)
+    return figures.curves(
+        histograms,
+        xlabel="pre-activation",
+        ylabel="density",
+        plateau=(-3, 3),
+        plateau_label="",
+        title="The gates of gru1 before training (gray: not saturated)",
+    )
+
+
+# %% tags=["predict"]
+plot_gates()
 
 # %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
 # The copied constant widens the sums by $\sqrt{1.68} = 1.3$, and hardly any leaves the gray range.
 # Standardizing widens them about three times, and a tenth to a quarter of the gates saturate.
+#
+# </details>
 #
 # **Why then does this course standardize its clips (notebook 07)?** Standardized pixels have the scale for
 # which He's rule was made. What grows is the scale *inside* the network. Look at the RMS before and after
@@ -1219,24 +1236,34 @@ with torch.no_grad():
         maps["trained maps"].append(trained.stcnn1(pair))
 fractions = {name: [explained(x)[0] for x in several] for name, several in maps.items()}
 
-# %% tags=["predict"]
-for name, values in fractions.items():
-    print(f"{name:15} the neighbors explain {min(values):.0%} to {max(values):.0%} of the variance")
 
 # %% tags=["hide-input"]
 # @title Plot { display-mode: "form" }
-examples = {}
-for name, (x, *_) in list(maps.items())[1:]:
-    _, kept, rebuilt = explained(x)
-    c = x[0].flatten(1).std(dim=1).argmax()  # the channel that varies most
-    original, half, again = x[0, c, 30], (x * kept)[0, c, 30], rebuilt[0, c, 30]  # (16, 32) each
-    examples[name[:-1]] = torch.stack([original, half, again, torch.zeros_like(original)])  # (4, 16, 32)
-captions = ["original", "half of the values dropped", "mean of the neighbors", "the channel dropped"]
-figures.clip_rows(examples, captions, title="What dropout hides in a feature map")
+def plot_dropout():
+    """Print how much the neighbors explain, and show one map per network with half of its values dropped."""
+    for name, values in fractions.items():
+        print(f"{name:15} the neighbors explain {min(values):.0%} to {max(values):.0%} of the variance")
+    examples = {}
+    for name, (x, *_) in list(maps.items())[1:]:
+        _, kept, rebuilt = explained(x)
+        c = x[0].flatten(1).std(dim=1).argmax()  # the channel that varies most
+        original, half, again = x[0, c, 30], (x * kept)[0, c, 30], rebuilt[0, c, 30]  # (16, 32) each
+        examples[name[:-1]] = torch.stack([original, half, again, torch.zeros_like(original)])  # (4, 16, 32)
+    captions = ["original", "half of the values dropped", "mean of the neighbors", "the channel dropped"]
+    return figures.clip_rows(examples, captions, title="What dropout hides in a feature map")
+
+
+# %% tags=["predict"]
+plot_dropout()
 
 # %% [markdown]
+# <details><summary><b>Answer</b></summary>
+#
 # In an untrained network, dropping single values removes little information: the neighbors explain most of
 # what is missing. Training makes the maps less smooth, and still the neighbors explain a large part.
+#
+# </details>
+#
 # **Channel dropout** drops a whole map in all frames, so that nothing of that channel is left.
 
 # %% tags=["hide-input"]

@@ -393,6 +393,22 @@ def test_the_mode_of_a_module_belongs_to_its_caller():
         exercise(lambda layer, x: layer.eval()(x))
 
 
+def test_what_no_longer_requires_a_gradient_is_named():
+    def freezes(layer, x):
+        for parameter in layer.parameters():
+            parameter.requires_grad_(False)
+        return layer(x)
+
+    layer = nn.Linear(2, 2, dtype=torch.float64)
+    exercise = Exercise(
+        lambda layer, x: layer(x), lambda: [Case((layer, torch.ones(1, 2, dtype=torch.float64)))]
+    )
+    with pytest.raises(AssertionError, match=r"changed layer.*no longer requires a gradient"):
+        exercise(freezes)
+    with pytest.raises(AssertionError, match=r"changed x.*no longer requires a gradient.*detach_"):
+        exercise(lambda layer, x: layer(x.detach_()))
+
+
 def test_modules_are_copied_and_their_weights_compared():
     layer = nn.Linear(2, 2)
     twin = converted(layer)

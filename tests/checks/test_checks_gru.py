@@ -415,6 +415,7 @@ WRONG = {
         ("u_n left out", step(candidate=lambda r, x_n, u_h, c_n: x_n + r * u_h), "r is 1 here"),
         ("gates do not read h", step(state=torch.zeros_like), "r is 1 here"),
         ("h detached everywhere", step(state=torch.detach, old=torch.detach), "no gradient reaches h"),
+        ("h detached in place", lambda x, h, *w: step()(x, h.detach_(), *w), "changed h.*no longer requires"),
         ("h detached in the gates", step(state=torch.detach), "the gradient at h is off|no gradient"),
         ("h detached in z ⊙ h", step(old=torch.detach), "no gradient reaches h|gradient at h is off"),
         ("no_grad", without_gradients, "no gradient reaches"),

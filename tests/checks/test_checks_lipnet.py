@@ -61,6 +61,12 @@ def scales_weights(self, x):
     return lipnet()(self, x)
 
 
+def freezes_a_layer(self, x):
+    for parameter in self.gru2.parameters():
+        parameter.requires_grad_(False)
+    return lipnet()(self, x)
+
+
 def in_place(self, x):
     x -= x.mean()
     return lipnet()(self, x)
@@ -273,6 +279,17 @@ def by_prefixes(state):
     return out
 
 
+def prefix_if_all_have_it(state):
+    if all(name.startswith("module.") for name in state):
+        state = {name[7:]: tensor for name, tensor in state.items()}
+    return keys(one_name_without_prefix)(state)
+
+
+def one_name_without_prefix(name):
+    layer, dot, rest = name.partition(".")
+    return LAYERS.get(layer, layer) + dot + rest
+
+
 def by_parts(state):
     out = OrderedDict()
     for name in sorted(state):
@@ -405,6 +422,7 @@ WRONG = {
             lipnet(lambda m: m.detach().permute(2, 0, 1, 3, 4).flatten(2)),
             "no gradient reaches self",
         ),
+        ("a layer frozen", freezes_a_layer, "changed self.*no longer requires a gradient"),
         ("clip detached", lambda self, x: lipnet()(self, x.detach()), "no gradient reaches x"),
         ("float32", lambda self, x: lipnet(end=lambda y: y.float())(self, x), "wrong dtype"),
         ("a float32 buffer", float32_buffer, "wrong dtype"),
@@ -470,6 +488,11 @@ WRONG = {
         ("module cut anywhere", keys(without_module), "only at the beginning"),
         ("conv4 taken for a layer", keys(any_digit), "no conv4"),
         ("prefix left at unknown names", keys(prefix_of_known_layers_only), "whatever follows"),
+        (
+            "the prefix without its dot",
+            keys(lambda n: one_name(n[7:] if n.startswith("module") else n)),
+            "ends with a dot",
+        ),
         ("strips letters", keys(lambda n: one_name(n.lstrip("module."))), "not expected"),
         ("a sequence of names", lambda state: [one_name(n) for n in state], "expected a dict"),
         ("pairs", lambda state: list(keys()(state).items()), "expected a dict"),
@@ -583,6 +606,7 @@ RIGHT = {
         keys(by_regex),
         by_prefixes,
         by_parts,
+        prefix_if_all_have_it,
         keys(value=lambda t: t.clone()),
         lambda state: dict(map(lambda item: (one_name(item[0]), item[1]), state.items())),
     ],

@@ -6,6 +6,7 @@ Each rule yields a sentence for each offence. `violations` runs them all.
 
 from __future__ import annotations
 
+import ast
 import base64
 import math
 import re
@@ -38,6 +39,7 @@ MACHINE_PATH = re.compile(
     r"|site-packages"
 )
 MEMORY_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
+SHOWN = re.compile(r"(show|figures\.\w+)\(")  # calls whose value is all that they are for
 NBVAL_COMMENT = re.compile(r"#\s*(NBVAL_|PYTEST_VALIDATE_)\w+")
 
 Rule = Callable[[str, NotebookNode], Iterator[str]]
@@ -113,6 +115,16 @@ def figures_have_pictures(name: str, notebook: NotebookNode) -> Iterator[str]:
             width, height = struct.unpack(">II", raw[16:24])
             if not all(PNG_SIDE[0] <= side <= PNG_SIDE[1] for side in (width, height)):
                 yield f"cell {i}: a picture of {width}×{height} pixels, expected sides in {PNG_SIDE}"
+
+
+def no_value_is_lost(name: str, notebook: NotebookNode) -> Iterator[str]:
+    """A cell displays the value of its last line only: `show(f)` above it shows nothing."""
+    for i, cell in code_cells(notebook):
+        python = re.sub(r"^(\s*)[%!].*$", r"\1pass", cell.source, flags=re.M)
+        for statement in ast.parse(python).body[:-1]:
+            written = ast.unparse(statement)
+            if isinstance(statement, ast.Expr) and SHOWN.match(written):
+                yield f"cell {i}: the value of {written} is lost, as it is not the cell's last line"
 
 
 def images_have_alt_texts(name: str, notebook: NotebookNode) -> Iterator[str]:
@@ -194,6 +206,7 @@ RULES: tuple[Rule, ...] = (
     no_stderr,
     errors_are_announced,
     figures_have_pictures,
+    no_value_is_lost,
     images_have_alt_texts,
     only_known_tags,
     few_ignored_outputs,

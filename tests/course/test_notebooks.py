@@ -177,6 +177,14 @@ def show_without_figure(nb: NotebookNode) -> None:
     nb.cells[4].outputs = []
 
 
+def two_sources_in_one_cell(nb: NotebookNode) -> None:
+    nb.cells[3].source = "show(one)\nshow(another)"
+
+
+def figure_above_a_print(nb: NotebookNode) -> None:
+    nb.cells[3].source = "figures.curves({})\nprint(1)"
+
+
 def tiny_picture(nb: NotebookNode) -> None:
     nb.cells[4].outputs[0].data["image/png"] = png(8, 8)
 
@@ -308,6 +316,8 @@ BROKEN: dict[Callable[[NotebookNode], None], guard.Rule] = {
     announced_error_that_never_came: guard.errors_are_announced,
     figure_without_picture: guard.figures_have_pictures,
     show_without_figure: guard.figures_have_pictures,
+    two_sources_in_one_cell: guard.no_value_is_lost,
+    figure_above_a_print: guard.no_value_is_lost,
     tiny_picture: guard.figures_have_pictures,
     huge_picture: guard.figures_have_pictures,
     empty_picture: guard.figures_have_pictures,

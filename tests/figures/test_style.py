@@ -20,6 +20,7 @@ def test_the_palette_is_that_of_okabe_and_ito():
 def test_show_gives_the_source_without_its_docstring():
     assert "def human" in show(human) and "three digits" not in show(human)
     assert "three digits" in show(human, docstring=True)
+    assert show(human, show) == f"{show(human)}\n\n{show(show)}"  # several, one below the other
     assert show(human)._repr_markdown_().startswith("```python\ndef human")
     namespace: dict = {}
     exec(show(human), namespace)  # what is left is still the function
