@@ -225,20 +225,11 @@ conv_cost = use("11.conv_cost", conv_cost, conv_cost_solution)
 # Both have a receptive field of 3 × 3 pixels. **Predict**: how many times fewer weights has the second? Which
 # of its three layers has most of them?
 
-# %% tags=["predict"]
-MAP = (14, 14)  # height and width of the feature maps
-alone, alone_work = conv_cost(MAP, 256, 256, 3, padding=1)
-layers = conv_cost(MAP, 256, 64, 1), conv_cost(MAP, 64, 64, 3, padding=1), conv_cost(MAP, 64, 256, 1)
-narrow, spatial, widen = (weights for weights, _ in layers)
-total, total_work = (sum(column) for column in zip(*layers, strict=True))
-print(f"3 x 3 alone: {alone:,} weights")
-print(
-    f"bottleneck:  {narrow:,} + {spatial:,} + {widen:,} = {total:,} weights, {alone / total:.2f} times fewer"
-)
-
 # %% tags=["hide-input"]
-# @title Plot: where the weights are { display-mode: "form" }
+# @title Helper: the figure of the weights { display-mode: "form" }
 whole, squeezed = (Conv(256, 256, 3),), bottleneck.bottleneck(256, 64, 256)
+separated = bottleneck.separable(256, 256)
+DESIGNS = {"3 × 3 alone": whole, "bottleneck": squeezed, "separable": separated}
 
 
 def blocks(convs):
@@ -261,19 +252,28 @@ def weight_bars(designs, **options):
     )
 
 
-weight_bars(
-    {"3 × 3 alone": whole, "bottleneck": squeezed},
-    title="From 256 channels to 256: where the weights are",
+def draw_designs(*names):
+    return weight_bars({name: DESIGNS[name] for name in names}, title="From 256 channels to 256")
+
+
+# %% tags=["predict"]
+MAP = (14, 14)  # height and width of the feature maps
+alone, alone_work = conv_cost(MAP, 256, 256, 3, padding=1)
+layers = conv_cost(MAP, 256, 64, 1), conv_cost(MAP, 64, 64, 3, padding=1), conv_cost(MAP, 64, 256, 1)
+narrow, spatial, widen = (weights for weights, _ in layers)
+total, total_work = (sum(column) for column in zip(*layers, strict=True))
+print(f"3 x 3 alone: {alone:,} weights")
+print(
+    f"bottleneck:  {narrow:,} + {spatial:,} + {widen:,} = {total:,} weights, {alone / total:.2f} times fewer"
 )
+draw_designs("3 × 3 alone", "bottleneck")
 
 # %% [markdown]
 # Each rectangle is a layer's weight matrix, drawn to scale: one row per output channel, one column per number
 # that a filter looks at ($9C$ for a 3 × 3, as in notebook 02's im2col). A 3 × 3 kernel makes the matrix nine
-# times as wide, so **apply it where there are few channels.** The first 1 × 1 reduces the channels, the last
-# one restores them.
+# times as wide, so **apply it where there are few channels.**
 #
-# Check it in three more ways: the sum by hand, the package's `count` and `torchinfo`, the last two on modules
-# that run, on a map of 14 × 14:
+# Check it in three more ways: by hand, by the package's `count` and by `torchinfo`, on a map of 14 × 14:
 
 # %%
 modules = {"3 x 3 alone": Conv(256, 256, 3).build(), "bottleneck": Bottleneck(256, 64, 256)}
@@ -685,14 +685,7 @@ for channels, out, k in ((256, 256, 3), (1024, 1024, 3), (64, 8, 3), (256, 256, 
     whole_weights = conv_cost(MAP, channels, out, k)[0]
     pair = conv_cost(MAP, channels, channels, k, groups=channels)[0] + conv_cost(MAP, channels, out, 1)[0]
     print(f"{channels:4} -> {out:4}, {k} x {k}: {pair:9,} weights, {whole_weights / pair:5.2f} times fewer")
-
-# %% tags=["hide-input"]
-# @title Plot: three ways from 256 channels to 256 { display-mode: "form" }
-separated = bottleneck.separable(256, 256)
-weight_bars(
-    {"3 × 3 alone": whole, "bottleneck": squeezed, "separable": separated},
-    title="Three ways from 256 channels to 256",
-)
+draw_designs("3 × 3 alone", "bottleneck", "separable")
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }

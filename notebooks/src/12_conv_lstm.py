@@ -533,8 +533,7 @@ figures.seed_spread(
     width=8.0,
 )
 
-# %% tags=["hide-input"]
-# @title Plot: over the hidden frames { display-mode: "form" }
+# %% tags=["predict"]
 figures.curves(
     {
         name: (np.arange(0, 9), off[name][:, 7:])

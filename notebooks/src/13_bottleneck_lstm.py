@@ -456,6 +456,26 @@ for c_, d_ in ((1024, 256), (7, 3), (1, 1)):
 # convolution is separable (notebook 11), and its hidden state has **1024** channels. The Bottleneck-LSTM's
 # has 256. **Predict**: of the factor of 14 between them, how much is due to the bottleneck?
 
+
+# %% tags=["hide-input"]
+# @title Helper: the figure of the five cells { display-mode: "form" }
+def draw_cells(cells):
+    """Weights of each cell by kind of convolution: name -> its convolutions."""
+    kinds = {
+        "1 × 1": lambda c: c.kernel_size == 1,
+        "3 × 3": lambda c: c.kernel_size == 3 and c.groups == 1,
+        "depthwise 3 × 3": lambda c: c.groups > 1,
+    }
+    per_kind = [[weights(*filter(kind, convs)) for kind in kinds.values()] for convs in cells.values()]
+    return figures.layer_costs(
+        list(cells),
+        list(kinds),
+        {"weights": per_kind},
+        title="Weights of five recurrent cells on 1024 channels",
+        width=7.5,
+    )
+
+
 # %% tags=["predict"]
 COMPARED = {
     "the paper's LSTM, D = 1024": separable(2048, 4096),
@@ -474,18 +494,7 @@ for what, ratio in {
     "dense ConvLSTM, same D / Bottleneck-LSTM": conv_lstm / bottlenecked,
 }.items():
     print(f"{what:41} {ratio:5.1f}")
-
-# %% tags=["hide-input"]
-# @title Plot: the five cells { display-mode: "form" }
-KINDS = {"1 × 1": lambda c: c.kernel_size == 1, "3 × 3": lambda c: c.kernel_size == 3 and c.groups == 1}
-KINDS["depthwise 3 × 3"] = lambda c: c.groups > 1
-figures.layer_costs(
-    list(COMPARED),
-    list(KINDS),
-    {"weights": [[weights(*filter(kind, convs)) for kind in KINDS.values()] for convs in COMPARED.values()]},
-    title="Weights of five recurrent cells on 1024 channels",
-    width=7.5,
-)
+draw_cells(COMPARED)
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
