@@ -127,6 +127,18 @@ def no_value_is_lost(name: str, notebook: NotebookNode) -> Iterator[str]:
                 yield f"cell {i}: the value of {written} is lost, as it is not the cell's last line"
 
 
+def answers_stay_hidden(name: str, notebook: NotebookNode) -> Iterator[str]:
+    """After the hidden answer to a Predict, no figure shows it before the next text."""
+    answered = False
+    for i, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            answered = False
+        elif "predict" in tags(cell):
+            answered = True
+        elif answered and any("image/png" in output.get("data", {}) for output in cell.outputs):
+            yield f"cell {i}: a figure beside the hidden answer to a Predict; tag its cell predict, too"
+
+
 def images_have_alt_texts(name: str, notebook: NotebookNode) -> Iterator[str]:
     """A screen reader reads `output.metadata["image/png"]["alt"]`, as nbconvert and IPython call it."""
     for i, cell in code_cells(notebook):
@@ -207,6 +219,7 @@ RULES: tuple[Rule, ...] = (
     errors_are_announced,
     figures_have_pictures,
     no_value_is_lost,
+    answers_stay_hidden,
     images_have_alt_texts,
     only_known_tags,
     few_ignored_outputs,

@@ -185,6 +185,10 @@ def figure_above_a_print(nb: NotebookNode) -> None:
     nb.cells[3].source = "figures.curves({})\nprint(1)"
 
 
+def figure_beside_an_answer(nb: NotebookNode) -> None:
+    nb.cells[3].metadata.tags = ["predict"]
+
+
 def tiny_picture(nb: NotebookNode) -> None:
     nb.cells[4].outputs[0].data["image/png"] = png(8, 8)
 
@@ -318,6 +322,7 @@ BROKEN: dict[Callable[[NotebookNode], None], guard.Rule] = {
     show_without_figure: guard.figures_have_pictures,
     two_sources_in_one_cell: guard.no_value_is_lost,
     figure_above_a_print: guard.no_value_is_lost,
+    figure_beside_an_answer: guard.answers_stay_hidden,
     tiny_picture: guard.figures_have_pictures,
     huge_picture: guard.figures_have_pictures,
     empty_picture: guard.figures_have_pictures,
