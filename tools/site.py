@@ -2,7 +2,7 @@
 
     python -m tools.site               writes site/_build/html (make site)
     python -m tools.site stage         only what Sphinx reads, to site/_build/source
-    python -m tools.site live          only the live page's scripts and data, into a book made before
+    python -m tools.site live          only the live pages' scripts and data, into a book made before
 
 Sphinx reads copies: links between pages in place of links between folders, folds that say what is in them,
 and a line under each slider. Needs the optional dependencies `site`; MathJax is taken from site/_build/node,
@@ -35,6 +35,7 @@ MOVES = re.compile(r"^(?:_ = |@)?interact\(", re.M)
 MINUTES = re.compile(r"Core path: about (\d+) minutes; deeper sections: about (\d+)")
 USUAL = 8  # wrong answers that the page for teachers lists: the tests have the usual ones first
 PAGES = ("cheat_sheet", "ctc_explorer", "live")  # of site/pages, as they are
+SCRIPTS = ("page", "reader")  # of site/live, what the live page runs
 DOCS = ("glossary", "symbols", "help", "robustness", "eight_gpus")
 ROUTES = (  # name, what for, the numbers' file names without their numbers
     ("One evening", "How a machine reads lips: the core path of four notebooks.",
@@ -287,7 +288,7 @@ def stage(to: Path) -> list[str]:
 
 
 def live(html: Path) -> None:
-    """Put what the live page loads beside it: its scripts into live/, model and samples into live/data.
+    """Put what the two live pages load beside them: explorer/, live/page and live/reader, and live/data.
 
     Raises:
         SiteError: the data was not made.
@@ -295,7 +296,9 @@ def live(html: Path) -> None:
     if not (BUILD / "live").is_dir():
         raise SiteError(f"live page: found no {BUILD / 'live'}, expected it from `python -m tools.live`")
     shutil.rmtree(html / "live", ignore_errors=True)
-    for folder in ("page", "reader"):
+    shutil.rmtree(html / "explorer", ignore_errors=True)
+    shutil.copytree(SITE / "live" / "explorer", html / "explorer")
+    for folder in SCRIPTS:
         shutil.copytree(SITE / "live" / folder, html / "live" / folder)
     shutil.copytree(BUILD / "live", html / "live" / "data")
 
