@@ -32,6 +32,7 @@ BADGE = re.compile(r"^\[!\[Open in Colab\]\([^)]*\)\]\((?P<colab>[^)]*)\)$", re.
 LINK = re.compile(r"\]\((?:\.\./)?(?P<folder>docs|notebooks)/(?P<file>[\w/]+)\.(?:md|ipynb)(?P<rest>[^)]*)\)")
 TITLE = re.compile(r"\A# @title (?P<title>.+?) \{.*\}\n")
 MOVES = re.compile(r"^(?:_ = |@)?interact\(", re.M)
+PROGRESS = re.compile(r"\b0%\|.*\| *0/")  # tqdm's
 MINUTES = re.compile(r"Core path: about (\d+) minutes; deeper sections: about (\d+)")
 USUAL = 8  # wrong answers that the page for teachers lists: the tests have the usual ones first
 PAGES = ("cheat_sheet", "ctc_explorer", "live")  # of site/pages, as they are
@@ -86,6 +87,12 @@ def is_slider(output: dict) -> bool:
     return set(data) == {"text/plain"} and text.startswith(("interactive(", "<function", "Box("))
 
 
+def is_progress(output: dict) -> bool:
+    """A progress bar as the notebook keeps it: at its start, of no use to a reader."""
+    data = output.get("data", {})
+    return set(data) == {"text/plain"} and bool(PROGRESS.search("".join(data["text/plain"])))
+
+
 def chapter(book: Notebook) -> dict:
     """The notebook `book` as the site shows it."""
     notebook = json.loads((ROOT / "notebooks" / f"{book.name}.ipynb").read_text(encoding="utf-8"))
@@ -108,10 +115,12 @@ def chapter(book: Notebook) -> dict:
                 tags = [*tags, "hide-input"]
             if "predict" in tags:
                 tags = [*tags, "hide-output"]
+            hidden = f": {fold}" if fold else " the output" if "predict" in tags else " the code"
             cell["metadata"]["mystnb"] = {
-                "code_prompt_show": f"Show: {fold}" if fold else "Show the code",
-                "code_prompt_hide": f"Hide: {fold}" if fold else "Hide the code",
+                "code_prompt_show": f"Show{hidden}",
+                "code_prompt_hide": f"Hide{hidden}",
             }
+            cell["outputs"] = [output for output in cell["outputs"] if not is_progress(output)]
             if MOVES.search(source):
                 cell["outputs"] = [output for output in cell["outputs"] if not is_slider(output)]
                 text = f"*On this page the slider stands still. [Move it in Colab]({colab(book)}).*"

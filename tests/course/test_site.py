@@ -82,6 +82,24 @@ def test_each_figure_says_what_it_shows(book):
     assert all(len(alt) > 10 for alt in alts(book))
 
 
+def test_a_fold_says_what_it_hides_and_no_progress_bar_is_left():
+    folds = {"solution": 0, "predict": 0}
+    for book in CHAPTERS:
+        for cell in site.chapter(book)["cells"]:
+            if cell["cell_type"] != "code":
+                continue
+            shown = "".join(str(output.get("data", {}).get("text/plain")) for output in cell["outputs"])
+            assert "0%|" not in shown
+            tags, prompt = cell["metadata"]["tags"], cell["metadata"]["mystnb"]["code_prompt_show"]
+            if "hide-input" in tags:
+                assert prompt.startswith("Show: ")
+                folds["solution"] += prompt == "Show: Solution"
+            elif "hide-output" in tags:
+                assert prompt == "Show the output"
+                folds["predict"] += 1
+    assert min(folds.values()) > 20
+
+
 def test_the_page_for_teachers_knows_wrong_answers():
     found = list(site.wrong_answers())
     assert len({(book.name, exercise) for book, exercise, _ in found}) > 20

@@ -142,7 +142,8 @@ def test_the_worker_takes_each_frame_of_the_camera_while_it_is_asked_to(tmp_path
         const idle = posted; posted = [];
         self.onmessage({ data: { clip: 7 } });
         await camera(3, 4, 5);
-        const frames = posted.map(({ clip, frame: { gray, ...rest } }) => ({ clip, gray: [...gray], ...rest }));
+        const flat = ({ clip, frame: { gray, ...rest } }) => ({ clip, gray: [...gray], ...rest });
+        const frames = posted.map(flat);
         posted = [];
         self.onmessage({ data: { clip: null } });
         await camera(6);
