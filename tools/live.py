@@ -34,6 +34,7 @@ from lessons.files import atomic
 from lessons.lipreading import LipNet, reading
 from lessons.lipreading.saliency import saliency
 from lessons.training import checkpoint, export
+from tools.site import SCRIPTS
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "site"
@@ -284,7 +285,7 @@ def main() -> int:
     torch.set_num_threads(1)
     try:
         build()
-        total = report(sizes((OUT, SITE / "live")))
+        total = report(sizes((OUT, *(SITE / "live" / folder for folder in SCRIPTS))))
         if total > BUDGET:
             raise LiveError(f"{total / 1e6:.2f} MB gzipped, expected at most {BUDGET / 1e6:g}")
     except (LiveError, ImportError) as error:

@@ -38,6 +38,7 @@ PAUSE = 60  # frames that stand still after each recording of the camera, while 
 MARKED = 5  # frames of a recording that carry its mark: one frame could be lost
 MARK = 8  # pixels of a square of the code in the picture's upper left corner
 BITS = 6  # of a recording's number in that code
+COUNT = 8  # bits of a frame's number, in the row of squares under it
 CAPTURED = 68  # of a recording's 75 frames at least; with fewer the machine is too busy for a verdict
 FIRST_WORD = 3.0  # seconds
 CLIPS, FILES = 18, 3  # recordings for the camera; of them also as files, in each format
@@ -56,14 +57,30 @@ RECORD_AT_MARK = f"""() => new Promise(resolve => {{
         document.querySelector('[data-part="record"]').click();
         let number = 0;
         for (let k = 0; k < {BITS}; k += 1) number += lit(k + 2) << k;
+        window.numbers = [];
         resolve(number);
     }};
     video.requestVideoFrameCallback(look);
 }})"""
+# Keep the numbers of the frames that the reader gets.
+COUNT_FRAMES = f"""() => {{
+    window.numbers = [];
+    const post = Worker.prototype.postMessage;
+    Worker.prototype.postMessage = function (message, ...rest) {{
+        if (message.type === "frame") {{
+            const first = {MARK * 3 // 2} * message.width + {MARK // 2};
+            let number = 0;
+            for (let k = 0; k < {COUNT}; k += 1) number += (message.gray[first + {MARK} * k] > 128) << k;
+            numbers.push(number);
+        }}
+        return post.call(this, message, ...rest);
+    }};
+}}"""
 READ = """() => {
-    const {greedy, grammar, frames, warnings, milliseconds} = window.readings.at(-1);
+    const {greedy, grammar, frames, distinct, warnings, milliseconds, numbers} = window.readings.at(-1);
     const {queue, waited, firstWord, captured} = document.getElementById("live").dataset;
-    return {greedy: greedy.text, grammar: grammar?.text ?? "", frames, warnings, milliseconds,
+    const lost = numbers.slice(1).reduce((sum, n, i) => sum + n - numbers[i] - 1, 0);
+    return {greedy: greedy.text, grammar: grammar?.text ?? "", frames, distinct, warnings, milliseconds, lost,
             captured: Number(captured), queue: Number(queue), waited: Number(waited),
             first: firstWord ? Number(firstWord) / 1000 : null};
 }"""
@@ -97,8 +114,8 @@ def planes(path: Path) -> Iterator[np.ndarray]:
 def write_y4m(to: Path, paths: Sequence[Path]) -> None:
     """Write a file that Chromium plays as its camera, from videos of one size at 25 frames per second.
 
-    The first frames of each carry a mark and its number as squares in the upper left corner. The last is held
-    for PAUSE frames.
+    The first frames of each carry a mark and its number as squares in the upper left corner; under them each
+    frame carries its own number. The last is held for PAUSE frames.
     """
     with to.open("wb") as file:
         for number, path in enumerate(paths):
@@ -111,7 +128,10 @@ def write_y4m(to: Path, paths: Sequence[Path]) -> None:
             lit = [True, False, *(bool(number >> k & 1) for k in range(BITS))]
             for frame in frames[:MARKED]:
                 frame[:MARK, : MARK * (BITS + 2)] = np.where(np.repeat(lit, MARK), 235, 16)
-            for frame in (*frames, *[frames[-1]] * PAUSE):
+            for at, shown in enumerate((*frames, *[frames[-1]] * PAUSE)):
+                frame = shown.copy()
+                bits = [bool(at >> k & 1) for k in range(COUNT)]
+                frame[MARK : 2 * MARK, : MARK * COUNT] = np.where(np.repeat(bits, MARK), 235, 16)
                 file.write(b"FRAME\n" + frame.tobytes())
 
 
@@ -153,8 +173,8 @@ def opened(address: str, *flags: str, allow: bool = True) -> Iterator[Page]:
         )
         page.goto(f"{address}/live.html")
         page.evaluate(
-            "() => { window.readings = [];"
-            " document.getElementById('live').addEventListener('live:read', e => readings.push(e.detail)); }"
+            "() => { window.readings = []; document.getElementById('live').addEventListener('live:read',"
+            " e => readings.push({...e.detail, numbers: [...(window.numbers ?? [])]})); }"
         )
         yield page
         browser.close()
@@ -275,6 +295,8 @@ def check_files(
             write_file(two, np.concatenate([read_video(video.path)[:60] for video in videos[:2]], axis=2))
             found = upload(page, two)
             table.add("two faces", found["warnings"], "two faces" in found["warnings"])
+        if len(videos) > 2:
+            check_long(table, page, Path(folder) / "long.mp4", videos[:3])
         broken = Path(folder) / "broken.mp4"
         broken.write_text("This is no video.", encoding="utf-8")
         try:
@@ -284,6 +306,24 @@ def check_files(
             message = str(error)
         table.add("a file that is no video", message[:60], "cannot play" in message)
         table.add("files: requests that leave, errors", page.strayed or "none", not page.strayed)
+
+
+def check_long(table: Table, page: Page, path: Path, videos: Sequence[Video]) -> None:
+    """Of a long video 4 s are read, from where the visitor says; the page says so."""
+    frames = [read_video(video.path) for video in videos]
+    write_file(path, np.concatenate(frames))
+    found = [upload(page, path)]
+    told = page.inner_text(part("file-long"))
+    seconds = sum(map(len, frames)) / 25
+    table.add("a long video is told", told[:46], f"{seconds:.1f} seconds long" in told)
+    before = page.evaluate("readings.length")
+    page.fill(part("file-start"), f"{len(frames[0]) / 25:.2f}")
+    page.press(part("file-start"), "Enter")
+    found.append(next_reading(page, before))
+    for which, reading in zip(("first", "second"), found, strict=True):
+        good = reading["frames"] == 100 and "too long" not in reading["warnings"]
+        text = f"{reading['grammar']!r}, {reading['frames']} frames"
+        table.add(f"a long video, from its {which} sentence on", text, good)
 
 
 def compare(
@@ -311,6 +351,7 @@ def check_camera(
     )
     with opened(address, *flags) as page:
         page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": throttle})
+        page.evaluate(COUNT_FRAMES)
         page.click(part("way-camera"))
         told = page.inner_text(part("camera-off"))
         table.add(f"{name}: told before it starts", told[:40], "Nothing leaves your computer" in told)
@@ -336,8 +377,15 @@ def check_camera(
                 [(found[n]["greedy"], found[n]["grammar"]) for n in numbers])  # fmt: skip
         every = list(found.values())
         table.add(f"{name}: recordings", f"{len(found)} of {len(said)}", len(found) == len(said))
+        lost = [one["lost"] for one in every]
+        table.add(f"{name}: frames lost on the way", f"{np.median(lost):g}, {max(lost)} at most")
         captured = min(one["captured"] for one in every)
         table.add(f"{name}: frames captured of 75", f"{captured} at least", captured >= CAPTURED)
+        taken = page.get_attribute("#live", "data-taken")
+        table.add(f"{name}: frames are taken", taken, taken == "in a worker")
+        told = sum("few frames" in one["warnings"] for one in every)
+        short = sum(one["distinct"] < CAPTURED for one in every)
+        table.add(f"{name}: told that frames are missing", f"{told} of {short} times", told == short)
         table.add(f"{name}: longest queue", f"{max(one['queue'] for one in every)} frames")
         waits = [one["waited"] / 1000 for one in every]
         text = f"{np.median(waits):.1f} s, {max(waits):.1f} s at most"

@@ -2,7 +2,7 @@
 
     python -m tools.site               writes site/_build/html (make site)
     python -m tools.site stage         only what Sphinx reads, to site/_build/source
-    python -m tools.site live          only the live page's scripts and data, into a book made before
+    python -m tools.site live          only the live pages' scripts and data, into a book made before
 
 Sphinx reads copies: links between pages in place of links between folders, folds that say what is in them,
 and a line under each slider. Needs the optional dependencies `site`; MathJax is taken from site/_build/node,
@@ -32,9 +32,11 @@ BADGE = re.compile(r"^\[!\[Open in Colab\]\([^)]*\)\]\((?P<colab>[^)]*)\)$", re.
 LINK = re.compile(r"\]\((?:\.\./)?(?P<folder>docs|notebooks)/(?P<file>[\w/]+)\.(?:md|ipynb)(?P<rest>[^)]*)\)")
 TITLE = re.compile(r"\A# @title (?P<title>.+?) \{.*\}\n")
 MOVES = re.compile(r"^(?:_ = |@)?interact\(", re.M)
+PROGRESS = re.compile(r"\b0%\|.*\| *0/")  # tqdm's
 MINUTES = re.compile(r"Core path: about (\d+) minutes; deeper sections: about (\d+)")
 USUAL = 8  # wrong answers that the page for teachers lists: the tests have the usual ones first
 PAGES = ("cheat_sheet", "ctc_explorer", "live")  # of site/pages, as they are
+SCRIPTS = ("page", "reader")  # of site/live, what the live page runs
 DOCS = ("glossary", "symbols", "help", "robustness", "eight_gpus")
 ROUTES = (  # name, what for, the numbers' file names without their numbers
     ("One evening", "How a machine reads lips: the core path of four notebooks.",
@@ -85,6 +87,12 @@ def is_slider(output: dict) -> bool:
     return set(data) == {"text/plain"} and text.startswith(("interactive(", "<function", "Box("))
 
 
+def is_progress(output: dict) -> bool:
+    """A progress bar as the notebook keeps it: at its start, of no use to a reader."""
+    data = output.get("data", {})
+    return set(data) == {"text/plain"} and bool(PROGRESS.search("".join(data["text/plain"])))
+
+
 def chapter(book: Notebook) -> dict:
     """The notebook `book` as the site shows it."""
     notebook = json.loads((ROOT / "notebooks" / f"{book.name}.ipynb").read_text(encoding="utf-8"))
@@ -107,10 +115,12 @@ def chapter(book: Notebook) -> dict:
                 tags = [*tags, "hide-input"]
             if "predict" in tags:
                 tags = [*tags, "hide-output"]
+            hidden = f": {fold}" if fold else " the output" if "predict" in tags else " the code"
             cell["metadata"]["mystnb"] = {
-                "code_prompt_show": f"Show: {fold}" if fold else "Show the code",
-                "code_prompt_hide": f"Hide: {fold}" if fold else "Hide the code",
+                "code_prompt_show": f"Show{hidden}",
+                "code_prompt_hide": f"Hide{hidden}",
             }
+            cell["outputs"] = [output for output in cell["outputs"] if not is_progress(output)]
             if MOVES.search(source):
                 cell["outputs"] = [output for output in cell["outputs"] if not is_slider(output)]
                 text = f"*On this page the slider stands still. [Move it in Colab]({colab(book)}).*"
@@ -287,7 +297,7 @@ def stage(to: Path) -> list[str]:
 
 
 def live(html: Path) -> None:
-    """Put what the live page loads beside it: its scripts into live/, model and samples into live/data.
+    """Put what the two live pages load beside them: explorer/, live/page and live/reader, and live/data.
 
     Raises:
         SiteError: the data was not made.
@@ -295,7 +305,9 @@ def live(html: Path) -> None:
     if not (BUILD / "live").is_dir():
         raise SiteError(f"live page: found no {BUILD / 'live'}, expected it from `python -m tools.live`")
     shutil.rmtree(html / "live", ignore_errors=True)
-    for folder in ("page", "reader"):
+    shutil.rmtree(html / "explorer", ignore_errors=True)
+    shutil.copytree(SITE / "live" / "explorer", html / "explorer")
+    for folder in SCRIPTS:
         shutil.copytree(SITE / "live" / folder, html / "live" / folder)
     shutil.copytree(BUILD / "live", html / "live" / "data")
 

@@ -3,8 +3,9 @@
     python -m tools.site_check                       all pages
     python -m tools.site_check index 02 --pictures shots   pages that begin so, and a picture of each view
 
-A fault is a serious finding of axe, a request that leaves the site, a page wider than a 360-pixel screen, an
-image without an alt text, an equation that was not set. axe-core is taken from site/_build/node (make site).
+A fault is a serious finding of axe, a request that leaves the site or finds nothing, a page wider than a
+360-pixel screen, an image without an alt text, an equation that was not set. axe-core is taken from
+site/_build/node (make site).
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def check(folder: Path, names: list[str], pictures: Path | None = None) -> dict[
             "request",
             lambda r: None if r.url.startswith((address, "data:", "blob:")) else strayed.append(r.url),
         )
+        page.on("response", lambda r: strayed.append(f"{r.url}: {r.status}") if r.status >= 400 else None)
         for name in names:
             page.set_viewport_size(WIDE)
             page.goto(f"{address}/{name}.html", wait_until="load")

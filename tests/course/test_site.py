@@ -82,22 +82,44 @@ def test_each_figure_says_what_it_shows(book):
     assert all(len(alt) > 10 for alt in alts(book))
 
 
+def test_a_fold_says_what_it_hides_and_no_progress_bar_is_left():
+    folds = {"solution": 0, "predict": 0}
+    for book in CHAPTERS:
+        for cell in site.chapter(book)["cells"]:
+            if cell["cell_type"] != "code":
+                continue
+            shown = "".join(str(output.get("data", {}).get("text/plain")) for output in cell["outputs"])
+            assert "0%|" not in shown
+            tags, prompt = cell["metadata"]["tags"], cell["metadata"]["mystnb"]["code_prompt_show"]
+            if "hide-input" in tags:
+                assert prompt.startswith("Show: ")
+                folds["solution"] += prompt == "Show: Solution"
+            elif "hide-output" in tags:
+                assert prompt == "Show the output"
+                folds["predict"] += 1
+    assert min(folds.values()) > 20
+
+
 def test_the_page_for_teachers_knows_wrong_answers():
     found = list(site.wrong_answers())
     assert len({(book.name, exercise) for book, exercise, _ in found}) > 20
     assert "%" not in re.sub(r"\d+(?:\.\d+)? ?%", "", site.teachers().split("## What learners")[0])
 
 
-def test_the_live_page_gets_its_scripts_and_data(tmp_path, monkeypatch):
+def test_the_live_pages_get_their_scripts_and_data(tmp_path, monkeypatch):
     monkeypatch.setattr(site, "BUILD", tmp_path / "build")
     with pytest.raises(site.SiteError, match=r"expected it from `python -m tools\.live`"):
         site.live(tmp_path)
     (tmp_path / "build" / "live").mkdir(parents=True)
     (tmp_path / "build" / "live" / "about.json").write_text("{}", encoding="utf-8")
     site.live(tmp_path)
-    page = (site.SITE / "pages" / "live.md").read_text(encoding="utf-8")
-    for name in re.findall(r'(?:src|href)="(live/[^"]+)"', page):
-        assert (tmp_path / name).is_file(), name
+    assert not list(tmp_path.rglob("README.md"))
+    for own in ("ctc_explorer", "live"):
+        page = (site.SITE / "pages" / f"{own}.md").read_text(encoding="utf-8")
+        files = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert len(files) >= 2
+        for name in files:
+            assert (tmp_path / name).is_file(), name
     for script in (tmp_path / "live" / "page").glob("*.js"):
         for name in re.findall(r'(?:from|URL\()\s*"(\.[^"]+)"', script.read_text(encoding="utf-8")):
             assert (script.parent / name).exists(), f"{script.name}: {name}"

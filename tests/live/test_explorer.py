@@ -354,18 +354,20 @@ def test_a_redraw_fits_into_a_frame_of_the_screen(page):
     )  # processor time: others compute beside us
 
     def spent() -> float:
+        """Of the page's thread: script, style, layout and painting."""
         metrics = session.send("Performance.getMetrics")["metrics"]
-        return next(one["value"] for one in metrics if one["name"] == "ScriptDuration")
+        return next(one["value"] for one in metrics if one["name"] == "TaskDuration")
 
     before = spent()
     page.evaluate(
-        """() => {
+        """async () => {
             const field = document.querySelector("[aria-label='probability of a in frame 3']");
-            for (let i = 0; i < 60; i++) {
-                field.value = 0.1 + i / 100;
+            for (let i = 0; i < 30; i++) {
+                field.value = 0.1 + i / 50;
                 field.dispatchEvent(new Event("input", { bubbles: true }));
+                await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
             }
         }"""
     )
-    assert probability(page, "a", 3).input_value() == "0.69"
-    assert 0 < (spent() - before) / 60 < 0.016
+    assert probability(page, "a", 3).input_value() == "0.68"
+    assert 0 < (spent() - before) / 30 < 0.016

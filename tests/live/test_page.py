@@ -106,3 +106,65 @@ def test_each_warning_of_the_reader_is_explained(tmp_path):
     codes = re.findall(r'found\.push\("([^"]+)"\)', (READER / "reader.js").read_text(encoding="utf-8"))
     known = run(tmp_path, "WARNINGS from ../page/words.js", "done(Object.keys(WARNINGS))")
     assert len(codes) >= 5 and set(codes) <= set(known)
+
+
+TAKER = """\
+let posted = [];
+globalThis.self = { postMessage: (message) => posted.push(message) };
+globalThis.OffscreenCanvas = class {
+  constructor(width, height) { Object.assign(this, { width, height }); }
+  getContext() {
+    return {
+      drawImage: (frame) => { this.level = frame.level; },
+      getImageData: () => ({ data: new Uint8ClampedArray(4 * this.width * this.height).fill(this.level) }),
+    };
+  }
+};
+await import(given.values.taker);
+let closed = 0;
+let feed = null;
+const stream = new ReadableStream({ start: (controller) => { feed = controller; } });
+const camera = async (...levels) => {
+  for (const level of levels) {
+    const size = { displayWidth: 4, displayHeight: 2 };
+    feed.enqueue({ ...size, level, timestamp: 40000 * level, close: () => { closed += 1; } });
+  }
+  await new Promise((resolve) => setTimeout(resolve, 20));
+};
+self.onmessage({ data: { stream } });
+"""
+
+
+@needs_node
+def test_the_worker_takes_each_frame_of_the_camera_while_it_is_asked_to(tmp_path):
+    code = """
+        await camera(1, 2);
+        const idle = posted; posted = [];
+        self.onmessage({ data: { clip: 7 } });
+        await camera(3, 4, 5);
+        const flat = ({ clip, frame: { gray, ...rest } }) => ({ clip, gray: [...gray], ...rest });
+        const frames = posted.map(flat);
+        posted = [];
+        self.onmessage({ data: { clip: null } });
+        await camera(6);
+        done({ idle, frames, after: posted, closed });
+    """
+    values = {"taker": (PAGE / "taker.js").as_uri()}
+    found = run(tmp_path, "align from ../page/words.js", TAKER + code, values)
+    assert found["idle"] == [{"size": [4, 2]}] and found["after"] == [] and found["closed"] == 6
+    for frame, level in zip(found["frames"], (3, 4, 5), strict=True):
+        assert frame["clip"] == 7 and frame["time"] == pytest.approx(0.04 * level)
+        assert (frame["width"], frame["height"], frame["gray"]) == (4, 2, [level] * 8)
+
+
+@needs_node
+def test_missing_frames_are_told_with_their_number(tmp_path):
+    facts = {"distinct": 56, "frames": 75, "fps": 25}
+    found = run(
+        tmp_path,
+        "warned from ../page/words.js",
+        "done([true, false].map((camera) => warned('few frames', { ...given.values, camera })))",
+        facts,
+    )
+    assert "56 of 75 frames" in found[0] and "Close other programs" in found[0]
+    assert "only 19 frames per second" in found[1] and "trained on 25" in found[1]

@@ -126,7 +126,7 @@ def test_what_is_wrong_is_said(tmp_path):
     (answer,) = read(tmp_path, [gray[:10]])
     assert answer["warnings"] == ["no face", "too short"]
     (answer,) = read(tmp_path, [gray[:36]], step=0.12)
-    assert answer["warnings"] == ["no face", "too long"] and answer["frames"] == 108
+    assert answer["warnings"] == ["no face", "too long", "few frames"] and answer["frames"] == 108
 
 
 def test_a_clip_without_frames(tmp_path):
@@ -140,3 +140,18 @@ def test_a_clip_without_frames(tmp_path):
     answer = run(tmp_path, "Reader from reader.js", code)
     assert answer["frames"] == answer["steps"] == 0 and answer["greedy"]["text"] == ""
     assert "the clip has ended" in answer["message"]
+
+
+@pytest.mark.parametrize(("kept", "warned"), [(75, False), (68, False), (67, True), (40, True)])
+def test_missing_frames_are_counted(tmp_path, kept, warned):
+    """A clip of 3 s with frames lost at random, its first and last among those kept."""
+    times = np.sort(np.random.default_rng(kept).choice(np.arange(1, 74), kept - 2, replace=False))
+    code = """
+    const reader = await Reader.load(data, readBytes);
+    for (const t of given.values) reader.frame(t / 25, 64, 48, new Uint8Array(64 * 48).fill(t));
+    reader.end();
+    done({ seen: reader.seen, distinct: reader.distinct, warnings: reader.warnings({}, null, true) });
+    """
+    found = run(tmp_path, "Reader from reader.js", code, [0, *times.tolist(), 74])
+    assert found["seen"] in (75, 76) and found["distinct"] == kept  # how long the last one lasts is a guess
+    assert ("few frames" in found["warnings"]) == warned

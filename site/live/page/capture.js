@@ -1,35 +1,20 @@
 // Frames of a video element as gray levels, with the time of each.
 
-import { toGray } from "../reader/crop.js";
+import { grayOf } from "./gray.js";
 
-const SHORTER_SIDE = 720; // pixels: larger frames are shrunk to it here, and by the reader to half of it
 export const LONGEST = 4; // seconds of a clip: one sentence takes about 3
 const [FASTEST, SLOWEST] = [1 / 50, 1 / 24]; // seconds from frame to frame that are sought
 const PROBE = 0.01; // seconds: how finely the second frame is looked for
 const PATIENCE = 1000; // milliseconds that a frame which was sought may take to be presented
+const BUFFER = 25; // frames of the camera that may wait for their worker
 
 const hasFrameCallback = "requestVideoFrameCallback" in HTMLVideoElement.prototype;
-const canvas = document.createElement("canvas");
-const context = canvas.getContext("2d", { willReadFrequently: true });
 
-// The picture that an element shows: {width, height, gray}.
-export function grab(element) {
-  const wide = element.videoWidth || element.width;
-  const high = element.videoHeight || element.height;
-  const scale = Math.min(1, SHORTER_SIDE / Math.min(wide, high));
-  const width = Math.round(wide * scale);
-  const height = Math.round(high * scale);
-  if (canvas.width !== width || canvas.height !== height) {
-    canvas.width = width;
-    canvas.height = height;
-    context.imageSmoothingQuality = "high";
-  }
-  context.drawImage(element, 0, 0, width, height);
-  return { width, height, gray: toGray(context.getImageData(0, 0, width, height).data) };
-}
+// The picture that a video shows: {width, height, gray}.
+export const grab = (video) => grayOf(video, video.videoWidth, video.videoHeight);
 
 // Call take(seconds) for each new frame of a video that plays. Returns a function that ends it.
-export function onFrames(video, take) {
+function onFrames(video, take) {
   let going = true;
   let before = -1;
   const wait = () => (hasFrameCallback ? video.requestVideoFrameCallback(next) : requestAnimationFrame(next));
@@ -85,9 +70,9 @@ async function seek(video, moment) {
 // Each frame is sought, by the middle of the time that it is shown: a video that plays skips frames where the
 // computer is slow. `take` is called with each: {time, width, height, gray}. It returns false to end.
 export async function fileFrames(video, start, take) {
-  const end = Math.min(start + LONGEST, video.duration);
   video.pause();
   let before = await seek(video, start);
+  const end = Math.min(before + LONGEST, video.duration);
   if (take({ time: before, ...grab(video) }) === false) return;
   let step = SLOWEST; // from one frame to the next
   for (let moment = before + PROBE; moment < end; ) {
@@ -112,6 +97,7 @@ export async function openCamera(video) {
     throw new Error(REFUSED[error.name] ?? `The camera did not start (${error.name}).`, { cause: error });
   }
   await video.play();
+  taker = startTaker(video);
 }
 
 const REFUSED = {
@@ -125,4 +111,47 @@ const REFUSED = {
 export function closeCamera(video) {
   for (const track of video.srcObject?.getTracks() ?? []) track.stop();
   video.srcObject = null;
+  taker?.worker.terminate();
+  taker = null;
+}
+
+// The worker that takes the camera's frames: {worker, fits, clip}; null where the browser has no such thing.
+let taker = null;
+
+function startTaker(video) {
+  if (!("MediaStreamTrackProcessor" in globalThis)) return null;
+  const worker = new Worker(new URL("taker.js", import.meta.url), { type: "module" });
+  const started = { worker, fits: false, clip: 0 };
+  try {
+    const [track] = video.srcObject.getVideoTracks();
+    const { readable } = new MediaStreamTrackProcessor({ track, maxBufferSize: BUFFER });
+    worker.postMessage({ stream: readable }, [readable]);
+  } catch {
+    worker.terminate();
+    return null;
+  }
+  // A telephone may turn its pictures only when they are shown.
+  worker.onmessage = ({ data: { size } }) => {
+    started.fits = size?.[0] === video.videoWidth && size[1] === video.videoHeight;
+  };
+  return started;
+}
+
+// Whether a worker takes the camera's frames.
+export const hasTaker = () => Boolean(taker?.fits);
+
+// Call take({time, width, height, gray}) for each frame of the camera. Returns a function that ends it.
+export function cameraFrames(video, take) {
+  if (!hasTaker()) return onFrames(video, (time) => take({ time, ...grab(video) }));
+  const { worker } = taker;
+  const clip = (taker.clip += 1);
+  let going = true;
+  worker.onmessage = ({ data }) => {
+    if (going && data.clip === clip) take(data.frame);
+  };
+  worker.postMessage({ clip });
+  return () => {
+    going = false;
+    worker.postMessage({ clip: null });
+  };
 }

@@ -1,7 +1,7 @@
 // The live page: three ways in, one reading.
 
 import { BRIGHT, DARK } from "../reader/reader.js";
-import { closeCamera, fileFrames, grab, LONGEST, onFrames, openCamera, openVideo } from "./capture.js";
+import { cameraFrames, closeCamera, fileFrames, grab, hasTaker, LONGEST, openCamera, openVideo } from "./capture.js";
 import { DROPPED, ReaderClient } from "./client.js";
 import { fetchAbout, showCard, showLicenses, showSlots } from "./figures.js";
 import { fetchSaliency, sampleButtons } from "./samples.js";
@@ -13,6 +13,7 @@ const SENTENCE = 3; // seconds that are recorded
 const LOOK = 250; // milliseconds from one look at the camera's preview to the next
 const LOADING = "Loading the reader …";
 const PARTIAL = 400; // milliseconds from one reading on the way to the next
+const SLOW = 10; // milliseconds per frame of a reading: above, a camera's clip is not read on the way
 
 const root = document.getElementById("live");
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
@@ -27,6 +28,7 @@ let recording = null; // ends the recording
 let looks = []; // the answers to looks for the face, of one clip
 let looked = null; // the preview's clip whose answer is awaited
 let clipKnown = 0; // when the clip that is read was there: a file at its choice, a recording at its end
+let pace = 0; // milliseconds per frame that the last reading took
 let turn = 0; // counts clips; what an older one still does is void
 
 // What the page does: idle, loading, ready, reading, recording, done. For style, and for tests.
@@ -136,11 +138,12 @@ function push(frame) {
   client.push(frame.time, frame.width, frame.height, frame.gray);
 }
 
-function warn(codes) {
+// facts: of the reading, where there is one.
+function warn(codes, facts = {}) {
   part("warnings").replaceChildren(
     ...codes.map((code) => {
       const line = document.createElement("li");
-      line.textContent = warned(code);
+      line.textContent = warned(code, { ...facts, camera: !part("panel-camera").hidden });
       line.dataset.code = code;
       return line;
     }),
@@ -152,11 +155,16 @@ function firstWord({ greedy }) {
   if (greedy.words.length) root.dataset.firstWord ??= Math.max(0, Math.round(performance.now() - clipKnown));
 }
 
+function clocked(reading) {
+  if (reading?.frames) pace = (reading.stages.crop + reading.stages.model) / reading.frames;
+}
+
 // Read on the way, while the worker has time for it.
 async function partial(mine) {
   if (!client.free || performance.now() - (partial.last ?? 0) < PARTIAL) return;
   partial.last = performance.now();
   const reading = await client.read(false).catch(() => null);
+  clocked(reading);
   if (!reading?.frames || mine !== turn || root.dataset.state === "done") return;
   firstWord(reading);
   view.show(reading);
@@ -167,10 +175,11 @@ async function finish(mine, ended, options = {}, captured = 0) {
   state("reading");
   say("Reading …");
   const reading = await client.read(true);
+  clocked(reading);
   if (mine !== turn) return;
   state("done");
   say(reading.greedy.text || reading.warnings.length ? "" : "No letter was read: the lips hardly moved.");
-  warn(reading.warnings);
+  warn(reading.warnings, reading);
   part("heard").textContent = "";
   if (reading.frames && !reading.warnings.includes("no face")) {
     view.show(reading, options);
@@ -254,7 +263,8 @@ async function file(chosen) {
     if (mine !== turn) return;
     part("file-start").max = Math.max(0, video.duration - 1).toFixed(2);
     part("file-start").value = 0;
-    part("file-long").hidden = video.duration <= LONGEST + 0.5;
+    part("file-length").textContent = video.duration.toFixed(1);
+    part("file-long").hidden = video.duration < LONGEST + 0.05;
     await readVideo(video, 0);
   } catch (error) {
     part("file-stage").hidden = !video.videoWidth;
@@ -319,13 +329,15 @@ function record() {
   client.start();
   let first = null;
   let count = 0;
-  const stop = onFrames(video, (time) => {
+  root.dataset.taken = hasTaker() ? "in a worker" : "on the page";
+  const stop = cameraFrames(video, ({ time, ...frame }) => {
     first ??= time;
     if (time - first > SENTENCE - 0.02) return recording?.finish();
     count += 1;
-    push({ time: time - first, ...grab(video) });
+    push({ time: time - first, ...frame });
     ring((time - first) / SENTENCE);
-    if (count > 20 * (time - first)) partial(mine); // a slow computer has enough to do with the frames
+    // A slow computer has enough to do with the frames.
+    if (pace < SLOW && count > 20 * (time - first)) partial(mine);
     return undefined;
   });
   const done = () => {
@@ -360,8 +372,10 @@ part("camera-stop").addEventListener("click", () => {
 part("record").addEventListener("click", record);
 part("another").addEventListener("click", prompt);
 part("file-input").addEventListener("change", (event) => file(event.target.files[0]));
-part("file-start").addEventListener("change", (event) =>
-  readVideo(part("file-video"), Number(event.target.value)).catch(fail));
+part("file-start").addEventListener("change", ({ target }) => {
+  target.value = Math.min(Number(target.max), Math.max(0, Number(target.value)));
+  readVideo(part("file-video"), Number(target.value)).catch(fail);
+});
 const drop = part("panel-file");
 drop.addEventListener("dragover", (event) => event.preventDefault());
 drop.addEventListener("drop", (event) => {

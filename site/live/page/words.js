@@ -30,7 +30,7 @@ export function place(centers, widths, total, gap) {
   return left;
 }
 
-// What a warning means and what to do, by its code.
+// What a warning means and what to do, by its code; as a function where that depends on the reading.
 export const WARNINGS = {
   "no face":
     "No face was found. Turn straight to the camera, with the whole face in the picture and light from the front.",
@@ -41,5 +41,17 @@ export const WARNINGS = {
     "The letters and the grammar disagree: probably this was none of the 64,000 sentences. Do not believe the reading.",
   "too short": "The clip is too short for a sentence of six words, which takes about three seconds.",
   "too long": "The clip is longer than 4 seconds. The network was trained on clips of 3 seconds with one sentence.",
+  "few frames": ({ distinct, frames, fps, camera }) =>
+    camera
+      ? `Only ${distinct} of ${frames} frames arrived: the computer or the camera was too slow, and the reading ` +
+        "suffers. Close other programs and tabs and put more light on your face, or record a video with another " +
+        "program and choose it as a file."
+      : `The video has only ${Math.round((fps * distinct) / frames)} frames per second, and the reading suffers: the ` +
+        `network was trained on ${fps}.`,
 };
-export const warned = (code) => WARNINGS[code] ?? code;
+
+// facts: {distinct, frames, fps} of the reading, and whether it came from the camera.
+export function warned(code, facts) {
+  const text = WARNINGS[code] ?? code;
+  return typeof text === "function" ? text(facts) : text;
+}

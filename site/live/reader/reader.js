@@ -14,6 +14,7 @@ const PATIENCE = 60; // milliseconds that the grammar's reading may take while f
 const SHORTEST = 25; // frames, 1 s: no sentence is said faster
 const WINDOW = 100; // frames, 4 s: the model was trained on clips of 3 s
 const LONGEST = 400; // frames, 16 s, that are kept of a clip
+const ENOUGH = 0.9; // of the frames that 25 per second give: with fewer, words are lost
 const NEVER = -1e4; // the log-probability of what cannot be
 // Mean gray of the face's middle, 0 to 1, outside of which the light is called bad.
 export const [DARK, BRIGHT] = [0.18, 0.85];
@@ -72,6 +73,8 @@ export class Reader {
     this.faces = [];
     this.light = [];
     this.seen = 0; // frames, those that were not kept included
+    this.distinct = 0; // of them, without repetitions of the one before
+    this.before = null;
     this.ended = false;
   }
 
@@ -90,12 +93,21 @@ export class Reader {
     return this.take(this.resampler.push(this.clock.time(time), frame));
   }
 
+  /** No more frames come. */
+  end() {
+    if (this.ended) return;
+    this.ended = true;
+    this.take(this.resampler.end());
+  }
+
   /** Keep frames at 25 per second, and look for the face in each tenth. */
   take(frames) {
     let seen = null;
     for (const frame of frames) {
       if (this.seen % LOOK_EVERY === 0) seen = this.look(frame);
       this.seen++;
+      this.distinct += frame !== this.before;
+      this.before = frame;
       if (this.frames.length < LONGEST) this.frames.push(frame);
     }
     return seen;
@@ -168,10 +180,7 @@ export class Reader {
   /** Read what has come so far; `last`: no more frames come. See worker.js for what is returned. */
   async read(last = false) {
     const began = performance.now();
-    if (last && !this.ended) {
-      this.ended = true;
-      this.take(this.resampler.end());
-    }
+    if (last) this.end();
     const { crops, hidden } = this.crops();
     const cropped = performance.now();
     const logits = this.frames.length ? await this.logits(crops) : new Float32Array(0);
@@ -188,6 +197,7 @@ export class Reader {
     return {
       last,
       frames: this.frames.length,
+      distinct: this.distinct,
       fps: FPS,
       crops,
       size: this.about.size,
@@ -233,6 +243,7 @@ export class Reader {
     if (this.light.length && median(this.light) > BRIGHT) found.push("bright");
     if (last && this.seen < SHORTEST) found.push("too short");
     if (this.seen > WINDOW) found.push("too long");
+    if (last && this.seen >= SHORTEST && this.distinct < ENOUGH * this.seen) found.push("few frames");
     if (last && grammar && edits(greedy.text, grammar.text) > STRANGE * grammar.text.length) {
       found.push("outside grammar");
     }

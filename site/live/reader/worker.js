@@ -5,16 +5,18 @@
 // {type: "start", id, found?, model?}       nothing; what belongs to another clip is dropped
 // {type: "frame", id, time, width, height,  {type: "seen", id, time, faces, face, mouth, light}
 //  gray}                                      for each frame in which the face was looked for
-// {type: "read", id, last}                  {type: "reading", id, last, frames, fps, crops, size, logProbs,
-//                                             steps, upsample, greedy, grammar, warnings, milliseconds, stages}
+// {type: "read", id, last}                  {type: "reading", id, last, frames, distinct, fps, crops, size,
+//                                             logProbs, steps, upsample, greedy, grammar, warnings,
+//                                             milliseconds, stages}
 // and {type: "error", id?, message} when something goes wrong.
 //
 // data: URL of the data folder. time: seconds. gray: Uint8Array (H, W), luma, best transferred. found: mouth
 // boxes known beforehand. model: "people", or "talker" for the course's drawn talker. Boxes are [x0, y0, x1,
 // y1] in pixels of the frame, or null. light: mean gray of the face's middle, 0 to 1. crops: (T, H, W) bytes,
-// 25 per second. logProbs: (steps, V), steps = frames * upsample. greedy, grammar: {text, words: [{text, first,
-// last, confidence}]}, first and last step of the word's letters, both included; grammar is null where nothing
-// is read. warnings: "no face", "two faces", "dark", "bright", "outside grammar", "too short", "too long".
+// 25 per second. distinct: how many of the frames do not repeat the one before. logProbs: (steps, V), steps =
+// frames * upsample. greedy, grammar: {text, words: [{text, first, last, confidence}]}, first and last step of the
+// word's letters, both included; grammar is null where nothing is read. warnings: "no face", "two faces", "dark",
+// "bright", "outside grammar", "too short", "too long", "few frames".
 
 import { Reader } from "./reader.js";
 
