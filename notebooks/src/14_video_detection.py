@@ -154,8 +154,9 @@ assert upper_bounds(ALL_VIDEOS["0.5 in bursts"])[1] < so_far
 # It is 1 for equal boxes and 0 for boxes that do not overlap. A detection counts as right if its IoU with a
 # true box is **at least 0.5**. **Predict** the IoU of the three pairs below. Boxes are 16 pixels wide.
 #
-# 1. shifted by 4 pixels to the right; 2. shifted by 4 pixels right and down; 3. the second box has two thirds
-# of each side.
+# 1. shifted by 4 pixels to the right;
+# 2. shifted by 4 pixels right and down;
+# 3. the second box has two thirds of each side.
 
 # %% tags=["predict"]
 PAIRS = [
