@@ -50,7 +50,7 @@ class StrangerSettings(Settings):
         keep: share of the clips whose neck is open; of the others the measures alone are read.
     """
 
-    epochs: int = 130
+    epochs: int = 240
     batch_size: int = 12
     steps_per_epoch: int = 100
     motion_epochs: int = 50

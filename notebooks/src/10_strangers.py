@@ -45,6 +45,7 @@ from lessons.lipreading.lipnet import fastest_layers
 from lessons.lipreading.lipnet_stranger import standardize
 from lessons.source import show
 from lessons.training import checkpoint
+from lessons.training.detector_table import t_interval
 from lessons.training.evaluation import evaluate
 from lessons.training.lipnet import train
 from lessons.training.settings import Settings, StrangerSettings
@@ -64,9 +65,9 @@ GPU = device.type == "cuda"
 
 # %% tags=["hide-input"]
 # @title Plot: one man's model on drawn people { display-mode: "form" }
-def results_of(name):
-    """What the training command wrote about a model that comes with the course."""
-    return json.loads((checkpoint.trained_folder(name) / "results.json").read_text(encoding="utf-8"))
+def results_of(name, file="results.json"):
+    """What was measured of a model that comes with the course."""
+    return json.loads((checkpoint.trained_folder(name) / file).read_text(encoding="utf-8"))
 
 
 drawn_people = synthetic_clips(12, seed=15)  # each clip has a speaker of its own
@@ -711,19 +712,25 @@ assert not found["speakers"] and not found["clips"] and len(found["sentences"]) 
 # `lipnet_strangers` was trained in this way on GRID: 950 clips of 25 people, 799 of them of s1, and the
 # landmarks of the 25. Two more people, s5 and s33, are held out of everything, their landmarks too. All 27
 # are native speakers of English in one studio. s1 is tested on sentences that he does not say in training.
-# This is one run with one seed, and its recipe was chosen on s5 and s33, which flatters it a little. The
-# goals, for one model, were set before.
+# The recipe was chosen on s5 and s33, which flatters it a little. The goals, for one model, were set before.
 
 # %% tags=["hide-input"]
-# @title Helper: the results, from the file that training wrote { display-mode: "form" }
+# @title Helper: the results, from the files that training wrote { display-mode: "form" }
 report = results_of("lipnet_strangers")
 people = report["speakers"]
 unseen = [name for name in people if name != "s1"]
-sizes = [people[name]["clips"] for name in unseen]
-people["never seen"] = {"clips": sum(sizes)} | {
-    decoder: np.average([people[name][decoder] for name in unseen], weights=sizes)
-    for decoder in ("greedy", "grammar")
-}
+
+
+def together(speakers):
+    """The row of those never seen, from the rows of each speaker."""
+    sizes = [speakers[name]["clips"] for name in unseen]
+    return {"clips": sum(sizes)} | {
+        decoder: np.average([speakers[name][decoder] for name in unseen], weights=sizes)
+        for decoder in ("greedy", "grammar")
+    }
+
+
+people["never seen"] = together(people)
 GOALS = {"s1": (0.045, 0.035), "never seen": (0.09, 0.06)}
 print("speaker     clips   WER greedy   with the grammar")
 for name, row in people.items():
@@ -733,17 +740,74 @@ for name, row in people.items():
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 assert report["settings"]["seed"] == 0 and report["training_clips"] == "950" and unseen == ["s33", "s5"]
-for name, (goal, _) in GOALS.items():  # every goal is missed
-    assert people[name]["greedy"] > goal and people[name]["grammar"] > GOALS[name][1]
-assert people["never seen"]["greedy"] - GOALS["never seen"][0] < 0.01  # narrowly
-assert people["s1"]["greedy"] > 3 * own and people["s1"]["grammar"] > people["s5"]["grammar"]
+met = [
+    people[name][d] <= goal
+    for name in GOALS
+    for d, goal in zip(("greedy", "grammar"), GOALS[name], strict=True)
+]
+assert met == [False, False, True, False]
+assert GOALS["never seen"][0] - people["never seen"]["greedy"] < 0.01  # narrowly
+assert 2.5 * own < people["s1"]["greedy"] < 3 * own and people["s1"]["grammar"] > people["s5"]["grammar"]
 
 # %% [markdown]
-# **All four goals are missed**; only the greedy one for strangers is close. Most words of strangers are
-# right. But this network misreads more than three times as many words of s1 as his own model (section 1),
-# probably because the bottleneck also removes what helps on a familiar face. And with two strangers, a
-# bootstrap over people says no more than that one is easier than the other.
+# **One goal of four is met**, the greedy one for strangers, and narrowly. Before you believe a difference of
+# one point, look at other seeds. Two shorter trainings differ in nothing else:
+
+# %% tags=["hide-input"]
+# @title Helper: the same network, trained three times { display-mode: "form" }
+runs = results_of("lipnet_strangers", "runs.json")
+print("seed   epochs   never seen, greedy   with the grammar   s1, greedy")
+for run in runs:
+    row, seen = together(run["speakers"]), run["speakers"]["s1"]
+    print(
+        f"{run['seed']:4}{run['epochs']:9}{row['greedy']:21.1%}{row['grammar']:19.1%}{seen['greedy']:13.1%}"
+    )
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+first, other, longer = (together(run["speakers"])["greedy"] for run in runs)
+assert [(run["seed"], run["epochs"]) for run in runs] == [(0, 130), (1, 130), (0, 240)]
+assert abs(first - other) > 0.03 and longer == people["never seen"]["greedy"]
+assert max(run["speakers"]["s1"]["greedy"] for run in runs) > 2.5 * own
+
+# %% [markdown]
+# Two seeds differ by more than three points, so "met" may be luck. The longer training has one seed: we
+# cannot say what the length was worth.
 #
+# And two people cannot stand for all strangers. So we hold out others, too: five short trainings (2,200 steps
+# with clips instead of 19,000), each without some other people. This is the cross-validation of section 6;
+# s5 and s33 are held out of all five, and s1, who has most of the clips, of none.
+
+# %% tags=["hide-input"]
+# @title Plot: each person, read by a model that never saw them { display-mode: "form" }
+found = results_of("lipnet_strangers", "folds.json")["people"]
+some = {name: row for name, row in found.items() if row["clips"] >= 10}
+names = sorted(some, key=lambda name: some[name]["grammar"])
+for decoder in ("greedy", "grammar"):
+    mean, low, high = t_interval([some[name][decoder] for name in names])
+    print(f"{decoder:8} mean over {len(names)} people {mean:.0%}, 95 % interval {low:.0%} to {high:.0%}")
+figures.dot_plot(
+    [f"{name}, {some[name]['clips']} clips" for name in names],
+    {d: [some[name][d] for name in names] for d in ("greedy", "grammar")},
+    xlabel="WER, held out",
+    title="Short trainings: the people of whom there are ten clips or more",
+)
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+assert len(names) == 7 and names[-1] == "s26" and some["s26"]["grammar"] > 0.6
+assert some["s26"]["grammar"] > 2 * max(some[name]["grammar"] for name in names[:-1])
+assert set(names[:2]) == {"s5", "s33"}
+assert high - low > 0.3
+
+# %% [markdown]
+# Our two strangers are the two easiest people of the seven. The interval is wide, and **one person** makes it
+# so: s26, of whom most words are misread. He is the only one of the seven with a beard, and the training that holds him
+# out has probably seen too few. (The shipped network has learned from his ten clips.) A test on s5 and s33
+# alone shows nothing of this.
+#
+# `lipnet_strangers` also misreads nearly three times as many words of s1 as his own model (section 1), probably
+# because the bottleneck removes what helps on a familiar face.
 # To have both, `lipnet_anyone` is a **cascade** (`lessons/lipreading/cascade.py`). The model of s1 reads each
 # clip first. If its output has low **entropy**, at most 0.2 nats per frame with a letter, it is sure, and its
 # answer counts. Otherwise `lipnet_strangers` reads the clip. This costs twice the weights, a second forward
@@ -772,14 +836,14 @@ figures.dot_plot(
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 assert wrong_in["letter"] > sum(wrong_in.values()) / 2 and alike < len(misread) / 4
-assert wrong_in["letter"] > 2 * wrong_in["digit"] > 0
-assert wrong_in["command"] == wrong_in["color"] == wrong_in["preposition"] == 0
+assert wrong_in["letter"] > 2 * max(wrong_in["digit"], wrong_in["adverb"], wrong_in["color"])
+assert wrong_in["command"] == wrong_in["preposition"] == 0
 
 # %% [markdown]
 # More than half of the errors are letters: there are 25, each one syllable long, and the grammar allows any
-# of them. The rest are digits and adverbs. Is this the Bayes error of notebook 08? Hardly: few of the misread
-# letters look alike by its visemes, so a better model may tell most of them apart. Do not conclude more from
-# so few errors.
+# of them. The rest are digits, adverbs and colors. Is this the Bayes error of notebook 08? Hardly: few of the
+# misread letters look alike by its visemes, so a better model may tell most of them apart. Do not conclude
+# more from so few errors.
 #
 # ## 8. What it must not be used for
 #
