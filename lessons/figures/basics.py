@@ -100,7 +100,7 @@ def curves(
         told.append(f"a dashed line at {short(level)}" + (f" ({level_label})" if level_label else ""))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.margins(x=0.01)
-    if counted:  # there is no frame 2.5
+    if counted and not logx:  # there is no frame 2.5
         ax.xaxis.get_major_locator().set_params(integer=True)
     name_the_ends(ax, ends)
     measure = f"log10 of {ylabel}" if powers else ylabel

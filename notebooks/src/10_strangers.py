@@ -802,12 +802,13 @@ assert high - low > 0.3
 
 # %% [markdown]
 # Our two strangers are the two easiest people of the seven. The interval is wide, and **one person** makes it
-# so: s26, of whom most words are misread. He is the only one of the seven with a beard, and the training that holds him
-# out has probably seen too few. (The shipped network has learned from his ten clips.) A test on s5 and s33
-# alone shows nothing of this.
+# so: s26, of whom most words are misread. He is the only one of the seven with a beard, and the training that
+# holds him out has probably seen too few beards. (The shipped network has learned from his ten clips.) A test
+# on s5 and s33 alone shows nothing of this.
 #
-# `lipnet_strangers` also misreads nearly three times as many words of s1 as his own model (section 1), probably
-# because the bottleneck removes what helps on a familiar face.
+# `lipnet_strangers` also misreads nearly three times as many words of s1 as his own model (section 1),
+# probably because the bottleneck removes what helps on a familiar face.
+#
 # To have both, `lipnet_anyone` is a **cascade** (`lessons/lipreading/cascade.py`). The model of s1 reads each
 # clip first. If its output has low **entropy**, at most 0.2 nats per frame with a letter, it is sure, and its
 # answer counts. Otherwise `lipnet_strangers` reads the clip. This costs twice the weights, a second forward

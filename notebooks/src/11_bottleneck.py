@@ -273,7 +273,7 @@ draw_designs("3 × 3 alone", "bottleneck")
 # that a filter looks at ($9C$ for a 3 × 3, as in notebook 02's im2col). A 3 × 3 kernel makes the matrix nine
 # times as wide, so **apply it where there are few channels.**
 #
-# Check it in three more ways: by hand, by the package's `count` and by `torchinfo`, on a map of 14 × 14:
+# Check it by hand, with the package's `count` and with `torchinfo`:
 
 # %%
 modules = {"3 x 3 alone": Conv(256, 256, 3).build(), "bottleneck": Bottleneck(256, 64, 256)}
