@@ -833,22 +833,21 @@ for k in range(4):
 # ## Deeper: move the beam, and the weights
 #
 # In Jupyter or Colab, change the beam width, step through the frames, or edit one frame: choose it, and set
-# the odds of `a` and of `b` against the blank.
+# the odds of `a` and of `b` against the blank. At first all three are equally likely in frame 1.
 
 
 # %% tags=["hide-input"]
 # @title Interaction: beam width, frames read, one frame edited { display-mode: "form" }
-def watch_beams(frames_read=4, width=3, edit=0, a=1.0, b=1.0):
+def watch_beams(frames_read=4, width=3, edit=1, a=1.0, b=1.0):
     edited = [dict(frame) for frame in four]
-    if edit:
-        total = 1 + a + b
-        edited[edit - 1] = {"-": 1 / total, "a": a / total, "b": b / total}
+    total = 1 + a + b
+    edited[edit - 1] = {"-": 1 / total, "a": a / total, "b": b / total}
     names = list(map(caption, edited))
     title = f"Beam width {width}; greedy decoding: “{greedy_label(edited)}”"
     return figures.beam_search(*history(edited, width), frames=names, upto=frames_read, width=8, title=title)
 
 
-frame_to_edit = [("no frame", 0)] + [(f"frame {t}", t) for t in (1, 2, 3, 4)]
+frame_to_edit = [(f"frame {t}", t) for t in (1, 2, 3, 4)]
 
 # %% tags=["nbval-ignore-output"]
 # output not compared: the sliders are widgets, which live only while the notebook runs
