@@ -70,6 +70,11 @@ def never_seen(speakers: dict[str, dict[str, float]]) -> dict[str, float]:
     return {"clips": n_clips, **{d: sum(row["clips"] * row[d] for row in rows) / n_clips for d in DECODERS}}
 
 
+def group_rates(speakers: dict[str, dict[str, float]]) -> list[str]:
+    """The WER of the columns ``GROUPS``."""
+    return [percent(row[d]) for row in (never_seen(speakers), speakers[SEEN]) for d in DECODERS]
+
+
 def speaker_table(found: dict) -> str:
     """WER by speaker."""
     speakers = found["speakers"]
@@ -94,9 +99,7 @@ def webcam_table(found: dict) -> str:
     """WER by condition: of those never seen, together, and of the one who was."""
     rows = []
     for name, condition in found["conditions"].items():
-        groups = never_seen(condition["speakers"]), condition["speakers"][SEEN]
-        rates = [percent(row[d]) for row in groups for d in DECODERS]
-        rows.append([name, *rates, str(condition["without_face"])])
+        rows.append([name, *group_rates(condition["speakers"]), str(condition["without_face"])])
     return table(["condition", *GROUPS, "no face found"], rows)
 
 
@@ -110,10 +113,15 @@ def run_table(found: list[dict]) -> str:
     """WER of several trainings: of those never seen, and of the one who was."""
     rows = []
     for run in found:
-        groups = never_seen(run["speakers"]), run["speakers"][SEEN]
-        rates = [percent(row[d]) for row in groups for d in DECODERS]
-        rows.append([str(run["seed"]), str(run["epochs"]), f"{run['cpu_minutes']:.0f}", *rates])
+        about = [str(run["seed"]), str(run["epochs"]), f"{run['cpu_minutes']:.0f}"]
+        rows.append([*about, *group_rates(run["speakers"])])
     return table(["seed", "epochs", "CPU minutes", *GROUPS], rows)
+
+
+def ablation_table(found: dict[str, dict]) -> str:
+    """WER of trainings that each lack one part: of those never seen, and of the one who was."""
+    rows = [[name, *group_rates(run["speakers"])] for name, run in found.items()]
+    return table(["one seed, as long as a fold", *GROUPS], rows)
 
 
 def fold_table(found: dict) -> str:
@@ -136,6 +144,7 @@ def tables(folder: Path) -> list[str]:
         ("webcam.json", (webcam_table,)),
         ("runs.json", (run_table,)),
         ("folds.json", (fold_table,)),
+        ("ablation.json", (ablation_table,)),
     ]
     found = []
     for name, makers in made:

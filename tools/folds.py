@@ -20,7 +20,7 @@ import torch
 
 from lessons.cli.train import PRESETS, STRANGERS, Data, arguments, load_data, run
 from lessons.files import write_json
-from tools.card import DECODERS, SEEN, fold_table
+from tools.card import DECODERS, SEEN, fold_table, never_seen
 
 ALWAYS = ("s5", "s33")  # whom the preset holds out
 FOLDS: tuple[tuple[str, ...], ...] = (
@@ -62,9 +62,7 @@ def collate(reports: Mapping[tuple[str, ...], dict]) -> dict:
         }
     folds = []
     for fold, report in reports.items():
-        rows = [report["speakers"][name] for name in ALWAYS]
-        n_clips = sum(row["clips"] for row in rows)
-        always = {d: sum(row["clips"] * row[d] for row in rows) / n_clips for d in DECODERS}
+        always = never_seen({name: report["speakers"][name] for name in ALWAYS})
         folds.append({"held_out": list(fold), "always": always, SEEN: report["speakers"][SEEN]})
     return {"people": people, "folds": folds}
 

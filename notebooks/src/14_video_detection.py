@@ -671,7 +671,7 @@ for t in gap:
 #
 # Here are all methods on the same 80 test videos, for three training seeds. No test video was used in
 # training or tuning. A dot is the mean over seeds, a bar its 95 % confidence interval (Student's $t$), often
-# no wider than the dot. Red: not trained.
+# no wider than the dot. Orange: not trained.
 
 # %%
 table = detector_table.read_table()

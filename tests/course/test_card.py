@@ -10,6 +10,7 @@ from lessons.cli.train import by_slot, by_speaker
 from lessons.ctc.metrics import wer
 from lessons.training import checkpoint
 from tools import card, detector_card, folds
+from tools.notebooks import ROOT
 
 SAID = "bin blue at f two now"
 SENTENCES = [
@@ -88,10 +89,20 @@ def test_each_person_is_read_by_the_fold_that_held_them_out():
     assert found["people"]["s4"]["greedy"] == 0.6 and found["people"]["s3"] == row
     assert found["people"]["s5"] == pytest.approx({"clips": 20, "greedy": 0.2, "grammar": 0.0})
     assert [fold["held_out"] for fold in found["folds"]] == [["s4"], ["s3"]]
-    assert found["folds"][0]["always"] == pytest.approx({"greedy": 0.2, "grammar": 0.1})
+    assert found["folds"][0]["always"] == pytest.approx({"clips": 30, "greedy": 0.2, "grammar": 0.1})
     made = card.fold_table(found).splitlines()
     assert [line.split("|")[1].strip() for line in made[2:6]] == ["s3", "s4", "s5", "s33"]
     assert made[6].startswith("| mean of the 4 people with 10 clips or more |  | 37.5 % (")
+
+
+def test_readme_has_the_range_over_people():
+    folder = checkpoint.trained_folder("lipnet_strangers")
+    people = json.loads((folder / "folds.json").read_text(encoding="utf-8"))["people"]
+    rates = sorted(100 * row["grammar"] for row in people.values() if row["clips"] >= card.ENOUGH)
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert len(rates) == 7 and rates[-1] == 100 * people["s26"]["grammar"]
+    assert f"misread {rates[0]:.0f} to {rates[-2]:.0f} % of the words of six people" in text
+    assert f"and {rates[-1]:.0f} % of the one with a beard" in text
 
 
 def test_the_folds_hold_out_each_person_once():
