@@ -42,8 +42,8 @@ def load_people(
     """Load mouth sets of several people; beside their clips may lie ``landmarks/`` and ``roi/``.
 
     ``landmarks/sN.npz`` with ``alignments_*.jsonl.gz`` beside the folder: :mod:`lessons.data.grid.landmarks`.
-    ``roi/``: a ``manifest.csv`` of ``id,speaker,transcript,n_frames`` and square clips ``ID.mp4``, whose
-    middle half is the mouth; they need the same word timings. They are for training only.
+    ``roi/``: a ``manifest.csv`` of ``id,speaker,transcript,n_frames`` and square clips ``ID.mp4`` with
+    the mouth in their upper half; they need the same word timings. They are for training only.
 
     Args:
         roots: folders of mouth sets; of clips with one id, the last folder's is taken.
@@ -96,9 +96,8 @@ def _square_clips(
             continue
         clips = []
         for name, _ in rows:
-            frames = to_gray(read_video(path.with_name(f"{name}.mp4")))  # (T, H, H)
-            height = frames.shape[1]
-            clips.append(resize_area(frames[:, height // 4 : height - height // 4], size))  # (T, H, W)
+            frames = to_gray(read_video(path.with_name(f"{name}.mp4")))  # (T, S, S)
+            clips.append(resize_area(_as_cropped(frames), size))  # (T, H, W)
         lengths = np.array([len(clip) for clip in clips], np.int64)  # (N,)
         frames = np.zeros((len(clips), lengths.max(), *size), np.uint8)  # (N, T, H, W)
         for n, clip in enumerate(clips):
@@ -112,6 +111,18 @@ def _square_clips(
             segments=tuple(to_frames(some) for some in segments),
             speakers=tuple(speaker for _, speaker in rows),
         )
+
+
+def _as_cropped(squares: np.ndarray) -> np.ndarray:
+    """Show as much around the mouth of square clips as a mouth crop does: (T, S, S) -> (T, 0.7 S, 1.4 S).
+
+    A mouth is about 60 % of a square wide, 43 % of a crop; its middle is at 37 % of a square's height. What a
+    crop shows beside the square is unknown: there the square's edge is repeated.
+    """
+    side = squares.shape[1]
+    top, beside = round(0.02 * side), round(0.2 * side)
+    rows = squares[:, top : top + side // 2 + beside]
+    return np.pad(rows, ((0, 0), (0, 0), (beside, beside)), mode="edge")
 
 
 def _square_rows(path: Path, timings: Mapping[str, tuple[Segment, ...]]) -> list[tuple[str, str]]:

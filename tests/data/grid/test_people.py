@@ -14,7 +14,7 @@ from lessons.data.batch import collect
 from lessons.data.grid import find_mouth_set, load_people
 from lessons.data.grid.landmarks import LandmarkError
 from lessons.data.grid.mouth_set import COLUMNS, MouthSetError
-from lessons.data.image import resize_area, to_gray
+from lessons.data.image import to_gray
 from lessons.data.video import VideoError, read_video, write_video
 from tests.data.grid.test_landmarks import arrays, needs_speakers, write_timings
 
@@ -47,12 +47,12 @@ def mouth_set(root: Path, clips: dict[str, tuple[str, str, int]], n_frames: int 
 
 
 def add_roi(root: Path, clips: dict[str, tuple[str, int]], n_frames: int = N_FRAMES) -> None:
-    """Square clips, id: (speaker, gray of the middle half)."""
+    """Square clips, id: (speaker, gray of the rows that are kept)."""
     (root / "roi").mkdir()
     rows = [["id", "speaker", "transcript", "n_frames"]]
     for name, (who, gray) in clips.items():
         frames = np.full((n_frames, 64, 64), 250, np.uint8)
-        frames[:, 16:48] = film(gray, (32, 64), n_frames)
+        frames[:, 1:46] = film(gray, (45, 64), n_frames)
         write_video(root / "roi" / f"{name}.mp4", frames)
         rows.append([name, who, " ".join(WORDS), n_frames])
     with (root / "roi" / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
@@ -136,11 +136,14 @@ def test_a_clip_in_any_split_but_train_is_held_out(tmp_path: Path) -> None:
     assert people.training.ids == ("one",) and people.validation.ids == ("two",) and not people.held_out
 
 
-def test_square_clips_are_cut_to_their_middle(roots: list[Path]) -> None:
-    people = load_people(roots, (16, 32))
+def test_square_clips_show_as_much_as_mouth_crops(roots: list[Path]) -> None:
+    people = load_people(roots, (45, 90))
     i = people.training.ids.index("three")
-    stored = to_gray(read_video(roots[1] / "roi" / "three.mp4"))
-    np.testing.assert_array_equal(people.training.frames[i], resize_area(stored[:, 16:48], (16, 32)))
+    stored = to_gray(read_video(roots[1] / "roi" / "three.mp4"))  # (T, 64, 64)
+    shown = people.training.frames[i]  # (T, 45, 90)
+    np.testing.assert_array_equal(shown[:, :, 13:77], stored[:, 1:46])
+    np.testing.assert_array_equal(shown[:, :, :13], stored[:, 1:46, :1].repeat(13, 2))
+    np.testing.assert_array_equal(shown[:, :, 77:], stored[:, 1:46, -1:].repeat(13, 2))
     assert people.training.transcripts[i] == " ".join(WORDS)
     assert people.training.segments[i][1] == (4.0, 6.0, "bin")
 
