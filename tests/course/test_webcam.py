@@ -12,7 +12,7 @@ from lessons.data.grid.mouth_set import COLUMNS, MouthSetError
 from lessons.data.synthetic.drawn_face import talk
 from lessons.data.video import read_video, write_video
 from tools import webcam
-from tools.webcam import CONDITIONS, Condition, Video, at_rate, lit, measure, moved, validation_videos
+from tools.webcam import CONDITIONS, Condition, Video, fast, lit, measure, moved, slow, validation_videos
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +58,19 @@ def test_light_saturates():
     assert lit(0.5)(frames).ravel().tolist() == [0, 50, 100]
 
 
-@pytest.mark.parametrize(("fps", "shown"), [(15, [0, 2, 3, 5, 7, 8]), (25, range(10)), (50, [0, 0, 1, 2, 2])])
-def test_a_rate_shows_the_nearest_frames(fps, shown):
-    frames = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
-    found = at_rate(fps)(frames).ravel().tolist()
-    assert found[: len(shown)] == list(shown) and len(found) == int(10 * fps / 25)
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        (slow(15), [0, 0, 2, 3, 3, 5, 5, 7, 8, 8, 10, 10]),
+        (slow(12.5), [0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10]),
+        (slow(25), range(12)),
+        (fast(30), [0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11]),
+        (fast(50), [0, 0, 1, 2, 2, 2, 3, 4, 4, 4, 5, 6, 6, 6, 7, 8, 8, 8, 9, 10, 10, 10, 11, 11]),
+    ],
+)
+def test_a_rate_shows_frames_at_their_moments(change, shown):
+    frames = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)
+    assert change(frames).ravel().tolist() == list(shown)
 
 
 def test_validation_clips_with_a_video_are_taken(folder, tmp_path):
