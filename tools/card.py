@@ -106,16 +106,16 @@ def webcam_table(found: dict) -> str:
 def summary(report: dict) -> dict:
     """What ``runs.json`` keeps of a training's ``results.json``."""
     settings = {name: report["settings"][name] for name in ("seed", "epochs", "motion_epochs")}
-    return settings | {name: report[name] for name in ("cpu_minutes", "device", "speakers")}
+    return settings | {name: report[name] for name in ("branches", "cpu_minutes", "device", "speakers")}
 
 
 def run_table(found: list[dict]) -> str:
     """WER of several trainings: of those never seen, and of the one who was."""
     rows = []
     for run in found:
-        about = [str(run["seed"]), str(run["epochs"]), f"{run['cpu_minutes']:.0f}"]
+        about = [str(run["seed"]), str(run["epochs"]), run["branches"], f"{run['cpu_minutes']:.0f}"]
         rows.append([*about, *group_rates(run["speakers"])])
-    return table(["seed", "epochs", "CPU minutes", *GROUPS], rows)
+    return table(["seed", "epochs", "second stages", "CPU minutes", *GROUPS], rows)
 
 
 def ablation_table(found: dict[str, dict]) -> str:

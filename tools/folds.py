@@ -20,6 +20,7 @@ import torch
 
 from lessons.cli.train import PRESETS, STRANGERS, Data, arguments, load_data, run
 from lessons.files import write_json
+from lessons.training.settings import StrangerSettings
 from tools.card import DECODERS, SEEN, fold_table, never_seen
 
 ALWAYS = ("s5", "s33")  # whom the preset holds out
@@ -36,6 +37,11 @@ EPOCHS, MOTION_EPOCHS = 36, 14  # of a fold
 def name_of(fold: Sequence[str]) -> str:
     """The folder of a fold."""
     return "_".join(fold) or "none"
+
+
+def settings() -> StrangerSettings:
+    """The preset's, of a shorter training."""
+    return replace(PRESETS[STRANGERS][2], epochs=EPOCHS, motion_epochs=MOTION_EPOCHS)
 
 
 def load_fold(data: str, speakers: Sequence[str], fold: Sequence[str], out: Path) -> Data:
@@ -75,13 +81,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, type=Path)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    settings = replace(PRESETS[STRANGERS][2], epochs=EPOCHS, motion_epochs=MOTION_EPOCHS)
     reports = {}
     for fold in FOLDS:
         out = args.out / name_of(fold)
         done = out / "results.json"
         if not done.is_file():
-            run(STRANGERS, settings, load_fold(args.data, args.speakers, fold, out), out)
+            run(STRANGERS, settings(), load_fold(args.data, args.speakers, fold, out), out)
         reports[fold] = json.loads(done.read_text(encoding="utf-8"))
     found = collate(reports) | {
         "settings": reports[()]["settings"],

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ from lessons.training.distributed import ALONE, Processes, join
 from lessons.training.evaluation import evaluate, read_clips
 from lessons.training.lipnet import train
 from lessons.training.settings import Settings, StrangerSettings
-from lessons.training.strangers import StrangerRun
+from lessons.training.strangers import BRANCHES, train_branches
 
 STRANGERS = "strangers"
 READS_S1 = "lipnet_small_grid_s1"  # the model of one speaker whose convolutions that preset starts from
@@ -260,8 +261,18 @@ def load_data(args: argparse.Namespace) -> Data:
     return Data(people.training, people.validation, name, people.motions, front)
 
 
-def run(preset: str, settings: Settings, data: Data, out: Path, processes: Processes = ALONE) -> dict | None:
+def run(
+    preset: str,
+    settings: Settings,
+    data: Data,
+    out: Path,
+    processes: Processes = ALONE,
+    **changes: Any,
+) -> dict | None:
     """Train ``preset`` with ``settings``; write ``model.safetensors`` and ``results.json`` beside the log.
+
+    Args:
+        changes: for the preset ``strangers``, as in :func:`lessons.training.strangers.train_branches`.
 
     Returns:
         what results.json holds; None in every process but the first.
@@ -280,21 +291,17 @@ def run(preset: str, settings: Settings, data: Data, out: Path, processes: Proce
             f"{preset}: {n_weights:,} weights, {len(data.training)} + {len(data.validation)} clips",
             flush=True,
         )
-    run_type = None if data.motions is None else partial(StrangerRun, motions=data.motions)
-    model, rows = train(
-        model,
-        data.training,
-        data.validation,
-        settings,
-        out,
-        processes=processes,
-        save_every=SAVE_EVERY,
-        run_type=run_type,
-    )
+    about = {"preset": preset, "data": data.name, "training_clips": str(len(data.training))}
+    clips = data.training, data.validation
+    if isinstance(settings, StrangerSettings):
+        train_it = partial(train_branches, motions=data.motions, **changes)
+        about["branches"] = ", ".join(changes.get("branches", BRANCHES))
+    else:
+        train_it = train
+    model, rows = train_it(model, *clips, settings, out, processes=processes, save_every=SAVE_EVERY)
     if not processes.first:
         return None
     device = lessons.device()
-    about = {"preset": preset, "data": data.name, "training_clips": str(len(data.training))}
     weights = out / FILES[0]
     checkpoint.save(model, weights, about, half=True)
     # Measured on what was kept, half precision and all.

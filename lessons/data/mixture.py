@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from lessons.data.batch import encode_labels, normalize
-from lessons.data.clips import ClipSet
+from lessons.data.clips import SILENCES, ClipSet
 from lessons.data.disguise import disguise
 from lessons.data.motions import FRAMES, MEASURES, Motion, spoken_span, varied, warped_time
 
 Item = TypeVar("Item")
 Disguise = Callable[[Tensor, np.random.Generator], Tensor]  # clips (B, T, H, W), 0 to 255, and the same again
 SHARE = 0.5  # a speaker of n clips is drawn in proportion to n ** SHARE
+SLOWEST = 2.0  # a slow camera takes one frame of so many, or more of them
 
 
 class Example(NamedTuple):
@@ -98,6 +99,52 @@ def _stack(arrays: list[np.ndarray], device: torch.device) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).to(device)
 
 
+class Said(NamedTuple):
+    """A sentence in a video.
+
+    frames: (T, H, W) uint8.
+    measures: (T, 9) float32.
+    known: (T,) in which frames the measures are known.
+    segments: its words in time, as in :class:`lessons.data.clips.ClipSet`.
+    """
+
+    frames: np.ndarray
+    measures: np.ndarray
+    known: np.ndarray
+    segments: tuple[tuple[float, float, str], ...]
+
+    @property
+    def words(self) -> list[tuple[float, float, str]]:
+        """The segments that are no silence."""
+        return [segment for segment in self.segments if segment[2] not in SILENCES]
+
+
+def spliced(one: Said, other: Said, rng: np.random.Generator) -> Said:
+    """Replace some words in a row by those at the same places of another sentence, pictures and all.
+
+    A hundred sentences of a speaker become thousands, so their words and not the sentences are learned. Cuts
+    are where words begin and end. Sentences of different numbers of words have no places in common: then
+    ``one`` is returned.
+    """
+    words, others = one.words, other.words
+    if len(words) != len(others):
+        return one
+    first, last = np.sort(rng.integers(0, len(words), 2))
+    begin, end = round(words[first][0]), round(words[last][1])  # what goes
+    start, stop = round(others[first][0]), min(round(others[last][1]), len(other.frames))  # what comes
+    parts = (
+        np.concatenate((mine[:begin], theirs[start:stop], mine[end:]))
+        for mine, theirs in zip(one[:3], other[:3], strict=True)
+    )
+    here, later = begin - start, begin + (stop - start) - end
+    segments = (
+        *(segment for segment in one.segments if segment[1] <= words[first][0]),
+        *((a + here, b + here, w) for a, b, w in other.segments if others[first][0] <= a < others[last][1]),
+        *((a + later, b + later, w) for a, b, w in one.segments if a >= words[last][1]),
+    )
+    return Said(*parts, segments)
+
+
 class Mixture:
     """Draws examples.
 
@@ -105,15 +152,26 @@ class Mixture:
         clips: of any speakers.
         motions: by clip id; of these clips and of others.
         n_frames: T, of every example.
+        spliced: how often a clip gets words of another, see :func:`spliced`.
+        slow: how often a clip looks as if a slower camera had taken it.
 
     Raises:
         ValueError: no clips, or no motions.
     """
 
-    def __init__(self, clips: ClipSet, motions: Mapping[str, Motion], n_frames: int = FRAMES) -> None:
+    def __init__(
+        self,
+        clips: ClipSet,
+        motions: Mapping[str, Motion],
+        n_frames: int = FRAMES,
+        *,
+        spliced: float = 0.0,
+        slow: float = 0.0,
+    ) -> None:
         if not len(clips) or not motions:
             raise ValueError(f"{len(clips)} clips, {len(motions)} motions: expected some of both")
         self.clips, self.motions, self.n_frames = clips, motions, n_frames
+        self.spliced, self.slow = spliced, slow
         self._clips = _by_speaker(range(len(clips)), clips.speakers or ("",) * len(clips))
         self._motions = _by_speaker(list(motions.values()), [motion.speaker for motion in motions.values()])
 
@@ -124,8 +182,19 @@ class Mixture:
         )
 
     def clip(self, rng: np.random.Generator) -> Example:
-        """A clip, timed anew."""
-        i = _draw(self._clips, rng)
+        """A clip, timed anew; often with words of another one of the same speaker."""
+        group = self._clips[_draw_speaker(self._clips, rng)]
+        said = self._said(group[rng.integers(len(group))])
+        if self.spliced and rng.random() < self.spliced:
+            said = spliced(said, self._said(group[rng.integers(len(group))]), rng)
+        length = len(said.frames)
+        shown = self._shown(said.segments, length, rng)  # (T,)
+        text = " ".join(word for _, _, word in said.words)
+        labels = encode_labels(text, said.segments, length, shown)  # (L,), (T,)
+        return Example(said.frames[shown], said.measures[shown], said.known[shown], *labels)
+
+    def _said(self, i: int) -> Said:
+        """Clip i with its measures, where they are known."""
         length, segments = int(self.clips.lengths[i]), self.clips.segments[i]
         measures, known = np.zeros((length, len(MEASURES)), np.float32), np.zeros(length, bool)
         if self.clips.ids[i] in self.motions:
@@ -133,9 +202,7 @@ class Mixture:
             spoken = motion.measures[: max(0, length - motion.start)]  # (N, 9)
             there = slice(motion.start, motion.start + len(spoken))
             measures[there], known[there] = spoken, True
-        shown = self._shown(segments, length, rng)  # (T,)
-        labels = encode_labels(self.clips.transcripts[i], segments, length, shown)  # (L,), (T,)
-        return Example(self.clips.frames[i, shown], measures[shown], known[shown], *labels)
+        return Said(self.clips.frames[i, :length], measures, known, segments)
 
     def motion(self, rng: np.random.Generator) -> Example:
         """A motion without a picture."""
@@ -147,6 +214,12 @@ class Mixture:
     def _shown(self, segments: tuple, length: int, rng: np.random.Generator) -> np.ndarray:
         """(T,) which of ``length`` frames to show when the sentence is timed anew."""
         moments = warped_time(spoken_span(segments), rng, length, self.n_frames)  # (T,)
+        if self.slow and rng.random() < self.slow:
+            # Each frame is shown until the next is taken.
+            every, ahead = rng.uniform(1, SLOWEST), rng.uniform()
+            frame = np.arange(self.n_frames)
+            taken = np.floor(frame / every + ahead) * every - ahead * every  # (T,)
+            moments = moments[np.round(taken).clip(0).astype(int)]
         return np.round(moments).astype(int)
 
 

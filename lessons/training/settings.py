@@ -48,6 +48,8 @@ class StrangerSettings(Settings):
         motion_epochs: of these, so many at first learn from motions alone, as many as a step has examples.
         motions: of a step, without a picture.
         keep: share of the clips whose neck is open; of the others the measures alone are read.
+        spliced: share of the clips that get words of another sentence of their speaker.
+        slow: share of the clips that look as if a slower camera had taken them.
     """
 
     epochs: int = 240
@@ -56,6 +58,8 @@ class StrangerSettings(Settings):
     motion_epochs: int = 50
     motions: int = 14
     keep: float = 0.6
+    spliced: float = 0.0
+    slow: float = 0.0
 
 
 @dataclass(frozen=True)

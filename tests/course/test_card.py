@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 
 import pytest
+import torch
 
 from lessons.cli.train import by_slot, by_speaker
 from lessons.ctc.metrics import wer
 from lessons.training import checkpoint
-from tools import card, detector_card, folds
+from lessons.training.strangers import StrangerRun
+from tools import ablation, card, detector_card, folds
 from tools.notebooks import ROOT
 
 SAID = "bin blue at f two now"
@@ -52,12 +55,12 @@ def test_the_tables_follow_from_the_files(tmp_path):
     conditions = {"as filmed": {"speakers": results()["speakers"], "without_face": 2}}
     (tmp_path / "webcam.json").write_text(json.dumps({"conditions": conditions}), encoding="utf-8")
     webcam = card.tables(tmp_path)[3]
-    settings = {"seed": 1, "epochs": 240, "motion_epochs": 50, "keep": 0.6}
-    run = card.summary({**results(), "settings": settings, "cpu_minutes": 96.4, "device": "a CPU"})
+    about = {"settings": {"seed": 1, "epochs": 240, "motion_epochs": 50, "keep": 0.6}, "cpu_minutes": 96.4}
+    run = card.summary({**results(), **about, "branches": "as_spoken, spliced", "device": "a CPU"})
     assert "sentences" not in run and "keep" not in run
     (tmp_path / "runs.json").write_text(json.dumps([run]), encoding="utf-8")
     runs = card.tables(tmp_path)[4]
-    assert runs.splitlines()[2] == "| 1 | 240 | 96 | 16.7 % | 5.6 % | 0.0 % | 0.0 % |"
+    assert runs.splitlines()[2] == "| 1 | 240 | as_spoken, spliced | 96 | 16.7 % | 5.6 % | 0.0 % | 0.0 % |"
     assert webcam.splitlines()[2] == "| as filmed | 16.7 % | 5.6 % | 0.0 % | 0.0 % | 2 |"
 
 
@@ -108,3 +111,16 @@ def test_readme_has_the_range_over_people():
 def test_the_folds_hold_out_each_person_once():
     people = [name for fold in folds.FOLDS for name in fold]
     assert len(set(people)) == len(people) and not set(people) & {*folds.ALWAYS, card.SEEN}
+
+
+def test_each_ablation_changes_what_there_is():
+    first, *others = ablation.CHANGES.values()
+    assert first == ablation.Change() and first not in others
+    for change in others:
+        assert replace(folds.settings(), **change.settings) != folds.settings() or not change.settings
+        assert set(change.run) <= {"branches", *(field.name for field in fields(StrangerRun))}
+    assert ablation.untaught(
+        torch.ones(2, 3, 9, requires_grad=True), torch.zeros(2, 3, 9), None
+    ).requires_grad
+    clips = torch.arange(24, dtype=torch.uint8).view(1, 2, 3, 4)
+    assert torch.equal(ablation.undisguised(clips, None), clips.float())

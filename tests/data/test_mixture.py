@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from lessons.ctc.alphabet import ALPHABET
-from lessons.data.clips import ClipSet
+from lessons.data import mixture as module
+from lessons.data.clips import SILENCES, ClipSet
 from lessons.data.grid.timings import frame_labels
-from lessons.data.mixture import SHARE, Examples, Mixture
+from lessons.data.mixture import SHARE, Examples, Mixture, Said, spliced
 from lessons.data.motions import FRAMES, Motion
 from lessons.data.synthetic.talker import synthetic_people
 
@@ -40,12 +41,12 @@ def numbered_motion(name: str, clips: ClipSet) -> Motion:
 @pytest.mark.parametrize("length", [14, 40, 75, 120])
 def test_frames_measures_and_labels_are_of_one_moment(length):
     clips = numbered(2, length)
-    mixture = Mixture(clips, {"n1": numbered_motion("n1", clips)})
+    mixture = Mixture(clips, {"n1": numbered_motion("n1", clips)}, spliced=0.5, slow=0.2)
     labels, some_known = frame_labels(clips.segments[0], length, ALPHABET), 0
     for seed in range(20):
         example = mixture.clip(np.random.default_rng(seed))
         shown = example.frames[:, 3, 5].astype(int)  # (T,) which frame of the clip
-        clip = example.frames[0, 3, 0] - 100
+        clip = example.frames[:, 3, 0] - 100  # (T,), for words of another clip may stand in it
         assert example.frames.shape == (FRAMES, 12, 24) and (np.diff(shown) >= 0).all()
         np.testing.assert_array_equal(example.labels, labels[shown])
         np.testing.assert_array_equal(example.known, (shown >= 4) & (shown < 12) & (clip == 1))
@@ -53,7 +54,79 @@ def test_frames_measures_and_labels_are_of_one_moment(length):
         assert not example.measures[~example.known].any()
         assert ALPHABET.decode(example.target.tolist()) == "bin blue"
         some_known += example.known.any()
-    assert 3 < some_known < 17  # of clip 1, not of clip 0
+    assert 3 < some_known < 20  # of clip 1, not of clip 0
+
+
+ONE = (
+    (0.0, 5.25, "sil"),
+    (5.25, 8.75, "bin"),
+    (8.75, 12.0, "blue"),
+    (12.0, 19.75, "at"),
+    (19.75, 30.0, "sil"),
+)
+OTHER = (
+    (0.0, 2.25, "sil"),
+    (2.25, 9.0, "lay"),
+    (9.0, 9.75, "sp"),
+    (9.75, 11.25, "red"),
+    (11.25, 15.25, "by"),
+)
+
+
+def said(clip: int, segments: tuple, length: int) -> Said:
+    """A sentence whose frames tell clip and frame; so do its measures."""
+    frames = np.full((length, 2, 3), clip, np.uint8)
+    frames[:, 1] = np.arange(length)[:, None]
+    return Said(frames, np.repeat(frames[:, 1, :1], 9, 1), np.arange(length) % 2 == clip, segments)
+
+
+def test_spliced_words_bring_their_frames():
+    one, other = said(0, ONE, 30), said(1, OTHER, 15)  # the other's last word is cut by the end of its clip
+    sources, sentences = {}, set()
+    for clip, segments in enumerate((ONE, OTHER)):
+        sources |= {word: (clip, begin, end) for begin, end, word in segments if word not in SILENCES}
+    for seed in range(40):
+        found = spliced(one, other, np.random.default_rng(seed))
+        clips, frames = found.frames[:, 0, 0], found.frames[:, 1, 0]  # (T',)
+        assert len(found.frames) == len(found.measures) == len(found.known)
+        np.testing.assert_array_equal(found.measures[:, 3], frames)
+        np.testing.assert_array_equal(found.known, frames % 2 == clips)
+        for begin, end, word in found.words:
+            clip, first, last = sources[word]
+            there = slice(round(begin), round(end))
+            assert set(clips[there]) == {clip}
+            last = min(round(last), 15 if clip else 30)
+            np.testing.assert_array_equal(frames[there], np.arange(round(first), last))
+        ends = [end for _, end, _ in found.segments]
+        assert [begin for begin, _, _ in found.segments[1:]] == pytest.approx(ends[:-1], abs=0.75)
+        assert found.segments[0] == ONE[0] and found.segments[-1][2] == "sil"
+        assert ends[-1] == pytest.approx(len(found.frames), abs=0.75)
+        sentences.add(" ".join(word for _, _, word in found.words))
+    places = [("bin", "lay"), ("blue", "red"), ("at", "by")]
+    assert all(word in place for text in sentences for word, place in zip(text.split(), places, strict=True))
+    assert sentences == {  # all runs of words that can be replaced
+        "lay blue at", "bin red at", "bin blue by", "lay red at", "bin red by", "lay red by"
+    }  # fmt: skip
+
+
+def test_sentences_of_other_lengths_are_not_spliced():
+    one, other = said(0, ONE, 30), said(1, OTHER[:-1], 15)
+    assert spliced(one, other, np.random.default_rng(0)) is one
+    assert spliced(other, one, np.random.default_rng(0)) is other
+
+
+def test_a_slow_camera_shows_each_frame_until_the_next_is_taken(monkeypatch):
+    monkeypatch.setattr(module, "warped_time", lambda span, rng, length, n_frames: np.arange(float(n_frames)))
+    frame, slow = np.arange(FRAMES), 0
+    for seed in range(60):
+        example = Mixture(numbered(1), MOTIONS, slow=0.2).clip(np.random.default_rng(seed))
+        shown = example.frames[:, 3, 5].astype(int)  # (T,)
+        late = frame - shown
+        assert late.min() >= 0 and late.max() <= module.SLOWEST and (np.diff(shown) >= 0).all()
+        slow += late.any()
+        taken = len(set(shown.tolist()))
+        assert FRAMES / module.SLOWEST <= taken <= FRAMES
+    assert 3 < slow < 25  # 0.2 of 60
 
 
 def test_a_motion_that_outlives_its_clip_is_cut():

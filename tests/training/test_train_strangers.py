@@ -22,7 +22,7 @@ from lessons.training.evaluation import evaluate
 from lessons.training.lipnet import train
 from lessons.training.precision import convolutions_in
 from lessons.training.settings import StrangerSettings
-from lessons.training.strangers import StrangerRun, measure_loss
+from lessons.training.strangers import BRANCHES, StrangerRun, measure_loss, train_branches
 
 CPU = torch.device("cpu")
 SIZE = (16, 32)
@@ -144,6 +144,38 @@ def test_it_learns_to_see_how_mouths_move_that_it_never_saw():
         spoken = slice(motion.start, motion.start + len(motion.measures))
         found.append(np.corrcoef(seen[spoken, i], motion.measures[:, lower_lip])[0, 1])
     assert np.mean(found) > 0.5
+
+
+def test_the_mean_of_branches_from_one_first_stage_is_kept(tmp_path, monkeypatch):
+    settings, start = replace(QUICK, motion_epochs=1), tiny()
+    data = CLIPS, UNSEEN, settings, tmp_path
+    model, rows = train_branches(start, *data, motions=MOTIONS)
+    assert all(map(torch.equal, start.state_dict().values(), tiny().state_dict().values()))
+    _, plain, _ = run(settings, precision=None)
+    _, varied, _ = run(replace(settings, **BRANCHES["spliced"]), precision=None)
+    pairs = zip(plain.state_dict().values(), varied.state_dict().values(), strict=True)
+    for found, (one, other) in zip(model.state_dict().values(), pairs, strict=True):
+        torch.testing.assert_close(found, ((one.double() + other) / 2).to(found.dtype), rtol=0, atol=1e-7)
+    assert (plain.head.weight - varied.head.weight).abs().max() > 1e-4
+    assert [(row["branch"], row["epoch"]) for row in rows] == [
+        ("motions", 1), ("as_spoken", 2), ("as_spoken", 3), ("spliced", 2), ("spliced", 3)
+    ]  # fmt: skip
+    assert (np.diff([row["seconds"] for row in rows]) >= 0).all()
+    assert (tmp_path / "log.csv").read_text().splitlines()[0].endswith(",branch")
+    # What is done is not done again.
+    monkeypatch.setattr(StrangerRun, "step", lambda *_: pytest.fail("trained again"))
+    again, same = train_branches(start, *data, motions=MOTIONS)
+    assert same == rows and all(map(torch.equal, again.state_dict().values(), model.state_dict().values()))
+    with pytest.raises(ValueError, match=r"another run \(settings.seed 0 there, 1 here"):
+        train_branches(start, CLIPS, UNSEEN, replace(settings, seed=1), tmp_path, motions=MOTIONS)
+
+
+def test_branches_without_a_first_stage(tmp_path):
+    data = CLIPS, UNSEEN, replace(QUICK, epochs=1), tmp_path
+    model, rows = train_branches(tiny(), *data, branches={"one": {}}, motions=MOTIONS)
+    _, alone, _ = run(replace(QUICK, epochs=1), precision=None)
+    assert all(map(torch.equal, model.state_dict().values(), alone.state_dict().values()))
+    assert [row["branch"] for row in rows] == ["one"] and not (tmp_path / "motions").exists()
 
 
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path, monkeypatch):
@@ -272,10 +304,11 @@ def test_the_command_trains_on_drawn_people(tmp_path, quick_preset, capsys):
     options = {"--epochs": 2, "--clips": 9, "--seed": 3, "--threads": 1}
     words = [str(word) for pair in options.items() for word in pair]
     command.main(["--preset", "strangers", "--out", str(out), *words])
-    names = ["last.pt", "log.csv", "model.safetensors", "results.json"]
+    names = ["as_spoken", "log.csv", "model.safetensors", "results.json", "spliced"]
     assert sorted(path.name for path in out.iterdir()) == names
     found = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert (found["preset"], found["training_clips"], found["clips"]) == ("strangers", "9", 4)
+    assert found["branches"] == "as_spoken, spliced"
     settings = found["settings"]
     assert (settings["epochs"], settings["seed"], settings["motions"], settings["keep"]) == (2, 3, 2, 0.6)
     assert found["speakers"]["talker"]["clips"] == 4
