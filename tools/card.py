@@ -124,6 +124,17 @@ def ablation_table(found: dict[str, dict]) -> str:
     return table(["one seed, as long as a fold", *GROUPS], rows)
 
 
+def branch_table(found: dict[str, dict[str, dict]]) -> str:
+    """WER of each person, held out, by one second stage, by the other, and by the mean of both."""
+    names = list(next(iter(found.values()))["branches"])
+    rows = []
+    for person, row in found.items():
+        rates = [percent(row["branches"][name][d]) for name in names for d in DECODERS]
+        rows.append([person, str(row["clips"]), *rates])
+    columns = [f"{name}, {d}" for name in names for d in DECODERS]
+    return table(["person, held out by a short training", "clips", *columns], rows)
+
+
 def fold_table(found: dict) -> str:
     """WER of each person who was held out, and its mean over those of whom there are ``ENOUGH`` clips."""
     people = sorted(found["people"].items(), key=lambda row: int(row[0][1:]))
@@ -145,6 +156,7 @@ def tables(folder: Path) -> list[str]:
         ("runs.json", (run_table,)),
         ("folds.json", (fold_table,)),
         ("ablation.json", (ablation_table,)),
+        ("branches.json", (branch_table,)),
     ]
     found = []
     for name, makers in made:

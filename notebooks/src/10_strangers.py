@@ -746,38 +746,73 @@ met = [
     for d, goal in zip(("greedy", "grammar"), GOALS[name], strict=True)
 ]
 assert met == [False, False, True, False]
-assert GOALS["never seen"][0] - people["never seen"]["greedy"] < 0.01  # narrowly
-assert 2.5 * own < people["s1"]["greedy"] < 3 * own and people["s1"]["grammar"] > people["s5"]["grammar"]
+assert 0 < people["never seen"]["grammar"] - GOALS["never seen"][1] < 1 / 198
+assert 3 * own < people["s1"]["greedy"] < 3.5 * own and people["s1"]["grammar"] > people["s5"]["grammar"]
 
 # %% [markdown]
-# **One goal of four is met**, the greedy one for strangers, and narrowly. Before you believe a difference of
-# one point, look at other seeds. Two shorter trainings have the same recipe, another seed and another
-# processor:
+# **One goal of four is met**, the greedy one for strangers. With the grammar it is missed by
+# one word of 198.
+# Before you believe a difference of one point, look at other trainings of the same network:
 
 # %% tags=["hide-input"]
-# @title Helper: the same network, trained three times { display-mode: "form" }
+# @title Helper: the same network, trained again { display-mode: "form" }
 runs = results_of("lipnet_strangers", "runs.json")
-print("seed   epochs   never seen, greedy   with the grammar   s1, greedy")
+print("seed      epochs     second stages        never seen, greedy   with the grammar   s1, greedy")
 for run in runs:
     row, seen = together(run["speakers"]), run["speakers"]["s1"]
     print(
-        f"{run['seed']:4}{run['epochs']:9}{row['greedy']:21.1%}{row['grammar']:19.1%}{seen['greedy']:13.1%}"
+        f"{run['seed']!s:10}{run['epochs']!s:11}{run['branches']:20}{row['greedy']:19.1%}"
+        f"{row['grammar']:19.1%}{seen['greedy']:13.1%}"
     )
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-first, other, longer = (together(run["speakers"])["greedy"] for run in runs)
-assert [(run["seed"], run["epochs"]) for run in runs] == [(0, 130), (1, 130), (0, 240)]
-assert abs(first - other) > 0.03 and longer == people["never seen"]["greedy"]
-assert max(run["speakers"]["s1"]["greedy"] for run in runs) > 2.5 * own
+first, other, plain, spliced, mean, apart = (together(run["speakers"]) for run in runs)
+assert [run["seed"] for run in runs] == [0, 1, 0, 0, 0, "0 and 1"]
+assert abs(first["greedy"] - other["greedy"]) > 0.03 and mean == people["never seen"]
+assert all(mean[d] < min(plain[d], spliced[d]) for d in ("greedy", "grammar"))
+assert apart["greedy"] == 1.0 and max(run["speakers"]["s1"]["greedy"] for run in runs[:5]) > 2.5 * own
 
 # %% [markdown]
-# These two differ by more than three points, so "met" may be luck. The longer training has one seed: we
-# cannot say what the length was worth.
+# The first two rows have different seeds, and differ by more than three points: "met" may be luck.
 #
-# And two people cannot stand for all strangers. So we hold out others, too: five short trainings (2,200 steps
-# with clips instead of 19,000), each without some other people. This is the cross-validation of section 6;
-# s5 and s33 are held out of all five, and s1, who has most of the clips, of none.
+# The next three share a seed and the first stage, which learns from motions alone. In the second stage
+# `spliced`, half of the clips get words of another sentence by the same speaker, cut where words begin and
+# end, so that words are learned and not whole sentences. The fifth row is the network that comes with the
+# course. It is the mean of the two above it, **weight by weight** (a **model soup**): it misreads fewer words
+# of strangers than either, and is no larger and no slower. What such a mean gains in general, one pair cannot
+# say.
+#
+# This works because both went on from one point, the end of the first stage. The last row is the mean of two
+# networks that began apart, with seeds 0 and 1: what a hidden unit does in one, another unit does in the
+# other. It misreads every word.
+#
+# Which parts of this notebook matter? Short trainings, each with one change, read the same two strangers:
+
+# %% tags=["hide-input"]
+# @title Helper: trainings with one change each { display-mode: "form" }
+changes = {
+    name: together(run["speakers"]) for name, run in results_of("lipnet_strangers", "ablation.json").items()
+}
+print("WER on s5 and s33                    greedy   with the grammar")
+for name, row in changes.items():
+    print(f"{name:34}{row['greedy']:9.1%}{row['grammar']:19.1%}")
+
+# %% tags=["hide-input"]
+# @title Claims { display-mode: "form" }
+base = changes["one second stage, as spoken"]["greedy"]
+large = {name for name, row in changes.items() if row["greedy"] > base + 0.05}
+assert large == {"one motion per step, no stage 1", "clips as they are, no disguise"}
+assert changes["measures without a teacher"]["greedy"] < base
+
+# %% [markdown]
+# Two parts matter: **other people's motions and the augmentation**. All other differences are no larger than
+# those between seeds. Without a loss on its measures the network does as well: probably the GRUs, which have
+# read motions first, teach it through CTC what to measure.
+#
+# And two people cannot stand for all strangers. So we hold out others, too: five short trainings (one second
+# stage of 2,200 steps instead of two of 19,000), each without some other people. This is the cross-validation
+# of section 6; s5 and s33 are held out of all five, and s1, who has most of the clips, of none.
 
 # %% tags=["hide-input"]
 # @title Plot: each person, read by a model that never saw them { display-mode: "form" }
@@ -812,7 +847,7 @@ assert high - low > 0.3
 # holds him out has probably seen too few beards. (The shipped network has learned from his ten clips.) A test
 # on s5 and s33 alone shows nothing of this.
 #
-# `lipnet_strangers` also misreads nearly three times as many words of s1 as his own model (section 1),
+# `lipnet_strangers` also misreads three times as many words of s1 as his own model (section 1),
 # probably because the bottleneck removes what helps on a familiar face.
 #
 # To have both, `lipnet_anyone` is a **cascade** (`lessons/lipreading/cascade.py`). The model of s1 reads each
@@ -844,11 +879,11 @@ figures.dot_plot(
 # @title Claims { display-mode: "form" }
 assert wrong_in["letter"] > sum(wrong_in.values()) / 2 and alike < len(misread) / 4
 assert wrong_in["letter"] > 2 * max(wrong_in["digit"], wrong_in["adverb"], wrong_in["color"])
-assert wrong_in["command"] == wrong_in["preposition"] == 0
+assert wrong_in["command"] == wrong_in["color"] == wrong_in["preposition"] == 0
 
 # %% [markdown]
 # More than half of the errors are letters: there are 25, each one syllable long, and the grammar allows any
-# of them. The rest are digits, adverbs and colors. Is this the Bayes error of notebook 08? Hardly: few of the
+# of them. The rest are digits and adverbs. Is this the Bayes error of notebook 08? Hardly: few of the
 # misread letters look alike by its visemes, so a better model may tell most of them apart. Do not conclude
 # more from so few errors.
 #
@@ -1011,6 +1046,7 @@ figures.intervals(rows, title="Our small model on strangers: 95 % intervals")
 # | correlation loss | one minus the correlation over time; blind to scale and offset | 1 − Pearson's *r* |
 # | speaker-independent split | a split into training and test set by whole people | unseen-speaker split |
 # | cross-validation | training once per fold, testing on the fold left out | k-fold, rotation |
+# | model soup | the mean, weight by weight, of networks that went on from one start | weight averaging |
 # | cascade | one model answers when it is sure, otherwise the next one does | model cascade |
 # | confidence interval | a range that contains the true value in, say, 95 of 100 studies | |
 #
