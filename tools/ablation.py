@@ -24,7 +24,7 @@ from lessons.cli.train import STRANGERS, run
 from lessons.files import write_json
 from lessons.training.strangers import BRANCHES
 from tools.card import ablation_table
-from tools.folds import MOTION_EPOCHS, load_fold, settings
+from tools.folds import MOTION_EPOCHS, ONE, load_fold, settings
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,6 @@ def untaught(seen: Tensor, true: Tensor, known: Tensor) -> Tensor:
     return seen.sum() * 0
 
 
-ONE = {"as_spoken": BRANCHES["as_spoken"]}
 CHANGES: dict[str, Change] = {
     "one second stage, as spoken": Change(),
     "one motion per step, no stage 1": Change({"motions": 1, "motion_epochs": 0}),

@@ -2,10 +2,10 @@
 
     python -m tools.folds --data data/grid --speakers data/grid_speakers data/strangers_val --out runs/folds
 
-trains one model per fold, shorter than the preset does (``EPOCHS``), reads the clips of the people whom the
-fold holds out, and writes ``folds.json`` into ``--out``. A stopped run goes on where it was. The people whom
-the preset holds out are held out of every fold, so that all models are also compared on the same clips. s1
-is in the training of every fold: most clips are his.
+trains one model per fold, shorter than the preset does (``EPOCHS``) and with one second stage (``ONE``),
+reads the clips of the people whom the fold holds out, and writes ``folds.json`` into ``--out``. A stopped run
+goes on where it was. The people whom the preset holds out are held out of every fold, so that all models are
+also compared on the same clips. s1 is in the training of every fold: most clips are his.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from lessons.cli.train import PRESETS, STRANGERS, Data, arguments, load_data, run
 from lessons.files import write_json
 from lessons.training.settings import StrangerSettings
+from lessons.training.strangers import BRANCHES
 from tools.card import DECODERS, SEEN, fold_table, never_seen
 
 ALWAYS = ("s5", "s33")  # whom the preset holds out
@@ -32,6 +33,7 @@ FOLDS: tuple[tuple[str, ...], ...] = (
     ("s26", "s32"),
 )
 EPOCHS, MOTION_EPOCHS = 36, 14  # of a fold
+ONE = {"as_spoken": BRANCHES["as_spoken"]}
 
 
 def name_of(fold: Sequence[str]) -> str:
@@ -86,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
         out = args.out / name_of(fold)
         done = out / "results.json"
         if not done.is_file():
-            run(STRANGERS, settings(), load_fold(args.data, args.speakers, fold, out), out)
+            run(STRANGERS, settings(), load_fold(args.data, args.speakers, fold, out), out, branches=ONE)
         reports[fold] = json.loads(done.read_text(encoding="utf-8"))
     found = collate(reports) | {
         "settings": reports[()]["settings"],

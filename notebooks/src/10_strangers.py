@@ -750,8 +750,7 @@ assert 0 < people["never seen"]["grammar"] - GOALS["never seen"][1] < 1 / 198
 assert 3 * own < people["s1"]["greedy"] < 3.5 * own and people["s1"]["grammar"] > people["s5"]["grammar"]
 
 # %% [markdown]
-# **One goal of four is met**, the greedy one for strangers. With the grammar it is missed by
-# one word of 198.
+# **One goal of four is met**, the greedy one for strangers. With the grammar it is missed by one word of 198.
 # Before you believe a difference of one point, look at other trainings of the same network:
 
 # %% tags=["hide-input"]
@@ -778,10 +777,10 @@ assert apart["greedy"] == 1.0 and max(run["speakers"]["s1"]["greedy"] for run in
 #
 # The next three share a seed and the first stage, which learns from motions alone. In the second stage
 # `spliced`, half of the clips get words of another sentence by the same speaker, cut where words begin and
-# end, so that words are learned and not whole sentences. The fifth row is the network that comes with the
-# course. It is the mean of the two above it, **weight by weight** (a **model soup**): it misreads fewer words
-# of strangers than either, and is no larger and no slower. What such a mean gains in general, one pair cannot
-# say.
+# end, so that words are learned and not whole sentences; and a fifth look as if a slower camera had taken
+# them. The fifth row is the network that comes with the course. It is the mean of the two above it, **weight
+# by weight** (a **model soup**): it misreads fewer words of strangers than either, and is no larger and no
+# slower. What such a mean gains in general, one pair cannot say.
 #
 # This works because both went on from one point, the end of the first stage. The last row is the mean of two
 # networks that began apart, with seeds 0 and 1: what a hidden unit does in one, another unit does in the
@@ -847,8 +846,8 @@ assert high - low > 0.3
 # holds him out has probably seen too few beards. (The shipped network has learned from his ten clips.) A test
 # on s5 and s33 alone shows nothing of this.
 #
-# `lipnet_strangers` also misreads three times as many words of s1 as his own model (section 1),
-# probably because the bottleneck removes what helps on a familiar face.
+# `lipnet_strangers` also misreads three times as many words of s1 as his own model (section 1), probably
+# because the augmentation and the bottleneck remove what helps on a familiar face.
 #
 # To have both, `lipnet_anyone` is a **cascade** (`lessons/lipreading/cascade.py`). The model of s1 reads each
 # clip first. If its output has low **entropy**, at most 0.2 nats per frame with a letter, it is sure, and its
