@@ -46,7 +46,7 @@ def mean_weights(models: Sequence[Model]) -> Model:
     mean = copy.deepcopy(models[0])
     states = [model.state_dict() for model in models]
     for name, value in mean.state_dict().items():
-        value.copy_(torch.stack([state[name].double() for state in states]).mean(0))
+        value.copy_(torch.stack([state[name].float() for state in states]).mean(0))
     return mean
 
 
