@@ -9,11 +9,9 @@ into ``--out``. A stopped run goes on where it was.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from lessons.cli.train import STRANGERS, run
 from lessons.files import write_json
 from lessons.training.strangers import BRANCHES
 from tools.card import ablation_table
-from tools.folds import MOTION_EPOCHS, ONE, load_fold, settings
+from tools.folds import MOTION_EPOCHS, ONE, folders, load_fold, settings
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,7 @@ CHANGES: dict[str, Change] = {
 
 def main(argv: list[str] | None = None) -> None:
     """Train what is not trained yet, write ``ablation.json``, print the table."""
-    parser = argparse.ArgumentParser(prog="python -m tools.ablation", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", required=True, help="the mouth set of s1")
-    parser.add_argument("--speakers", nargs="+", required=True, help="mouth sets of other people")
-    parser.add_argument("--out", required=True, type=Path)
-    args = parser.parse_args(argv)
+    args = folders("tools.ablation", __doc__, argv)
     torch.set_num_threads(1)
     found = {}
     for name, change in CHANGES.items():

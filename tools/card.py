@@ -4,7 +4,8 @@
     python -m tools.card lipnet_strangers --data data/grid --speakers data/grid_speakers data/strangers_val
 
 prints the tables that the files in the folder of that model give: ``results.json`` and, if they are there,
-``webcam.json`` (``tools.webcam``), ``runs.json`` and ``folds.json`` (``tools.folds``). With ``--data`` the
+``webcam.json`` (``tools.webcam``), ``runs.json``, ``folds.json`` (``tools.folds``), ``ablation.json``
+(``tools.ablation``), ``branches.json`` (people in folds that were run with both stages). With ``--data`` the
 model reads all validation clips first, and ``results.json`` is written anew; what it says of the training
 stays. ``--runs runs/a runs/b`` writes ``runs.json``: what several trainings of that model reached. Speakers
 other than s1 are those whom no model has seen.
@@ -119,7 +120,7 @@ def run_table(found: list[dict]) -> str:
 
 
 def ablation_table(found: dict[str, dict]) -> str:
-    """WER of trainings that each lack one part: of those never seen, and of the one who was."""
+    """WER of trainings that differ in one part: of those never seen, and of the one who was."""
     rows = [[name, *group_rates(run["speakers"])] for name, run in found.items()]
     return table(["one seed, as long as a fold", *GROUPS], rows)
 

@@ -75,13 +75,18 @@ def collate(reports: Mapping[tuple[str, ...], dict]) -> dict:
     return {"people": people, "folds": folds}
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Train the folds that are not trained yet, write ``folds.json``, print the table."""
-    parser = argparse.ArgumentParser(prog="python -m tools.folds", description=__doc__.split("\n")[0])
+def folders(prog: str, about: str, argv: list[str] | None) -> argparse.Namespace:
+    """The command line of a tool that trains on these people: ``data``, ``speakers``, ``out``."""
+    parser = argparse.ArgumentParser(prog=f"python -m {prog}", description=about.split("\n")[0])
     parser.add_argument("--data", required=True, help="the mouth set of s1")
     parser.add_argument("--speakers", nargs="+", required=True, help="mouth sets of other people")
     parser.add_argument("--out", required=True, type=Path)
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train the folds that are not trained yet, write ``folds.json``, print the table."""
+    args = folders("tools.folds", __doc__, argv)
     torch.set_num_threads(1)
     reports = {}
     for fold in FOLDS:

@@ -78,8 +78,8 @@ def lit(factor: float) -> Callable[[Frames], Frames]:
 def slow(fps: float) -> Callable[[Frames], Frames]:
     """Take ``fps`` of 25 frames per second and show each until the next: a slow camera, recorded at 25.
 
-    Each shows its own moment. Frames with even times of such a camera would show moments up to 20 ms off,
-    which no camera does, and which costs more words than the missing frames do.
+    Each shows its own moment. Given even times, as a camera of ``fps`` would have, frames that were taken 25
+    times per second would show moments up to 20 ms off, which no camera does.
     """
 
     def change(frames: Frames) -> Frames:

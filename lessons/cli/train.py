@@ -272,7 +272,8 @@ def run(
     """Train ``preset`` with ``settings``; write ``model.safetensors`` and ``results.json`` beside the log.
 
     Args:
-        changes: for the preset ``strangers``, as in :func:`lessons.training.strangers.train_branches`.
+        changes: other arguments of :func:`lessons.training.lipnet.train`; of the preset ``strangers``, of
+            :func:`lessons.training.strangers.train_branches`.
 
     Returns:
         what results.json holds; None in every process but the first.
@@ -297,7 +298,7 @@ def run(
         train_it = partial(train_branches, motions=data.motions, **changes)
         about["branches"] = ", ".join(changes.get("branches", BRANCHES))
     else:
-        train_it = train
+        train_it = partial(train, **changes)
     model, rows = train_it(model, *clips, settings, out, processes=processes, save_every=SAVE_EVERY)
     if not processes.first:
         return None

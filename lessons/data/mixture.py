@@ -17,12 +17,13 @@ from torch import Tensor
 from lessons.data.batch import encode_labels, normalize
 from lessons.data.clips import SILENCES, ClipSet
 from lessons.data.disguise import disguise
+from lessons.data.grid.align import transcript
 from lessons.data.motions import FRAMES, MEASURES, Motion, spoken_span, varied, warped_time
 
 Item = TypeVar("Item")
 Disguise = Callable[[Tensor, np.random.Generator], Tensor]  # clips (B, T, H, W), 0 to 255, and the same again
 SHARE = 0.5  # a speaker of n clips is drawn in proportion to n ** SHARE
-SLOWEST = 2.0  # a slow camera takes one frame of so many, or more of them
+SLOWEST = 2.0  # a slow camera takes at least one frame of so many
 
 
 class Example(NamedTuple):
@@ -185,12 +186,11 @@ class Mixture:
         """A clip, timed anew; often with words of another one of the same speaker."""
         group = self._clips[_draw_speaker(self._clips, rng)]
         said = self._said(group[rng.integers(len(group))])
-        if self.spliced and rng.random() < self.spliced:
+        if self.spliced and rng.random() < self.spliced:  # a share of 0 draws nothing: other draws stay
             said = spliced(said, self._said(group[rng.integers(len(group))]), rng)
         length = len(said.frames)
         shown = self._shown(said.segments, length, rng)  # (T,)
-        text = " ".join(word for _, _, word in said.words)
-        labels = encode_labels(text, said.segments, length, shown)  # (L,), (T,)
+        labels = encode_labels(transcript(said.segments), said.segments, length, shown)  # (L,), (T,)
         return Example(said.frames[shown], said.measures[shown], said.known[shown], *labels)
 
     def _said(self, i: int) -> Said:
@@ -218,7 +218,7 @@ class Mixture:
             # Each frame is shown until the next is taken.
             every, ahead = rng.uniform(1, SLOWEST), rng.uniform()
             frame = np.arange(self.n_frames)
-            taken = np.floor(frame / every + ahead) * every - ahead * every  # (T,)
+            taken = (np.floor(frame / every + ahead) - ahead) * every  # (T,)
             moments = moments[np.round(taken).clip(0).astype(int)]
         return np.round(moments).astype(int)
 

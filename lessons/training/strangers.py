@@ -121,17 +121,16 @@ def train_branches(
         _, first = train_one(MOTIONS, replace(settings, epochs=alone), None)
         begin = out / MOTIONS / "last.pt"
     averages, rows = [], [{**row, "branch": MOTIONS} for row in first]
+    spent = dict.fromkeys(("seconds", "cpu_seconds"), 0.0)  # by the branches before
     for name, change in branches.items():
         average, log = train_one(name, replace(settings, **change), begin)
         averages.append(average)
-        waited = {
-            time: rows[-1][time] - (first[-1][time] if first else 0) if rows else 0
-            for time in ("seconds", "cpu_seconds")
-        }
         rows += [
-            {**row, **{time: round(row[time] + more, 1) for time, more in waited.items()}, "branch": name}
+            {**row, **{time: round(row[time] + more, 1) for time, more in spent.items()}, "branch": name}
             for row in log[len(first) :]
         ]
+        for time in spent:
+            spent[time] += log[-1][time] - (first[-1][time] if first else 0.0)
     write_log(out / "log.csv", rows)
     return mean_weights(averages), rows
 

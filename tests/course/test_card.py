@@ -108,6 +108,23 @@ def test_readme_has_the_range_over_people():
     assert f"and {rates[-1]:.0f} % of the one with a beard" in text
 
 
+def test_readme_and_card_have_the_readers_figures():
+    rows = {}
+    for name in ("lipnet_strangers", "lipnet_anyone"):
+        found = json.loads((checkpoint.trained_folder(name) / "results.json").read_text(encoding="utf-8"))
+        rows[name] = [card.never_seen(found["speakers"]), found["speakers"][card.SEEN]]
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for row in rows["lipnet_anyone"]:
+        assert f"{100 * row['grammar']:.1f} %" in text and f"({100 * row['greedy']:.1f} %" in text
+    text = (checkpoint.trained_folder("lipnet_anyone") / "README.md").read_text(encoding="utf-8")
+    for name, label in (
+        ("lipnet_strangers", "`lipnet_strangers` alone"),
+        ("lipnet_anyone", "with this rule"),
+    ):
+        others, seen = (f"{100 * row['greedy']:.1f} / {100 * row['grammar']:.1f}" for row in rows[name])
+        assert f"| {label} | {seen} | {others} |" in text
+
+
 def test_the_folds_hold_out_each_person_once():
     people = [name for fold in folds.FOLDS for name in fold]
     assert len(set(people)) == len(people) and not set(people) & {*folds.ALWAYS, card.SEEN}
