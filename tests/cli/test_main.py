@@ -139,7 +139,10 @@ def test_an_output_that_takes_no_more_is_one_line(name, unbuffered):
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to all processes of a console")
 def test_a_training_that_is_stopped_says_so_and_leaves_nothing_half_done(tmp_path):
     argv = ["-m", "lessons", "train", "--clips", "8", "--out", str(tmp_path / "run"), "--threads", "1"]
-    with start(*argv, stdout=subprocess.PIPE) as process:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    process = start(*argv, stdout=subprocess.PIPE)
+    signal.signal(signal.SIGINT, before)
+    with process:
         assert b"weights" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         err = process.stderr.read().decode()

@@ -37,6 +37,10 @@ def run(
     if workers == 1:
         yield from map(work, items)
         return
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # This is a worker, importing its parent's script; the parent says so once it sees it ended. It must
+        # not make semaphores first: stopped with them, it leaves a warning below the parent's error.
+        raise RuntimeError("a worker process imports the script that started it, which would start it again")
     finished = 0
     # Fresh processes: a forked one may inherit the locks of its parent's threads.
     context = multiprocessing.get_context("spawn")

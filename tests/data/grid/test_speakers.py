@@ -428,9 +428,23 @@ def test_a_manifest_that_claims_many_frames_costs_no_memory(mouth_set: Path, tmp
 PREPARE = "from lessons.data.grid.prepare import prepare\nprepare({raw!r}, {out!r}, workers=2)\n"
 
 
-def test_a_script_without_a_main_guard_is_told_so(two_speakers: Path, tmp_path: Path) -> None:
+# Keeps what the second worker has made until the end of the first ends it, too.
+SLOW_TO_FAIL = """
+import multiprocessing, time
+from lessons.data.grid.prepare import prepare
+try:
+    prepare({raw!r}, {out!r}, workers=2)
+except RuntimeError:
+    if multiprocessing.current_process().name.endswith("2"):
+        time.sleep(60)
+    raise
+"""
+
+
+@pytest.mark.parametrize("text", [PREPARE, SLOW_TO_FAIL], ids=["at once", "slow to fail"])
+def test_a_script_without_a_main_guard_is_told_so(text: str, two_speakers: Path, tmp_path: Path) -> None:
     script = tmp_path / "mine.py"
-    script.write_text(PREPARE.format(raw=str(two_speakers), out=str(tmp_path / "out")), encoding="utf-8")
+    script.write_text(text.format(raw=str(two_speakers), out=str(tmp_path / "out")), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, encoding="utf-8", check=False
     )
