@@ -481,10 +481,9 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     def children() -> list[int]:
         return [pid for pid, parent_pid in alive().items() if parent_pid == parent.pid]
 
-    deadline = time.monotonic() + 60
-    while len(children()) < 3 and time.monotonic() < deadline:  # two workers and a resource tracker
-        time.sleep(0.1)
-    time.sleep(3)  # let them import, and begin
+    journal, deadline = tmp_path / "out" / "report.jsonl", time.monotonic() + 120
+    while time.monotonic() < deadline and not (journal.is_file() and journal.stat().st_size):
+        time.sleep(0.1)  # until one clip of sixteen is done
     workers = children()
     assert len(workers) >= 2 and parent.poll() is None
     os.kill(parent.pid, signal.SIGKILL)
