@@ -3,8 +3,9 @@
     python -m tools.webcam data/grid data/grid_speakers --model lipnet_anyone --out webcam.json
 
 Each folder is a mouth set with videos of whole faces beside its manifest, ``raw/sN/ID.mpg``; those of its
-validation clips are taken. Each video is decoded, changed in one way, encoded anew and read by the same code
-as ``python -m lessons read``, face detection included. Where no face is found, all words count as wrong.
+validation clips are taken. Each video is decoded, changed in one way, encoded anew and read greedily by the
+code of ``python -m lessons read``, face detection included; the mouth found there is also read with the
+grammar. Where no face is found, all words count as wrong.
 """
 
 from __future__ import annotations

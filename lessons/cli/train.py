@@ -10,7 +10,6 @@ import argparse
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +34,11 @@ from lessons.lipreading.lipnet import fastest_layers
 from lessons.measure.timing import machine
 from lessons.training import checkpoint
 from lessons.training.distributed import ALONE, Processes, join
-from lessons.training.evaluation import evaluate, read_clips
+from lessons.training.evaluation import Evaluation, evaluate, greedy_texts, read_clips
 from lessons.training.lipnet import train
+from lessons.training.optimizer import mean_weights
 from lessons.training.settings import Settings, StrangerSettings
-from lessons.training.strangers import BRANCHES, train_branches
+from lessons.training.strangers import train_branches
 
 STRANGERS = "strangers"
 READS_S1 = "lipnet_small_grid_s1"  # the model of one speaker whose convolutions that preset starts from
@@ -168,12 +168,23 @@ def by_slot(said: Sequence[str], read: Sequence[str]) -> dict[str, float]:
     return {slot: count / len(pairs) for slot, count in wrong.items()} if pairs else {}
 
 
+def read_twice(model: LipNet, clips: ClipSet) -> tuple[Evaluation, list[str]]:
+    """What is read greedily, and the texts that are read with the grammar."""
+    log_probs, loss = read_clips(model, clips)  # (T, N, V)
+    lengths = model.output_lengths(torch.from_numpy(clips.lengths))
+    greedy = greedy_texts(log_probs, lengths)
+    reading = Evaluation(loss, cer(clips.transcripts, greedy), wer(clips.transcripts, greedy), greedy)
+    return reading, grammar_texts(log_probs, lengths.tolist())
+
+
+def rates(clips: ClipSet, reading: Evaluation, grammatical: Sequence[str]) -> dict[str, dict[str, float]]:
+    """WER by speaker, of both readings."""
+    return by_speaker(clips.speakers, clips.transcripts, {"greedy": reading.texts, "grammar": grammatical})
+
+
 def results(model: LipNet, clips: ClipSet) -> dict:
     """What a trained model reaches on validation clips, and every sentence behind the figures."""
-    reading = evaluate(model, clips)
-    log_probs, _ = read_clips(model, clips)  # (T, N, V)
-    lengths = model.output_lengths(torch.from_numpy(clips.lengths)).tolist()
-    grammatical = grammar_texts(log_probs, lengths)
+    reading, grammatical = read_twice(model, clips)
     return {
         "clips": len(clips),
         "loss": reading.loss,
@@ -182,9 +193,7 @@ def results(model: LipNet, clips: ClipSet) -> dict:
             "cer": cer(clips.transcripts, grammatical),
             "wer": wer(clips.transcripts, grammatical),
         },
-        "speakers": by_speaker(
-            clips.speakers, clips.transcripts, {"greedy": reading.texts, "grammar": grammatical}
-        ),
+        "speakers": rates(clips, reading, grammatical),
         "slots": {
             "greedy": by_slot(clips.transcripts, reading.texts),
             "grammar": by_slot(clips.transcripts, grammatical),
@@ -215,7 +224,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--out", required=True, type=Path, help="folder for log, weights, results")
     parser.add_argument("--start", choices=("timings", "plain"), default="timings")
-    parser.add_argument("--epochs", type=int, help="passes over the clips, instead of the preset's")
+    parser.add_argument("--epochs", type=int, help="instead of the preset's; strangers: of 100 steps each")
     parser.add_argument("--batch-size", type=int, help="clips in a step of all processes, not the preset's")
     parser.add_argument("--clips", type=int, default=2000, help="synthetic training clips (default 2000)")
     parser.add_argument("--seed", type=int, default=0)
@@ -230,6 +239,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     for name in ("epochs", "batch_size", "clips", "threads"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is {getattr(args, name)}, expected 1 or more")
+    if not 0 <= args.seed < 2**31:
+        parser.error(f"--seed is {args.seed}, expected 0 to {2**31 - 1}")
     return args
 
 
@@ -293,13 +304,15 @@ def run(
             flush=True,
         )
     about = {"preset": preset, "data": data.name, "training_clips": str(len(data.training))}
-    clips = data.training, data.validation
+    training = data.training, data.validation, settings, out
+    changes |= {"processes": processes, "save_every": SAVE_EVERY}
+    branches: dict[str, StrangerLipNet] = {}
     if isinstance(settings, StrangerSettings):
-        train_it = partial(train_branches, motions=data.motions, **changes)
-        about["branches"] = ", ".join(changes.get("branches", BRANCHES))
+        branches, rows = train_branches(model, *training, motions=data.motions, **changes)
+        model = mean_weights(list(branches.values()))
+        about["branches"] = ", ".join(branches)
     else:
-        train_it = partial(train, **changes)
-    model, rows = train_it(model, *clips, settings, out, processes=processes, save_every=SAVE_EVERY)
+        model, rows = train(model, *training, **changes)
     if not processes.first:
         return None
     device = lessons.device()
@@ -307,6 +320,11 @@ def run(
     checkpoint.save(model, weights, about, half=True)
     # Measured on what was kept, half precision and all.
     found = results(checkpoint.load(weights).to(device), data.validation)
+    if len(branches) > 1:
+        clips = data.validation
+        found["by_branch"] = {
+            name: rates(clips, *read_twice(branch.to(device), clips)) for name, branch in branches.items()
+        }
     report = {
         **about,
         "weights": n_weights,

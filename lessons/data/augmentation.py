@@ -32,7 +32,7 @@ def jitter_frames(
 
     Args:
         n_frames: T.
-        rng: source of chance.
+        rng: generator of the random numbers.
         jitter: share of the frames changed, half of them dropped, half doubled.
         shift: the whole clip also starts up to this many frames earlier or later.
 
@@ -78,7 +78,7 @@ def augment(
 
     Args:
         clips: (B, T, H, W) float, before normalization.
-        rng: source of chance.
+        rng: generator of the random numbers.
         places, n_clips: the clips are those at ``places`` of a batch of ``n_clips``, for all of which chance
             is drawn: a clip fares the same in any process. None: they are the whole batch.
 

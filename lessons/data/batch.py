@@ -102,17 +102,17 @@ class Collected:
         Gray bytes are a twelfth of the size of three channels of floats, and the device does the arithmetic.
         A model with three input ``channels`` gets the gray image three times.
         """
-        x = _send(self.frames, device).float()  # (B, T, H, W)
+        x = send(self.frames, device).float()  # (B, T, H, W)
         if self.rng is not None:
             x = augment(x, self.rng, self.places, self.n_clips)
         x = normalize(x, self.lengths, check=False)[:, None].expand(
             -1, channels, -1, -1, -1
         )  # (B, C, T, H, W)
-        targets, frame_labels = (_send(labels, device) for labels in (self.targets, self.frame_labels))
+        targets, frame_labels = (send(labels, device) for labels in (self.targets, self.frame_labels))
         return Batch(x, self.lengths, targets, self.target_lengths, frame_labels)
 
 
-def _send(tensor: Tensor, device: torch.device) -> Tensor:
+def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy to ``device``; to a GPU from page-locked memory, so that the program does not wait for it."""
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)

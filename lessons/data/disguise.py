@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lessons.data.batch import send
+
 # Standard deviations, of logarithms where a size is meant.
 TURN = 0.07  # radians
 ZOOM, ASPECT = 0.13, 0.07
@@ -26,7 +28,7 @@ def disguise(clips: Tensor, rng: np.random.Generator) -> Tensor:
 
     Args:
         clips: (B, T, H, W) gray values from 0 to 255.
-        rng: source of chance.
+        rng: generator of the random numbers.
 
     Returns:
         (B, T, H, W) float32, about 0 to 255: light that is too strong is not cut off at once (:func:`relit`),
@@ -76,7 +78,7 @@ def damaged(clips: Tensor, rng: np.random.Generator) -> Tensor:
             small = F.interpolate(clip[None], scale_factor=rng.uniform(0.3, 0.8), mode="bilinear")
             clip.copy_(F.interpolate(small, (height, width), mode="bilinear")[0])
         elif kind < DULL + NOISY:
-            noise = torch.from_numpy(rng.standard_normal(tuple(clip.shape), np.float32)).to(clip)
+            noise = _like(clip, rng.standard_normal(tuple(clip.shape), np.float32))
             clip += rng.uniform(2, 12) * noise
         if rng.random() < COVERED:
             rows, columns = (int(rng.uniform(0.1, 0.4) * side) for side in (height, width))
@@ -93,4 +95,4 @@ def damaged(clips: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _like(clips: Tensor, numbers: np.ndarray) -> Tensor:
-    return torch.from_numpy(numbers).to(clips)
+    return send(torch.from_numpy(numbers).to(clips.dtype), clips.device)

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lessons.data.batch import encode_labels, normalize
+from lessons.data.batch import encode_labels, normalize, send
 from lessons.data.clips import SILENCES, ClipSet
 from lessons.data.disguise import disguise
 from lessons.data.grid.align import transcript
 from lessons.data.motions import FRAMES, MEASURES, Motion, spoken_span, varied, warped_time
+from lessons.data.synthetic.talker import TALKER
 
 Item = TypeVar("Item")
 Disguise = Callable[[Tensor, np.random.Generator], Tensor]  # clips (B, T, H, W), 0 to 255, and the same again
@@ -89,7 +90,7 @@ class Examples:
             }
         return MixedBatch(
             motions=_stack([example.measures for example in self.motions], device).transpose(0, 1),
-            targets=torch.cat([example.target for example in both]).to(device),
+            targets=send(torch.cat([example.target for example in both]), device),
             target_lengths=torch.tensor([len(example.target) for example in both]),
             frame_labels=_stack([example.labels for example in both], device),
             **seen,
@@ -97,7 +98,7 @@ class Examples:
 
 
 def _stack(arrays: list[np.ndarray], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.stack(arrays)).to(device)
+    return send(torch.from_numpy(np.stack(arrays)), device)
 
 
 class Said(NamedTuple):
@@ -157,7 +158,7 @@ class Mixture:
         slow: how often a clip looks as if a slower camera had taken it.
 
     Raises:
-        ValueError: no clips, or no motions.
+        ValueError: no clips, or no motions; when one is drawn, a motion that does not fit in ``n_frames``.
     """
 
     def __init__(
@@ -170,7 +171,7 @@ class Mixture:
         slow: float = 0.0,
     ) -> None:
         if not len(clips) or not motions:
-            raise ValueError(f"{len(clips)} clips, {len(motions)} motions: expected some of both")
+            raise ValueError(f"{len(clips)} clips, {len(motions)} motions: expected at least one of each")
         self.clips, self.motions, self.n_frames = clips, motions, n_frames
         self.spliced, self.slow = spliced, slow
         self._clips = _by_speaker(range(len(clips)), clips.speakers or ("",) * len(clips))
@@ -183,10 +184,12 @@ class Mixture:
         )
 
     def clip(self, rng: np.random.Generator) -> Example:
-        """A clip, timed anew; often with words of another one of the same speaker."""
-        group = self._clips[_draw_speaker(self._clips, rng)]
+        """A clip, timed anew; often with words of another one of the same speaker, if that is one person."""
+        speaker = _draw_speaker(self._clips, rng)
+        group = self._clips[speaker]
         said = self._said(group[rng.integers(len(group))])
-        if self.spliced and rng.random() < self.spliced:  # a share of 0 draws nothing: other draws stay
+        one_person = speaker not in ("", TALKER)  # these names stand for many faces
+        if one_person and self.spliced and rng.random() < self.spliced:
             said = spliced(said, self._said(group[rng.integers(len(group))]), rng)
         length = len(said.frames)
         shown = self._shown(said.segments, length, rng)  # (T,)

@@ -1,4 +1,4 @@
-"""How a mouth moves, without how it looks: nine measures a frame that mean the same on every face."""
+"""How a mouth moves, without how it looks: nine measures per frame that mean the same on every face."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def warped_time(
 
     Args:
         span: where speech begins and ends, in frames.
-        rng: source of chance.
+        rng: generator of the random numbers.
         length: of the clip, in frames.
         n_frames: T, of what is shown; from 2.
         speed: standard deviation of the logarithm of the whole clip's speed.

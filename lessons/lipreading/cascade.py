@@ -8,6 +8,7 @@ largest probability instead).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -33,7 +34,7 @@ class Cascade(nn.Module):
 
     Raises:
         ValueError: models that take different clips or give different classes, or an entropy that is not
-            positive.
+            positive and finite.
     """
 
     def __init__(self, familiar: LipNet, general: LipNet, max_entropy: float = MAX_ENTROPY) -> None:
@@ -42,7 +43,8 @@ class Cascade(nn.Module):
             one, other = familiar.config[name], general.config[name]
             if one != other:
                 raise ValueError(f"{name}: familiar has {one}, general {other}; expected the same in both")
-        if isinstance(max_entropy, bool) or not isinstance(max_entropy, (int, float)) or not max_entropy > 0:
+        number = isinstance(max_entropy, (int, float)) and not isinstance(max_entropy, bool)
+        if not number or not 0 < max_entropy < math.inf:
             raise ValueError(f"max_entropy={max_entropy!r}: expected a number of nats above 0")
         self.familiar, self.general, self.max_entropy = familiar, general, max_entropy
         self.in_channels, self.frame_size, self.upsample = (

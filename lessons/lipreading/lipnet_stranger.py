@@ -38,7 +38,7 @@ class StrangerLipNet(SmallLipNet):
         if neck < 1:
             raise ValueError(f"neck={neck}: expected 1 value or more")
         if not neck_noise >= 0:
-            raise ValueError(f"neck_noise={neck_noise}: expected a standard deviation, 0 or more")
+            raise ValueError(f"neck_noise={neck_noise}: expected a standard deviation of 0 or more")
         super().__init__(**config)
         self.config |= {"neck": neck, "neck_noise": neck_noise}
         self.measures = nn.Sequential(nn.Linear(self.width, 64), nn.ReLU(), nn.Linear(64, N_MEASURES))

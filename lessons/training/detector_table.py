@@ -124,12 +124,15 @@ def mean_and_spread(
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-# The 97.5 % points of Student's t for 1 … 9 degrees of freedom.
-T_VALUES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+# The 97.5 % points of Student's t for 1 … 19 degrees of freedom.
+T_VALUES = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093),
+)
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean of 2 to 10 values with its 95 % interval by Student's t: (mean, low, high)."""
+    """The mean of 2 to 20 values with its 95 % interval by Student's t: (mean, low, high)."""
     if not 2 <= len(values) <= len(T_VALUES) + 1:
         raise ValueError(f"values: {len(values)} of them, expected 2 to {len(T_VALUES) + 1}")
     mean = float(np.mean(values))

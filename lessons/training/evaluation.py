@@ -40,11 +40,16 @@ def evaluate(
     """Read all clips greedily and compare with what was said; several processes share the reading."""
     indices = processes.share(range(len(clips)))
     log_probs, loss = read_clips(model, clips, device, indices=indices)  # (T, N, V)
-    labels = greedy_decode(log_probs, model.output_lengths(torch.from_numpy(clips.lengths[list(indices)])))
+    lengths = model.output_lengths(torch.from_numpy(clips.lengths[list(indices)]))
     # Sentences are gathered, not rates: each clip then weighs by its words, as with one process.
-    texts = tuple(processes.gather([ALPHABET.decode(label) for label in labels]))
+    texts = tuple(processes.gather(list(greedy_texts(log_probs, lengths))))
     loss = processes.total(loss * (len(indices) / len(clips)))
     return Evaluation(loss, cer(clips.transcripts, texts), wer(clips.transcripts, texts), texts)
+
+
+def greedy_texts(log_probs: Tensor, lengths: Tensor) -> tuple[str, ...]:
+    """One sentence per clip, from log-probabilities (T, N, V) with (N,) valid frames."""
+    return tuple(ALPHABET.decode(labels) for labels in greedy_decode(log_probs, lengths))
 
 
 @torch.no_grad()

@@ -78,7 +78,8 @@ def train(
         OSError: ``out`` cannot be written to, or another training writes there.
         ConnectionError: another process stopped or fell silent.
     """
-    _check_clips(training, model)
+    _check_clips("training", training, model)
+    _check_clips("validation", validation, model)
     _check_processes(processes, settings, validation)
     device = device or lessons.device()
     precision = precision or best_precision(device)
@@ -130,7 +131,7 @@ class Run:
         # float16 loses gradients below 6e-8; the scaler keeps them above. It does nothing for other formats.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         self.parts = {name: getattr(self, name) for name in ("model", "average", "optimizer", "scaler")}
-        self.about = {"settings": asdict(settings), "model": model.config, "clips": len(self.clips)}
+        self.about = {"settings": asdict(settings), "model": model.config, "clips": _names(self.clips)}
         self.steps = self.steps_per_epoch * settings.epochs
 
     @property
@@ -238,10 +239,10 @@ def write_log(path: Path, rows: list[dict[str, float]]) -> None:
     write_csv(path, rows[0], rounded)
 
 
-def _check_clips(clips: ClipSet, model: LipNet) -> None:
+def _check_clips(what: str, clips: ClipSet, model: LipNet) -> None:
     """Refuse sentences that no path of frames can spell: their loss is infinite and spoils every weight."""
     if len(clips) == 0:
-        raise ValueError("len(training)=0: expected 1 clip or more; look at the data's manifest")
+        raise ValueError(f"len({what})=0: expected 1 clip or more; look at the data's manifest")
     for name, text, n_frames in zip(clips.ids, clips.transcripts, clips.lengths, strict=True):
         needed = min_frames(ALPHABET.encode(text))
         available = int(n_frames) * model.upsample
@@ -257,6 +258,11 @@ def _check_processes(processes: Processes, settings: Settings, validation: ClipS
     for what, n_clips in (("batch_size", settings.batch_size), ("len(validation)", len(validation))):
         if n_clips < processes.size:
             raise ValueError(f"{what}={n_clips}: expected {processes.size} or more; start fewer processes")
+
+
+def _names(clips: ClipSet) -> str:
+    """Their number, and a few characters that differ when any clip is another one."""
+    return f"{len(clips)}, {hashlib.sha256(' '.join(clips.ids).encode()).hexdigest()[:8]}"
 
 
 def _digest(model: nn.Module) -> str:

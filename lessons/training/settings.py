@@ -23,6 +23,9 @@ class Settings:
             less, a cross-entropy with the class each frame has by the word timings.
         augmented: change the clips at every step, see ``lessons.data.augmentation``.
         seed: of everything.
+
+    Raises:
+        ValueError: a number that is out of range.
     """
 
     epochs: int = 90
@@ -36,6 +39,16 @@ class Settings:
     augmented: bool = True
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        least = {"warmup_steps": 0, "motion_epochs": 0, "seed": 0}
+        for name, value in asdict(self).items():
+            if type(value) is int and value < least.get(name, 1):
+                raise ValueError(f"{name}={value}: expected {least.get(name, 1)} or more")
+            if name in ("average", "keep", "spliced", "slow") and not 0 <= value <= 1:
+                raise ValueError(f"{name}={value}: expected a fraction from 0 to 1")
+            if name in ("learning_rate", "clip_norm") and not value > 0:
+                raise ValueError(f"{name}={value}: expected more than 0")
+
 
 @dataclass(frozen=True)
 class StrangerSettings(Settings):
@@ -47,9 +60,9 @@ class StrangerSettings(Settings):
         epochs: here an epoch is ``steps_per_epoch`` steps, for examples are drawn, not used up.
         motion_epochs: of these, so many at first learn from motions alone, as many as a step has examples.
         motions: of a step, without a picture.
-        keep: share of the clips whose neck is open; of the others the measures alone are read.
-        spliced: share of the clips that get words of another sentence of their speaker.
-        slow: share of the clips that look as if a slower camera had taken them.
+        keep: fraction of the clips whose neck is open; of the others the measures alone are read.
+        spliced: fraction of the clips that get words of another sentence of their speaker.
+        slow: fraction of the clips that look as if a slower camera had taken them.
     """
 
     epochs: int = 240

@@ -8,8 +8,8 @@
 The last part is the bottleneck's teacher: what the network measures in a clip must move as the landmarks of
 that mouth did. It asks for the course of each measure, not for its scale or offset, which a crop cannot tell.
 
-Stage 2 is run once for each of ``BRANCHES``, always from the end of the same stage 1, and the mean of their
-weights is kept.
+Stage 2 is run once for each of ``BRANCHES``, always from the end of the same stage 1, so that the mean of
+their weights is a network, too.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lessons.data.batch import send
 from lessons.data.clips import ClipSet
 from lessons.data.disguise import disguise
 from lessons.data.mixture import Disguise, Examples, Mixture
@@ -35,7 +36,6 @@ from lessons.training import resume
 from lessons.training.distributed import ALONE, Processes
 from lessons.training.evaluation import Evaluation
 from lessons.training.lipnet import Run, train, write_log
-from lessons.training.optimizer import mean_weights
 from lessons.training.precision import convolutions_in
 from lessons.training.schedule import learning_rate
 from lessons.training.settings import StrangerSettings
@@ -89,7 +89,7 @@ def train_branches(
     processes: Processes = ALONE,
     save_every: float = 0.0,
     **run: Any,
-) -> tuple[StrangerLipNet, list[dict[str, float | str]]]:
+) -> tuple[dict[str, StrangerLipNet], list[dict[str, float | str]]]:
     """Train stage 1, then every branch; write a folder for each and ``log.csv`` of all.
 
     Args:
@@ -99,9 +99,13 @@ def train_branches(
         branches: names and settings.
         run: attributes of :class:`StrangerRun`.
 
+    Raises:
+        ValueError: no epoch would be left that shows clips.
+        Also what :func:`lessons.training.lipnet.train` raises.
+
     Returns:
-        (the mean of the branches, the rows of the log: those of stage 1, then those of each branch, as if
-        one had been run after the other).
+        (each branch's network, the rows of the log: those of stage 1, then those of each branch, as if one
+        had been run after the other).
     """
 
     def train_one(name: str, own: StrangerSettings, begin: Path | None) -> tuple[StrangerLipNet, list]:
@@ -116,15 +120,19 @@ def train_branches(
             run_type=partial(StrangerRun, begin=begin, **run),
         )
 
-    alone, begin, first = min(settings.motion_epochs, settings.epochs), None, []
+    if settings.epochs <= settings.motion_epochs:
+        raise ValueError(
+            f"epochs={settings.epochs}: expected more than {settings.motion_epochs}, for as many learn from "
+            "motions alone and the rest from clips"
+        )
+    alone, begin, first = settings.motion_epochs, None, []
     if alone:
         _, first = train_one(MOTIONS, replace(settings, epochs=alone), None)
         begin = out / MOTIONS / "last.pt"
-    averages, rows = [], [{**row, "branch": MOTIONS} for row in first]
+    averages, rows = {}, [{**row, "branch": MOTIONS} for row in first]
     spent = dict.fromkeys(("seconds", "cpu_seconds"), 0.0)  # by the branches before
     for name, change in branches.items():
-        average, log = train_one(name, replace(settings, **change), begin)
-        averages.append(average)
+        averages[name], log = train_one(name, replace(settings, **change), begin)
         rows += [
             {**row, **{time: round(row[time] + more, 1) for time, more in spent.items()}, "branch": name}
             for row in log[len(first) :]
@@ -132,7 +140,7 @@ def train_branches(
         for time in spent:
             spent[time] += log[-1][time] - (first[-1][time] if first else 0.0)
     write_log(out / "log.csv", rows)
-    return mean_weights(averages), rows
+    return averages, rows
 
 
 @dataclass(eq=False)
@@ -175,6 +183,8 @@ class StrangerRun(Run):
         """Resume from ``checkpoint`` if it exists, else from ``begin``."""
         super().start(checkpoint)
         if not self.rows:
+            if self.begin is not None and not self.begin.is_file():
+                raise FileNotFoundError(f"{self.begin}: missing; it should hold the end of stage 1")
             free = {f"settings.{name}" for name in ("epochs", "spliced", "slow")}
             self.rows = resume.load(self.begin, self.about, self.parts, free)
 
@@ -236,7 +246,7 @@ class StrangerRun(Run):
             torch.full((logits.shape[1],), len(logits)),
             batch.target_lengths,
             reduction="none",
-        ) / batch.target_lengths.to(self.device)  # (B + M,)
+        ) / send(batch.target_lengths, self.device)  # (B + M,)
         n_clips = logits.shape[1] - batch.motions.shape[1]  # B
         parts |= {"loss": losses[:n_clips].sum() / max(1, n_clips), "motions": losses[n_clips:].mean()}
         weight = self.timing_weight(step.number)

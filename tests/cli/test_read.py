@@ -139,10 +139,10 @@ def test_two_people(weights, monkeypatch, tmp_path, capsys):
     frames[:, :, :320] = draw_face(288, 320, x=140, y=150, size=150)
     write_video(tmp_path / "a.mp4", frames)
     assert read.main([str(tmp_path / "a.mp4"), "--model", str(weights)]) == 0
-    assert "several faces in 2 of the 2 frames looked at" in capsys.readouterr().err
+    assert "several faces in 2 of 2 pictures" in capsys.readouterr().err
     assert read.main([str(tmp_path / "a.mp4"), "--model", str(weights), "--face", "2"]) == 0
     assert read.main([str(tmp_path / "a.mp4"), "--model", str(weights), "--face", "3"]) == 1
-    assert "a face in 0 of the 2 pictures looked at (640x288), none in 0.0-0.8 s" in capsys.readouterr().err
+    assert "a.mp4: face 3 of 2: no picture (640x288) shows more" in capsys.readouterr().err
 
 
 def test_seconds_without_a_face_are_told(weights, monkeypatch, tmp_path, capsys):

@@ -15,7 +15,7 @@ from lessons.data.clips import SILENCES, ClipSet
 from lessons.data.grid.timings import frame_labels
 from lessons.data.mixture import SHARE, Examples, Mixture, Said, spliced
 from lessons.data.motions import FRAMES, Motion
-from lessons.data.synthetic.talker import synthetic_people
+from lessons.data.synthetic.talker import TALKER, synthetic_people
 
 CLIPS, MOTIONS = synthetic_people(6, 0, (16, 32))
 
@@ -109,6 +109,15 @@ def test_spliced_words_bring_their_frames():
     }  # fmt: skip
 
 
+def test_only_words_of_one_person_are_spliced():
+    one_person = ("s1", "s1")
+    for names in (one_person, ("", ""), (TALKER, TALKER), ("s1", "s2")):
+        pair, rng = replace(numbered(2), speakers=names), np.random.default_rng(0)
+        mixture = Mixture(pair, MOTIONS, spliced=1.0)
+        seen = [np.unique(mixture.clip(rng).frames[:, :, 0]) for _ in range(30)]  # whose frames
+        assert max(map(len, seen)) == (2 if names == one_person else 1), names
+
+
 def test_sentences_of_other_lengths_are_not_spliced():
     one, other = said(0, ONE, 30), said(1, OTHER[:-1], 15)
     assert spliced(one, other, np.random.default_rng(0)) is one
@@ -196,9 +205,9 @@ def test_motions_alone_make_a_batch_without_clips():
 def test_who_speaks_need_not_be_known_and_nothing_to_draw_from_is_refused():
     unknown = replace(numbered(2), speakers=())
     assert len(Mixture(unknown, MOTIONS).draw(2, 1, np.random.default_rng(0)).clips) == 2
-    with pytest.raises(ValueError, match="2 clips, 0 motions: expected some of both"):
+    with pytest.raises(ValueError, match="2 clips, 0 motions: expected at least one of each"):
         Mixture(numbered(2), {})
-    with pytest.raises(ValueError, match="0 clips, 6 motions: expected some of both"):
+    with pytest.raises(ValueError, match="0 clips, 6 motions: expected at least one of each"):
         Mixture(numbered(2).subset([]), MOTIONS)
 
 

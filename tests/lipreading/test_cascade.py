@@ -145,7 +145,7 @@ def test_models_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ValueError, match=rf"{name}: familiar has .*, general .*; expected the same"):
             Cascade(familiar, SmallLipNet(**{**SIZES, **other}))
-    for limit in (0, -1.0, math.nan, True, "0.2", None):
+    for limit in (0, -1.0, math.nan, math.inf, True, "0.2", None):
         with pytest.raises(ValueError, match="expected a number of nats above 0"):
             Cascade(familiar, general, limit)
 
@@ -260,7 +260,7 @@ def test_a_missing_part_is_named(folder):
         checkpoint.load(folder / "none.json")
 
 
-def test_one_that_names_itself_is_refused():
+def test_the_one_that_comes_with_the_course_names_two_single_models():
     config = json.loads(
         (checkpoint.trained_folder("lipnet_anyone") / "cascade.json").read_text(encoding="utf-8")
     )

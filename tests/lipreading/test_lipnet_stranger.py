@@ -215,6 +215,20 @@ def test_what_passes_a_shut_neck_is_nine_values():
 # ---- configurations and files ------------------------------------------------------------------------------
 
 
+def test_it_sees_what_the_model_sees_whose_convolutions_it_takes():
+    torch.manual_seed(1)
+    sizes = {"in_channels": 1, "frame_size": SIZE, "channels": (4, 6, 8), "hidden_size": 5, "projection": 10}
+    other, model = SmallLipNet(**sizes), tiny()
+    other(torch.randn(4, 1, 6, *SIZE))  # running statistics of its own
+    other.double().eval()
+    before = model.features(clips())
+    model.take_front(other)
+    torch.testing.assert_close(model.features(clips()), other.features(clips()), rtol=0, atol=0)
+    assert (model.features(clips()) - before).abs().max() > 0.01
+    with pytest.raises(ValueError, match="another shape or is missing; expected the same front"):
+        model.take_front(SmallLipNet(**{**sizes, "channels": (4, 6, 9)}))
+
+
 def test_a_file_of_weights_is_the_model(tmp_path):
     model = tiny(head="mlp", upsample=2, neck_noise=0.1).float()
     assert model.config["neck"] == 3 and model.config["neck_noise"] == 0.1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -31,7 +32,11 @@ from lessons.lipreading.streaming import Stream
 from lessons.training.evaluation import evaluate
 from lessons.training.lipnet import train
 from lessons.training.precision import best_precision, logits_of
+from lessons.training.strangers import StrangerRun
 from tests.training.test_train_lipnet import QUICK, bars
+from tests.training.test_train_strangers import CLIPS, MOTIONS
+from tests.training.test_train_strangers import QUICK as STRANGERS
+from tests.training.test_train_strangers import tiny as stranger
 
 CPU = torch.device("cpu")
 NEAR = {torch.float16: 0.05, torch.bfloat16: 0.2}  # relative error of a whole gradient tensor
@@ -309,6 +314,16 @@ def test_it_learns_and_resumes(device, precision, tmp_path):
     resumed, _ = train(again, bars(32, 0), unseen, settings, tmp_path, device, precision, progress=False)
     for name, value in read.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_it_learns_from_clips_and_motions(device):
+    settings = replace(STRANGERS, epochs=2, steps_per_epoch=14, batch_size=3, motions=3, motion_epochs=0)
+    model = stranger(hidden_size=16, dropout=0.0)
+    run_type = partial(StrangerRun, motions=MOTIONS)
+    read, rows = train(model, CLIPS, CLIPS, settings, None, device, None, progress=False, run_type=run_type)
+    assert next(read.parameters()).device.type == device.type
+    for part in ("train_loss", "train_motions", "train_measures"):
+        assert rows[-1][part] < 0.95 * rows[0][part], part
 
 
 def test_float16_training_scales_its_loss(device):

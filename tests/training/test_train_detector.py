@@ -292,13 +292,14 @@ def test_nothing_is_tuned_on_a_test_clip():
 def test_intervals_are_student_s():
     mean, low, high = t_interval([1.0, 2.0, 3.0])
     assert mean == 2 and high - 2 == pytest.approx(4.303 / math.sqrt(3)) and low == pytest.approx(4 - high)
+    assert [t_interval(range(n))[2] for n in (11, 20)] == pytest.approx([7.228, 12.269], abs=1e-3)
     rows = [
         {"seed": seed, "method": method, "test": "0", "state": "carried", "ap50": value}
         for method, values in {"a": (0.5, 0.6), "b": (0.4, 0.5)}.items()
         for seed, value in enumerate(values)
     ]
     assert difference(rows, "a", "b", "0") == pytest.approx((0.1, 0.1, 0.1))
-    with pytest.raises(ValueError, match="expected 2 to 10"):
+    with pytest.raises(ValueError, match="expected 2 to 20"):
         t_interval([1.0])
 
 

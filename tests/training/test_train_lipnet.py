@@ -216,6 +216,16 @@ def test_a_sentence_that_does_not_fit_is_named():
         train(tiny(), clips, bars(2, 1), QUICK, device=CPU, progress=False)
     with pytest.raises(ValueError, match=r"len\(training\)=0: expected 1"):
         train(tiny(), bars(2, 0).subset([]), bars(2, 1), QUICK, device=CPU, progress=False)
+    # A clip to test on that does not fit would fail after the whole training.
+    with pytest.raises(ValueError, match=r"bar1.*needs 3 frames.*makes 2"):
+        train(tiny(), bars(2, 1), clips, QUICK, device=CPU, progress=False)
+
+
+def test_a_run_goes_on_with_its_own_clips_alone(tmp_path):
+    train(tiny(), bars(4, 0), bars(2, 1), QUICK, tmp_path, CPU, torch.float32, progress=False)
+    with pytest.raises(ValueError, match=r"another run \(clips '4, \w{8}' there, '4, \w{8}' here\)"):
+        others = replace(bars(4, 0), ids=("a", "b", "c", "d"))
+        train(tiny(), others, bars(2, 1), QUICK, tmp_path, CPU, torch.float32, progress=False)
 
 
 def test_mixed_precision_trains_too():

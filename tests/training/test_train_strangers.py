@@ -13,6 +13,7 @@ import torch
 
 from lessons.cli import train as command
 from lessons.data.batch import training_batch
+from lessons.data.grid.people import People
 from lessons.data.motions import MEASURES
 from lessons.data.synthetic.talker import synthetic_clips, synthetic_people
 from lessons.lipreading import StrangerLipNet
@@ -20,6 +21,7 @@ from lessons.training import checkpoint
 from lessons.training.distributed import Processes
 from lessons.training.evaluation import evaluate
 from lessons.training.lipnet import train
+from lessons.training.optimizer import mean_weights
 from lessons.training.precision import convolutions_in
 from lessons.training.settings import StrangerSettings
 from lessons.training.strangers import BRANCHES, StrangerRun, measure_loss, train_branches
@@ -46,8 +48,8 @@ def tiny(hidden_size: int = 6, dropout: float = 0.1, **options) -> StrangerLipNe
     return StrangerLipNet(neck=3, dropout=dropout, **sizes, **options)
 
 
-def run(settings: StrangerSettings, out=None, precision=torch.float32, model=None, motions=MOTIONS):
-    model, run_type = model or tiny(), partial(StrangerRun, motions=motions)
+def run(settings: StrangerSettings, out=None, precision=torch.float32, model=None, motions=MOTIONS, **more):
+    model, run_type = model or tiny(), partial(StrangerRun, motions=motions, **more)
     average, rows = train(
         model, CLIPS, UNSEEN, settings, out, CPU, precision, progress=False, run_type=run_type
     )
@@ -146,15 +148,18 @@ def test_it_learns_to_see_how_mouths_move_that_it_never_saw():
     assert np.mean(found) > 0.5
 
 
-def test_the_mean_of_branches_from_one_first_stage_is_kept(tmp_path, monkeypatch):
+def test_branches_go_on_from_one_first_stage_and_have_a_mean(tmp_path, monkeypatch):
     settings, start = replace(QUICK, motion_epochs=1), tiny()
     data = CLIPS, UNSEEN, settings, tmp_path
-    model, rows = train_branches(start, *data, motions=MOTIONS)
+    branches, rows = train_branches(start, *data, motions=MOTIONS)
     assert all(map(torch.equal, start.state_dict().values(), tiny().state_dict().values()))
     _, plain, _ = run(settings, precision=None)
     _, varied, _ = run(replace(settings, **BRANCHES["spliced"]), precision=None)
+    for name, alone in (("as_spoken", plain), ("spliced", varied)):
+        assert all(map(torch.equal, branches[name].state_dict().values(), alone.state_dict().values()))
+    mean = mean_weights(list(branches.values()))
     pairs = zip(plain.state_dict().values(), varied.state_dict().values(), strict=True)
-    for found, (one, other) in zip(model.state_dict().values(), pairs, strict=True):
+    for found, (one, other) in zip(mean.state_dict().values(), pairs, strict=True):
         torch.testing.assert_close(found, ((one.double() + other) / 2).to(found.dtype), rtol=1e-6, atol=1e-7)
     assert (plain.head.weight - varied.head.weight).abs().max() > 1e-4
     assert [(row["branch"], row["epoch"]) for row in rows] == [
@@ -165,16 +170,46 @@ def test_the_mean_of_branches_from_one_first_stage_is_kept(tmp_path, monkeypatch
     # What is done is not done again.
     monkeypatch.setattr(StrangerRun, "step", lambda *_: pytest.fail("trained again"))
     again, same = train_branches(start, *data, motions=MOTIONS)
-    assert same == rows and all(map(torch.equal, again.state_dict().values(), model.state_dict().values()))
+    assert same == rows and list(again) == list(branches)
+    for name, model in branches.items():
+        assert all(map(torch.equal, again[name].state_dict().values(), model.state_dict().values()))
     with pytest.raises(ValueError, match=r"another run \(settings.seed 0 there, 1 here"):
         train_branches(start, CLIPS, UNSEEN, replace(settings, seed=1), tmp_path, motions=MOTIONS)
 
 
+def test_a_training_that_shows_no_clips_is_refused(tmp_path):
+    settings = replace(QUICK, epochs=2, motion_epochs=2)
+    with pytest.raises(ValueError, match="epochs=2: expected more than 2, for as many learn from motions"):
+        train_branches(tiny(), CLIPS, UNSEEN, settings, tmp_path, motions=MOTIONS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_branch_needs_its_first_stage(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"last\.pt: missing; it should hold the end of stage 1"):
+        run(replace(QUICK, motion_epochs=1), begin=tmp_path / "last.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"motions": 0}, "motions=0: expected 1 or more"),
+        ({"seed": -1}, "seed=-1: expected 0 or more"),
+        ({"keep": 60}, "keep=60: expected a fraction from 0 to 1"),
+        ({"spliced": -0.1}, "spliced=-0.1: expected a fraction"),
+        ({"average": 1.5}, "average=1.5: expected a fraction"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0: expected more than 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(change, told):
+    with pytest.raises(ValueError, match=told):
+        replace(QUICK, **change)
+
+
 def test_branches_without_a_first_stage(tmp_path):
     data = CLIPS, UNSEEN, replace(QUICK, epochs=1), tmp_path
-    model, rows = train_branches(tiny(), *data, branches={"one": {}}, motions=MOTIONS)
+    branches, rows = train_branches(tiny(), *data, branches={"one": {}}, motions=MOTIONS)
     _, alone, _ = run(replace(QUICK, epochs=1), precision=None)
-    assert all(map(torch.equal, model.state_dict().values(), alone.state_dict().values()))
+    assert all(map(torch.equal, branches["one"].state_dict().values(), alone.state_dict().values()))
     assert [row["branch"] for row in rows] == ["one"] and not (tmp_path / "motions").exists()
 
 
@@ -285,7 +320,7 @@ def test_what_it_cannot_do_is_refused():
     with pytest.raises(ValueError, match=r"2 processes: expected 1.*without torchrun"):
         StrangerRun(tiny(), CLIPS, QUICK, CPU, torch.float32, Processes(0, 2), motions=MOTIONS)
     for motions in (None, {}):
-        with pytest.raises(ValueError, match="10 clips, 0 motions: expected some of both"):
+        with pytest.raises(ValueError, match="10 clips, 0 motions: expected at least one of each"):
             run(QUICK, motions=motions)
 
 
@@ -313,6 +348,7 @@ def test_the_command_trains_on_drawn_people(tmp_path, quick_preset, capsys):
     assert (settings["epochs"], settings["seed"], settings["motions"], settings["keep"]) == (2, 3, 2, 0.6)
     assert found["speakers"]["talker"]["clips"] == 4
     assert found["speakers"]["talker"]["greedy"] == found["greedy"]["wer"]
+    assert list(found["by_branch"]) == ["as_spoken", "spliced"]
     assert {row["speaker"] for row in found["sentences"]} == {"talker"}
     for decoder in ("greedy", "grammar"):
         read = [row[decoder] for row in found["sentences"]]
@@ -321,6 +357,27 @@ def test_the_command_trains_on_drawn_people(tmp_path, quick_preset, capsys):
     assert type(model) is StrangerLipNet
     assert evaluate(model, synthetic_clips(4, 1, SIZE)).wer == found["greedy"]["wer"]
     assert "strangers: " in capsys.readouterr().out
+
+
+def test_each_branch_is_read_alone_and_so_is_their_mean(tmp_path, quick_preset, monkeypatch):
+    monkeypatch.setattr(command, "rates", lambda clips, reading, texts: reading.loss)
+    found = command.run("strangers", QUICK, command.Data(CLIPS, UNSEEN, "drawn", MOTIONS), tmp_path)
+    alone, losses = tiny(), {}
+    for name in BRANCHES:
+        alone.load_state_dict(torch.load(tmp_path / name / "last.pt", weights_only=False)["average"])
+        losses[name] = evaluate(alone, UNSEEN).loss
+    assert found["by_branch"] == pytest.approx(losses, rel=1e-5)
+    three = sorted([*losses.values(), found["speakers"]])
+    assert min(np.diff(three)) > 1e-4 * three[0]
+
+
+def test_the_model_of_s1_gives_its_convolutions_unless_s1_is_held_out(monkeypatch):
+    argv = ["--preset", "strangers", "--data", "grid", "--out", "runs"]
+    for held_out, front in (({"s5"}, command.READS_S1), ({"s1", "s5"}, None)):
+        people = People(CLIPS, UNSEEN, MOTIONS, frozenset(held_out))
+        monkeypatch.setattr(command, "load_people", lambda *_, people=people: people)
+        assert command.load_data(command.arguments(argv)).front == front
+    assert command.load_data(command.arguments([*argv, "--data", "synthetic"])).front is None
 
 
 def test_speakers_are_counted_each_for_themselves():

@@ -36,6 +36,7 @@ class FaceTracker:
     Attributes:
         history: whether the face was found, look by look.
         crowded: the looks that found other faces too.
+        most: the most faces in one look.
 
     Raises:
         ValueError: a face below 1.
@@ -46,7 +47,7 @@ class FaceTracker:
             raise ValueError(f"face={face}: expected 1 or more, counted from the left")
         self.face = face
         self.history: list[bool] = []
-        self.crowded = 0
+        self.crowded = self.most = 0
         self._last: Box | None = None
         self._hits = 0
         self._missed = 0
@@ -102,6 +103,7 @@ class FaceTracker:
                 self.crowded += len(found) > 1
                 return near
         found = self._faces(picture, smallest, max(picture.shape), shrink)
+        self.most = max(self.most, len(found))
         self.crowded += len(found) > 1
         if self._last is not None:
             return self._nearest(found)

@@ -33,7 +33,7 @@ class LandmarkError(ValueError):
 
 
 def read_word_timings(path: str | Path) -> dict[str, tuple[Segment, ...]]:
-    """Return the word timings of many speakers by clip id: a line of JSON each, ``{"speaker", "id", "seg"}``.
+    """Return the word timings of many speakers by clip id: a line of JSON each, ``{"id", "seg"}``.
 
     Raises:
         LandmarkError: a missing or damaged file, or a line that is something else.
@@ -56,9 +56,7 @@ def read_word_timings(path: str | Path) -> dict[str, tuple[Segment, ...]]:
         except (ValueError, TypeError, KeyError, RecursionError):
             sound = False
         if not sound:
-            raise LandmarkError(
-                f'{where}: {line[:50]!r}; expected {{"speaker": ..., "id": ..., "seg": [...]}}'
-            )
+            raise LandmarkError(f'{where}: {line[:50]!r}; expected {{"id": ..., "seg": [...]}}')
         timings[name] = check_segments(enumerate(segments, start=1), f"{where} ({name})")
     return timings
 

@@ -50,26 +50,32 @@ def crop_mouth(frames: np.ndarray, every: int = DETECT_EVERY, face: int | None =
         (T, 64, 128, 3) uint8 RGB.
 
     Raises:
-        NoFaceError: a face in fewer than half of the frames looked at.
+        NoFaceError: a face in fewer than half of the frames where it is looked for.
         ValueError: frames of another dtype or shape.
         RuntimeError: OpenCV is missing or of version 5.
     """
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise ValueError(f"frames: {frames.dtype} {frames.shape}, expected uint8 (T, H, W, 3) RGB, T >= 1")
-    at, boxes = find_faces(frames, every, FaceTracker(face))
-    looks = np.arange(0, len(frames), every)
-    if 2 * len(at) < len(looks) or not len(at):
-        raise NoFaceError(no_face(len(at), len(looks), frames.shape[1:3], ~np.isin(looks, at), every))
+    tracker = FaceTracker(face)
+    at, boxes = find_faces(frames, every, tracker)
+    if 2 * tracker.found < tracker.looks or not tracker.found:
+        raise NoFaceError(no_face(tracker, frames.shape[1:3], every))
     x, y, width = _path_of_the_mouth(at, boxes, 0, len(frames))
     return _cut(frames, x, y, width)  # (T, 64, 128, 3)
 
 
-def no_face(found: int, looks: int, size: tuple[int, int], without: np.ndarray, every: int = 1) -> str:
-    """The message of a clip of (H, W) frames without a face where ``without``, every so many frames."""
+def no_face(tracker: FaceTracker, size: tuple[int, int], every: int) -> str:
+    """The message of a clip of (H, W) frames, every so many looked at, in which the face is too rare."""
+    picture = f"{size[1]}x{size[0]}"
+    if tracker.face is not None and 0 < tracker.most < tracker.face:
+        return (
+            f"face {tracker.face} of {tracker.most}: no picture ({picture}) shows more; faces are counted "
+            "from the left, and without --face the largest is taken"
+        )
     return (
-        f"a face in {found} of the {looks} pictures looked at ({size[1]}x{size[0]}), none in "
-        f"{seconds_of(without, every)}; expected an upright face from the front, at least a quarter of the "
-        "shorter side wide"
+        f"a face in {tracker.found} of {tracker.looks} pictures ({picture}), none in "
+        f"{seconds_of(~np.array(tracker.history), every)}; expected an upright face from the front, at least "
+        "a quarter of the shorter side wide"
     )
 
 

@@ -67,7 +67,7 @@ def read_alignments(path: Path) -> dict[str, tuple[Segment, ...]]:
     """The word timings of alignments.jsonl by clip id, in thousandths of a frame.
 
     Raises:
-        MouthSetError: missing file, or a line that is not ``{"id", "speaker", "segments"}``.
+        MouthSetError: missing file, or a line that is not ``{"id", "segments"}``, whatever else it holds.
         AlignError: timings that break the rules of :func:`lessons.data.grid.align.check_segments`.
     """
     if not path.is_file():

@@ -44,7 +44,8 @@ class MouthVideo:
 
         Raises:
             VideoError: no usable video.
-            NoFaceError: no face, or in a clip of up to 6 s in fewer than half of the frames looked at.
+            NoFaceError: no face, or in a clip of up to 6 s in fewer than half of the frames where it is
+                looked for.
         """
         follower, done, size = self._follower, 0, (0, 0)
         decoded = frames(self.path, SHORTER_SIDE, self.warnings.append)
@@ -76,15 +77,13 @@ class MouthVideo:
         tracker = self._follower.tracker
         short = self._follower.seen <= SHORT
         if not tracker.found or (short and 2 * tracker.found < tracker.looks):
-            without = ~np.array(tracker.history)
-            message = no_face(tracker.found, tracker.looks, size, without, LOOK_EVERY)
-            raise NoFaceError(f"{self.path}: {message}")
+            raise NoFaceError(f"{self.path}: {no_face(tracker, size, LOOK_EVERY)}")
 
     def _warn(self) -> None:
         tracker, unseen = self._follower.tracker, np.concatenate(self._unseen)  # (T,)
         if tracker.crowded:
             self.warnings.append(
-                f"{self.path}: several faces in {tracker.crowded} of the {tracker.looks} frames looked at; "
+                f"{self.path}: several faces in {tracker.crowded} of {tracker.looks} pictures; "
                 "the crop stays with one of them, --face N takes the Nth from the left"
             )
         if unseen.any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from lessons.data.grid.landmarks import LandmarkError, read_motions, read_word_t
 from lessons.data.grid.loading import load
 from lessons.data.grid.mouth_set import MouthSetError, read_manifest
 from lessons.data.image import resize_area, to_gray
-from lessons.data.motions import Motion
+from lessons.data.motions import Motion, spoken_span
 from lessons.data.video import read_video
 
 
@@ -95,21 +96,27 @@ def _square_clips(
         if not rows:
             continue
         clips = []
-        for name, _ in rows:
-            frames = to_gray(read_video(path.with_name(f"{name}.mp4")))  # (T, S, S)
+        for name, _, n_frames in rows:
+            video = path.with_name(f"{name}.mp4")
+            frames = to_gray(read_video(video))  # (T, S, S)
+            if len(frames) != n_frames or frames.shape[1] != frames.shape[2]:
+                raise LandmarkError(
+                    f"{video}: {frames.shape[2]}x{frames.shape[1]}, {len(frames)} frames; expected a square "
+                    f"and {n_frames} frames, as {path.name} says"
+                )
             clips.append(resize_area(_as_cropped(frames), size))  # (T, H, W)
         lengths = np.array([len(clip) for clip in clips], np.int64)  # (N,)
         frames = np.zeros((len(clips), lengths.max(), *size), np.uint8)  # (N, T, H, W)
         for n, clip in enumerate(clips):
             frames[n, : len(clip)] = clip
-        segments = [timings[name] for name, _ in rows]
+        segments = [timings[name] for name, *_ in rows]
         yield ClipSet(
             frames=frames,
             lengths=lengths,
-            ids=tuple(name for name, _ in rows),
+            ids=tuple(name for name, *_ in rows),
             transcripts=tuple(transcript(some) for some in segments),
             segments=tuple(to_frames(some) for some in segments),
-            speakers=tuple(speaker for _, speaker in rows),
+            speakers=tuple(speaker for _, speaker, _ in rows),
         )
 
 
@@ -125,14 +132,20 @@ def _as_cropped(squares: np.ndarray) -> np.ndarray:
     return np.pad(rows, ((0, 0), (0, 0), (beside, beside)), mode="edge")
 
 
-def _square_rows(path: Path, timings: Mapping[str, tuple[Segment, ...]]) -> list[tuple[str, str]]:
-    """Return id and speaker of each clip in the manifest of a ``roi/``."""
+def _square_rows(path: Path, timings: Mapping[str, tuple[Segment, ...]]) -> list[tuple[str, str, int]]:
+    """Return id, speaker and number of frames of each clip in the manifest of a ``roi/``."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [(row.get("id"), row.get("speaker")) for row in csv.DictReader(file)]
+            found = list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
         raise LandmarkError(f"{path}: not a CSV text file ({error})") from error
-    for name, speaker in rows:
+    rows = []
+    for row in found:
+        name, speaker, n_frames = (row.get(column) or "" for column in ("id", "speaker", "n_frames"))
         if name not in timings or not speaker:
             raise LandmarkError(f"{path}: no word timings or no speaker of clip {name!r}; expected both")
+        _, end = spoken_span(to_frames(timings[name]))
+        if not n_frames.isdecimal() or int(n_frames) < end:
+            raise LandmarkError(f"{path}: n_frames={n_frames!r} of {name}, expected {math.ceil(end)} or more")
+        rows.append((name, speaker, int(n_frames)))
     return rows

@@ -19,6 +19,8 @@ NO_GUARD = (
     "`if __name__ == '__main__':`, or use workers=1"
 )
 
+MOST = 61  # Windows waits for no more processes
+
 
 def available_cores() -> int:
     """Return how many cores this process may use."""
@@ -34,7 +36,7 @@ def run(
         OSError: processes cannot be made, or one was killed.
         RuntimeError: the script that was started imports itself in each process, for want of a main guard.
     """
-    if workers == 1:
+    if workers == 1 or not items:
         yield from map(work, items)
         return
     if getattr(multiprocessing.current_process(), "_inheriting", False):
@@ -45,12 +47,14 @@ def run(
     # Fresh processes: a forked one may inherit the locks of its parent's threads.
     context = multiprocessing.get_context("spawn")
     try:
-        pool = ProcessPoolExecutor(min(workers, len(items)), context, initializer=_start, initargs=(setup,))
+        pool = ProcessPoolExecutor(
+            min(workers, len(items), MOST), context, initializer=_start, initargs=(setup,)
+        )
     except OSError as error:  # for one when /dev/shm is full or read-only
         raise OSError(f"no worker processes can be made here ({error}): use --workers 1") from error
     with pool:
-        futures = [pool.submit(work, item) for item in items]
         try:
+            futures = [pool.submit(work, item) for item in items]
             for future in as_completed(futures):
                 yield future.result()
                 finished += 1

@@ -1,4 +1,4 @@
-"""Who speaks: a face, its light, and a way of speaking, drawn by chance."""
+"""Who speaks: a face, its light, and a way of speaking, drawn at random."""
 
 from __future__ import annotations
 

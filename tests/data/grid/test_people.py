@@ -176,12 +176,19 @@ def test_damaged_files_are_named(roots: list[Path]) -> None:
         manifest.write_text(f"{whole}{row}\n", encoding="utf-8")
         with pytest.raises(LandmarkError, match=r"roi.manifest\.csv: no word timings or no speaker of clip"):
             load_people(roots)
+    for n_frames, told in (("21", "22 frames; expected a square and 21"), ("9", "'9' of three, expected 16")):
+        manifest.write_text(whole.replace(",22", f",{n_frames}", 1), encoding="utf-8")
+        with pytest.raises(LandmarkError, match=told):
+            load_people(roots)
     manifest.write_bytes(b"id,speaker\n\xff\xfe")
     with pytest.raises(LandmarkError, match=r"roi.manifest\.csv: not a CSV text file"):
         load_people(roots)
     manifest.write_text("id,speaker\n", encoding="utf-8")
     assert set(load_people(roots).training.ids) == {"one", "two"}  # no clip is no damage
     manifest.write_text(whole, encoding="utf-8")
+    write_video(roots[1] / "roi" / "three.mp4", film(90, (48, 64)))
+    with pytest.raises(LandmarkError, match=r"three\.mp4: 64x48, 22 frames; expected a square"):
+        load_people(roots)
     (roots[1] / "roi" / "three.mp4").write_bytes(b"no video")
     with pytest.raises(VideoError, match=r"three\.mp4"):
         load_people(roots)
