@@ -7,6 +7,7 @@ each GPU: ``torchrun --nproc-per-node 8 -m lessons train --preset full ...``.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -38,7 +39,7 @@ from lessons.training.evaluation import Evaluation, evaluate, greedy_texts, read
 from lessons.training.lipnet import train
 from lessons.training.optimizer import mean_weights
 from lessons.training.settings import Settings, StrangerSettings
-from lessons.training.strangers import train_branches
+from lessons.training.strangers import check_stages, train_branches
 
 STRANGERS = "strangers"
 READS_S1 = "lipnet_small_grid_s1"  # the model of one speaker whose convolutions that preset starts from
@@ -218,9 +219,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m lessons train", description=__doc__.split("\n")[0])
     parser.add_argument("--preset", choices=PRESETS, default="small")
     parser.add_argument("--data", default="synthetic", help="a mouth set's folder, or 'synthetic' (default)")
-    parser.add_argument("--speakers", nargs="+", default=[], help="strangers: mouth sets of other people")
     parser.add_argument(
-        "--hold-out", nargs="+", default=[], help="strangers: who is kept back, such as s5 s33 (default: val)"
+        "--speakers", nargs="+", default=[], help="strangers: folders of other people's mouth sets"
+    )
+    parser.add_argument(
+        "--hold-out", nargs="+", default=[], help="strangers: who is kept back, as s5 s33 (default: val)"
     )
     parser.add_argument("--out", required=True, type=Path, help="folder for log, weights, results")
     parser.add_argument("--start", choices=("timings", "plain"), default="timings")
@@ -272,6 +275,28 @@ def load_data(args: argparse.Namespace) -> Data:
     return Data(people.training, people.validation, name, people.motions, front)
 
 
+def check_out(out: Path, preset: str, settings: Settings) -> None:
+    """Find out before the work whether a training may write to a folder: an empty one, or its own.
+
+    Raises:
+        ValueError: the results of another training are there.
+        OSError: a file cannot be written.
+    """
+    if out.is_file():
+        raise NotADirectoryError(f"{out}: a file, expected a folder for the training; choose another")
+    for name in FILES:
+        check_writable(out / name)
+    if not (out / FILES[1]).is_file():
+        return
+    try:
+        found = json.loads((out / FILES[1]).read_text(encoding="utf-8"))
+        same = (found["preset"], found["settings"]) == (preset, asdict(settings))
+    except (ValueError, TypeError, KeyError):
+        same = False
+    if not same:
+        raise ValueError(f"{out / FILES[1]}: of another training, which is kept; choose another folder")
+
+
 def run(
     preset: str,
     settings: Settings,
@@ -289,8 +314,8 @@ def run(
     Returns:
         what results.json holds; None in every process but the first.
     """
-    for name in FILES if processes.first else ():
-        check_writable(out / name)
+    if processes.first:
+        check_out(out, preset, settings)
     if lessons.device().type == "cuda":
         torch.backends.cudnn.benchmark = True  # try its convolutions once, keep the fastest
     torch.manual_seed(settings.seed)
@@ -299,10 +324,11 @@ def run(
         model.take_front(checkpoint.load(data.front))
     n_weights = sum(p.numel() for p in model.parameters())
     if processes.first:
-        print(
-            f"{preset}: {n_weights:,} weights, {len(data.training)} + {len(data.validation)} clips",
-            flush=True,
-        )
+        amount = f"{len(data.training)} + {len(data.validation)} clips"
+        if data.motions is not None:
+            speakers = {motion.speaker for motion in data.motions.values()}
+            amount += f", {len(data.motions)} motions ({', '.join(sorted(speakers))})"
+        print(f"{preset}: {n_weights:,} weights, {amount}", flush=True)
     about = {"preset": preset, "data": data.name, "training_clips": str(len(data.training))}
     training = data.training, data.validation, settings, out
     changes |= {"processes": processes, "save_every": SAVE_EVERY}
@@ -353,6 +379,9 @@ def main(argv: list[str] | None = None) -> None:
         epochs=args.epochs or settings.epochs,
         batch_size=args.batch_size or settings.batch_size,
     )
+    check_out(args.out, args.preset, settings)
+    if isinstance(settings, StrangerSettings):
+        check_stages(settings)
     data = load_data(args)
     with join() as processes:
         run(args.preset, settings, data, args.out, processes)

@@ -73,6 +73,19 @@ def measure_loss(seen: Tensor, true: Tensor, known: Tensor) -> Tensor:
     return (losses.mean(1) * enough[:, 0]).sum() / enough.sum().clamp_min(1)
 
 
+def check_stages(settings: StrangerSettings) -> None:
+    """Refuse a training that ends before it shows a clip.
+
+    Raises:
+        ValueError: no more epochs than stage 1 has.
+    """
+    if settings.epochs <= settings.motion_epochs:
+        raise ValueError(
+            f"epochs={settings.epochs}: expected more than {settings.motion_epochs}, for as many learn from "
+            "motions alone and the rest from clips"
+        )
+
+
 # Second stages, by name: the settings of each that differ from the first stage's.
 BRANCHES: dict[str, dict[str, float]] = {"as_spoken": {}, "spliced": {"spliced": 0.5, "slow": 0.2}}
 MOTIONS = "motions"  # the folder of stage 1, beside theirs
@@ -120,11 +133,7 @@ def train_branches(
             run_type=partial(StrangerRun, begin=begin, **run),
         )
 
-    if settings.epochs <= settings.motion_epochs:
-        raise ValueError(
-            f"epochs={settings.epochs}: expected more than {settings.motion_epochs}, for as many learn from "
-            "motions alone and the rest from clips"
-        )
+    check_stages(settings)
     alone, begin, first = settings.motion_epochs, None, []
     if alone:
         _, first = train_one(MOTIONS, replace(settings, epochs=alone), None)

@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -357,6 +358,27 @@ def test_the_command_trains_on_drawn_people(tmp_path, quick_preset, capsys):
     assert type(model) is StrangerLipNet
     assert evaluate(model, synthetic_clips(4, 1, SIZE)).wer == found["greedy"]["wer"]
     assert "strangers: " in capsys.readouterr().out
+
+
+def test_another_trainings_results_are_kept(tmp_path, quick_preset, monkeypatch):
+    monkeypatch.setattr(command, "load_data", lambda args: pytest.fail("loaded first"))
+    words = ["--preset", "strangers", "--out", str(tmp_path / "run")]
+    for found in ('{"preset": "quick"}', '{"preset": "strangers", "settings": {"epochs": 9}}', "[1]", "{"):
+        write(tmp_path / "run" / "results.json", found)
+        with pytest.raises(ValueError, match=r"results\.json: of another training, which is kept; choose"):
+            command.main(words)
+        assert [path.name for path in (tmp_path / "run").iterdir()] == ["results.json"]
+    write(tmp_path / "file", "mine")
+    with pytest.raises(OSError, match="file: a file, expected a folder"):
+        command.main([*words[:2], "--out", str(tmp_path / "file")])
+    monkeypatch.setitem(command.PRESETS, "strangers", (tiny, SIZE, replace(QUICK, motion_epochs=3)))
+    with pytest.raises(ValueError, match="epochs=3: expected more than 3"):
+        command.main([*words[:2], "--out", str(tmp_path / "new")])
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def test_each_branch_is_read_alone_and_so_is_their_mean(tmp_path, quick_preset, monkeypatch):

@@ -13,6 +13,7 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,8 +33,15 @@ class LandmarkError(ValueError):
     """A file of landmarks that cannot be used; the message names it."""
 
 
-def read_word_timings(path: str | Path) -> dict[str, tuple[Segment, ...]]:
-    """Return the word timings of many speakers by clip id: a line of JSON each, ``{"id", "seg"}``.
+class Timings(NamedTuple):
+    """Who says a clip, and when each word, in thousandths of a frame."""
+
+    speaker: str
+    segments: tuple[Segment, ...]
+
+
+def read_word_timings(path: str | Path) -> dict[str, Timings]:
+    """Return the word timings of many speakers by clip id: a line of JSON each, ``{"speaker", "id", "seg"}``.
 
     Raises:
         LandmarkError: a missing or damaged file, or a line that is something else.
@@ -49,20 +57,23 @@ def read_word_timings(path: str | Path) -> dict[str, tuple[Segment, ...]]:
         where = f"{path}, line {number}"
         try:
             row = json.loads(line)
-            name = row["id"]
+            name, speaker = row["id"], row["speaker"]
             segments = [(start, end, word) for start, end, word in row["seg"]]
             types = {(type(start), type(end), type(word)) for start, end, word in segments}
-            sound = isinstance(name, str) and types <= {(int, int, str)}
+            sound = (type(name), type(speaker)) == (str, str) and types <= {(int, int, str)}
         except (ValueError, TypeError, KeyError, RecursionError):
             sound = False
         if not sound:
-            raise LandmarkError(f'{where}: {line[:50]!r}; expected {{"id": ..., "seg": [...]}}')
-        timings[name] = check_segments(enumerate(segments, start=1), f"{where} ({name})")
+            raise LandmarkError(
+                f'{where}: {line[:50]!r}; expected {{"speaker": ..., "id": ..., "seg": [...]}}'
+            )
+        checked = check_segments(enumerate(segments, start=1), f"{where} ({name})")
+        timings[name] = Timings(speaker, checked)
     return timings
 
 
 def read_motions(
-    path: str | Path, timings: Mapping[str, tuple[Segment, ...]], leave_out: frozenset[str] = frozenset()
+    path: str | Path, timings: Mapping[str, Timings], leave_out: frozenset[str] = frozenset()
 ) -> Iterator[Motion]:
     """Yield the motions in ``sN.npz`` of all clips whose frames agree with their word timings.
 
@@ -75,24 +86,39 @@ def read_motions(
         leave_out: ids of clips.
 
     Raises:
-        LandmarkError: not such a file.
+        LandmarkError: not such a file, or somebody else's, or one in which no clip can be used.
     """
     path = Path(path)
     names, counts, lengths, coords = _read_arrays(path)
     points = coords.astype(np.float32).reshape(-1, len(POINTS), 2)
     first_words = np.cumsum([0, *counts.tolist()]).tolist()  # of each clip, and where the last one ends
     first_frames = np.cumsum([0, *lengths.tolist()]).tolist()  # the same of each word
+    wanted = [name for name in names.tolist() if name not in leave_out]
+    n_used = 0
     for name, (word, next_word) in zip(names.tolist(), itertools.pairwise(first_words), strict=True):
-        if name in leave_out or name not in timings:
+        if name not in timings:
             continue
-        segments = to_frames(timings[name])
+        if timings[name].speaker != path.stem:
+            raise LandmarkError(
+                f"{path}: {name} is a clip of {timings[name].speaker}, as the word timings say; name "
+                "each file after its speaker, and keep one of each"
+            )
+        if name in leave_out:
+            continue
+        segments = to_frames(timings[name].segments)
         spoken = [(round(start), round(stop)) for start, stop, text in segments if text != SILENCES[0]]
         gapless = all(before[1] == after[0] for before, after in itertools.pairwise(spoken))
         if not gapless or [stop - start for start, stop in spoken] != lengths[word:next_word].tolist():
             continue
         mouth = points[first_frames[word] : first_frames[next_word]]  # (N, 9, 2)
         if np.isfinite(mouth).all():
+            n_used += 1
             yield Motion(name, path.stem, transcript(segments), segments, spoken[0][0], mouth_measures(mouth))
+    if wanted and not n_used:
+        raise LandmarkError(
+            f"{path}: none of its {len(wanted)} clips has finite coordinates and word timings of as many "
+            f"frames (alignments_*.jsonl.gz beside {path.parent.name}/); complete them, or remove the file"
+        )
 
 
 def _read_arrays(path: Path) -> list[np.ndarray]:

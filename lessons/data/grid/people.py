@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from lessons.data.clips import ClipSet, joined
-from lessons.data.grid.align import Segment, to_frames, transcript
-from lessons.data.grid.landmarks import LandmarkError, read_motions, read_word_timings
+from lessons.data.grid.align import to_frames, transcript
+from lessons.data.grid.landmarks import LandmarkError, Timings, read_motions, read_word_timings
 from lessons.data.grid.loading import load
 from lessons.data.grid.mouth_set import MouthSetError, read_manifest
 from lessons.data.image import resize_area, to_gray
@@ -64,17 +64,24 @@ def load_people(
     seen = {entry.speaker for entry in entries if entry.id not in kept}
     back = frozenset(held_out) or frozenset(speakers - seen)
     if unknown := sorted(back - speakers):
-        raise MouthSetError(f"held_out={unknown}: no clip of them; expected some of {sorted(speakers)}")
+        raise MouthSetError(f"hold out {unknown}: no clip of them; expected some of {sorted(speakers)}")
     kept |= {entry.id for entry in entries if entry.speaker in back}
     if not kept:
-        raise MouthSetError(f"{', '.join(map(str, roots))}: no clip is held out to test on; name held_out")
-    timings = {}
+        raise MouthSetError(f"{', '.join(map(str, roots))}: no clip is held out to test on; name a speaker")
+    timings: dict[str, Timings] = {}
     for path in (path for root in manifests for path in sorted(root.glob("alignments_*.jsonl.gz"))):
         timings |= read_word_timings(path)
+    for entry in entries:
+        other = timings[entry.id].speaker if entry.id in timings else entry.speaker
+        if other != entry.speaker:
+            raise MouthSetError(
+                f"{entry.id}: a clip of {entry.speaker!r} by manifest.csv, of {other!r} by the word timings; "
+                "correct one of them, for a speaker must be held out of both"
+            )
     motions = {
         motion.id: motion
         for root in manifests
-        for path in sorted((root / "landmarks").glob("*.npz"))
+        for path in _landmarks(root)
         if path.stem not in back
         for motion in read_motions(path, timings, frozenset(kept))
     }
@@ -83,12 +90,25 @@ def load_people(
         sets += [load(root, split, size) for split in sorted({entry.split for entry in manifest})]
     training = joined(sets, lambda name, speaker: name not in kept and speaker not in back)
     if not len(training):
-        raise MouthSetError(f"{', '.join(map(str, roots))}: no clip left to train on")
+        splits = ", ".join(sorted({repr(entry.split) for entry in entries}))
+        raise MouthSetError(
+            f"{', '.join(map(str, roots))}: no clip left to train on; expected some in split 'train', "
+            f"found {splits}"
+        )
     return People(training, joined(sets, lambda name, speaker: name in kept), motions, back)
 
 
+def _landmarks(root: Path) -> list[Path]:
+    """The files of landmarks beside a mouth set."""
+    folder = root / "landmarks"
+    paths = sorted(folder.glob("*.npz"))
+    if folder.exists() and not paths:
+        raise LandmarkError(f"{folder}: expected a folder of sN.npz; complete or remove it")
+    return paths
+
+
 def _square_clips(
-    roots: Iterable[Path], timings: Mapping[str, tuple[Segment, ...]], size: tuple[int, int]
+    roots: Iterable[Path], timings: Mapping[str, Timings], size: tuple[int, int]
 ) -> Iterator[ClipSet]:
     """Yield the clips of each ``roi/``, its rows in the order of its manifest."""
     for path in (root / "roi" / "manifest.csv" for root in roots):
@@ -109,7 +129,7 @@ def _square_clips(
         frames = np.zeros((len(clips), lengths.max(), *size), np.uint8)  # (N, T, H, W)
         for n, clip in enumerate(clips):
             frames[n, : len(clip)] = clip
-        segments = [timings[name] for name, *_ in rows]
+        segments = [timings[name].segments for name, *_ in rows]
         yield ClipSet(
             frames=frames,
             lengths=lengths,
@@ -132,7 +152,7 @@ def _as_cropped(squares: np.ndarray) -> np.ndarray:
     return np.pad(rows, ((0, 0), (0, 0), (beside, beside)), mode="edge")
 
 
-def _square_rows(path: Path, timings: Mapping[str, tuple[Segment, ...]]) -> list[tuple[str, str, int]]:
+def _square_rows(path: Path, timings: Mapping[str, Timings]) -> list[tuple[str, str, int]]:
     """Return id, speaker and number of frames of each clip in the manifest of a ``roi/``."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -142,9 +162,9 @@ def _square_rows(path: Path, timings: Mapping[str, tuple[Segment, ...]]) -> list
     rows = []
     for row in found:
         name, speaker, n_frames = (row.get(column) or "" for column in ("id", "speaker", "n_frames"))
-        if name not in timings or not speaker:
-            raise LandmarkError(f"{path}: no word timings or no speaker of clip {name!r}; expected both")
-        _, end = spoken_span(to_frames(timings[name]))
+        if name not in timings or timings[name].speaker != speaker:
+            raise LandmarkError(f"{path}: no word timings of clip {name!r} by {speaker!r}; expected them")
+        _, end = spoken_span(to_frames(timings[name].segments))
         if not n_frames.isdecimal() or int(n_frames) < end:
             raise LandmarkError(f"{path}: n_frames={n_frames!r} of {name}, expected {math.ceil(end)} or more")
         rows.append((name, speaker, int(n_frames)))

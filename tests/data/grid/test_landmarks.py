@@ -12,7 +12,7 @@ import pytest
 
 from lessons.data.grid import find_mouth_set
 from lessons.data.grid.align import AlignError, to_frames
-from lessons.data.grid.landmarks import LandmarkError, read_motions, read_word_timings
+from lessons.data.grid.landmarks import LandmarkError, Timings, read_motions, read_word_timings
 from lessons.data.motions import mouth_measures
 
 GRID = find_mouth_set()
@@ -31,8 +31,9 @@ TIMINGS = {
 WORDS = {"bbaf2n": [3, 2], "lgbz9s": [1, 2, 1], "swwazp": [4, 6]}  # frames of each, a short pause is a word
 
 
-def write_timings(path: Path, timings: dict[str, list]) -> Path:
-    lines = [json.dumps({"speaker": "s0", "id": name, "seg": seg}) for name, seg in timings.items()]
+def write_timings(path: Path, timings: dict[str, list], speakers: dict[str, str] | None = None) -> Path:
+    speakers = speakers or dict.fromkeys(timings, "s7")
+    lines = [json.dumps({"speaker": speakers[name], "id": name, "seg": seg}) for name, seg in timings.items()]
     path.write_bytes(gzip.compress("\n".join(lines).encode()))
     return path
 
@@ -74,7 +75,7 @@ def test_each_clip_gets_its_own_frames(tmp_path: Path, timings: dict) -> None:
     for motion in motions:
         n = sum(WORDS[motion.id])
         np.testing.assert_array_equal(motion.measures, mouth_measures(points[first : first + n]))
-        assert motion.speaker == "s7" and motion.segments == to_frames(timings[motion.id])
+        assert motion.speaker == "s7" and motion.segments == to_frames(timings[motion.id].segments)
         first += n
 
 
@@ -100,8 +101,10 @@ def test_a_clip_whose_frames_do_not_fit_is_left_out_and_the_next_keeps_its_own(
 
 
 def test_words_with_a_gap_between_them_are_left_out(tmp_path: Path, timings: dict) -> None:
-    start, end, word = timings["swwazp"][2]
-    timings["swwazp"] = (*timings["swwazp"][:2], (start + 1000, end + 1000, word), (31000, 74500, "sil"))
+    segments = timings["swwazp"].segments
+    start, end, word = segments[2]
+    apart = (*segments[:2], (start + 1000, end + 1000, word), (31000, 74500, "sil"))
+    timings["swwazp"] = Timings("s7", apart)
     assert [motion.id for motion in read_motions(write(tmp_path), timings)] == ["bbaf2n", "lgbz9s"]
 
 
@@ -110,6 +113,24 @@ def test_a_clip_with_a_lost_point_is_left_out(tmp_path: Path, timings: dict, bad
     coords = arrays()["coords"]
     coords[6, 3] = bad
     assert [m.id for m in read_motions(write(tmp_path, coords=coords), timings)] == ["bbaf2n", "swwazp"]
+
+
+@pytest.mark.parametrize("name", ["S7.npz", "s7 (1).npz", "s8.npz"])
+def test_whose_they_are_is_not_told_by_the_files_name(tmp_path: Path, timings: dict, name: str) -> None:
+    path = write(tmp_path).rename(tmp_path / name)
+    with pytest.raises(LandmarkError, match="bbaf2n is a clip of s7, as the word timings say; name each"):
+        list(read_motions(path, timings))
+    with pytest.raises(LandmarkError, match="bbaf2n is a clip of s7"):
+        list(read_motions(path, timings, frozenset(TIMINGS)))
+
+
+def test_a_file_that_gives_nothing_is_an_error(tmp_path: Path, timings: dict) -> None:
+    told = r"s7\.npz: none of its 3 clips has finite coordinates and word timings of as many frames"
+    with pytest.raises(LandmarkError, match=told):
+        list(read_motions(write(tmp_path), {}))
+    with pytest.raises(LandmarkError, match=told):
+        list(read_motions(write(tmp_path, coords=arrays()["coords"] * np.nan), timings))
+    assert list(read_motions(write(tmp_path), {}, frozenset(TIMINGS))) == []  # nothing was asked for
 
 
 def test_a_speaker_without_clips_is_no_damage(tmp_path: Path, timings: dict) -> None:
@@ -188,7 +209,7 @@ def test_a_flipped_bit_is_an_error_or_another_number(tmp_path: Path, timings: di
 
 def test_word_timings_by_clip(timings: dict) -> None:
     assert list(timings) == list(TIMINGS)
-    assert timings["bbaf2n"][1] == (9600, 13000, "bin")
+    assert timings["bbaf2n"].speaker == "s7" and timings["bbaf2n"].segments[1] == (9600, 13000, "bin")
 
 
 @pytest.mark.parametrize(

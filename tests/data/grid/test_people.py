@@ -81,8 +81,11 @@ def roots(tmp_path: Path) -> list[Path]:
         {"two": ("s2", "train", 80), "held": ("s1", "train", 100), "one": ("s1", "train", 120),
          "six": ("s6", "val", 140)},
     )  # fmt: skip
-    names = ["one", "held", "five", "two", "six", "three", "five more", "held too"]
-    write_timings(second / "alignments_9_clips.jsonl.gz", dict.fromkeys(names, SEGMENTS))
+    speakers = {
+        **dict.fromkeys(("one", "held", "held too"), "s1"), "two": "s2", "three": "s3",
+        **dict.fromkeys(("five", "five more"), "s5"), "six": "s6",
+    }  # fmt: skip
+    write_timings(second / "alignments_9_clips.jsonl.gz", dict.fromkeys(speakers, SEGMENTS), speakers)
     add_roi(second, {"three": ("s3", 160), "five more": ("s5", 180), "five": ("s5", 200), "two": ("s2", 220)})
     add_landmarks(
         second, {"s1": ["one", "held"], "s5": ["five", "five more"], "s3": ["three"], "s6": ["six"]}
@@ -158,7 +161,7 @@ def test_folders_with_clips_of_other_lengths(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_is_refused(roots: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(MouthSetError, match=r"held_out=\['s9'\]: no clip of them; expected some of \['s1'"):
+    with pytest.raises(MouthSetError, match=r"hold out \['s9'\]: no clip of them; expected some of \['s1'"):
         load_people(roots, held_out=["s1", "s9"])
     with pytest.raises(MouthSetError, match="no clip left to train on"):
         load_people(roots[:1], held_out=["s1", "s5"])
@@ -174,7 +177,7 @@ def test_damaged_files_are_named(roots: list[Path]) -> None:
     whole = manifest.read_text(encoding="utf-8")
     for row in ("four,s3,words,22", "three,,words,22", "../one,s3,words,22"):
         manifest.write_text(f"{whole}{row}\n", encoding="utf-8")
-        with pytest.raises(LandmarkError, match=r"roi.manifest\.csv: no word timings or no speaker of clip"):
+        with pytest.raises(LandmarkError, match=r"roi.manifest\.csv: no word timings of clip"):
             load_people(roots)
     for n_frames, told in (("21", "22 frames; expected a square and 21"), ("9", "'9' of three, expected 16")):
         manifest.write_text(whole.replace(",22", f",{n_frames}", 1), encoding="utf-8")
@@ -194,6 +197,27 @@ def test_damaged_files_are_named(roots: list[Path]) -> None:
         load_people(roots)
     (roots[1] / "landmarks" / "s3.npz").write_bytes(b"no landmarks")
     with pytest.raises(LandmarkError, match=r"s3\.npz"):
+        load_people(roots)
+
+
+def test_who_is_held_out_is_so_under_any_name(roots: list[Path]) -> None:
+    """A file that is named otherwise, or a manifest, cannot bring a person back into the training."""
+    landmarks = roots[1] / "landmarks"
+    (landmarks / "s5.npz").rename(landmarks / "S5.npz")
+    with pytest.raises(LandmarkError, match=r"S5\.npz: five is a clip of s5, as the word timings say"):
+        load_people(roots)
+    (landmarks / "S5.npz").rename(landmarks / "s5.npz")
+    manifest = roots[0] / "manifest.csv"
+    text = manifest.read_text(encoding="utf-8")
+    manifest.write_text(text.replace("five,s5", "five,s9"), encoding="utf-8")
+    with pytest.raises(MouthSetError, match=r"five: a clip of 's9' by manifest\.csv, of 's5' by the word"):
+        load_people(roots)
+
+
+def test_landmarks_that_are_not_there_are_told(roots: list[Path]) -> None:
+    for path in (roots[1] / "landmarks").iterdir():
+        path.unlink()
+    with pytest.raises(LandmarkError, match=r"landmarks: expected a folder of sN\.npz; complete"):
         load_people(roots)
 
 
