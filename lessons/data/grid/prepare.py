@@ -26,7 +26,7 @@ from lessons.data.grid.faces import NoFaceError, face_detector, single_threaded
 from lessons.data.grid.faults import broken_frames, picture_fault
 from lessons.data.grid.mouth_crop import crop_mouth
 from lessons.data.grid.mouth_set import COLUMNS, Entry, MouthSetError
-from lessons.data.grid.splits import assign
+from lessons.data.grid.splits import assign, strange_names
 from lessons.data.grid.workers import available_cores, run
 from lessons.data.video import VideoError, read_video, write_video
 from lessons.data.video_times import FPS
@@ -143,7 +143,13 @@ def prepare(
     if (out / "manifest.csv").exists() and not journal.exists():
         raise MouthSetError(f"{out}: holds a mouth set that this command did not make; choose another folder")
     clips = list(jobs(raw, speakers, out))
-    assign({job.id: job.speaker for job in clips if _named_by_grid(job.id)}, splits)  # tried before the work
+    named = {job.id: job.speaker for job in clips if _named_by_grid(job.id)}
+    assign(named, splits)  # tried before the work
+    if strange := strange_names(named, splits):
+        print(
+            f"{splits}: {len(strange)} of its names are no clip and no speaker here, "
+            f"the first {strange[0]!r}; their rows count for nothing"
+        )
     reports = _finished(journal, clips)
     todo = [job for job in clips if job.id not in reports]
     out.mkdir(parents=True, exist_ok=True)
