@@ -206,12 +206,38 @@ def test_where_the_videos_are(corpus: Path, tmp_path: Path) -> None:
         shutil.copy(corpus / "align" / "bbaf2n.align", tmp_path / "raw" / "align" / speaker)
     with pytest.raises(MouthSetError, match=r"s1 has a clip of this name too"):
         prepare(tmp_path / "raw", tmp_path / "out")
-    with pytest.raises(MouthSetError, match=r"s3: no \.mpg file"):
-        prepare(tmp_path / "raw", tmp_path / "out", speakers="s3")
+    for wrong, told in (("s3", "'s3'"), ("", "''"), (["s1", "s1 "], "'s1 '"), ([], "")):
+        with pytest.raises(MouthSetError, match=rf"speakers=\[{told}\]: expected .* of .*raw: s1, s2$"):
+            prepare(tmp_path / "raw", tmp_path / "out", speakers=wrong)
     with pytest.raises(ValueError, match="workers=0"):
         prepare(tmp_path / "raw", tmp_path / "out", speakers="s2", workers=0)
     assert not (tmp_path / "out").exists()
     assert prepare(tmp_path / "raw", tmp_path / "out", speakers="s2", workers=1)[0].kept
+
+
+def test_names_in_capitals_are_the_same_clips(corpus: Path, tmp_path: Path) -> None:
+    """As a disk that knows no small letters gives them."""
+    raw = tmp_path / "raw"
+    for folder, old, new in (
+        ("s7", "bbaf2n.mpg", "bbaf2n.MPG"),
+        ("s7", "bbas1s.mpg", "BBAS1S.MPG"),
+        ("align", "bbaf2n.align", "bbaf2n.ALIGN"),
+        ("align", "bbas1s.align", "BBAS1S.ALIGN"),
+    ):
+        (raw / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(corpus / folder / old, raw / folder / new)
+    reports = prepare(raw, tmp_path / "out", workers=1)
+    assert [(report.id, report.note) for report in reports] == [("bbaf2n", ""), ("bbas1s", "frames_74")]
+    shutil.copy(corpus / "s7" / "bbaf2n.mpg", raw / "s7" / "Bbaf2n.mpg")
+    with pytest.raises(MouthSetError, match=r"bbaf2n\.MPG: Bbaf2n\.mpg beside it .* remove one"):
+        prepare(raw, tmp_path / "out", workers=1)
+
+
+def test_a_speakers_folder_with_a_space_around_its_name_is_refused(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "raw" / "s7 ").mkdir(parents=True)
+    shutil.copy(corpus / "s7" / "bbaf2n.mpg", tmp_path / "raw" / "s7 ")
+    with pytest.raises(MouthSetError, match=r"raw.'s7 ': .* rename the folder"):
+        prepare(tmp_path / "raw", tmp_path / "out", workers=1)
 
 
 def test_no_usable_clip_is_an_error(corpus: Path, tmp_path: Path) -> None:
@@ -271,6 +297,11 @@ def test_the_command(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     ]
     assert main(command) == 0
     assert capsys.readouterr().out == "clips: 1 kept, 0 left out, 0 with a fault\n"
+    assert main([*command, "--speakers", " s1,"]) == 0
+    capsys.readouterr()
+    for names in ("s1,s2", "", ","):
+        assert main([*command, "--speakers", names]) == 1
+        assert capsys.readouterr().err.endswith("raw: s1\n")
     assert main(["grid", "prepare", "--raw", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
     told = capsys.readouterr()
     assert told.out == "" and told.err.startswith("error: ") and "none: no such folder" in told.err
