@@ -23,6 +23,7 @@ from lessons.data.grid.prepare import prepare, summary
 from lessons.data.grid.splits import by_sentence
 from lessons.data.synthetic.drawn_face import talk
 from lessons.data.video import read_video
+from lessons.files import claim
 
 GRID = find_mouth_set()
 needs_raw = pytest.mark.skipif(
@@ -187,11 +188,24 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(
     assert sorted(contents(tmp_path / "out")) == ["mouths/bbaf2n.mp4", "report.jsonl"]
 
 
-def test_a_set_made_in_another_way_is_not_written_over(corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "manifest.csv").write_text("precious", encoding="utf-8")
-    with pytest.raises(MouthSetError, match="choose another folder"):
+@pytest.mark.parametrize("name", ["manifest.csv", "alignments.jsonl", "mouths/bbaf2n.mp4"])
+def test_a_set_made_in_another_way_is_not_written_over(corpus: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "mouths").mkdir()
+    (tmp_path / name).write_text("precious", encoding="utf-8")
+    with pytest.raises(MouthSetError, match=rf"holds {name[:6]}.* did not make; choose another folder"):
         prepare(corpus, tmp_path, workers=1)
-    assert contents(tmp_path) == {"manifest.csv": b"precious"}
+    assert contents(tmp_path) == {name: b"precious"}
+
+
+def test_a_folder_is_one_runs_at_a_time_and_a_file_is_none(corpus: Path, tmp_path: Path) -> None:
+    with claim(tmp_path / "out"), pytest.raises(OSError, match="is writing there; wait for it"):
+        prepare(corpus, tmp_path / "out", workers=1)
+    assert contents(tmp_path / "out") == {}
+    (tmp_path / "file").write_text("precious", encoding="utf-8")
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(MouthSetError, match=r"file: a file; expected a folder for the mouth set"):
+            prepare(corpus, out, workers=1)
+    assert contents(tmp_path) == {"file": b"precious"}
 
 
 def test_where_the_videos_are(corpus: Path, tmp_path: Path) -> None:

@@ -492,7 +492,7 @@ import multiprocessing, time
 from lessons.data.grid.prepare import prepare
 try:
     prepare({raw!r}, {out!r}, workers=2)
-except RuntimeError:
+except (RuntimeError, OSError):
     if multiprocessing.current_process().name.endswith("2"):
         time.sleep(60)
     raise
