@@ -87,6 +87,9 @@ def prepare_clip(job: Job) -> Report:
         frames = read_video(job.video)  # (T, H, W, 3)
     except VideoError as error:
         return left_out("unreadable", error)
+    except ValueError as error:  # PyAV does not know what the file says
+        failed = f"the decoder failed ({type(error).__name__}: {error})"
+        return left_out("unreadable", f"{job.video}: {failed}; copy or download it again")
     speech_ends = max(end for _, end, word in segments if word != "sil") / UNITS_PER_FRAME
     if len(frames) < speech_ends:
         return left_out("too_short", f"{job.video}: {len(frames)} frames, speech ends at {speech_ends:g}")

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import av
@@ -186,6 +187,29 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(
     with pytest.raises(OSError, match="No space left"):
         prepare(corpus, tmp_path / "out", workers=1)
     assert sorted(contents(tmp_path / "out")) == ["mouths/bbaf2n.mp4", "report.jsonl"]
+
+
+def test_what_the_decoder_did_not_expect_is_told_of_its_clip(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyAV raises a bare ValueError at an unknown number; a bug in this code is no fault of a clip."""
+
+    def decode(error: Exception, path: Path) -> np.ndarray:
+        if path.stem == "bbas1s":
+            raise error
+        return read_video(path)
+
+    monkeypatch.setattr(module, "read_video", partial(decode, ValueError("31 is not a valid Type")))
+    reports = {report.id: report for report in prepare(corpus, tmp_path / "out", workers=1)}
+    assert {name: report.note for name, report in reports.items()} == FAULTS | {"bbas1s": "unreadable"}
+    assert reports["bbas1s"].detail == (
+        f"{corpus / 's7' / 'bbas1s.mpg'}: the decoder failed (ValueError: 31 is not a valid Type); "
+        "copy or download it again"
+    )
+    for error in (TypeError("a bug"), OSError(28, "No space left on device")):
+        monkeypatch.setattr(module, "read_video", partial(decode, error))
+        with pytest.raises(type(error)):
+            prepare(corpus, tmp_path / type(error).__name__, workers=1)
 
 
 @pytest.mark.parametrize("name", ["manifest.csv", "alignments.jsonl", "mouths/bbaf2n.mp4"])
