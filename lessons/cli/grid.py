@@ -37,7 +37,9 @@ def main(argv: list[str] | None = None) -> None:
     chosen = parser.parse_args(argv)
     try:
         if chosen.command == "prepare":
-            speakers = chosen.speakers.split(",") if chosen.speakers else None
+            speakers = chosen.speakers
+            if speakers is not None:
+                speakers = [name.strip() for name in speakers.split(",") if name.strip()]
             print(summary(prepare(chosen.raw, chosen.out, speakers, chosen.workers, chosen.splits)))
         else:
             download(chosen.speakers, chosen.out)

@@ -34,51 +34,64 @@ def find_speakers(raw: Path, wanted: Sequence[str] | None = None) -> list[str]:
     """Return the folders in ``raw`` that hold .mpg files: all of them, or the ``wanted`` ones.
 
     Raises:
-        MouthSetError: no such folder, or a wanted speaker without videos.
+        MouthSetError: no such folder, a wanted speaker without videos, or a name with spaces around it.
     """
     if not raw.is_dir():
         raise MouthSetError(f"{raw}: no such folder; expected the corpus: s1/*.mpg and align/*.align in it")
-    found = sorted(folder.name for folder in raw.iterdir() if folder.is_dir() and any(folder.glob("*.mpg")))
+    found = sorted(folder.name for folder in raw.iterdir() if folder.is_dir() and files_with(".mpg", folder))
     if not found:
         raise MouthSetError(f"{raw}: no folder with .mpg files; expected s1/*.mpg in it")
-    for speaker in wanted or ():
-        if speaker not in found:
-            raise MouthSetError(f"{raw / speaker}: no .mpg file there; folders with some: {found}")
-    return sorted(set(wanted)) if wanted else found
+    wanted = found if wanted is None else wanted
+    wrong = [speaker for speaker in wanted if speaker not in found]
+    if wrong or not wanted:
+        raise MouthSetError(
+            f"speakers={wrong}: expected names of folders with .mpg files, of {raw}: {', '.join(found)}"
+        )
+    for speaker in wanted:
+        if speaker != speaker.strip():
+            raise MouthSetError(f"{raw}/{speaker!r}: a name with spaces around it; rename the folder")
+    return sorted(set(wanted))
+
+
+def files_with(suffix: str, folder: Path) -> list[Path]:
+    """Return the files of a folder that have a suffix, in small letters or capitals, by name."""
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() == suffix)
 
 
 def jobs(raw: Path, speakers: Sequence[str], out: Path) -> Iterator[Job]:
-    """Yield each clip of the speakers, by name.
+    """Yield each clip of the speakers, by name. Its id is in small letters, as the names of GRID are.
 
     Raises:
-        MouthSetError: a clip that two speakers have: names are unique in GRID.
+        MouthSetError: a clip that is there twice: names are unique in GRID.
     """
-    owner: dict[str, str] = {}
+    owner: dict[str, Path] = {}
     for speaker in speakers:
-        videos = sorted((raw / speaker).glob("*.mpg"))
-        folder = align_folder(raw, speaker, {video.stem for video in videos})
-        for video in videos:
-            other = owner.setdefault(video.stem, speaker)
-            if other != speaker:
+        videos = {video: video.stem.lower() for video in files_with(".mpg", raw / speaker)}
+        folder = align_folder(raw, speaker, set(videos.values()))
+        timings = {path.stem.lower(): path for path in files_with(".align", folder)}
+        for video, name in videos.items():
+            other = owner.setdefault(name, video)
+            if other.parent != video.parent:
                 raise MouthSetError(
-                    f"{video}: {other} has a clip of this name too; each name of GRID belongs to one speaker"
+                    f"{video}: {other.parent.name} has a clip of this name too; each name of GRID belongs to "
+                    "one speaker"
                 )
-            align = folder / f"{video.stem}.align"
-            yield Job(
-                video.stem, speaker, video, align, out / "mouths" / f"{video.stem}.mp4", _state(video, align)
-            )
+            if other != video:
+                raise MouthSetError(f"{video}: {other.name} beside it is the same clip; remove one")
+            align = timings.get(name, folder / f"{name}.align")
+            yield Job(name, speaker, video, align, out / "mouths" / f"{name}.mp4", _state(video, align))
 
 
 def align_folder(raw: Path, speaker: str, names: set[str]) -> Path:
     """Return the folder of word timings that shares most names with a speaker's videos.
 
-    A folder of the speaker's own name wins a tie. Where no folder is the speaker's, it is a name at which
-    there is none, so that no timings of another speaker are taken.
+    The names are in small letters. A folder of the speaker's own name wins a tie. Where no folder is the
+    speaker's, it is a name at which there is none, so that no timings of another speaker are taken.
     """
     folders = [raw / name for name in ALIGN_FOLDERS if (raw / name).is_dir()]
     folders += [inner for folder in folders for inner in sorted(folder.iterdir()) if inner.is_dir()]
 
-    there = {folder: {path.stem for path in folder.glob("*.align")} for folder in folders}
+    there = {folder: {path.stem.lower() for path in files_with(".align", folder)} for folder in folders}
     best = best_folder(names, there, [folder for folder in folders if folder.name == speaker])
     if best is None and any(there.values()):
         print(f"{speaker}: by their names, all word timings in {raw} are other speakers'; none is taken")

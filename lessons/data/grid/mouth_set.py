@@ -10,6 +10,7 @@ from pathlib import Path
 from lessons.data.grid.align import AlignError, Segment, check_segments, transcript
 
 COLUMNS = ("id", "speaker", "transcript", "n_frames", "split", "note")
+SPLITS = ("train", "val", "test")  # a clip of any but the first is held out
 NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -33,20 +34,22 @@ def read_manifest(path: Path) -> list[Entry]:
     """The rows of manifest.csv, checked.
 
     Raises:
-        MouthSetError: missing or empty file, wrong columns, a row that does not fit them, or an id twice.
+        MouthSetError: missing or empty file, wrong columns, no rows, a row that does not fit, or an id twice.
     """
     if not path.is_file():
         raise MouthSetError(
             f"{path}: no such file; expected a mouth set (make one with python -m lessons grid prepare)"
         )
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
             rows = list(csv.reader(file))
     except (UnicodeDecodeError, csv.Error) as error:
         raise MouthSetError(f"{path}: not a CSV text file ({error})") from error
     if not rows or tuple(rows[0]) != COLUMNS:
         found = ",".join(rows[0])[:100] if rows else "an empty file"
         raise MouthSetError(f"{path}: first line is {found!r}, expected {','.join(COLUMNS)!r}")
+    if len(rows) == 1:
+        raise MouthSetError(f"{path}: no clip in it, only the header; make the mouth set again")
     entries: dict[str, Entry] = {}
     for number, row in enumerate(rows[1:], start=2):
         where = f"{path}, line {number}"
@@ -55,6 +58,10 @@ def read_manifest(path: Path) -> list[Entry]:
         clip_id, speaker, words, n_frames, split, note = row
         if not clip_id or not set(clip_id) <= NAME:
             raise MouthSetError(f"{where}: id {clip_id!r}; expected letters and digits, it names a file")
+        if not speaker or speaker != speaker.strip():
+            raise MouthSetError(f"{where}: speaker {speaker!r}; expected a name without spaces around it")
+        if split not in SPLITS:
+            raise MouthSetError(f"{where}: split {split!r}; expected {', '.join(SPLITS)}")
         if not (n_frames.isascii() and n_frames.isdecimal() and 0 < int(n_frames[:9]) <= 100_000):
             raise MouthSetError(f"{where}: n_frames {n_frames!r}; expected an integer, at least 1")
         if clip_id in entries:

@@ -26,12 +26,13 @@ from lessons.data.grid.faces import NoFaceError, face_detector, single_threaded
 from lessons.data.grid.faults import broken_frames, picture_fault
 from lessons.data.grid.mouth_crop import crop_mouth
 from lessons.data.grid.mouth_set import COLUMNS, Entry, MouthSetError
-from lessons.data.grid.splits import assign
+from lessons.data.grid.splits import assign, strange_names
 from lessons.data.grid.workers import available_cores, run
 from lessons.data.video import VideoError, read_video, write_video
 from lessons.data.video_times import FPS
-from lessons.files import atomic
+from lessons.files import atomic, claim
 
+JOURNAL = "report.jsonl"
 FRAMES = 75  # three seconds at 25 frames per second
 
 
@@ -86,6 +87,9 @@ def prepare_clip(job: Job) -> Report:
         frames = read_video(job.video)  # (T, H, W, 3)
     except VideoError as error:
         return left_out("unreadable", error)
+    except ValueError as error:  # PyAV does not know what the file says
+        failed = f"the decoder failed ({type(error).__name__}: {error})"
+        return left_out("unreadable", f"{job.video}: {failed}; copy or download it again")
     speech_ends = max(end for _, end, word in segments if word != "sil") / UNITS_PER_FRAME
     if len(frames) < speech_ends:
         return left_out("too_short", f"{job.video}: {len(frames)} frames, speech ends at {speech_ends:g}")
@@ -128,8 +132,10 @@ def prepare(
         One report per clip, by name.
 
     Raises:
-        MouthSetError: no clips to prepare, none usable, bad splits, or ``out`` holds a set made otherwise.
-        OSError: a file cannot be written, for example on a full disk; finished clips stay.
+        MouthSetError: no clips to prepare, none usable, bad splits, or ``out`` is a file or holds a set made
+            otherwise.
+        OSError: a file cannot be written, for example on a full disk, or another run writes to ``out``;
+            finished clips stay.
         RuntimeError: OpenCV is missing or of version 5, or the calling script has no main guard.
         ValueError: fewer than one worker.
     """
@@ -139,14 +145,45 @@ def prepare(
         raise ValueError(f"workers={workers}: expected at least 1")
     face_detector()  # tells of an OpenCV that cannot do it before the work begins
     speakers = find_speakers(raw, [speakers] if isinstance(speakers, str) else speakers)
-    journal = out / "report.jsonl"
-    if (out / "manifest.csv").exists() and not journal.exists():
-        raise MouthSetError(f"{out}: holds a mouth set that this command did not make; choose another folder")
+    _check_out(out)
     clips = list(jobs(raw, speakers, out))
-    assign({job.id: job.speaker for job in clips if _named_by_grid(job.id)}, splits)  # tried before the work
+    named = {job.id: job.speaker for job in clips if _named_by_grid(job.id)}
+    assign(named, splits)  # tried before the work
+    if strange := strange_names(named, splits):
+        print(
+            f"{splits}: {len(strange)} of its names are no clip and no speaker here, "
+            f"the first {strange[0]!r}; their rows count for nothing"
+        )
+    with claim(out):
+        reports = _prepare_clips(clips, out / JOURNAL, workers)
+        kept = [report for report in reports if report.kept]
+        if not kept:
+            raise MouthSetError(
+                f"{raw}: none of {len(clips)} clips is usable; {_commonest(reports)}; {out / JOURNAL} has all"
+            )
+        _write_set(out, kept, splits)
+    return reports
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a file, and a folder with what :func:`prepare` writes but without its journal."""
+    for path in (out, *out.parents):
+        if path.exists() and not path.is_dir():
+            raise MouthSetError(f"{path}: a file; expected a folder for the mouth set; choose another name")
+    if (out / JOURNAL).exists():
+        return
+    mouths = sorted(path.relative_to(out) for path in (out / "mouths").glob("*"))
+    theirs = [name for name in ("manifest.csv", "alignments.jsonl") if (out / name).exists()]
+    if theirs or mouths:
+        raise MouthSetError(
+            f"{out}: holds {[*theirs, *mouths][0]}, which this command did not make; choose another folder"
+        )
+
+
+def _prepare_clips(clips: list[Job], journal: Path, workers: int) -> list[Report]:
+    """Prepare the clips that the journal of earlier runs lacks; return all reports, by name."""
     reports = _finished(journal, clips)
     todo = [job for job in clips if job.id not in reports]
-    out.mkdir(parents=True, exist_ok=True)
     _write_journal(journal, reports)  # without the line that an interruption cut off
     with journal.open("a", encoding="utf-8", newline="\n") as file:
         done = run(prepare_clip, todo, workers, single_threaded) if todo else ()
@@ -155,12 +192,6 @@ def prepare(
             file.write(json.dumps(asdict(report)) + "\n")
             file.flush()
     _write_journal(journal, reports)
-    kept = [report for _, report in sorted(reports.items()) if report.kept]
-    if not kept:
-        raise MouthSetError(
-            f"{raw}: none of {len(clips)} clips is usable; {_commonest(reports)}; {journal} has all"
-        )
-    _write_set(out, kept, splits)
     return [report for _, report in sorted(reports.items())]
 
 
@@ -205,10 +236,10 @@ def _named_by_grid(clip_id: str) -> bool:
     return True
 
 
-def _commonest(reports: dict[str, Report]) -> str:
+def _commonest(reports: list[Report]) -> str:
     """Return the commonest reason for leaving a clip out, with an example."""
-    fault, count = Counter(report.note for report in reports.values()).most_common(1)[0]
-    example = next(report for _, report in sorted(reports.items()) if report.note == fault)
+    fault, count = Counter(report.note for report in reports).most_common(1)[0]
+    example = next(report for report in reports if report.note == fault)
     return f"{count} are {fault}, for example {example.detail}"
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lessons.ctc.grammar import COLORS, DIGITS, LETTERS, sentence_from_id
-from lessons.data.grid.mouth_set import MouthSetError
+from lessons.data.grid.mouth_set import SPLITS, MouthSetError
 
 HELD_OUT_SPEAKERS = frozenset({"s1", "s2", "s20", "s22"})
 HELD_OUT_SENTENCES = 255  # of each speaker
@@ -77,23 +77,47 @@ def assign(clips: Mapping[str, str], rule: str | Path) -> dict[str, str]:
     """
     if str(rule) in RULES:
         return RULES[str(rule)](clips)
-    path = Path(rule)
-    if not path.is_file():
-        raise MouthSetError(
-            f"splits={str(rule)!r}: expected {', '.join(RULES)}, or a CSV file of name,split rows"
-        )
-    named: dict[str, str] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.reader(file), start=1):
-            if row in ([], ["name", "split"]):
-                continue
-            if len(row) != 2 or not all(row):
-                raise MouthSetError(f"{path}, line {number}: {','.join(row)!r}; expected name,split")
-            named[row[0]] = row[1]
+    named = _read_splits(Path(rule))
     missing = [clip_id for clip_id, speaker in clips.items() if clip_id not in named and speaker not in named]
     if missing:
         raise MouthSetError(
-            f"{path}: no row for clip {missing[0]} nor for its speaker {clips[missing[0]]} "
+            f"{rule}: no row for clip {missing[0]} nor for its speaker {clips[missing[0]]} "
             f"({len(missing)} of {len(clips)} clips have none)"
         )
     return {clip_id: named.get(clip_id, named.get(speaker)) for clip_id, speaker in clips.items()}
+
+
+def strange_names(clips: Mapping[str, str], rule: str | Path) -> list[str]:
+    """Return the names in a file of splits that are no clip and no speaker here; a rule has none."""
+    known = {*clips, *clips.values()}
+    return [] if str(rule) in RULES else [name for name in _read_splits(Path(rule)) if name not in known]
+
+
+def _read_splits(path: Path) -> dict[str, str]:
+    """Return the rows of a file of splits, name -> split."""
+    if not path.is_file():
+        raise MouthSetError(
+            f"splits={str(path)!r}: expected {', '.join(RULES)}, or a CSV file of name,split rows"
+        )
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
+            rows = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise MouthSetError(
+            f"{path}: not a CSV text file ({error}); save it as UTF-8, with name,split rows"
+        ) from error
+    named: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        where = f"{path}, line {number}"
+        if row in ([], ["name", "split"]):
+            continue
+        if len(row) != 2 or not all(row):
+            raise MouthSetError(f"{where}: {','.join(row)!r}; expected name,split")
+        name, split = row
+        if split not in SPLITS:
+            raise MouthSetError(f"{where}: split {split!r}; expected {', '.join(SPLITS)}")
+        if named.setdefault(name, split) != split:
+            raise MouthSetError(
+                f"{where}: {name!r} is {split!r}, in an earlier line {named[name]!r}; keep one"
+            )
+    return named

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import av
@@ -23,6 +24,7 @@ from lessons.data.grid.prepare import prepare, summary
 from lessons.data.grid.splits import by_sentence
 from lessons.data.synthetic.drawn_face import talk
 from lessons.data.video import read_video
+from lessons.files import claim
 
 GRID = find_mouth_set()
 needs_raw = pytest.mark.skipif(
@@ -187,11 +189,47 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(
     assert sorted(contents(tmp_path / "out")) == ["mouths/bbaf2n.mp4", "report.jsonl"]
 
 
-def test_a_set_made_in_another_way_is_not_written_over(corpus: Path, tmp_path: Path) -> None:
-    (tmp_path / "manifest.csv").write_text("precious", encoding="utf-8")
-    with pytest.raises(MouthSetError, match="choose another folder"):
+def test_what_the_decoder_did_not_expect_is_told_of_its_clip(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyAV raises a bare ValueError at an unknown number; a bug in this code is no fault of a clip."""
+
+    def decode(error: Exception, path: Path) -> np.ndarray:
+        if path.stem == "bbas1s":
+            raise error
+        return read_video(path)
+
+    monkeypatch.setattr(module, "read_video", partial(decode, ValueError("31 is not a valid Type")))
+    reports = {report.id: report for report in prepare(corpus, tmp_path / "out", workers=1)}
+    assert {name: report.note for name, report in reports.items()} == FAULTS | {"bbas1s": "unreadable"}
+    assert reports["bbas1s"].detail == (
+        f"{corpus / 's7' / 'bbas1s.mpg'}: the decoder failed (ValueError: 31 is not a valid Type); "
+        "copy or download it again"
+    )
+    for error in (TypeError("a bug"), OSError(28, "No space left on device")):
+        monkeypatch.setattr(module, "read_video", partial(decode, error))
+        with pytest.raises(type(error)):
+            prepare(corpus, tmp_path / type(error).__name__, workers=1)
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "alignments.jsonl", "mouths/bbaf2n.mp4"])
+def test_a_set_made_in_another_way_is_not_written_over(corpus: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "mouths").mkdir()
+    (tmp_path / name).write_text("precious", encoding="utf-8")
+    with pytest.raises(MouthSetError, match=rf"holds {name[:6]}.* did not make; choose another folder"):
         prepare(corpus, tmp_path, workers=1)
-    assert contents(tmp_path) == {"manifest.csv": b"precious"}
+    assert contents(tmp_path) == {name: b"precious"}
+
+
+def test_a_folder_is_one_runs_at_a_time_and_a_file_is_none(corpus: Path, tmp_path: Path) -> None:
+    with claim(tmp_path / "out"), pytest.raises(OSError, match="is writing there; wait for it"):
+        prepare(corpus, tmp_path / "out", workers=1)
+    assert contents(tmp_path / "out") == {}
+    (tmp_path / "file").write_text("precious", encoding="utf-8")
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(MouthSetError, match=r"file: a file; expected a folder for the mouth set"):
+            prepare(corpus, out, workers=1)
+    assert contents(tmp_path) == {"file": b"precious"}
 
 
 def test_where_the_videos_are(corpus: Path, tmp_path: Path) -> None:
@@ -206,12 +244,38 @@ def test_where_the_videos_are(corpus: Path, tmp_path: Path) -> None:
         shutil.copy(corpus / "align" / "bbaf2n.align", tmp_path / "raw" / "align" / speaker)
     with pytest.raises(MouthSetError, match=r"s1 has a clip of this name too"):
         prepare(tmp_path / "raw", tmp_path / "out")
-    with pytest.raises(MouthSetError, match=r"s3: no \.mpg file"):
-        prepare(tmp_path / "raw", tmp_path / "out", speakers="s3")
+    for wrong, told in (("s3", "'s3'"), ("", "''"), (["s1", "s1 "], "'s1 '"), ([], "")):
+        with pytest.raises(MouthSetError, match=rf"speakers=\[{told}\]: expected .* of .*raw: s1, s2$"):
+            prepare(tmp_path / "raw", tmp_path / "out", speakers=wrong)
     with pytest.raises(ValueError, match="workers=0"):
         prepare(tmp_path / "raw", tmp_path / "out", speakers="s2", workers=0)
     assert not (tmp_path / "out").exists()
     assert prepare(tmp_path / "raw", tmp_path / "out", speakers="s2", workers=1)[0].kept
+
+
+def test_names_in_capitals_are_the_same_clips(corpus: Path, tmp_path: Path) -> None:
+    """As a disk that knows no small letters gives them."""
+    raw = tmp_path / "raw"
+    for folder, old, new in (
+        ("s7", "bbaf2n.mpg", "bbaf2n.MPG"),
+        ("s7", "bbas1s.mpg", "BBAS1S.MPG"),
+        ("align", "bbaf2n.align", "bbaf2n.ALIGN"),
+        ("align", "bbas1s.align", "BBAS1S.ALIGN"),
+    ):
+        (raw / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(corpus / folder / old, raw / folder / new)
+    reports = prepare(raw, tmp_path / "out", workers=1)
+    assert [(report.id, report.note) for report in reports] == [("bbaf2n", ""), ("bbas1s", "frames_74")]
+    shutil.copy(corpus / "s7" / "bbaf2n.mpg", raw / "s7" / "Bbaf2n.mpg")
+    with pytest.raises(MouthSetError, match=r"bbaf2n\.MPG: Bbaf2n\.mpg beside it .* remove one"):
+        prepare(raw, tmp_path / "out", workers=1)
+
+
+def test_a_speakers_folder_with_a_space_around_its_name_is_refused(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "raw" / "s7 ").mkdir(parents=True)
+    shutil.copy(corpus / "s7" / "bbaf2n.mpg", tmp_path / "raw" / "s7 ")
+    with pytest.raises(MouthSetError, match=r"raw.'s7 ': .* rename the folder"):
+        prepare(tmp_path / "raw", tmp_path / "out", workers=1)
 
 
 def test_no_usable_clip_is_an_error(corpus: Path, tmp_path: Path) -> None:
@@ -271,6 +335,11 @@ def test_the_command(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     ]
     assert main(command) == 0
     assert capsys.readouterr().out == "clips: 1 kept, 0 left out, 0 with a fault\n"
+    assert main([*command, "--speakers", " s1,"]) == 0
+    capsys.readouterr()
+    for names in ("s1,s2", "", ","):
+        assert main([*command, "--speakers", names]) == 1
+        assert capsys.readouterr().err.endswith("raw: s1\n")
     assert main(["grid", "prepare", "--raw", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
     told = capsys.readouterr()
     assert told.out == "" and told.err.startswith("error: ") and "none: no such folder" in told.err

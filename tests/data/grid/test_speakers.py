@@ -239,14 +239,66 @@ def test_the_published_splits_on_34_speakers() -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("s1,val\nx\n", "line 2: 'x'; expected name,split"), ("s1,val\n", "no row for clip 02-0000 nor .* s2")],
+    [
+        (b"s1,val\nx\n", "line 2: 'x'; expected name,split"),
+        (b"s1,val\n", ": no row for clip 02-0000 nor .* s2"),
+        (b"s1,val\ns2,tran\n", "line 2: split 'tran'; expected train, val, test"),
+        (b"s1,val\ns2, train\n", "line 2: split ' train'"),
+        (b"s1,val\ns1,train\n", "line 2: 's1' is 'train', in an earlier line 'val'"),
+        (b"s1,train\xff\n", ": not a CSV text file .*0xff.*; save it as UTF-8"),
+    ],
 )
-def test_a_bad_file_of_splits_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "own.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(MouthSetError, match=message):
+def test_a_bad_file_of_splits_is_refused(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "own.csv").write_bytes(text)
+    with pytest.raises(MouthSetError, match=rf"own\.csv(, )?{message}"):
         assign(corpus_of(2, 1), tmp_path / "own.csv")
     with pytest.raises(MouthSetError, match="splits='sideways': expected by-sentence, overlapped"):
         assign(corpus_of(2, 1), "sideways")
+
+
+def test_a_spreadsheets_file_of_splits_keeps_its_first_row(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_bytes(b"\xef\xbb\xbf01-0000,val\r\ns1,train\r\n")
+    assert assign(corpus_of(1, 2), tmp_path / "own.csv") == {"01-0000": "val", "01-0001": "train"}
+
+
+def test_rows_for_nobody_are_told(two_speakers: Path, mouth_set: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "own.csv").write_text(f"s5,train\ns6,train\n{IDS[0]},val\nbbaf2m,val\n", encoding="utf-8")
+    shutil.copytree(mouth_set, tmp_path / "out")
+    prepare(two_speakers, tmp_path / "out", workers=1, splits=tmp_path / "own.csv")
+    assert "own.csv: 1 of its names are no clip and no speaker here, the first 'bbaf2m'" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "message"),
+    [
+        (1, "", "speaker ''; expected a name"),
+        (1, "s5 ", "speaker 's5 '"),
+        (4, "", "split ''; expected train, val, test"),
+        (4, "train ", "split 'train '"),
+        (4, "Train", "split 'Train'"),
+    ],
+)
+def test_cells_of_a_manifest_that_would_move_a_clip_are_refused(
+    mouth_set: Path, tmp_path: Path, column: int, cell: str, message: str
+) -> None:
+    header, first, *others = (mouth_set / "manifest.csv").read_text(encoding="utf-8").splitlines()
+    cells = first.split(",")
+    cells[column] = cell
+    path = tmp_path / "manifest.csv"
+    path.write_text("\n".join([header, ",".join(cells), *others]), encoding="utf-8")
+    with pytest.raises(MouthSetError, match=rf"manifest\.csv, line 2: {message}"):
+        read_manifest(path)
+
+
+def test_a_manifest_from_a_spreadsheet_and_one_without_clips(mouth_set: Path, tmp_path: Path) -> None:
+    text, path = (mouth_set / "manifest.csv").read_text(encoding="utf-8"), tmp_path / "manifest.csv"
+    path.write_text(text, encoding="utf-8-sig", newline="\r\n")
+    assert read_manifest(path) == read_manifest(mouth_set / "manifest.csv")
+    path.write_text(text.splitlines()[0] + "\n", encoding="utf-8")
+    with pytest.raises(MouthSetError, match=r"manifest\.csv: no clip in it, only the header"):
+        read_manifest(path)
 
 
 # ---- epochs ------------------------------------------------------------------------------------------------
@@ -440,7 +492,7 @@ import multiprocessing, time
 from lessons.data.grid.prepare import prepare
 try:
     prepare({raw!r}, {out!r}, workers=2)
-except RuntimeError:
+except (RuntimeError, OSError):
     if multiprocessing.current_process().name.endswith("2"):
         time.sleep(60)
     raise
