@@ -128,7 +128,7 @@ def _lock(file: IO[bytes]) -> None:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
     except OSError as error:
         if error.errno in LOCKED:
-            advice = "another training is writing there; wait for it, or choose another folder"
+            advice = "another run is writing there; wait for it, or choose another folder"
             raise OSError(error.errno, advice) from error
 
 

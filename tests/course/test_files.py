@@ -90,7 +90,7 @@ def test_a_full_disk_is_found_at_once(tmp_path):
 
 def test_one_folder_has_one_owner(tmp_path):
     with claim(tmp_path), claim(tmp_path / "other"):
-        with pytest.raises(OSError, match="another training is writing there; wait for it, or choose"):
+        with pytest.raises(OSError, match="another run is writing there; wait for it, or choose"):
             with claim(tmp_path):
                 raise AssertionError("never reached")
         assert (tmp_path / "other").is_dir()

@@ -59,7 +59,7 @@ def test_a_folder_that_takes_no_files_is_found_before_the_first_step(tmp_path, u
 
 @pytest.mark.parametrize("command", EXPERIMENTS)
 def test_a_folder_has_one_training(tmp_path, untrained, command):
-    with claim(tmp_path), pytest.raises(OSError, match="another training is writing there"):
+    with claim(tmp_path), pytest.raises(OSError, match="another run is writing there"):
         run_seed(EXPERIMENTS[command], TINY, tmp_path)
 
 

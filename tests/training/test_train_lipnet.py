@@ -136,7 +136,7 @@ def test_the_command_tries_all_its_files_before_the_first_step(tmp_path, no_step
 
 
 def test_a_folder_has_one_training(tmp_path, no_step):
-    with claim(tmp_path), pytest.raises(OSError, match="another training is writing there"):
+    with claim(tmp_path), pytest.raises(OSError, match="another run is writing there"):
         run(QUICK, tmp_path)
 
 
