@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
+from lessons.data.video_cuts import check_end
 from lessons.data.video_stream import (
     DAMAGED,
     VideoError,
@@ -85,6 +86,7 @@ def frames(
         raise VideoError(f"{path}: the file is empty (0 bytes); copy or download it again")
     seen = [0]  # pictures decoded so far
     try:
+        check_end(path)
         index = best_stream(path)
         # Without "file:", "12:30.mp4" is a protocol; titles that are not UTF-8 are no fault of the frames.
         with av.open(f"file:{path}", metadata_errors="replace") as container:

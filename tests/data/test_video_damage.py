@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,8 @@ import pytest
 from PIL import Image
 
 from lessons.data import video
-from lessons.data.video import VideoError, read_video
+from lessons.data.video import VideoError, read_video, write_gif
+from lessons.data.video_cuts import check_end
 from lessons.data.video_stream import display_matrix, upright
 
 
@@ -22,14 +24,17 @@ def noise(n: int = 12) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, 64, 64, 3), dtype=np.uint8)
 
 
-def encoded(path: Path, codec: str, clip: np.ndarray, **metadata: str) -> Path:
-    with av.open(str(path), "w") as target:
-        target.metadata.update(metadata)
-        stream = target.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for frame in clip:
-            target.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        target.mux(stream.encode(None))
+def encoded(path: Path, codec: str, clip: np.ndarray, pipe: bool = False, **metadata: str) -> Path:
+    """A video of 25 frames per second; into a pipe, a writer cannot go back to note how long it became."""
+    with path.open("wb") as file:
+        out = SimpleNamespace(write=file.write, writable=lambda: True) if pipe else file
+        with av.open(out, "w", format={".mkv": "matroska"}.get(path.suffix, path.suffix[1:])) as target:
+            target.metadata.update(metadata)
+            stream = target.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "rgb8" if codec == "gif" else "yuv420p"
+            for frame in clip:
+                target.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            target.mux(stream.encode(None))
     return path
 
 
@@ -90,3 +95,107 @@ def test_whatever_the_decoder_raises_names_the_file(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(video, "display_matrix", fail)
     with pytest.raises(VideoError, match=r"a\.mkv: the decoder failed .*ValueError: 99 is .* re-encode"):
         read_video(path)
+
+
+# ---- cut short ---------------------------------------------------------------------------------------------
+
+KINDS = {"mkv": "mpeg4", "webm": "libvpx", "avi": "mpeg4", "gif": "gif"}  # and their codecs
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_a_file_that_ends_too_early_is_refused(tmp_path: Path, suffix: str) -> None:
+    whole = encoded(tmp_path / f"whole.{suffix}", KINDS[suffix], noise())
+    assert len(read_video(whole)) == 12
+    content = whole.read_bytes()
+    path = tmp_path / f"a.{suffix}"
+    for kept in (0.02, 0.1, 0.34, 0.5, 2 / 3, 0.9):
+        path.write_bytes(content[: int(len(content) * kept)])
+        with pytest.raises(
+            VideoError, match=rf"a\.{suffix}: .*truncated or damaged: copy or download it again"
+        ):
+            read_video(path)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+def test_a_missing_last_byte_is_told_in_bytes(tmp_path: Path, suffix: str) -> None:
+    path = encoded(tmp_path / f"a.{suffix}", KINDS[suffix], noise())
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(
+        VideoError, match=rf"its header tells of {size} bytes, it has {size - 1}; the file is"
+    ):
+        read_video(path)
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_a_file_that_leaves_its_length_open_is_read(tmp_path: Path, suffix: str) -> None:
+    path = encoded(tmp_path / f"a.{suffix}", KINDS[suffix], noise(), pipe=True)
+    assert len(read_video(path)) == 12
+
+
+@pytest.mark.parametrize("suffix", KINDS)
+def test_what_stands_behind_the_last_frame_is_no_cut(tmp_path: Path, suffix: str) -> None:
+    path = encoded(tmp_path / f"a.{suffix}", KINDS[suffix], noise())
+    content = path.read_bytes()
+    for more in (bytes(1), bytes(100_000), b"a note that a program appended"):
+        path.write_bytes(content + more)
+        check_end(path)
+    if suffix == "avi":  # its index
+        path.write_bytes(content[: content.rindex(b"idx1") + 20])
+        assert len(read_video(path)) == 12
+
+
+def test_a_gif_without_its_end_mark_is_read(tmp_path: Path) -> None:
+    write_gif(tmp_path / "a.gif", noise(3))
+    content = (tmp_path / "a.gif").read_bytes()
+    assert content[-2:] == b"\0;"  # the end of the last frame, the end mark
+    (tmp_path / "a.gif").write_bytes(content[:-1])
+    assert len(read_video(tmp_path / "a.gif")) == 3
+    (tmp_path / "a.gif").write_bytes(content[:-2])
+    with pytest.raises(
+        VideoError, match=r"a\.gif: the GIF ends in the middle of a frame; the file is truncated"
+    ):
+        read_video(tmp_path / "a.gif")
+
+
+def avi(*lists: tuple[bytes, int]) -> bytes:
+    """A RIFF per list: the list's name, and the size that it claims; its content is 8 bytes long."""
+    kinds = [b"AVI ", *[b"AVIX"] * len(lists)]
+    return b"".join(
+        b"RIFF" + struct.pack("<I", 24) + kind + b"LIST" + struct.pack("<I", size) + name + bytes(8)
+        for kind, (name, size) in zip(kinds, lists, strict=False)
+    )
+
+
+@pytest.mark.parametrize(
+    "lists, needed",
+    [
+        ([(b"movi", 12)], None),
+        ([(b"movi", 13)], 33),
+        ([(b"movi", 0)], None),  # a recorder that was switched off
+        ([(b"movi", 0xFFFFFFFF)], None),
+        ([(b"hdrl", 13)], None),
+        ([(b"movi", 12), (b"movi", 12)], None),  # more than 1 GB
+        ([(b"movi", 12), (b"movi", 16)], 68),
+    ],
+)
+def test_the_lists_of_an_avi(tmp_path: Path, lists: list[tuple[bytes, int]], needed: int | None) -> None:
+    path = tmp_path / "a.avi"
+    path.write_bytes(avi(*lists))
+    if needed is None:
+        check_end(path)
+    else:
+        with pytest.raises(VideoError, match=rf"a\.avi: its header tells of {needed} bytes, it has"):
+            check_end(path)
+
+
+@pytest.mark.parametrize("head", [b"\x1a\x45\xdf\xa3", b"RIFF\0\0\0\0AVI ", b"GIF89a"])
+def test_any_bytes_behind_a_magic_number_are_judged(tmp_path: Path, head: bytes) -> None:
+    rng = np.random.default_rng(0)
+    for n in range(200):
+        tail = rng.integers(0, 256 if n % 2 else 4, rng.integers(0, 60), dtype=np.uint8)
+        (tmp_path / "a").write_bytes(head + tail.tobytes())
+        try:
+            check_end(tmp_path / "a")
+        except VideoError as error:
+            assert str(error).startswith(str(tmp_path / "a: ")), error
