@@ -39,11 +39,11 @@ def check_end(path: Path) -> None:
 
 
 def _matroska_end(file: BinaryIO) -> int:
-    """Where the Segment ends, which holds all frames (RFC 9559, 5.1); 0 if its size is left open."""
+    """Where the Segment ends, which holds all frames (RFC 9559, 5.1); its start if its size is left open."""
     for _ in range(MAX_ELEMENTS):  # the EBML header, perhaps a Void
         name, size = _element(file)
         if name == b"\x18\x53\x80\x67":
-            return file.tell() + size if size else 0
+            return file.tell() + size
         if size > MAX_SIZE:
             break
         file.seek(size, 1)
@@ -71,7 +71,7 @@ def _avi_end(file: BinaryIO) -> int:
     while len(head := file.read(12)) == 12:  # four letters, a size, and in lists four letters more
         size = int.from_bytes(head[4:8], "little")
         if not head[:4].strip().isalnum():
-            break  # no chunk: zeros, or what somebody appended
+            break  # no chunk: something that was appended, such as zeros, of which each would be looked at
         if head[:4] == b"RIFF":
             continue  # its chunks follow
         if head[:4] == b"LIST" and head[8:] == b"movi" and size != LEFT_OPEN:

@@ -159,24 +159,28 @@ def test_a_gif_without_its_end_mark_is_read(tmp_path: Path) -> None:
 
 
 def avi(*lists: tuple[bytes, int]) -> bytes:
-    """A RIFF per list: the list's name, and the size that it claims; its content is 8 bytes long."""
-    kinds = [b"AVI ", *[b"AVIX"] * len(lists)]
-    return b"".join(
-        b"RIFF" + struct.pack("<I", 24) + kind + b"LIST" + struct.pack("<I", size) + name + bytes(8)
-        for kind, (name, size) in zip(kinds, lists, strict=False)
-    )
+    """A RIFF per list: the list's name, and the size that it claims; its content is 8 bytes long.
+
+    Before the list stands a chunk of 5 bytes, which takes 6.
+    """
+    content = b""
+    for n, (name, size) in enumerate(lists):
+        content += b"RIFF" + struct.pack("<I", 38) + (b"AVIX" if n else b"AVI ")
+        content += b"JUNK\5\0\0\0" + bytes(6)
+        content += b"LIST" + struct.pack("<I", size) + name + bytes(8)
+    return content
 
 
 @pytest.mark.parametrize(
     "lists, needed",
     [
         ([(b"movi", 12)], None),
-        ([(b"movi", 13)], 33),
+        ([(b"movi", 13)], 47),
         ([(b"movi", 0)], None),  # a recorder that was switched off
         ([(b"movi", 0xFFFFFFFF)], None),
         ([(b"hdrl", 13)], None),
         ([(b"movi", 12), (b"movi", 12)], None),  # more than 1 GB
-        ([(b"movi", 12), (b"movi", 16)], 68),
+        ([(b"movi", 12), (b"movi", 16)], 96),
     ],
 )
 def test_the_lists_of_an_avi(tmp_path: Path, lists: list[tuple[bytes, int]], needed: int | None) -> None:
