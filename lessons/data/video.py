@@ -15,6 +15,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image
 
+from lessons.data.video_cuts import check_end
 from lessons.data.video_stream import (
     DAMAGED,
     VideoError,
@@ -85,8 +86,10 @@ def frames(
         raise VideoError(f"{path}: the file is empty (0 bytes); copy or download it again")
     seen = [0]  # pictures decoded so far
     try:
+        check_end(path)
         index = best_stream(path)
-        with av.open(f"file:{path}") as container:  # without "file:", "12:30.mp4" is a protocol
+        # Without "file:", "12:30.mp4" is a protocol; titles that are not UTF-8 are no fault of the frames.
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
             stream = container.streams[index]
             stream.codec_context.thread_count = 1  # small frames: threads cost more than they bring
             check_index(path, stream)
@@ -98,6 +101,13 @@ def frames(
         reason = getattr(error, "strerror", None) or error
         raise VideoError(
             f"{path}: it does not decode as a video ({reason}); give a video file, or if it is one, {DAMAGED}"
+        ) from error
+    except (VideoError, Warning, MemoryError):
+        raise
+    except Exception as error:  # PyAV raises more than FFmpegError: ValueError for a kind it does not know
+        raise VideoError(
+            f"{path}: the decoder failed after {seen[0]} frames ({type(error).__name__}: {error}); "
+            f"re-encode it: ffmpeg -i {path.name} new.mp4"
         ) from error
     if not seen[0]:
         raise VideoError(f"{path}: a video without a single frame; {DAMAGED}")

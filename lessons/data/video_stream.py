@@ -22,7 +22,7 @@ def best_stream(path: Path) -> int:
     Raises:
         VideoError: no video stream.
     """
-    with av.open(f"file:{path}") as container:
+    with av.open(f"file:{path}", metadata_errors="replace") as container:
         videos = [stream for stream in container.streams.video if not _is_cover(stream)]
         if not videos:
             cover = " and a cover picture" if container.streams.video else ""
@@ -81,7 +81,13 @@ def upright(rgb: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
 
 def display_matrix(picture: av.VideoFrame) -> tuple[int, int, int, int]:
     """a, b, c, d of the picture's display matrix, in units of 1/65536; without one, the identity."""
-    for side_data in picture.side_data:
+    try:
+        found = list(picture.side_data)
+    except ValueError:  # PyAV gives none of it if it does not know one kind, as the EXIF block of a JPEG
+        angle = np.deg2rad(getattr(picture, "rotation", 0))  # anticlockwise; older PyAV does not show it
+        cos, sin = round(65536 * np.cos(angle)), round(65536 * np.sin(angle))
+        return cos, -sin, sin, cos
+    for side_data in found:
         if side_data.type.name == "DISPLAYMATRIX":
             matrix = np.frombuffer(bytes(side_data), np.int32).reshape(3, 3)
             return tuple(int(entry) for entry in matrix[:2, :2].ravel())
