@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -71,12 +72,34 @@ def check_writable(path: str | Path) -> None:
     with _naming(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        nearest = next((parent for parent in path.parents if os.path.lexists(parent)), None)
+        if nearest and not nearest.is_dir():
+            kind = "a file" if nearest.is_file() else "no folder"
+            raise NotADirectoryError(errno.ENOTDIR, f"{nearest} is {kind}, expected a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             probe.write_bytes(b"\0")
         finally:
             with suppress(OSError):
                 probe.unlink()
+
+
+def no_file(path: str | Path) -> str:
+    """What lies at ``path``, where a file was expected, as words for a message: "is a folder"."""
+    if not str(path):
+        return "the name is empty"
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "is a link that leads to itself"
+        if os.path.islink(path):
+            return f"is a link to {os.readlink(path)}, which is missing"
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
+        return "no such file" if missing else f"cannot be opened ({error.strerror})"
+    if stat.S_ISDIR(mode):
+        return "is a folder"
+    return "is a pipe" if stat.S_ISFIFO(mode) else "is no regular file"
 
 
 def printing_failed(error: BaseException) -> bool:

@@ -131,12 +131,12 @@ def validation_videos(folders: Sequence[Path]) -> list[Video]:
     return videos
 
 
-def read_both(path: Path, model: LipNet | Cascade) -> tuple[str, str]:
-    """The greedy reading of a video and the one by the grammar; two empty texts where no face is found."""
+def read_both(path: Path, model: LipNet | Cascade) -> tuple[str, str] | None:
+    """The greedy reading of a video and the one by the grammar; None where no face is found."""
     try:
         reading, mouth = read(path, model)  # (T, 64, 128, 3)
     except NoFaceError:
-        return "", ""
+        return None
     labels = decode(log_probabilities(model, to_gray(mouth)), "grammar")
     return reading.sentence, ALPHABET.decode(labels)
 
@@ -154,11 +154,11 @@ def measure(
             for video in tqdm(videos, desc=name, unit="video", leave=False):
                 write_video(copy, change(read_video(video.path)), fps, bit_rate)
                 texts.append(read_both(copy, model))
-            greedy, grammar = zip(*texts, strict=True)
+            greedy, grammar = zip(*(both or ("", "") for both in texts), strict=True)
             table[name] = {
                 "greedy": wer(said, greedy),
                 "grammar": wer(said, grammar),
-                "without_face": sum(not text for text in grammar),  # the grammar has no empty sentence
+                "without_face": texts.count(None),
                 "speakers": by_speaker(
                     [video.speaker for video in videos], said, {"greedy": greedy, "grammar": grammar}
                 ),

@@ -1,8 +1,10 @@
 """Read lips: ``python -m lessons read clip.mpg`` prints the sentence.
 
 The sentence of each clip stands alone on its line on standard output; of a clip with several, each on its own
-line, as soon as it has been read. How sure each word is, the time taken and what went wrong go to standard
-error, so that the output can be piped. Memory and time per second of video do not grow with its length.
+line, as soon as it has been read; of a clip in which nothing is read, one empty line. How sure each word is,
+the time taken and what went wrong go to standard error, so that the output can be piped. Memory and time per
+second of video do not grow with its length. Of a video that breaks off, or after Ctrl-C, ``--srt`` and
+``--json`` give what was read so far, and a warning.
 
 With ``--stream`` the clip is shown to the model a few frames at a time. Each word comes on its own line as
 soon as it is stable, after the number of frames seen by then. The sentences come last.
@@ -12,12 +14,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import torch
@@ -26,9 +31,9 @@ from tqdm.auto import tqdm
 from lessons.data.grid.mouth_crop import seconds_of
 from lessons.data.grid.mouth_video import MouthVideo
 from lessons.data.image import resize_area, to_gray
-from lessons.data.video import write_gif
+from lessons.data.video import VideoError, write_gif
 from lessons.data.video_times import FPS
-from lessons.files import atomic, check_writable, printing_failed
+from lessons.files import atomic, check_writable, no_file, printing_failed
 from lessons.lipreading import reading
 from lessons.lipreading.cascade import Cascade
 from lessons.lipreading.lipnet import LipNet
@@ -37,6 +42,7 @@ from lessons.lipreading.streaming import StableWord, Stream
 from lessons.training import checkpoint
 
 MAX_SHOWN = 1500  # frames, 60 s, that --out shows at most
+SENTENCE_SECONDS = 2  # what a sentence takes, about
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Reading:
     """What was read in one clip; ``warning`` is empty when nothing was wrong with the video.
 
     Attributes:
-        sentences: how many words each has.
+        sentences: how many words each has; where no word is read there is no sentence.
     """
 
     clip: str
@@ -64,6 +70,7 @@ def read(
     face: int | None = None,
     emit: Callable[[StableWord], None] | None = None,
     found: Callable[[tuple[Word, ...]], None] = lambda words: None,
+    partial: Callable[[Reading], None] = lambda result: None,
     keep: int = MAX_SHOWN,
 ) -> tuple[Reading, np.ndarray]:
     """Read one video of any length, in constant memory.
@@ -76,16 +83,19 @@ def read(
         emit: called with each word as soon as a stream of the same frames emits it. These words are always
             read greedily, and know neither where the face goes next nor how light the clip will be.
         found: called with the words of each sentence as soon as it has been read.
+        partial: called with the sentences read so far when the video breaks off, or Ctrl-C stops the reading;
+            the error is raised after it.
         keep: frames of the mouth to return.
 
     Returns:
         what was read, and the first ``keep`` frames of the mouth (T, H, W, 3) uint8.
 
     Raises:
-        VideoError, NoFaceError: no usable video, no face.
+        VideoError, NoFaceError: no file, no usable video, no face.
         ValueError: most frames are damaged.
     """
     began = time.perf_counter()
+    _check_file(path)
     stream = Stream(model) if emit else None
 
     def show(mouths: np.ndarray, last: bool = False) -> None:
@@ -95,36 +105,79 @@ def read(
 
     video = MouthVideo(path, face, show if stream else None)
     windows, splitter = WindowReader(model), SentenceSplitter(model.upsample)
-    kept, sentences, n_frames = [], [], 0
+    kept, sentences, unread, n_frames = [], [], [], 0
 
     def split(log_probs: torch.Tensor | None, last: bool = False) -> None:
         for start, rows in splitter.push(log_probs, last):
             if windows.seen > reading.WINDOW:
                 rows = windows.again(start, start + len(rows) // model.upsample)  # (N, V)
-            labels = reading.decode(rows, decoder)
-            words = reading.find_words(rows, labels, start, model.upsample)
-            sentences.append(words)
-            found(words)
+            try:
+                labels = reading.decode(rows, decoder)
+            except ValueError as error:  # too few frames for any sentence of the grammar
+                end = start + len(rows) / model.upsample
+                unread.append(f"{path}: nothing is read in {start / FPS:.1f}-{end / FPS:.1f} s: {error}")
+                continue
+            if words := reading.find_words(rows, labels, start, model.upsample):
+                sentences.append(words)
+                found(words)
 
-    for mouths, seen in video:  # (N, H, W, 3), (N,)
-        if n_frames < keep:
-            kept.append(mouths[: keep - n_frames])
-        n_frames += len(mouths)
-        for log_probs in windows.push(to_gray(mouths), seen):  # (N', V)
+    def result(*more: str) -> Reading:
+        words = tuple(word for sentence in sentences for word in sentence)
+        text = " ".join(word.text for word in words)
+        warning = "; ".join([*video.warnings, *_damage(path, windows.broken, n_frames), *unread, *more])
+        seconds = round(time.perf_counter() - began, 3)
+        lengths = tuple(len(sentence) for sentence in sentences)
+        return Reading(str(path), text, words, seconds, n_frames / FPS, warning, lengths)
+
+    try:
+        for mouths, seen in video:  # (N, H, W, 3), (N,)
+            if n_frames < keep:
+                kept.append(mouths[: keep - n_frames])
+            n_frames += len(mouths)
+            for log_probs in windows.push(to_gray(mouths), seen):  # (N', V)
+                split(log_probs)
+        for log_probs in windows.push(to_gray(mouths[:0]), seen[:0], last=True):
+            _check_damage(path, windows.broken, n_frames)
             split(log_probs)
-    for log_probs in windows.push(to_gray(mouths[:0]), seen[:0], last=True):
-        _check_damage(path, windows.broken, n_frames)
-        split(log_probs)
-    split(None, last=True)
-    if stream:
-        show(mouths[:0], last=True)
-    words = tuple(word for sentence in sentences for word in sentence)
-    text = " ".join(word.text for word in words)
-    warning = "; ".join([*video.warnings, *_damage(path, windows.broken, n_frames)])
-    seconds = round(time.perf_counter() - began, 3)
-    lengths = tuple(len(sentence) for sentence in sentences)
+        split(None, last=True)
+        if stream:
+            show(mouths[:0], last=True)
+    except (Exception, KeyboardInterrupt) as error:
+        damaged = 2 * len(windows.broken) > n_frames  # what was read in such a video is not worth keeping
+        if sentences and not damaged and not printing_failed(error):
+            so_far = f"{len(sentences)} sentence{'s' if len(sentences) > 1 else ''}"
+            partial(result(f"{path}: partial, {so_far} in the first {n_frames / FPS:.1f} s"))
+        raise
     mouth = np.concatenate(kept) if kept else mouths[:0]  # (T, H, W, 3)
-    return Reading(str(path), text, words, seconds, n_frames / FPS, warning, lengths), mouth
+    return result(*([] if sentences else [_nothing(path, n_frames / FPS)])), mouth
+
+
+def _check_file(path: str | Path) -> None:
+    """Say what lies at ``path`` when it is no file; what is missing, the decoder says.
+
+    Raises:
+        VideoError: a folder, a pipe, a link without an end, a URL or an empty name.
+    """
+    if os.path.isfile(path):
+        return
+    what, advice = no_file(path), "give the path of a video"
+    if what == "is a folder":
+        advice = f"give its files, such as {Path(path) / '*.mp4'}"
+    elif what == "is a pipe":
+        advice = "write the video to a file first"
+    elif what == "no such file" and re.match(r"[a-z][a-z0-9+.-]+://", str(path)):
+        what, advice = "is a URL, expected a path", "download the video first"
+        if str(path).startswith("file:"):
+            advice = f"give {unquote(urlsplit(str(path)).path)}"
+    elif what == "no such file":
+        return
+    raise VideoError(f"{str(path) or repr('')}: {what}; {advice}")
+
+
+def _nothing(path: str | Path, seconds: float) -> str:
+    """A warning that no word was read in a whole video."""
+    short = f"; a sentence takes about {SENTENCE_SECONDS} s" if seconds < SENTENCE_SECONDS else ""
+    return f"{path}: nothing was read ({seconds:.1f} s{short})"
 
 
 def _damage(path: str | Path, broken: list[int], n_frames: int) -> list[str]:
@@ -154,15 +207,31 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--face", type=int, metavar="N", help="read the Nth face from the left (the largest)")
     parser.add_argument("--srt", type=Path, metavar="OUT.srt", help="write the sentences as subtitles")
-    parser.add_argument("--out", type=Path, metavar="CLIP.gif", help="write the clip with its words under it")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="CLIP.gif",
+        help=f"write the clip with its words under it, at most its first {MAX_SHOWN // FPS} s",
+    )
     args = parser.parse_args(argv)
     for name, suffix in (("out", ".gif"), ("srt", ".srt")):
         path = getattr(args, name)
         if path is not None and (len(args.clips) > 1 or path.suffix != suffix):
             parser.error(f"--{name} {path}: takes one clip and a name that ends in {suffix}")
+        if path is not None and any(_same_file(path, other) for other in (*args.clips, args.model)):
+            parser.error(f"--{name} {path}: the same file is read, and would be lost; give another name")
+    if args.out and args.srt and _same_file(args.out, args.srt):
+        parser.error(f"--srt {args.srt}: the same file as --out {args.out}; give another name")
     if args.face is not None and args.face < 1:
         parser.error(f"--face {args.face}: expected 1 or more, counted from the left")
     return args
+
+
+def _same_file(path: str | Path, other: str | Path) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:  # one of them is missing
+        return False
 
 
 def srt(result: Reading) -> str:
@@ -220,6 +289,11 @@ def _read_and_print(path: str, model: LipNet | Cascade, args: argparse.Namespace
         if not args.json and not args.stream:
             tqdm.write(" ".join(word.text for word in words))
 
+    def partial(result: Reading) -> None:
+        _write(result, args)
+        written = "" if args.srt is None else f"; written to {args.srt}"
+        tqdm.write(f"warning: {result.warning}{written}", file=sys.stderr)
+
     result, mouth = read(
         path,
         model,
@@ -227,20 +301,11 @@ def _read_and_print(path: str, model: LipNet | Cascade, args: argparse.Namespace
         face=args.face,
         emit=emit if args.stream else None,
         found=found,
+        partial=partial,
         keep=MAX_SHOWN if args.out else 0,
     )
-    if args.srt is not None:
-        with atomic(args.srt) as part:
-            part.write_text(srt(result), encoding="utf-8")
-    if args.out is not None:
-        from lessons.figures.clips import add_subtitles  # here, because matplotlib takes 30 MB
-
-        words = [(w.start, w.end, w.text) for w in result.words if w.start < len(mouth)]
-        write_gif(args.out, add_subtitles(mouth, words), FPS)
-    factor = result.seconds / result.video_seconds
-    if args.json:
-        tqdm.write(json.dumps({**asdict(result), "real_time_factor": round(factor, 3)}))
-    elif args.stream or not result.sentences:
+    _write(result, args)
+    if not args.json and (args.stream or not result.words):
         tqdm.write(result.sentence)
     if emitted and [word.text for word in emitted] != result.sentence.split():
         on_the_way = " ".join(word.text for word in emitted)
@@ -248,5 +313,28 @@ def _read_and_print(path: str, model: LipNet | Cascade, args: argparse.Namespace
     if result.warning:
         tqdm.write(f"warning: {result.warning}", file=sys.stderr)
     sure = " ".join(f"{word.text} {word.confidence:.0%}" for word in result.words)
-    timing = f"{result.seconds:.2f} s, real-time factor {factor:.2f}"
+    timing = f"{result.seconds:.2f} s, real-time factor {_factor(result):.2f}"
     tqdm.write(f"{path}: {sure} | {timing}", file=sys.stderr)
+    if args.out is not None:
+        from lessons.figures.clips import add_subtitles  # here, because matplotlib takes 30 MB
+
+        shown = len(mouth) / FPS
+        if shown < result.video_seconds:
+            of = f"the first {shown:g} of {result.video_seconds:.4g} s"
+            tqdm.write(f"warning: {path}: --out shows {of}; it is being written", file=sys.stderr)
+        words = [(w.start, w.end, w.text) for w in result.words if w.start < len(mouth)]
+        write_gif(args.out, add_subtitles(mouth, words), FPS)
+
+
+def _write(result: Reading, args: argparse.Namespace) -> None:
+    """Write what was read as subtitles and as JSON, where the arguments ask for it."""
+    if args.srt is not None:
+        with atomic(args.srt) as part:
+            part.write_text(srt(result), encoding="utf-8")
+    if args.json:
+        tqdm.write(json.dumps({**asdict(result), "real_time_factor": round(_factor(result), 3)}))
+
+
+def _factor(result: Reading) -> float:
+    """Seconds of work per second of video."""
+    return result.seconds / result.video_seconds

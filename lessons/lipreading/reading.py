@@ -67,9 +67,14 @@ def log_probabilities(model: LipNet | Cascade, gray: np.ndarray) -> Tensor:
 
 
 def decode(log_probs: Tensor, decoder: Decoder) -> list[int]:
-    """(T, V) -> the classes of the sentence."""
-    if decoder == "greedy":
-        return greedy_decode(log_probs[:, None])[0]
+    """(T, V) -> the classes of the sentence.
+
+    Where the greedy reading has no letter nobody speaks, and no decoder finds a sentence: the grammar has no
+    empty one and would invent it.
+    """
+    greedy = greedy_decode(log_probs[:, None])[0]
+    if decoder == "greedy" or not set(greedy) - {SPACE}:
+        return greedy
     return beam_search_decode(log_probs, lm=GRAMMAR if decoder == "grammar" else None)[0][0]
 
 

@@ -6,6 +6,7 @@ The file is a safetensors file: numbers and text, so nothing in it can run.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lessons.files import atomic
+from lessons.files import atomic, no_file
 from lessons.lipreading.build import from_config
 from lessons.lipreading.cascade import Cascade
 from lessons.lipreading.lipnet import Layers, LipNet
@@ -68,9 +69,9 @@ def load(path: str | Path, layers: Layers = "torch") -> LipNet | Cascade:
             raise ValueError(f"upsample={upsample!r}: expected an integer from 1 to {MAX_UPSAMPLE}")
         return from_config(upsample=upsample, layers=layers, **config)
 
+    if str(path) not in TRAINED and not os.path.isfile(path):
+        raise FileNotFoundError(_no_model(path))
     path = _trained_file(str(path)) if str(path) in TRAINED else Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; the course's own models are {', '.join(TRAINED)}")
     if path.suffix == ".json":
         return load_cascade(path, layers)
     return rebuild(path, make, "LipNet")
@@ -161,6 +162,16 @@ def _trained_file(name: str) -> Path:
     folder = trained_folder(name)
     cascade = folder / "cascade.json"
     return cascade if cascade.is_file() else folder / "model.safetensors"
+
+
+def _no_model(path: str | Path) -> str:
+    """Say what lies at ``path``, where a model's file was expected, and what to give instead."""
+    advice = f"the course's own models are {', '.join(TRAINED)}"
+    if str(path) and os.path.isdir(path):
+        files = [Path(path) / name for name in ("model.safetensors", "cascade.json")]
+        inside = next((file for file in files if file.is_file()), None)
+        advice = f"did you mean {inside}?" if inside else f"expected a .safetensors file; {advice}"
+    return f"{str(path) or repr('')}: {no_file(path)}; {advice}"
 
 
 def _fill(path: Path, build: Callable[[], Model], state: Mapping[str, Tensor]) -> Model:

@@ -105,7 +105,9 @@ def test_what_cannot_be_written_is_known_before_the_work(weights, clip, monkeypa
     (tmp_path / "folder.gif").mkdir()
     for option, out in (("--out", "file/a.gif"), ("--out", "folder.gif"), ("--srt", "file/a.srt")):
         assert read.main([str(clip), "--model", str(weights), option, str(tmp_path / out)]) == 1
-        assert str(tmp_path / out) in capsys.readouterr().err
+        err = capsys.readouterr().err
+        assert str(tmp_path / out) in err
+        assert out[:5] != "file/" or f"{tmp_path / 'file'} is a file, expected a folder" in err
     for bad in (["--srt", "a.txt"], ["--face", "0"], [str(clip), "--srt", "a.srt"]):
         with pytest.raises(SystemExit):
             read.main([str(clip), *bad])
@@ -178,6 +180,139 @@ def test_nothing_read_is_an_empty_line(weights, clip, monkeypatch, capsys):
     say(monkeypatch, "")
     assert read.main([str(clip), "--model", str(weights)]) == 0
     assert capsys.readouterr().out == "\n"
+
+
+@pytest.mark.parametrize("decoder", ["greedy", "beam", "grammar"])
+def test_silence_is_no_sentence(weights, clip, monkeypatch, tmp_path, capsys, decoder):
+    say(monkeypatch, "")
+    srt = tmp_path / "a.srt"
+    args = ["--model", str(weights), "--decoder", decoder]
+    assert read.main([str(clip), *args, "--srt", str(srt)]) == 0
+    out, err = capsys.readouterr()
+    assert out == "\n" and srt.read_text(encoding="utf-8") == ""
+    assert f"{clip}: nothing was read (1.6 s; a sentence takes about 2 s)\n" in err
+    assert read.main([str(clip), *args, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["sentence"], result["sentences"]) == ("", [])
+
+
+def test_letters_on_too_few_frames_for_the_grammar_are_told(tmp_path, weights, monkeypatch, capsys):
+    say(monkeypatch, "b")
+    write_video(tmp_path / "a.mp4", np.full((10, 64, 128, 3), 90, dtype=np.uint8))
+    assert read.main([str(tmp_path / "a.mp4"), "--model", str(weights), "--decoder", "grammar"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "\n" and f"warning: {tmp_path / 'a.mp4'}: nothing is read in 0.0-0.4 s: no text" in err
+
+
+def pushed(monkeypatch, sentences: list[str]) -> None:
+    """Make each sentence last 40 frames, whatever the network says."""
+    rows = []
+    for text in sentences:
+        labels = Alphabet().encode(text)
+        path = torch.zeros(40, dtype=torch.long)
+        path[4 : 4 + len(labels)] = labels
+        rows.append((torch.nn.functional.one_hot(path, 28) * 12.0).log_softmax(-1))
+    found = [(40 * i, part) for i, part in enumerate(rows)]
+
+    def push(self, log_probs, last=False):
+        if log_probs is not None and found:
+            yield found.pop(0)
+
+    monkeypatch.setattr(read.SentenceSplitter, "push", push)
+    monkeypatch.setattr(read.WindowReader, "again", lambda self, start, end: rows[start // 40])
+
+
+def test_a_silent_stretch_between_sentences_has_no_line(weights, tmp_path, monkeypatch, capsys):
+    write_video(tmp_path / "a.mp4", np.full((400, 64, 128, 3), 90, dtype=np.uint8))
+    pushed(monkeypatch, ["now", "", "again"])
+    assert read.main([str(tmp_path / "a.mp4"), "--model", str(weights)]) == 0
+    out, err = capsys.readouterr()
+    assert out == "now\nagain\n" and "nothing was read" not in err
+
+
+@pytest.mark.parametrize("error", [ValueError("a.mp4: broken"), KeyboardInterrupt()])
+@pytest.mark.parametrize("options", [["--srt"], ["--json", "--srt"]])
+def test_what_was_read_before_the_end_is_kept(weights, tmp_path, monkeypatch, capsys, error, options):
+    path, srt = tmp_path / "a.mp4", tmp_path / "a.srt"
+    write_video(path, np.full((300, 64, 128, 3), 90, dtype=np.uint8))
+    pushed(monkeypatch, ["now", "again"])
+
+    def breaks(self):
+        mouths = np.full((200, 64, 128, 3), 90, dtype=np.uint8)
+        yield mouths, np.ones(200, bool)
+        raise error
+
+    monkeypatch.setattr(read.MouthVideo, "__iter__", breaks)
+    code = 130 if isinstance(error, KeyboardInterrupt) else 1
+    assert main(["read", str(path), "--model", str(weights), *options, str(srt)]) == code
+    out, err = capsys.readouterr()
+    assert srt.read_text(encoding="utf-8").count("-->") == 2
+    warning = f"{path}: partial, 2 sentences in the first 8.0 s"
+    last = "stopped" if code == 130 else "error: a.mp4: broken"
+    assert err.splitlines() == [f"warning: {warning}; written to {srt}", last]
+    if "--json" in options:
+        result = json.loads(out)
+        assert (result["sentence"], result["warning"]) == ("now again", warning)
+    else:
+        assert out == "now\nagain\n"
+
+
+def test_nothing_is_written_over_when_a_video_breaks_before_the_first_sentence(
+    weights, clip, monkeypatch, tmp_path, capsys
+):
+    srt, cut = tmp_path / "a.srt", tmp_path / "cut.mp4"
+    srt.write_bytes(b"kept")
+    cut.write_bytes(clip.read_bytes()[:900])
+    assert read.main([str(cut), "--model", str(weights), "--srt", str(srt)]) == 1
+    assert srt.read_bytes() == b"kept" and "partial" not in capsys.readouterr().err
+
+
+def test_an_output_that_is_read_is_refused(weights, clip, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(read, "read", lambda *_, **__: pytest.fail("read before the outputs were tried"))
+    for name in ("a.gif", "a.srt"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    os.link(tmp_path / "a.gif", tmp_path / "same.gif")
+    os.link(tmp_path / "a.gif", tmp_path / "same.srt")
+    monkeypatch.chdir(tmp_path)
+    for args, told in (
+        (["a.gif", "--out", "a.gif"], "--out a.gif: the same file is read"),
+        ([str(tmp_path / "a.gif"), "--out", "same.gif"], "--out same.gif: the same file is read"),
+        (["a.srt", "--srt", "./a.srt"], "--srt a.srt: the same file is read"),
+        ([str(clip), "--out", "a.gif", "--srt", "same.srt"], "--srt same.srt: the same file as --out a.gif"),
+    ):
+        with pytest.raises(SystemExit):
+            read.main([*args, "--model", str(weights)])
+        assert told in capsys.readouterr().err
+    assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "a.srt").read_bytes() == clip.read_bytes()
+
+
+def test_a_gif_of_a_part_is_announced(weights, clip, monkeypatch, tmp_path, capsys):
+    say(monkeypatch, "now")
+    args = [str(clip), "--model", str(weights), "--out", str(tmp_path / "a.gif")]
+    assert read.main(args) == 0 and "--out" not in capsys.readouterr().err
+    monkeypatch.setattr(read, "MAX_SHOWN", 25)
+    assert read.main(args) == 0
+    assert f"warning: {clip}: --out shows the first 1 of 1.6 s" in capsys.readouterr().err
+    with Image.open(tmp_path / "a.gif") as picture:
+        assert picture.n_frames <= 25
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes")
+def test_what_is_no_file_is_told_by_its_kind(weights, tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    told = {
+        str(tmp_path / "folder"): f"is a folder; give its files, such as {tmp_path / 'folder' / '*.mp4'}",
+        str(tmp_path / "pipe"): "is a pipe; write the video to a file first",
+        str(tmp_path / "loop.mp4"): "is a link that leads to itself; give the path of a video",
+        "": "the name is empty; give the path of a video",
+        "file:///tmp/a%20b.mp4": "is a URL, expected a path; give /tmp/a b.mp4",
+        "https://a.org/b.mp4": "is a URL, expected a path; download the video first",
+    }
+    assert read.main([*told, "--model", str(weights)]) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert errors == [f"error: {path or repr('')}: {what}" for path, what in told.items()]
 
 
 def test_other_frame_rates_become_25(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lessons import files
-from lessons.files import atomic, check_writable, claim, write_csv, write_json
+from lessons.files import atomic, check_writable, claim, no_file, write_csv, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,6 +70,32 @@ def test_a_file_that_is_a_folder_is_found_at_once(tmp_path):
     (tmp_path / "table.csv").mkdir()
     with pytest.raises(IsADirectoryError, match=r"it is a folder.*table\.csv"):
         check_writable(tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize("name", ["file/a.csv", "file/below/a.csv"])
+def test_a_file_where_a_folder_is_expected_is_named(tmp_path, name):
+    (tmp_path / "file").write_bytes(b"kept")
+    with pytest.raises(NotADirectoryError, match=r"could not write: .*file is a file, expected a folder"):
+        check_writable(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes")
+def test_what_is_no_file_is_named(tmp_path):
+    made = {"folder": os.mkdir, "pipe": os.mkfifo}
+    links = {"loop": "loop", "link": "nowhere"}
+    for name, make in made.items():
+        make(tmp_path / name)
+    for name, to in links.items():
+        (tmp_path / name).symlink_to(to)
+    expected = {
+        "folder": "is a folder",
+        "pipe": "is a pipe",
+        "loop": "is a link that leads to itself",
+        "link": "is a link to nowhere, which is missing",
+        "none": "no such file",
+    }
+    assert {name: no_file(tmp_path / name) for name in expected} == expected
+    assert no_file("") == "the name is empty" and no_file("/dev/null") == "is no regular file"
 
 
 def test_trying_a_path_leaves_nothing(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lessons.ctc.alphabet import Alphabet
+from lessons.ctc.alphabet import ALPHABET, Alphabet
 from lessons.ctc.metrics import wer
 from lessons.data.synthetic.talker import synthetic_clips
 from lessons.lipreading import reading
@@ -54,6 +54,21 @@ def test_damaged_frames_are_replaced_or_silent():
     hidden = WindowReader(MODEL)
     (rows,) = hidden.push(gray, np.arange(75) < 40, last=True)
     assert (rows[40:].argmax(-1) == 0).all() and rows[:40].argmax(-1).any()
+
+
+def test_where_no_letter_is_read_no_decoder_finds_a_sentence():
+    def found(decoder: str, *spoken: int) -> str:
+        """What is read where each class of ``spoken`` is just likelier than the blank in one frame."""
+        logits = torch.zeros(75, 28)
+        logits[:, 0] = 5.0
+        logits[range(30, 30 + len(spoken)), spoken] = 6.0
+        log_probs = logits.log_softmax(-1)
+        return " ".join(w.text for w in reading.find_words(log_probs, reading.decode(log_probs, decoder)))
+
+    for decoder in ("greedy", "beam", "grammar"):
+        assert found(decoder) == found(decoder, reading.SPACE) == ""
+    a = int(ALPHABET.encode("a")[0])
+    assert found("greedy", a) == "a" and len(found("grammar", a).split()) == 6  # one letter is enough
 
 
 def test_memory_does_not_grow_with_the_clip(monkeypatch):

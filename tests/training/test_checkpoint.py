@@ -47,7 +47,14 @@ def test_refuses_other_files(tmp_path, model):
     path = tmp_path / "model.safetensors"
     with pytest.raises(FileNotFoundError, match="lipnet_small_grid_s1"):
         checkpoint.load(path)
+    with pytest.raises(FileNotFoundError, match=r"is a folder; expected a \.safetensors file; the course's"):
+        checkpoint.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"^'': the name is empty; the course's own models are"):
+        checkpoint.load("")
     checkpoint.save(model, path)
+    with pytest.raises(FileNotFoundError, match="is a folder; did you mean") as caught:
+        checkpoint.load(tmp_path)
+    assert str(path) in str(caught.value)
     whole = path.read_bytes()
     for cut in (0, 5, 100, len(whole) - 1):
         path.write_bytes(whole[:cut])
