@@ -282,8 +282,6 @@ def check_out(out: Path, preset: str, settings: Settings) -> None:
         ValueError: the results of another training are there.
         OSError: a file cannot be written.
     """
-    if out.is_file():
-        raise NotADirectoryError(f"{out}: a file, expected a folder for the training; choose another")
     for name in FILES:
         check_writable(out / name)
     if not (out / FILES[1]).is_file():

@@ -369,7 +369,7 @@ def test_another_trainings_results_are_kept(tmp_path, quick_preset, monkeypatch)
             command.main(words)
         assert [path.name for path in (tmp_path / "run").iterdir()] == ["results.json"]
     write(tmp_path / "file", "mine")
-    with pytest.raises(OSError, match="file: a file, expected a folder"):
+    with pytest.raises(OSError, match="file is a file, expected a folder"):
         command.main([*words[:2], "--out", str(tmp_path / "file")])
     monkeypatch.setitem(command.PRESETS, "strangers", (tiny, SIZE, replace(QUICK, motion_epochs=3)))
     with pytest.raises(ValueError, match="epochs=3: expected more than 3"):
