@@ -9,20 +9,19 @@ into ``--out``. A stopped run goes on where it was.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lessons.cli.train import STRANGERS, run
+from lessons.cli.train import Data
 from lessons.files import write_json
-from lessons.training.strangers import BRANCHES
 from tools.card import ablation_table
-from tools.folds import MOTION_EPOCHS, ONE, folders, load_fold, settings
+from tools.folds import MOTION_EPOCHS, check_people, folders, load_fold, settings, trained
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Change:
 
     Attributes:
         settings: of :class:`lessons.training.settings.StrangerSettings`.
-        run: arguments of :func:`lessons.training.strangers.train_branches`.
+        run: attributes of :class:`lessons.training.strangers.StrangerRun`.
         front: whether the convolutions start from those of the model of s1.
     """
 
@@ -50,33 +49,34 @@ def untaught(seen: Tensor, true: Tensor, known: Tensor) -> Tensor:
     return seen.sum() * 0
 
 
+SPOKEN = {"spliced": 0.0, "slow": 0.0}  # of all but the last
 CHANGES: dict[str, Change] = {
-    "one second stage, as spoken": Change(),
-    "one motion per step, no stage 1": Change({"motions": 1, "motion_epochs": 0}),
-    "clips as they are, no disguise": Change(run={"disguise": undisguised}),
-    "measures without a teacher": Change(run={"teach": untaught}),
-    "no neck": Change({"keep": 0.0}),
-    "convolutions from chance": Change(front=False),
-    "one second stage, spliced": Change(run={"branches": {"spliced": BRANCHES["spliced"]}}),
-    "the mean of both": Change(run={"branches": BRANCHES}),
+    "sentences as spoken": Change(SPOKEN),
+    "one motion per step, no stage 1": Change({**SPOKEN, "motions": 1, "motion_epochs": 0}),
+    "clips as they are, no disguise": Change(SPOKEN, {"disguise": undisguised}),
+    "measures without a teacher": Change(SPOKEN, {"teach": untaught}),
+    "no neck": Change({**SPOKEN, "keep": 0.0}),
+    "random convolutions at first": Change(SPOKEN, front=False),
+    "spliced": Change(),
 }
 
 
 def main(argv: list[str] | None = None) -> None:
     """Train what is not trained yet, write ``ablation.json``, print the table."""
     args = folders("tools.ablation", __doc__, argv)
+    check_people(args)
     torch.set_num_threads(1)
     found = {}
     for name, change in CHANGES.items():
         out = args.out / name.replace(",", "").replace(" ", "_")
-        done = out / "results.json"
-        if not done.is_file():
+        own = replace(settings(), **change.settings)
+        own = replace(own, epochs=own.epochs - MOTION_EPOCHS + own.motion_epochs)  # as many with clips
+
+        def load(change: Change = change, out: Path = out) -> Data:
             data = load_fold(args.data, args.speakers, (), out)
-            data = data if change.front else replace(data, front=None)
-            own = replace(settings(), **change.settings)
-            own = replace(own, epochs=own.epochs - MOTION_EPOCHS + own.motion_epochs)  # as many with clips
-            run(STRANGERS, own, data, out, **{"branches": ONE, **change.run})
-        report = json.loads(done.read_text(encoding="utf-8"))
+            return data if change.front else replace(data, front=None)
+
+        report = trained(out, own, load, **change.run)
         found[name] = {part: report[part] for part in ("cpu_minutes", "speakers")}
         write_json(args.out / "ablation.json", found)
     print(ablation_table(found))

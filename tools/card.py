@@ -5,10 +5,9 @@
 
 prints the tables that the files in the folder of that model give: ``results.json`` and, if they are there,
 ``webcam.json`` (``tools.webcam``), ``runs.json``, ``folds.json`` (``tools.folds``), ``ablation.json``
-(``tools.ablation``), ``branches.json`` (people in folds that were run with both stages). With ``--data`` the
-model reads all validation clips first, and ``results.json`` is written anew; what it says of the training
-stays. ``--runs runs/a runs/b`` writes ``runs.json``: what several trainings of that model reached. Speakers
-other than s1 are those whom no model has seen.
+(``tools.ablation``). With ``--data`` the model reads all validation clips first, and ``results.json`` is
+written anew; what it says of the training stays. ``--runs runs/a runs/b`` writes ``runs.json``: what several
+trainings of that model reached. Speakers other than s1 are those whom no model has seen.
 """
 
 from __future__ import annotations
@@ -106,34 +105,24 @@ def webcam_table(found: dict) -> str:
 
 def summary(report: dict) -> dict:
     """What ``runs.json`` keeps of a training's ``results.json``."""
-    settings = {name: report["settings"][name] for name in ("seed", "epochs", "motion_epochs")}
-    return settings | {name: report[name] for name in ("branches", "cpu_minutes", "device", "speakers")}
+    sentences = "spliced" if report["settings"]["spliced"] else "as spoken"
+    about = {"seed": report["settings"]["seed"], "sentences": sentences}
+    return about | {name: report[name] for name in ("cpu_minutes", "device", "speakers")}
 
 
 def run_table(found: list[dict]) -> str:
     """WER of several trainings: of those never seen, and of the one who was."""
     rows = []
     for run in found:
-        about = [str(run["seed"]), str(run["epochs"]), run["branches"], f"{run['cpu_minutes']:.0f}"]
+        about = [str(run["seed"]), run["sentences"], f"{run['cpu_minutes']:.0f}"]
         rows.append([*about, *group_rates(run["speakers"])])
-    return table(["seed", "epochs", "second stages", "CPU minutes", *GROUPS], rows)
+    return table(["seed", "sentences", "CPU minutes", *GROUPS], rows)
 
 
 def ablation_table(found: dict[str, dict]) -> str:
     """WER of trainings that differ in one part: of those never seen, and of the one who was."""
     rows = [[name, *group_rates(run["speakers"])] for name, run in found.items()]
     return table(["one seed, as long as a fold", *GROUPS], rows)
-
-
-def branch_table(found: dict[str, dict[str, dict]]) -> str:
-    """WER of each person, held out, by one second stage, by the other, and by the mean of both."""
-    names = list(next(iter(found.values()))["branches"])
-    rows = []
-    for person, row in found.items():
-        rates = [percent(row["branches"][name][d]) for name in names for d in DECODERS]
-        rows.append([person, str(row["clips"]), *rates])
-    columns = [f"{name}, {d}" for name in names for d in DECODERS]
-    return table(["person, held out by a short training", "clips", *columns], rows)
 
 
 def fold_table(found: dict) -> str:
@@ -157,7 +146,6 @@ def tables(folder: Path) -> list[str]:
         ("runs.json", (run_table,)),
         ("folds.json", (fold_table,)),
         ("ablation.json", (ablation_table,)),
-        ("branches.json", (branch_table,)),
     ]
     found = []
     for name, makers in made:
@@ -180,6 +168,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.data:
         model = checkpoint.load(args.model)
         clips = grid.load_people([args.data, *args.speakers], model.frame_size).validation
+        who = set(clips.speakers)
+        if SEEN not in who or len(who) < 2:
+            parser.error(f"validation clips of {sorted(who)}: expected some of {SEEN} and of other people")
         old = folder / "results.json"
         before = json.loads(old.read_text(encoding="utf-8")) if old.is_file() else {}
         n_weights = sum(p.numel() for p in model.parameters())

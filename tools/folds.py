@@ -2,26 +2,28 @@
 
     python -m tools.folds --data data/grid --speakers data/grid_speakers data/strangers_val --out runs/folds
 
-trains one model per fold, shorter than the preset does (``EPOCHS``) and with one second stage (``ONE``),
-reads the clips of the people whom the fold holds out, and writes ``folds.json`` into ``--out``. A stopped run
-goes on where it was. The people whom the preset holds out are held out of every fold, so that all models are
-also compared on the same clips. s1 is in the training of every fold: most clips are his.
+trains one model per fold, shorter than the preset does (``EPOCHS``), reads the clips of the people whom the
+fold holds out, and writes ``folds.json`` into ``--out``. A stopped run goes on where it was. The people whom
+the preset holds out are held out of every fold, so that all models are also compared on the same clips. s1 is
+in the training of every fold: most clips are his.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from lessons.cli.train import PRESETS, STRANGERS, Data, arguments, load_data, run
+from lessons.data.grid.mouth_set import MouthSetError, read_manifest
 from lessons.files import write_json
 from lessons.training.settings import StrangerSettings
-from lessons.training.strangers import BRANCHES
 from tools.card import DECODERS, SEEN, fold_table, never_seen
 
 ALWAYS = ("s5", "s33")  # whom the preset holds out
@@ -33,7 +35,6 @@ FOLDS: tuple[tuple[str, ...], ...] = (
     ("s26", "s32"),
 )
 EPOCHS, MOTION_EPOCHS = 36, 14  # of a fold
-ONE = {"as_spoken": BRANCHES["as_spoken"]}
 
 
 def name_of(fold: Sequence[str]) -> str:
@@ -50,6 +51,35 @@ def load_fold(data: str, speakers: Sequence[str], fold: Sequence[str], out: Path
     """Clips and motions, all of ``fold`` and of ``ALWAYS`` held out."""
     argv = ["--preset", STRANGERS, "--data", data, "--speakers", *speakers, "--out", str(out)]
     return load_data(arguments([*argv, "--hold-out", *ALWAYS, *fold]))
+
+
+def trained(out: Path, own: StrangerSettings, load: Callable[[], Data], **changes: Any) -> dict:
+    """The report of a training, which runs now if it has not.
+
+    Raises:
+        ValueError: another training's report is there.
+    """
+    done = out / "results.json"
+    if not done.is_file():
+        return run(STRANGERS, own, load(), out, **changes)
+    report = json.loads(done.read_text(encoding="utf-8"))
+    if report["settings"] != asdict(own):
+        found, wanted = report["settings"], asdict(own)
+        differ = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
+        raise ValueError(f"{done}: of a training with other {', '.join(differ)}; choose another --out")
+    return report
+
+
+def check_people(folders: argparse.Namespace) -> None:
+    """Refuse mouth sets without somebody whom a fold holds out, before anything is trained.
+
+    Raises:
+        MouthSetError: no clip of such a person, or of s1.
+    """
+    roots = [folders.data, *folders.speakers]
+    known = {entry.speaker for root in roots for entry in read_manifest(Path(root) / "manifest.csv")}
+    if missing := sorted({SEEN, *ALWAYS, *(name for fold in FOLDS for name in fold)} - known):
+        raise MouthSetError(f"{', '.join(roots)}: no clip of {', '.join(missing)}; the folds need them")
 
 
 def collate(reports: Mapping[tuple[str, ...], dict]) -> dict:
@@ -87,14 +117,12 @@ def folders(prog: str, about: str, argv: list[str] | None) -> argparse.Namespace
 def main(argv: list[str] | None = None) -> None:
     """Train the folds that are not trained yet, write ``folds.json``, print the table."""
     args = folders("tools.folds", __doc__, argv)
+    check_people(args)
     torch.set_num_threads(1)
     reports = {}
     for fold in FOLDS:
         out = args.out / name_of(fold)
-        done = out / "results.json"
-        if not done.is_file():
-            run(STRANGERS, settings(), load_fold(args.data, args.speakers, fold, out), out, branches=ONE)
-        reports[fold] = json.loads(done.read_text(encoding="utf-8"))
+        reports[fold] = trained(out, settings(), partial(load_fold, args.data, args.speakers, fold, out))
     found = collate(reports) | {
         "settings": reports[()]["settings"],
         "cpu_minutes": [report["cpu_minutes"] for report in reports.values()],

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,8 @@ from lessons.training import checkpoint
 from lessons.training.distributed import ALONE, Processes, join
 from lessons.training.evaluation import Evaluation, evaluate, greedy_texts, read_clips
 from lessons.training.lipnet import train
-from lessons.training.optimizer import mean_weights
 from lessons.training.settings import Settings, StrangerSettings
-from lessons.training.strangers import check_stages, train_branches
+from lessons.training.strangers import StrangerRun, check_stages
 
 STRANGERS = "strangers"
 READS_S1 = "lipnet_small_grid_s1"  # the model of one speaker whose convolutions that preset starts from
@@ -57,7 +57,7 @@ PRESETS: dict[str, tuple[Callable[[], LipNet], tuple[int, int], Settings]] = {
     STRANGERS: (
         lambda: StrangerLipNet(layers=fastest_layers(lessons.device())),
         (32, 64),
-        StrangerSettings(),
+        StrangerSettings(spliced=0.5, slow=0.2),
     ),
     # LipNet as published; an epoch of 800 clips takes a CPU about seven minutes, so bring a GPU.
     "full": (
@@ -307,7 +307,7 @@ def run(
 
     Args:
         changes: other arguments of :func:`lessons.training.lipnet.train`; of the preset ``strangers``, of
-            :func:`lessons.training.strangers.train_branches`.
+            :class:`lessons.training.strangers.StrangerRun`.
 
     Returns:
         what results.json holds; None in every process but the first.
@@ -328,15 +328,11 @@ def run(
             amount += f", {len(data.motions)} motions ({', '.join(sorted(speakers))})"
         print(f"{preset}: {n_weights:,} weights, {amount}", flush=True)
     about = {"preset": preset, "data": data.name, "training_clips": str(len(data.training))}
-    training = data.training, data.validation, settings, out
-    changes |= {"processes": processes, "save_every": SAVE_EVERY}
-    branches: dict[str, StrangerLipNet] = {}
     if isinstance(settings, StrangerSettings):
-        branches, rows = train_branches(model, *training, motions=data.motions, **changes)
-        model = mean_weights(list(branches.values()))
-        about["branches"] = ", ".join(branches)
-    else:
-        model, rows = train(model, *training, **changes)
+        check_stages(settings)
+        changes = {"run_type": partial(StrangerRun, motions=data.motions, **changes)}
+    clips = data.training, data.validation
+    model, rows = train(model, *clips, settings, out, processes=processes, save_every=SAVE_EVERY, **changes)
     if not processes.first:
         return None
     device = lessons.device()
@@ -344,11 +340,6 @@ def run(
     checkpoint.save(model, weights, about, half=True)
     # Measured on what was kept, half precision and all.
     found = results(checkpoint.load(weights).to(device), data.validation)
-    if len(branches) > 1:
-        clips = data.validation
-        found["by_branch"] = {
-            name: rates(clips, *read_twice(branch.to(device), clips)) for name, branch in branches.items()
-        }
     report = {
         **about,
         "weights": n_weights,

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from typing import TypeVar
-
 import torch
 from torch import nn
 
 from lessons.training.settings import Settings
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.AdamW:
@@ -35,19 +29,6 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
         mean.lerp_(new, 1 - decay)
     for mean, new in zip(average.buffers(), model.buffers(), strict=True):
         mean.copy_(new)
-
-
-@torch.no_grad()
-def mean_weights(models: Sequence[Model]) -> Model:
-    """A new model: the mean of the weights of several that began as one, batch statistics included.
-
-    Source: Wortsman et al., "Model soups", ICML 2022, arXiv 2203.05482, section 2, the uniform soup.
-    """
-    mean = copy.deepcopy(models[0])
-    states = [model.state_dict() for model in models]
-    for name, value in mean.state_dict().items():
-        value.copy_(torch.stack([state[name].float() for state in states]).mean(0))
-    return mean
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,14 +36,8 @@ def save(path: Path, run: dict, parts: Mapping[str, Stateful], rows: list[dict])
         part.write_bytes(data.getbuffer())
 
 
-def load(
-    path: Path | None, run: dict, parts: Mapping[str, Stateful], free: Collection[str] = ()
-) -> list[dict]:
+def load(path: Path | None, run: dict, parts: Mapping[str, Stateful]) -> list[dict]:
     """Put ``parts`` back as :func:`save` found them; return the rows of the log, none without a file.
-
-    Args:
-        path, run, parts: as there.
-        free: what may differ between the two runs, such as ``settings.epochs``.
 
     Raises:
         ValueError: the file is damaged, or another run's.
@@ -53,9 +47,7 @@ def load(
     with _damage_named(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
         here, there = _flat(run), _flat(dict(state)["run"])
-        differ = [
-            name for name in {**here, **there} if name not in free and here.get(name) != there.get(name)
-        ]
+        differ = [name for name in {**here, **there} if here.get(name) != there.get(name)]
     if differ:
         wrong = "; ".join(f"{name} {there.get(name)!r} there, {here.get(name)!r} here" for name in differ)
         raise ValueError(f"{path}: belongs to another run ({wrong}): choose another folder")

@@ -7,19 +7,12 @@
 
 The last part is the bottleneck's teacher: what the network measures in a clip must move as the landmarks of
 that mouth did. It asks for the course of each measure, not for its scale or offset, which a crop cannot tell.
-
-Stage 2 is run once for each of ``BRANCHES``, always from the end of the same stage 1, so that the mean of
-their weights is a network, too.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,15 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lessons.data.batch import send
-from lessons.data.clips import ClipSet
 from lessons.data.disguise import disguise
 from lessons.data.mixture import Disguise, Examples, Mixture
 from lessons.data.motions import FRAMES, Motion
 from lessons.lipreading.lipnet_stranger import StrangerLipNet
-from lessons.training import resume
-from lessons.training.distributed import ALONE, Processes
+from lessons.training.distributed import ALONE
 from lessons.training.evaluation import Evaluation
-from lessons.training.lipnet import Run, train, write_log
+from lessons.training.lipnet import Run
 from lessons.training.precision import convolutions_in
 from lessons.training.schedule import learning_rate
 from lessons.training.settings import StrangerSettings
@@ -86,72 +77,6 @@ def check_stages(settings: StrangerSettings) -> None:
         )
 
 
-# Second stages, by name: the settings of each that differ from the first stage's.
-BRANCHES: dict[str, dict[str, float]] = {"as_spoken": {}, "spliced": {"spliced": 0.5, "slow": 0.2}}
-MOTIONS = "motions"  # the folder of stage 1, beside theirs
-
-
-def train_branches(
-    model: StrangerLipNet,
-    training: ClipSet,
-    validation: ClipSet,
-    settings: StrangerSettings,
-    out: Path,
-    *,
-    branches: Mapping[str, Mapping[str, float]] = BRANCHES,
-    processes: Processes = ALONE,
-    save_every: float = 0.0,
-    **run: Any,
-) -> tuple[dict[str, StrangerLipNet], list[dict[str, float | str]]]:
-    """Train stage 1, then every branch; write a folder for each and ``log.csv`` of all.
-
-    Args:
-        model: what stage 1 starts from; it stays as it is.
-        training, validation, settings, processes, save_every: as in :func:`lessons.training.lipnet.train`.
-        out: where the folders are. What was stopped there goes on.
-        branches: names and settings.
-        run: attributes of :class:`StrangerRun`.
-
-    Raises:
-        ValueError: no epoch would be left that shows clips.
-        Also what :func:`lessons.training.lipnet.train` raises.
-
-    Returns:
-        (each branch's network, the rows of the log: those of stage 1, then those of each branch, as if one
-        had been run after the other).
-    """
-
-    def train_one(name: str, own: StrangerSettings, begin: Path | None) -> tuple[StrangerLipNet, list]:
-        return train(
-            copy.deepcopy(model),
-            training,
-            validation,
-            own,
-            out / name,
-            processes=processes,
-            save_every=save_every,
-            run_type=partial(StrangerRun, begin=begin, **run),
-        )
-
-    check_stages(settings)
-    alone, begin, first = settings.motion_epochs, None, []
-    if alone:
-        _, first = train_one(MOTIONS, replace(settings, epochs=alone), None)
-        begin = out / MOTIONS / "last.pt"
-    averages, rows = {}, [{**row, "branch": MOTIONS} for row in first]
-    spent = dict.fromkeys(("seconds", "cpu_seconds"), 0.0)  # by the branches before
-    for name, change in branches.items():
-        averages[name], log = train_one(name, replace(settings, **change), begin)
-        rows += [
-            {**row, **{time: round(row[time] + more, 1) for time, more in spent.items()}, "branch": name}
-            for row in log[len(first) :]
-        ]
-        for time in spent:
-            spent[time] += log[-1][time] - (first[-1][time] if first else 0.0)
-    write_log(out / "log.csv", rows)
-    return averages, rows
-
-
 @dataclass(eq=False)
 class StrangerRun(Run):
     """A run that learns from motions, then from clips and motions.
@@ -161,7 +86,6 @@ class StrangerRun(Run):
         n_frames: T, of every example.
         disguise: how clips are changed, (B, T, H, W) from 0 to 255 and a generator -> (B, T, H, W).
         teach: the loss of the measures, as :func:`measure_loss`.
-        begin: ``last.pt`` of the run whose stage 1 this one goes on from.
 
     Raises:
         ValueError: several processes, or no motions.
@@ -173,7 +97,6 @@ class StrangerRun(Run):
     n_frames: int = FRAMES
     disguise: Disguise = disguise
     teach: Callable[[Tensor, Tensor, Tensor], Tensor] = measure_loss
-    begin: Path | None = None
 
     def __post_init__(self) -> None:
         if self.processes.size > 1:
@@ -187,15 +110,6 @@ class StrangerRun(Run):
         )
         super().__post_init__()
         self.about |= {"motions": len(self.motions)}
-
-    def start(self, checkpoint: Path | None) -> None:
-        """Resume from ``checkpoint`` if it exists, else from ``begin``."""
-        super().start(checkpoint)
-        if not self.rows:
-            if self.begin is not None and not self.begin.is_file():
-                raise FileNotFoundError(f"{self.begin}: missing; it should hold the end of stage 1")
-            free = {f"settings.{name}" for name in ("epochs", "spliced", "slow")}
-            self.rows = resume.load(self.begin, self.about, self.parts, free)
 
     @property
     def stage_2(self) -> int:

@@ -739,55 +739,55 @@ for name, row in people.items():
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-assert report["settings"]["seed"] == 0 and report["training_clips"] == "950" and unseen == ["s33", "s5"]
+assert report["settings"]["seed"] == 1 and report["training_clips"] == "950" and unseen == ["s33", "s5"]
 met = [
     people[name][d] <= goal
     for name in GOALS
     for d, goal in zip(("greedy", "grammar"), GOALS[name], strict=True)
 ]
 assert met == [False, False, True, False]
-assert 0 < people["never seen"]["grammar"] - GOALS["never seen"][1] < 1 / 198
-assert 3 * own < people["s1"]["greedy"] < 3.5 * own and people["s1"]["grammar"] > people["s5"]["grammar"]
+assert 1 / 198 < people["never seen"]["grammar"] - GOALS["never seen"][1] < 2 / 198
+assert 2.5 * own < people["s1"]["greedy"] < 3 * own and people["s1"]["grammar"] > people["s5"]["grammar"]
 
 # %% [markdown]
-# **One goal of four is met**, the greedy one for strangers. With the grammar it is missed by one word of 198.
-# Before you believe a difference of one point, look at other trainings of the same network:
+# **One goal of four is met**, the greedy one for strangers. With the grammar it is missed by two words of
+# 198. Before you believe a difference of one point, look at other trainings of the same network:
 
 # %% tags=["hide-input"]
 # @title Helper: the same network, trained again { display-mode: "form" }
 runs = results_of("lipnet_strangers", "runs.json")
-print("seed      epochs     second stages        never seen, greedy   with the grammar   s1, greedy")
-for run in runs:
-    row, seen = together(run["speakers"]), run["speakers"]["s1"]
+trained = {(run["sentences"], run["seed"]): run["speakers"] for run in runs}
+print("sentences      seed   never seen, greedy   with the grammar   s1, greedy")
+for (sentences, seed), speakers in trained.items():
+    row = together(speakers)
     print(
-        f"{run['seed']!s:10}{run['epochs']!s:11}{run['branches']:20}{row['greedy']:19.1%}"
-        f"{row['grammar']:19.1%}{seen['greedy']:13.1%}"
+        f"{sentences:12}{seed:7}{row['greedy']:21.1%}{row['grammar']:19.1%}{speakers['s1']['greedy']:13.1%}"
     )
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-first, other, plain, spliced, mean, apart = (together(run["speakers"]) for run in runs)
-assert [run["seed"] for run in runs] == [0, 1, 0, 0, 0, "0 and 1"]
-assert abs(first["greedy"] - other["greedy"]) > 0.03 and mean == people["never seen"]
-assert all(mean[d] < min(plain[d], spliced[d]) for d in ("greedy", "grammar"))
-assert mean["greedy"] > min(plain["greedy"], spliced["greedy"]) - 0.02  # slightly
-assert runs[4]["speakers"]["s1"]["greedy"] > max(run["speakers"]["s1"]["greedy"] for run in runs[2:4])
-assert apart["greedy"] == 1.0 and max(run["speakers"]["s1"]["greedy"] for run in runs[:5]) > 2.5 * own
+never = {key: together(speakers) for key, speakers in trained.items()}
+parts = ("as spoken", "spliced")
+assert never["spliced", 1] == people["never seen"] and set(never) == {
+    (sentences, seed) for sentences in (*parts, "mean of both") for seed in (0, 1)
+}
+for d in ("greedy", "grammar"):
+    assert never["mean of both", 0][d] < min(never[part, 0][d] for part in parts)
+    assert never["mean of both", 1][d] > max(never[part, 1][d] for part in parts)
+    assert abs(never["spliced", 0][d] - never["spliced", 1][d]) < 0.011
+assert 0.035 < never["as spoken", 1]["greedy"] - never["as spoken", 0]["greedy"] < 0.045
+assert never["mean of both", 0] == min(never.values(), key=lambda row: row["grammar"])
 
 # %% [markdown]
-# Rows 1 and 2 have different seeds. Read greedily, they differ by more than three points on these two people:
-# "met" may be luck.
+# With the sentences as they were spoken, two seeds differ by four points on these two people: "met" may be
+# luck. `spliced` clips get words of another sentence by the same speaker (half of the clips do), so that
+# words are learned and not whole sentences; and a fifth look as if a slower camera had taken them. Here the
+# two seeds agree within about a point. The network that comes with the course is the one with seed 1.
 #
-# Rows 3 to 5 share a seed and the first stage, which learns from motions alone. The second stage adds clips:
-# as they were spoken (row 3), or `spliced` (row 4). There, half of the clips get words of another sentence by
-# the same speaker, so that words are learned and not whole sentences. And a fifth look as if a slower camera
-# had taken them.
-#
-# Row 5 is the network that comes with the course, the mean of rows 3 and 4, **weight by weight** (a **model
-# soup**). It misreads slightly fewer words of strangers than either, more of s1, and is no larger and no
-# slower. It works because both went on from one point, the end of the first stage: a hidden unit still does
-# the same job in both. Row 6 is the mean of two networks that began apart, with seeds 0 and 1. What a unit
-# does in one, another unit does in the other: read greedily, every word is wrong.
+# The last two rows average two networks **weight by weight** (a **model soup**). That can work because both
+# went on from one point, the end of a first stage that learns from motions alone: a hidden unit still does
+# the same job in both. With seed 0 the mean reads strangers better than either network, and with the grammar
+# best of all six. With seed 1 it is worse than both. **A gain that was seen with one seed is a guess.**
 #
 # What do the parts of this notebook contribute? Short trainings, most with one change, read the same two
 # people:
@@ -803,24 +803,21 @@ for name, row in changes.items():
 
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
-base = changes["one second stage, as spoken"]["greedy"]
+base = changes["sentences as spoken"]["greedy"]
 large = {name for name, row in changes.items() if row["greedy"] > base + 0.05}
 assert large == {"one motion per step, no stage 1", "clips as they are, no disguise"}
 assert changes["measures without a teacher"]["greedy"] < base
-both = changes["the mean of both"]
-assert both["greedy"] == min(row["greedy"] for row in changes.values())
-assert both["grammar"] > changes["one second stage, as spoken"]["grammar"]
-assert max(row["greedy"] for name, row in changes.items() if name not in large) - base < 0.035
+seeds = never["as spoken", 1]["greedy"] - never["as spoken", 0]["greedy"]
+assert max(abs(row["greedy"] - base) for name, row in changes.items() if name not in large) < seeds
 
 # %% [markdown]
 # Two parts contribute much: **reading many motions first, and the augmentation**. The other differences, read
-# greedily, are no larger than those between seeds, and the mean of both is best only then. Without a loss on
-# its measures the network does as well: probably the GRUs, which have read motions first, teach it through
-# CTC what to measure.
+# greedily, are no larger than those between seeds. Without a loss on its measures the network does as well:
+# probably the GRUs, which have read motions first, teach it through CTC what to measure.
 #
-# And two people cannot stand for all strangers. So we hold out others, too: five short trainings (one second
-# stage of 2,200 steps instead of two of 19,000), each without some other people. This is the cross-validation
-# of section 6; s5 and s33 are held out of all five (we show the mean), and s1, who has most of the clips, of
+# And two people cannot stand for all strangers. So we hold out others, too: five short trainings (2,200
+# steps with clips instead of 19,000), each without some other people. This is the cross-validation of
+# section 6; s5 and s33 are held out of all five (we show the mean), and s1, who has most of the clips, of
 # none.
 
 # %% tags=["hide-input"]
@@ -856,7 +853,7 @@ assert high - low > 0.3
 # holds him out has probably seen too few beards. (The shipped network has learned from his ten clips.) A test
 # on s5 and s33 alone shows nothing of this.
 #
-# `lipnet_strangers` also misreads three times as many words of s1 as his own model (section 1), probably
+# `lipnet_strangers` also misreads over twice as many words of s1 as his own model (section 1), probably
 # because the augmentation and the bottleneck remove what helps on a familiar face.
 #
 # To have both, `lipnet_anyone` is a **cascade** (`lessons/lipreading/cascade.py`). The model of s1 reads each
@@ -888,12 +885,12 @@ figures.dot_plot(
 # %% tags=["hide-input"]
 # @title Claims { display-mode: "form" }
 assert wrong_in["letter"] > sum(wrong_in.values()) / 2 and alike == 0
-assert wrong_in["letter"] > 2 * max(wrong_in["digit"], wrong_in["adverb"], wrong_in["color"])
-assert wrong_in["command"] == wrong_in["color"] == wrong_in["preposition"] == 0
+assert wrong_in["letter"] > 2 * max(wrong_in["digit"], wrong_in["color"]) > 0
+assert wrong_in["command"] == wrong_in["preposition"] == wrong_in["adverb"] == 0
 
 # %% [markdown]
 # More than half of the errors are letters: there are 25, each one syllable long, and the grammar allows any
-# of them. The rest are digits and adverbs. Is this the Bayes error of notebook 08? Hardly: none of the
+# of them. The rest are digits and colors. Is this the Bayes error of notebook 08? Hardly: none of the
 # misread letters look alike by its visemes, so a better model may tell most of them apart. Do not conclude
 # more from so few errors.
 #

@@ -22,10 +22,9 @@ from lessons.training import checkpoint
 from lessons.training.distributed import Processes
 from lessons.training.evaluation import evaluate
 from lessons.training.lipnet import train
-from lessons.training.optimizer import mean_weights
 from lessons.training.precision import convolutions_in
 from lessons.training.settings import StrangerSettings
-from lessons.training.strangers import BRANCHES, StrangerRun, measure_loss, train_branches
+from lessons.training.strangers import StrangerRun, measure_loss
 
 CPU = torch.device("cpu")
 SIZE = (16, 32)
@@ -149,47 +148,6 @@ def test_it_learns_to_see_how_mouths_move_that_it_never_saw():
     assert np.mean(found) > 0.5
 
 
-def test_branches_go_on_from_one_first_stage_and_have_a_mean(tmp_path, monkeypatch):
-    settings, start = replace(QUICK, motion_epochs=1), tiny()
-    data = CLIPS, UNSEEN, settings, tmp_path
-    branches, rows = train_branches(start, *data, motions=MOTIONS)
-    assert all(map(torch.equal, start.state_dict().values(), tiny().state_dict().values()))
-    _, plain, _ = run(settings, precision=None)
-    _, varied, _ = run(replace(settings, **BRANCHES["spliced"]), precision=None)
-    for name, alone in (("as_spoken", plain), ("spliced", varied)):
-        assert all(map(torch.equal, branches[name].state_dict().values(), alone.state_dict().values()))
-    mean = mean_weights(list(branches.values()))
-    pairs = zip(plain.state_dict().values(), varied.state_dict().values(), strict=True)
-    for found, (one, other) in zip(mean.state_dict().values(), pairs, strict=True):
-        torch.testing.assert_close(found, ((one.double() + other) / 2).to(found.dtype), rtol=1e-6, atol=1e-7)
-    assert (plain.head.weight - varied.head.weight).abs().max() > 1e-4
-    assert [(row["branch"], row["epoch"]) for row in rows] == [
-        ("motions", 1), ("as_spoken", 2), ("as_spoken", 3), ("spliced", 2), ("spliced", 3)
-    ]  # fmt: skip
-    assert (np.diff([row["seconds"] for row in rows]) >= 0).all()
-    assert (tmp_path / "log.csv").read_text(encoding="utf-8").splitlines()[0].endswith(",branch")
-    # What is done is not done again.
-    monkeypatch.setattr(StrangerRun, "step", lambda *_: pytest.fail("trained again"))
-    again, same = train_branches(start, *data, motions=MOTIONS)
-    assert same == rows and list(again) == list(branches)
-    for name, model in branches.items():
-        assert all(map(torch.equal, again[name].state_dict().values(), model.state_dict().values()))
-    with pytest.raises(ValueError, match=r"another run \(settings.seed 0 there, 1 here"):
-        train_branches(start, CLIPS, UNSEEN, replace(settings, seed=1), tmp_path, motions=MOTIONS)
-
-
-def test_a_training_that_shows_no_clips_is_refused(tmp_path):
-    settings = replace(QUICK, epochs=2, motion_epochs=2)
-    with pytest.raises(ValueError, match="epochs=2: expected more than 2, for as many learn from motions"):
-        train_branches(tiny(), CLIPS, UNSEEN, settings, tmp_path, motions=MOTIONS)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_branch_needs_its_first_stage(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"last\.pt: missing; it should hold the end of stage 1"):
-        run(replace(QUICK, motion_epochs=1), begin=tmp_path / "last.pt")
-
-
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -206,12 +164,12 @@ def test_settings_out_of_range_are_refused(change, told):
         replace(QUICK, **change)
 
 
-def test_branches_without_a_first_stage(tmp_path):
-    data = CLIPS, UNSEEN, replace(QUICK, epochs=1), tmp_path
-    branches, rows = train_branches(tiny(), *data, branches={"one": {}}, motions=MOTIONS)
-    _, alone, _ = run(replace(QUICK, epochs=1), precision=None)
-    assert all(map(torch.equal, branches["one"].state_dict().values(), alone.state_dict().values()))
-    assert [row["branch"] for row in rows] == ["one"] and not (tmp_path / "motions").exists()
+def test_spliced_words_change_stage_2_alone():
+    settings = replace(QUICK, motion_epochs=1)
+    _, plain, rows = run(settings)
+    _, varied, others = run(replace(settings, spliced=0.5, slow=0.2))
+    assert rows[0]["val_loss"] == others[0]["val_loss"] and rows[1]["val_loss"] != others[1]["val_loss"]
+    assert (plain.head.weight - varied.head.weight).abs().max() > 1e-4
 
 
 def test_a_killed_run_resumes_to_the_same_bits(tmp_path, monkeypatch):
@@ -340,16 +298,14 @@ def test_the_command_trains_on_drawn_people(tmp_path, quick_preset, capsys):
     options = {"--epochs": 2, "--clips": 9, "--seed": 3, "--threads": 1}
     words = [str(word) for pair in options.items() for word in pair]
     command.main(["--preset", "strangers", "--out", str(out), *words])
-    names = ["as_spoken", "log.csv", "model.safetensors", "results.json", "spliced"]
+    names = ["last.pt", "log.csv", "model.safetensors", "results.json"]
     assert sorted(path.name for path in out.iterdir()) == names
     found = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert (found["preset"], found["training_clips"], found["clips"]) == ("strangers", "9", 4)
-    assert found["branches"] == "as_spoken, spliced"
     settings = found["settings"]
     assert (settings["epochs"], settings["seed"], settings["motions"], settings["keep"]) == (2, 3, 2, 0.6)
     assert found["speakers"]["talker"]["clips"] == 4
     assert found["speakers"]["talker"]["greedy"] == found["greedy"]["wer"]
-    assert list(found["by_branch"]) == ["as_spoken", "spliced"]
     assert {row["speaker"] for row in found["sentences"]} == {"talker"}
     for decoder in ("greedy", "grammar"):
         read = [row[decoder] for row in found["sentences"]]
@@ -379,18 +335,6 @@ def test_another_trainings_results_are_kept(tmp_path, quick_preset, monkeypatch)
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
-
-
-def test_each_branch_is_read_alone_and_so_is_their_mean(tmp_path, quick_preset, monkeypatch):
-    monkeypatch.setattr(command, "rates", lambda clips, reading, texts: reading.loss)
-    found = command.run("strangers", QUICK, command.Data(CLIPS, UNSEEN, "drawn", MOTIONS), tmp_path)
-    alone, losses = tiny(), {}
-    for name in BRANCHES:
-        alone.load_state_dict(torch.load(tmp_path / name / "last.pt", weights_only=False)["average"])
-        losses[name] = evaluate(alone, UNSEEN).loss
-    assert found["by_branch"] == pytest.approx(losses, rel=1e-5)
-    three = sorted([*losses.values(), found["speakers"]])
-    assert min(np.diff(three)) > 1e-4 * three[0]
 
 
 def test_the_model_of_s1_gives_its_convolutions_unless_s1_is_held_out(monkeypatch):
