@@ -137,7 +137,7 @@ def test_the_lock_dies_with_its_process(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as other:
         try:
             assert other.stdout.readline().strip() == b"claimed"
-            with pytest.raises(OSError, match="another training"), claim(tmp_path):
+            with pytest.raises(OSError, match="another run"), claim(tmp_path):
                 raise AssertionError("never reached")
             assert other.poll() is None
         finally:
@@ -171,7 +171,7 @@ def test_windows_locks_by_its_own_call(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", Stand)
     with claim(tmp_path):
-        with pytest.raises(OSError, match="another training"), claim(tmp_path):
+        with pytest.raises(OSError, match="another run"), claim(tmp_path):
             raise AssertionError("never reached")
     assert list(tmp_path.iterdir()) == []
 
