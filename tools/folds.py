@@ -70,13 +70,13 @@ def trained(out: Path, own: StrangerSettings, load: Callable[[], Data], **change
     return report
 
 
-def check_people(folders: argparse.Namespace) -> None:
+def check_people(args: argparse.Namespace) -> None:
     """Refuse mouth sets without somebody whom a fold holds out, before anything is trained.
 
     Raises:
         MouthSetError: no clip of such a person, or of s1.
     """
-    roots = [folders.data, *folders.speakers]
+    roots = [args.data, *args.speakers]
     known = {entry.speaker for root in roots for entry in read_manifest(Path(root) / "manifest.csv")}
     if missing := sorted({SEEN, *ALWAYS, *(name for fold in FOLDS for name in fold)} - known):
         raise MouthSetError(f"{', '.join(roots)}: no clip of {', '.join(missing)}; the folds need them")

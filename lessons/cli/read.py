@@ -94,7 +94,6 @@ def read(
         VideoError, NoFaceError: no file, no usable video, no face.
         ValueError: most frames are damaged.
     """
-    began = time.perf_counter()
     _check_file(path)
     stream = Stream(model) if emit else None
 
@@ -104,52 +103,95 @@ def read(
             emit(word)
 
     video = MouthVideo(path, face, show if stream else None)
-    windows, splitter = WindowReader(model), SentenceSplitter(model.upsample)
-    kept, sentences, unread, n_frames = [], [], [], 0
-
-    def split(log_probs: torch.Tensor | None, last: bool = False) -> None:
-        for start, rows in splitter.push(log_probs, last):
-            if windows.seen > reading.WINDOW:
-                rows = windows.again(start, start + len(rows) // model.upsample)  # (N, V)
-            try:
-                labels = reading.decode(rows, decoder)
-            except ValueError as error:  # too few frames for any sentence of the grammar
-                end = start + len(rows) / model.upsample
-                unread.append(f"{path}: nothing is read in {start / FPS:.1f}-{end / FPS:.1f} s: {error}")
-                continue
-            if words := reading.find_words(rows, labels, start, model.upsample):
-                sentences.append(words)
-                found(words)
-
-    def result(*more: str) -> Reading:
-        words = tuple(word for sentence in sentences for word in sentence)
-        text = " ".join(word.text for word in words)
-        warning = "; ".join([*video.warnings, *_damage(path, windows.broken, n_frames), *unread, *more])
-        seconds = round(time.perf_counter() - began, 3)
-        lengths = tuple(len(sentence) for sentence in sentences)
-        return Reading(str(path), text, words, seconds, n_frames / FPS, warning, lengths)
-
+    sentences, kept = _Sentences(video, model, decoder, found), []
     try:
         for mouths, seen in video:  # (N, H, W, 3), (N,)
-            if n_frames < keep:
-                kept.append(mouths[: keep - n_frames])
-            n_frames += len(mouths)
-            for log_probs in windows.push(to_gray(mouths), seen):  # (N', V)
-                split(log_probs)
-        for log_probs in windows.push(to_gray(mouths[:0]), seen[:0], last=True):
-            _check_damage(path, windows.broken, n_frames)
-            split(log_probs)
-        split(None, last=True)
+            if sentences.n_frames < keep:
+                kept.append(mouths[: keep - sentences.n_frames])
+            sentences.push(mouths, seen)
+        sentences.push(mouths[:0], seen[:0], last=True)
         if stream:
             show(mouths[:0], last=True)
     except (Exception, KeyboardInterrupt) as error:
-        damaged = 2 * len(windows.broken) > n_frames  # what was read in such a video is not worth keeping
-        if sentences and not damaged and not printing_failed(error):
-            so_far = f"{len(sentences)} sentence{'s' if len(sentences) > 1 else ''}"
-            partial(result(f"{path}: partial, {so_far} in the first {n_frames / FPS:.1f} s"))
+        if sentences.read and not sentences.mostly_broken and not printing_failed(error):
+            partial(sentences.result(partial=True))
         raise
     mouth = np.concatenate(kept) if kept else mouths[:0]  # (T, H, W, 3)
-    return result(*([] if sentences else [_nothing(path, n_frames / FPS)])), mouth
+    return sentences.result(), mouth
+
+
+class _Sentences:
+    """The sentences of a video, as they are read.
+
+    Args:
+        video: whose mouths are pushed.
+        model, decoder, found: as in :func:`read`.
+
+    Attributes:
+        n_frames: frames that were pushed.
+        read: the words of each sentence.
+    """
+
+    def __init__(
+        self,
+        video: MouthVideo,
+        model: LipNet | Cascade,
+        decoder: Decoder,
+        found: Callable[[tuple[Word, ...]], None],
+    ) -> None:
+        self.n_frames, self.read = 0, []
+        self._began = time.perf_counter()
+        self._video, self._decoder, self._found, self._upsample = video, decoder, found, model.upsample
+        self._windows, self._splitter = WindowReader(model), SentenceSplitter(model.upsample)
+        self._unread: list[str] = []
+
+    @property
+    def mostly_broken(self) -> bool:
+        """Whether most frames are damaged: what was read in such a video is not worth keeping."""
+        return 2 * len(self._windows.broken) > self.n_frames
+
+    def push(self, mouths: np.ndarray, seen: np.ndarray, last: bool = False) -> None:
+        """Read on: mouths (N, H, W, 3) uint8, and whether their face was seen (N,).
+
+        Raises:
+            ValueError: they are the last, and most frames are damaged.
+        """
+        self.n_frames += len(mouths)
+        for log_probs in self._windows.push(to_gray(mouths), seen, last=last):  # (N', V)
+            if last and self.mostly_broken:
+                broken = f"{len(self._windows.broken)} of {self.n_frames} frames are damaged"
+                raise ValueError(f"{self._video.path}: {broken}: nothing to read")
+            self._split(log_probs)
+        if last:
+            self._split(None, last=True)
+
+    def _split(self, log_probs: torch.Tensor | None, last: bool = False) -> None:
+        for start, rows in self._splitter.push(log_probs, last):
+            if self._windows.seen > reading.WINDOW:
+                rows = self._windows.again(start, start + len(rows) // self._upsample)  # (N, V)
+            try:
+                labels = reading.decode(rows, self._decoder)
+            except ValueError as error:  # too few frames for any sentence of the grammar
+                where = f"{start / FPS:.1f}-{start / FPS + len(rows) / self._upsample / FPS:.1f} s"
+                self._unread.append(f"{self._video.path}: nothing is read in {where}: {error}")
+                continue
+            if words := reading.find_words(rows, labels, start, self._upsample):
+                self.read.append(words)
+                self._found(words)
+
+    def result(self, partial: bool = False) -> Reading:
+        """All sentences so far; ``partial`` tells that the video has more."""
+        path, seconds = self._video.path, self.n_frames / FPS
+        words = tuple(word for sentence in self.read for word in sentence)
+        warnings = [*self._video.warnings, *_damage(path, self._windows.broken, self.n_frames), *self._unread]
+        lengths = tuple(len(sentence) for sentence in self.read)
+        if partial:
+            so_far = f"{len(lengths)} sentence{'s' if len(lengths) > 1 else ''}"
+            warnings.append(f"{path}: partial, {so_far} in the first {seconds:.1f} s")
+        elif not lengths:
+            warnings.append(_nothing(path, seconds))
+        text, took = " ".join(word.text for word in words), round(time.perf_counter() - self._began, 3)
+        return Reading(str(path), text, words, took, seconds, "; ".join(warnings), lengths)
 
 
 def _check_file(path: str | Path) -> None:
@@ -188,11 +230,6 @@ def _damage(path: str | Path, broken: list[int], n_frames: int) -> list[str]:
     if mask[: len(broken)].all():
         return [f"{path}: the first {len(broken)} frames are damaged; words spoken in them are lost"]
     return [f"{path}: frames are damaged in {seconds_of(mask)}; words spoken in them are lost"]
-
-
-def _check_damage(path: str | Path, broken: list[int], n_frames: int) -> None:
-    if 2 * len(broken) > n_frames:
-        raise ValueError(f"{path}: {len(broken)} of {n_frames} frames are damaged: nothing to read")
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:

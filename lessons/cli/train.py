@@ -275,13 +275,15 @@ def load_data(args: argparse.Namespace) -> Data:
     return Data(people.training, people.validation, name, people.motions, front)
 
 
-def check_out(out: Path, preset: str, settings: Settings) -> None:
-    """Find out before the work whether a training may write to a folder: an empty one, or its own.
+def check_run(out: Path, preset: str, settings: Settings) -> None:
+    """Find out before the work whether a training shows clips, and may write to its folder.
 
     Raises:
-        ValueError: the results of another training are there.
+        ValueError: it ends before stage 2, or the results of another training are there.
         OSError: a file cannot be written.
     """
+    if isinstance(settings, StrangerSettings):
+        check_stages(settings)
     for name in FILES:
         check_writable(out / name)
     if not (out / FILES[1]).is_file():
@@ -313,7 +315,7 @@ def run(
         what results.json holds; None in every process but the first.
     """
     if processes.first:
-        check_out(out, preset, settings)
+        check_run(out, preset, settings)
     if lessons.device().type == "cuda":
         torch.backends.cudnn.benchmark = True  # try its convolutions once, keep the fastest
     torch.manual_seed(settings.seed)
@@ -329,7 +331,6 @@ def run(
         print(f"{preset}: {n_weights:,} weights, {amount}", flush=True)
     about = {"preset": preset, "data": data.name, "training_clips": str(len(data.training))}
     if isinstance(settings, StrangerSettings):
-        check_stages(settings)
         changes = {"run_type": partial(StrangerRun, motions=data.motions, **changes)}
     clips = data.training, data.validation
     model, rows = train(model, *clips, settings, out, processes=processes, save_every=SAVE_EVERY, **changes)
@@ -368,9 +369,7 @@ def main(argv: list[str] | None = None) -> None:
         epochs=args.epochs or settings.epochs,
         batch_size=args.batch_size or settings.batch_size,
     )
-    check_out(args.out, args.preset, settings)
-    if isinstance(settings, StrangerSettings):
-        check_stages(settings)
+    check_run(args.out, args.preset, settings)
     data = load_data(args)
     with join() as processes:
         run(args.preset, settings, data, args.out, processes)

@@ -30,6 +30,19 @@ class Entry:
     note: str
 
 
+def read_rows(path: Path) -> list[list[str]]:
+    """The rows of a CSV file.
+
+    Raises:
+        MouthSetError: no text in UTF-8, or no CSV.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
+            return list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise MouthSetError(f"{path}: not a CSV text file ({error}); save it as UTF-8") from error
+
+
 def read_manifest(path: Path) -> list[Entry]:
     """The rows of manifest.csv, checked.
 
@@ -40,11 +53,7 @@ def read_manifest(path: Path) -> list[Entry]:
         raise MouthSetError(
             f"{path}: no such file; expected a mouth set (make one with python -m lessons grid prepare)"
         )
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
-            rows = list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise MouthSetError(f"{path}: not a CSV text file ({error})") from error
+    rows = read_rows(path)
     if not rows or tuple(rows[0]) != COLUMNS:
         found = ",".join(rows[0])[:100] if rows else "an empty file"
         raise MouthSetError(f"{path}: first line is {found!r}, expected {','.join(COLUMNS)!r}")

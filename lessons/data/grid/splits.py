@@ -7,14 +7,13 @@ Source of the published splits: Assael et al., "LipNet", arXiv 1611.01599, secti
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lessons.ctc.grammar import COLORS, DIGITS, LETTERS, sentence_from_id
-from lessons.data.grid.mouth_set import SPLITS, MouthSetError
+from lessons.data.grid.mouth_set import SPLITS, MouthSetError, read_rows
 
 HELD_OUT_SPEAKERS = frozenset({"s1", "s2", "s20", "s22"})
 HELD_OUT_SENTENCES = 255  # of each speaker
@@ -99,15 +98,8 @@ def _read_splits(path: Path) -> dict[str, str]:
         raise MouthSetError(
             f"splits={str(path)!r}: expected {', '.join(RULES)}, or a CSV file of name,split rows"
         )
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
-            rows = list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise MouthSetError(
-            f"{path}: not a CSV text file ({error}); save it as UTF-8, with name,split rows"
-        ) from error
     named: dict[str, str] = {}
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(read_rows(path), start=1):
         where = f"{path}, line {number}"
         if row in ([], ["name", "split"]):
             continue
